@@ -1,0 +1,311 @@
+"""What clients post, as models that find all that is wrong with a body at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, cast
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from gateway.problems import body_does_not_fit
+from shared.domain.account import USER_NAME
+from shared.domain.ecg import (
+    INT32_MAX,
+    INT32_MIN,
+    MAX_NAME_LENGTH,
+    Ecg,
+    Lead,
+    Samples,
+    Unit,
+    narrowed,
+    repeated_names,
+)
+from shared.domain.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from shared.settings import SubmissionLimits
+
+ECG_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+MAX_PASSWORD_LENGTH: Final = 128
+
+_CLOCK_TOLERANCE: Final = timedelta(hours=24)
+# Far more than any body has; each field too many would become a line in the answer.
+_MAX_FIELDS: Final = 32
+_TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {_MAX_FIELDS} fields")
+_SENTENCES: Final = {
+    "missing": "this field is required",
+    "extra_forbidden": "this field is not known here",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+}
+_JSON_TYPES: Final = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number with a fraction or past 64 bits",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the models check against beside the body itself."""
+
+    limits: SubmissionLimits
+    now: datetime
+
+
+def _ecg_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not ECG_ID.fullmatch(value):
+        raise PydanticCustomError("ecg_id", "expected 1 to 128 of A-Z a-z 0-9 . _ : - or an integer")
+    return value
+
+
+def _recording_date(value: str, info: ValidationInfo) -> str:
+    try:
+        recorded = datetime.fromisoformat(value)
+        earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
+        ahead = earliest_reading > _rules(info).now + _CLOCK_TOLERANCE
+    except ValueError:
+        raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30") from None
+    if ahead:
+        raise PydanticCustomError("date_ahead", "this date is more than 24 hours ahead")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("printable", "expected printable characters only")
+    return value
+
+
+def _signal(value: object, info: ValidationInfo) -> Samples:
+    """Samples of 32 bits in the narrowest array; the first that is none is pointed at."""
+    longest = _rules(info).limits.max_lead_samples
+    if not isinstance(value, list):
+        raise PydanticCustomError(
+            "signal", "expected an array of integers, found {found}", {"found": _json_type(value)}
+        )
+    if not 1 <= len(value) <= longest:
+        context = {"longest": longest, "found": len(value)}
+        raise PydanticCustomError("signal_length", "expected 1 to {longest} samples, found {found}", context)
+    if set(map(type, value)) == {int}:
+        try:
+            samples = np.array(value, np.int64)
+        except OverflowError:
+            raise _first_bad_sample(value) from None
+        if samples.min() >= INT32_MIN and samples.max() <= INT32_MAX:
+            return narrowed(samples)
+    raise _first_bad_sample(value)
+
+
+def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
+    bad = [index for index, value in enumerate(values) if not _is_sample(value)]
+    found = values[bad[0]]
+    what = "an integer past 32 bits" if type(found) is int else _json_type(found)
+    context = {"what": what, "more": f" (and {len(bad) - 1} more)" if len(bad) > 1 else "", "index": bad[0]}
+    return PydanticCustomError(
+        "sample", "expected an integer from -2147483648 to 2147483647, found {what}{more}", context
+    )
+
+
+def _is_sample(value: object) -> bool:
+    return type(value) is int and INT32_MIN <= value <= INT32_MAX
+
+
+def _json_type(value: object) -> str:
+    return _JSON_TYPES.get(type(value), "something else")
+
+
+def _rules(info: ValidationInfo) -> _Rules:
+    return cast("_Rules", info.context)
+
+
+_Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
+
+
+def _long_enough(value: str, info: ValidationInfo) -> str:
+    shortest = cast("int", info.context)
+    if len(value) < shortest:
+        raise PydanticCustomError(
+            "password", "expected {shortest} characters or more", {"shortest": shortest}
+        )
+    return value
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
+
+
+class LeadBody(_Body):
+    """One lead of a submission; design: name, signal, and what the signal's integers mean."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH), AfterValidator(_printable)]
+    signal: Annotated[
+        Samples,
+        PlainValidator(_signal),
+        WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "integer", "format": "int32"}}),
+    ]
+    num_samples: Annotated[int, Field(ge=1)] | None = None
+    baseline: _Int32 | None = None
+    adc_gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def lead(self) -> Lead:
+        """The domain's lead."""
+        return Lead(
+            self.name,
+            self.signal,
+            0 if self.baseline is None else self.baseline,
+            1.0 if self.adc_gain is None else self.adc_gain,
+        )
+
+
+class EcgBody(_Body):
+    """A submission."""
+
+    id: Annotated[str, BeforeValidator(_ecg_id)]
+    date: Annotated[str, AfterValidator(_recording_date)]
+    leads: Annotated[list[LeadBody], Field(min_length=1)]
+    sampling_rate_hz: Annotated[float, Field(ge=1, le=10_000)] | None = None
+    unit: Unit | None = None
+
+    def ecg(self) -> Ecg:
+        """The domain's ECG."""
+        leads = tuple(lead.lead() for lead in self.leads)
+        return Ecg(self.id, self.date, leads, self.sampling_rate_hz, self.unit)
+
+
+class CredentialsBody(_Body):
+    """Who somebody says they are."""
+
+    user: str
+    password: str
+
+
+class AccountBody(_Body):
+    """An account to create."""
+
+    user: Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")]
+    password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
+    roles: Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)] = ["user"]
+
+
+def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
+    """The ECG that a body describes.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    cross_problems = list(_cross_problems(document, limits))
+    if any(problem.pointer in {"", "/leads"} for problem in cross_problems):
+        raise body_does_not_fit(cross_problems)  # too much of it to look at each part
+    body, problems = _validated(EcgBody, document, _Rules(limits, now))
+    if body is None or cross_problems:
+        raise body_does_not_fit([*problems, *cross_problems])
+    return body.ecg()
+
+
+def read_credentials(document: object) -> CredentialsBody:
+    """The credentials in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return _read(CredentialsBody, document, None)
+
+
+def read_account(document: object, *, password_min_length: int) -> AccountBody:
+    """The account that a body describes.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return _read(AccountBody, document, password_min_length)
+
+
+def _read(model: type[_M], document: object, context: object) -> _M:
+    if _has_too_many_fields(document):
+        raise body_does_not_fit([_TOO_MANY_FIELDS])
+    body, problems = _validated(model, document, context)
+    if body is None:
+        raise body_does_not_fit(problems)
+    return body
+
+
+def _validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+    try:
+        return model.model_validate(document, context=context), []
+    except ValidationError as error:
+        return None, [_problem(found) for found in error.errors(include_url=False)]
+
+
+def _problem(found: ErrorDetails) -> Problem:
+    """Pydantic's finding with a JSON pointer, and with the type of a value but never the value."""
+    context = found.get("ctx", {})
+    path = [*found["loc"], *([context["index"]] if "index" in context else [])]
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    sentence = _SENTENCES.get(found["type"], found["msg"])
+    is_of_wrong_type = found["type"].endswith(("_type", "_parsing"))
+    return Problem(pointer, sentence + (f", found {_json_type(found['input'])}" if is_of_wrong_type else ""))
+
+
+def _cross_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
+    """What no field can tell by itself; said even when fields are wrong too."""
+    if _has_too_many_fields(document):
+        yield _TOO_MANY_FIELDS
+    leads = document.get("leads") if isinstance(document, dict) else None
+    if not isinstance(leads, list):
+        return
+    if not 1 <= len(leads) <= limits.max_leads:
+        yield Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}")
+        return
+    if any(map(_has_too_many_fields, leads)):
+        yield _TOO_MANY_FIELDS._replace(pointer="/leads")
+    yield from _name_problems(leads)
+    yield from _length_problems(leads, limits)
+
+
+def _name_problems(leads: Sequence[object]) -> Iterator[Problem]:
+    # A lead without a name has a problem of its own already, and repeats nobody.
+    names = [lead.get("name") if isinstance(lead, dict) else None for lead in leads]
+    yield from repeated_names([name if isinstance(name, str) else None for name in names])
+
+
+def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iterator[Problem]:
+    signals = [lead.get("signal") if isinstance(lead, dict) else None for lead in leads]
+    lengths = [len(signal) if isinstance(signal, list) else 0 for signal in signals]
+    for index, (lead, length) in enumerate(zip(leads, lengths, strict=True)):
+        stated = lead.get("num_samples") if isinstance(lead, dict) else None
+        if type(stated) is int and stated != length:
+            yield Problem(f"/leads/{index}/num_samples", f"the signal has {length} samples, not {stated}")
+    if sum(lengths) > limits.max_ecg_samples:
+        detail = f"expected at most {limits.max_ecg_samples} samples in all leads, found {sum(lengths)}"
+        yield Problem("/leads", detail)
+
+
+def _has_too_many_fields(value: object) -> bool:
+    return isinstance(value, dict) and len(value) > _MAX_FIELDS

@@ -1,0 +1,132 @@
+"""Every error as RFC 9457 ``application/problem+json``: one shape, one place."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import structlog
+from aiohttp import web
+
+from shared.domain.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidEcgError,
+    NotFoundError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp.typedefs import Handler
+
+    from shared.domain.errors import IsolineError, Problem
+
+CONTENT_TYPE: Final = "application/problem+json"
+_RETRY_AFTER_S: Final = "2"
+
+_STATUS_OF: Final[Mapping[type[IsolineError], HTTPStatus]] = {
+    ConflictError: HTTPStatus.CONFLICT,
+    DeniedError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class ProblemError(Exception):
+    """An answer other than success, known where the request is read.
+
+    Attributes:
+        status: The HTTP status.
+        detail: What was found and what was expected, in a sentence for a stranger.
+        errors: All that is wrong with the body, by JSON pointer.
+        headers: What the status obliges us to add.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
+    """The 422 that lists all that is wrong with a body."""
+    count = len(problems)
+    detail = f"The body does not fit: {count} problem{'s' if count > 1 else ''}, see errors."
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
+
+
+@web.middleware
+async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer of one shape
+        return _response(_problem(error))
+
+
+def _problem(error: Exception) -> ProblemError:
+    match error:
+        case ProblemError():
+            return error
+        case InvalidEcgError():
+            return body_does_not_fit(error.problems)
+        case UnavailableError():
+            _log.warning("a request could not be served", reason=str(error))
+            return _unavailable()
+        case ConflictError() | DeniedError() | NotFoundError():
+            return ProblemError(_STATUS_OF[type(error)], str(error))
+        case web.HTTPException():
+            return _of_library(error)
+        case _:
+            _log.error("a request met a defect", exc_info=error)
+            return _defect()
+
+
+def _unavailable() -> ProblemError:
+    detail = "A service behind the gateway is away. Send the same request again: nothing happens twice."
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": _RETRY_AFTER_S})
+
+
+def _defect() -> ProblemError:
+    detail = "Something in Isoline failed; the request may be sent again."
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _of_library(error: web.HTTPException) -> ProblemError:
+    status = HTTPStatus(error.status)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return ProblemError(status, f"This path takes {allowed}.", headers={"Allow": allowed})
+    if status is HTTPStatus.NOT_FOUND:
+        return ProblemError(status, "There is nothing at this path.")
+    return ProblemError(status, status.description or status.phrase)
+
+
+def _response(problem: ProblemError) -> web.Response:
+    document: dict[str, object] = {
+        "type": f"urn:isoline:problem:{problem.status.phrase.lower().replace(' ', '-')}",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+    }
+    if problem.errors:
+        document["errors"] = [error._asdict() for error in problem.errors]
+    return web.Response(
+        body=orjson.dumps(document),
+        status=problem.status,
+        content_type=CONTENT_TYPE,
+        headers=problem.headers,
+    )

@@ -1,0 +1,49 @@
+"""Take an ECG in: keep it first, then tell the processors, and let nobody wait for the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.domain.errors import ConflictError, UnavailableError
+from shared.events import submitted
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.ports import EcgStore, Publisher, Receipt, Submission
+
+_log = structlog.get_logger(__name__)
+
+
+async def submit(
+    submission: Submission,
+    *,
+    store: EcgStore,
+    publisher: Publisher,
+    publish_timeout_s: float,
+    now: datetime,
+) -> Receipt:
+    """Keep an ECG and announce it; the same content again changes nothing and says where it stands.
+
+    Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it.
+
+    Raises:
+        ConflictError: The owner has another ECG of this id.
+        UnavailableError: It may have been kept. Submitting the same again is safe.
+    """
+    [receipt] = await store.add([submission])
+    if receipt.is_conflict:
+        raise ConflictError(f"ECG {receipt.key.id} exists already with other content.")
+    if receipt.is_new:
+        event = submitted([receipt.key], now=now, traceparent=submission.traceparent)
+        try:
+            async with asyncio.timeout(publish_timeout_s):
+                [failure] = await publisher.publish([event])
+        except TimeoutError:
+            failure = UnavailableError(f"no answer from the broker within {publish_timeout_s:g} s")
+        if failure is not None:
+            _log.warning("an ECG was kept but not announced; the relay will", reason=str(failure))
+    return receipt

@@ -1,0 +1,102 @@
+"""Requests that wait for a result: one query for all of them, however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from shared.domain.errors import UnavailableError
+from shared.ports import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.ports import EcgState, EcgStore
+
+_SHORTEST_PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.25
+
+_log = structlog.get_logger(__name__)
+
+Owned = tuple[str, str]
+
+
+class Waiting:
+    """Answers when an ECG has become terminal or gone, by looking again and again, ever more slowly."""
+
+    def __init__(self, store: EcgStore) -> None:
+        self._store = store
+        self._waiting: dict[Owned, set[asyncio.Future[EcgState | None]]] = {}
+        self._somebody_waits = asyncio.Event()
+        self._pause_s = _SHORTEST_PAUSE_S
+
+    async def state(self, owned: Owned, *, wait_s: float) -> EcgState | None:
+        """The ECG's state as soon as it is terminal, after ``wait_s`` at the latest; None if there is none.
+
+        Raises:
+            UnavailableError: It can't be looked up.
+        """
+        present = (await self._store.find([owned])).get(owned)
+        if present is None or present.status is not Status.QUEUED or not wait_s:
+            return present
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._terminal(owned)
+        except TimeoutError:
+            return present
+
+    async def _terminal(self, owned: Owned) -> EcgState | None:
+        answer: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owned, set()).add(answer)
+        self._pause_s = _SHORTEST_PAUSE_S
+        self._somebody_waits.set()
+        try:
+            return await answer
+        finally:
+            self._forget(owned, answer)
+
+    def _forget(self, owned: Owned, answer: asyncio.Future[EcgState | None]) -> None:
+        others = self._waiting.get(owned, set())
+        others.discard(answer)
+        if not others:
+            self._waiting.pop(owned, None)
+        if not self._waiting:
+            self._somebody_waits.clear()
+
+    async def watch(self) -> None:
+        """Look for all who wait, forever."""
+        while True:
+            await self._somebody_waits.wait()
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        wanted = list(self._waiting)
+        try:
+            states = await self._store.find(wanted)
+        except UnavailableError as error:
+            _log.warning("results could not be looked up", reason=str(error), waiting=len(wanted))
+            return
+        for owned in wanted:
+            state = states.get(owned)
+            if state is None or state.status is not Status.QUEUED:
+                self._answer(owned, state)
+
+    def _answer(self, owned: Owned, state: EcgState | None) -> None:
+        for answer in self._waiting.get(owned, ()):
+            if not answer.done():
+                answer.set_result(state)
+
+
+@asynccontextmanager
+async def open_waiting(store: EcgStore) -> AsyncIterator[Waiting]:
+    """Yield a `Waiting` that looks for as long as the context is open."""
+    waiting = Waiting(store)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(waiting.watch())
+        yield waiting
+        watch.cancel()

@@ -1,0 +1,91 @@
+"""The embedded mode in the background: start it and wait until it is ready, or end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from isoline.embedded_state import EmbeddedState, read_state
+from shared.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOG_FILE: Final = "isoline.log"
+
+_START_WITHIN_S: Final = 60.0
+_STOP_WITHIN_S: Final = 45.0
+_POLL_S: Final = 0.02
+_LOG_LINES: Final = 5
+
+
+def start(var: Path) -> EmbeddedState:
+    """Have this folder's embedded Isoline running and ready, whether or not it ran before.
+
+    Raises:
+        ConfigurationError: It did not start; says why in its own last words.
+    """
+    running = read_state(var)
+    if running is not None:
+        return running
+    var.mkdir(parents=True, exist_ok=True)
+    with (var / LOG_FILE).open("ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "isoline", "embedded"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C and its end are not meant for it
+        )
+    return _until_ready(process, var, begin)
+
+
+def stop(var: Path) -> bool:
+    """End this folder's embedded Isoline; work in hand is finished first. Whether one ran.
+
+    Raises:
+        ConfigurationError: It did not end in time.
+    """
+    running = read_state(var)
+    if running is None:
+        return False
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_WITHIN_S
+    while read_state(var) is not None or _exists(running.pid):
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"process {running.pid} did not end within {_STOP_WITHIN_S:g} s")
+        time.sleep(_POLL_S)
+    return True
+
+
+def _until_ready(process: subprocess.Popen[bytes], var: Path, log_begin: int) -> EmbeddedState:
+    deadline = time.monotonic() + _START_WITHIN_S
+    while time.monotonic() < deadline:
+        ready = read_state(var)
+        if ready is not None and ready.pid == process.pid:
+            return ready
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL_S)
+    else:
+        process.terminate()
+    raise ConfigurationError(f"Isoline did not start. Its last words:\n{_last_words(var, log_begin)}")
+
+
+def _last_words(var: Path, begin: int) -> str:
+    with (var / LOG_FILE).open("rb") as log:
+        log.seek(begin)
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""The command line: ``isoline ...``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Annotated, Final
+
+import aiohttp
+import typer
+
+import gateway.__main__
+import processor.__main__
+from isoline import admin, background, embedded, tour
+from isoline.embedded_state import read_state
+from shared.domain.errors import IsolineError
+from shared.process import run_until_told
+from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
+from shared.storage.schema import apply_migrations
+
+_EXIT_FAILED: Final = 1
+_EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
+_HEALTH_TIMEOUT_S: Final = 5.0
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command("gateway")
+def run_gateway() -> None:
+    """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL."""
+    sys.exit(gateway.__main__.main())
+
+
+@app.command("processor")
+def run_processor() -> None:
+    """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL; as many as you like."""
+    sys.exit(processor.__main__.main())
+
+
+@app.command("embedded")
+def run_embedded() -> None:
+    """Run everything in one process, in the foreground: for a developer's machine."""
+    sys.exit(run_until_told(embedded.serve))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the schema at ISOLINE_DATABASE_URL up to date; harmless when it is."""
+    asyncio.run(apply_migrations(read_settings(DatabaseSettings).database_url.get_secret_value()))
+    typer.echo("The schema is up to date.")
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded mode in the background, submit a real ECG and show its zero crossings."""
+    state = background.start(read_settings(EmbeddedSettings).var)
+    asyncio.run(tour.show_tour(state))
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded mode; work in hand is finished first."""
+    was_running = background.stop(read_settings(EmbeddedSettings).var)
+    typer.echo("Isoline has stopped." if was_running else "Isoline is not running.")
+
+
+@app.command()
+def status() -> None:
+    """Say whether the embedded mode runs, and where."""
+    state = read_state(read_settings(EmbeddedSettings).var)
+    if state is None:
+        typer.echo("Isoline is not running.")
+        raise typer.Exit(_EXIT_NOT_RUNNING)
+    typer.echo(f"Isoline runs at {state.address} (process {state.pid}, database {state.database_url}).")
+
+
+@app.command()
+def health(url: Annotated[str, typer.Argument()] = "http://127.0.0.1:8080/health/ready") -> None:
+    """Ask a service whether it is ready; exit status 0 when it is."""
+    is_ready, answer = asyncio.run(_ask_health(url))
+    typer.echo(answer)
+    raise typer.Exit(0 if is_ready else _EXIT_FAILED)
+
+
+@app.command("create-admin")
+def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
+    """Create an administrator: admin/admin in the embedded mode, else with a password given or made."""
+    if os.environ.get("ISOLINE_DATABASE_URL"):
+        settings = read_settings(DatabaseSettings)
+        typer.echo(asyncio.run(admin.create_in_production(name, settings.database_url.get_secret_value())))
+    else:
+        typer.echo(asyncio.run(admin.create_embedded(read_settings(EmbeddedSettings).var)))
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence and a non-zero exit status."""
+    try:
+        app()
+    except IsolineError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(_EXIT_FAILED)
+
+
+async def _ask_health(url: str) -> tuple[bool, str]:
+    timeout = aiohttp.ClientTimeout(_HEALTH_TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            return answer.ok, await answer.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return False, f"no answer from {url}: {error}"

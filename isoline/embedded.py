@@ -1,0 +1,128 @@
+"""The embedded mode: PostgreSQL, an in-process broker, gateway and processor as one process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.accounts import Passwords, create_account
+from gateway.app import open_gateway
+from isoline.embedded_state import EmbeddedState, hold_state
+from isoline.postgres_server import open_postgres_server
+from processor.worker import run_processor
+from shared.broker.in_process import InProcessBroker
+from shared.domain.account import Role
+from shared.domain.errors import UnavailableError
+from shared.events import EventType
+from shared.process import check_staying
+from shared.settings import EmbeddedSettings, read_settings
+from shared.storage.postgres import open_database
+from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.schema import apply_migrations, check_schema
+from shared.telemetry import configure_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from isoline.postgres_server import PostgresServer
+    from shared.ports import AccountStore
+
+_QUEUE: Final = "processor.ecg-submitted"
+_KEY_BYTES: Final = 32
+
+
+class DemoAccount(NamedTuple):
+    """An account whose password everybody knows, for a gateway that only this machine can reach."""
+
+    name: str
+    password: str
+    role: Role
+
+
+DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("demo", "demo", Role.USER))
+
+
+async def serve(told_to_leave: asyncio.Event) -> None:
+    """Run everything until told to leave.
+
+    Raises:
+        ConfigurationError: The port is taken, or this folder's Isoline runs already.
+    """
+    settings = read_settings(EmbeddedSettings)
+    configure_logs("embedded", settings.log_level)
+    settings.var.mkdir(parents=True, exist_ok=True)
+    with hold_state(settings.var) as publish_state:
+        async with open_postgres_server(settings.var / "postgres") as server:
+            await apply_migrations(server.url)
+            ready = partial(publish_state, EmbeddedState.of_this_process(settings, server.url))
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(_end_with(server))
+                await _serve_on(server.url, settings, told_to_leave, ready)
+                watch.cancel()
+
+
+async def _serve_on(
+    database_url: str, settings: EmbeddedSettings, told_to_leave: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    broker = InProcessBroker()
+    broker.bind(_QUEUE, EventType.SUBMITTED)
+    async with (
+        open_database(database_url) as database,
+        broker.consumer(_QUEUE, prefetch=settings.prefetch) as consumer,
+    ):
+        store, accounts, outbox = (
+            PostgresEcgStore(database),
+            PostgresAccountStore(database),
+            PostgresOutbox(database),
+        )
+        await create_demo_accounts(accounts)
+        async with open_gateway(
+            settings,
+            token_key=token_key(settings.var),
+            store=store,
+            accounts=accounts,
+            publisher=broker.publisher(),
+            checks={
+                "process": partial(check_staying, told_to_leave),
+                "schema": partial(check_schema, database),
+            },
+        ):
+            ready()
+            await run_processor(
+                settings,
+                store=store,
+                outbox=outbox,
+                publisher=broker.publisher(),
+                consumer=consumer,
+                told_to_leave=told_to_leave,
+            )
+
+
+async def create_demo_accounts(accounts: AccountStore) -> None:
+    """The demo accounts exist afterwards; those that did are left as they are."""
+    passwords = Passwords()
+    for demo in DEMO_ACCOUNTS:
+        if await accounts.find(demo.name) is None:
+            await create_account(
+                demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
+            )
+
+
+def token_key(var: Path) -> str:
+    """The key that signs this folder's tokens; made on first use, readable by its owner alone."""
+    path = var / "token.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode())
+    return path.read_text()
+
+
+async def _end_with(server: PostgresServer) -> None:
+    status = await server.wait()
+    raise UnavailableError(f"the embedded PostgreSQL ended with status {status}")

@@ -1,0 +1,62 @@
+"""``python -m processor``: a processor against PostgreSQL and RabbitMQ; run as many as you like."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from processor.worker import run_processor
+from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
+from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.topology import Topology
+from shared.health import open_health_server
+from shared.process import check_connected, check_staying, run_until_told
+from shared.settings import ProcessorSettings, read_settings
+from shared.storage.postgres import open_database
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.schema import check_schema
+from shared.telemetry import configure_logs
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+async def serve(told_to_leave: asyncio.Event) -> None:
+    """Run a processor until told to leave."""
+    settings = read_settings(ProcessorSettings)
+    configure_logs("processor", settings.log_level)
+    database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+    topology = Topology(settings.amqp_namespace)
+    async with (
+        open_database(database_url, max_connections=settings.database_connections) as database,
+        open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+        open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=settings.prefetch) as consumer,
+        open_health_server(
+            settings.health_host,
+            settings.health_port,
+            {
+                "process": partial(check_staying, told_to_leave),
+                "schema": partial(check_schema, database),
+                "broker": partial(check_connected, consumer),
+            },
+        ),
+    ):
+        await run_processor(
+            settings,
+            store=PostgresEcgStore(database),
+            outbox=PostgresOutbox(database),
+            publisher=publisher,
+            consumer=consumer,
+            told_to_leave=told_to_leave,
+        )
+
+
+def main() -> int:
+    """Run until told to leave; the exit status."""
+    return run_until_told(serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""How often a lead's signal passes from one side of its baseline to the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from shared.domain.insights import Finding, LeadInsight
+
+if TYPE_CHECKING:
+    from shared.domain.ecg import Lead, Samples
+
+SIGNAL_NEVER_NEAR_ZERO: Final = "signal_never_near_zero"
+
+# The comparison's temporaries are 3 x 64 KiB at the most, however long the signal, and stay in the L2 cache.
+_CHUNK: Final = 1 << 16
+
+
+def count_zero_crossings(samples: Samples, baseline: int = 0) -> int:
+    """Count how often a signal passes from one side of its baseline to the other.
+
+    A sample that equals the baseline lies on neither side: ``+ 0 -`` is one crossing, ``+ 0 +`` is none.
+    Samples are compared, never multiplied or subtracted, so that the count is exact for every int32.
+
+    Args:
+        samples: Amplitudes in ADC units, shape ``(n,)``.
+        baseline: The ADC value that means zero.
+
+    Returns:
+        Number of crossings, at most n - 1; 0 for an empty signal.
+    """
+    crossings = 0
+    was_above: bool | None = None
+    for start in range(0, samples.size, _CHUNK):
+        chunk = samples[start : start + _CHUNK]
+        above = chunk > baseline
+        off_baseline = chunk != baseline
+        if not off_baseline.all():
+            above = above[off_baseline]
+        if above.size:
+            crossings += int(np.count_nonzero(above[1:] != above[:-1]))
+            crossings += was_above is not None and was_above != above[0]
+            was_above = bool(above[-1])
+    return crossings
+
+
+def never_near_zero(samples: Samples, baseline: int = 0) -> bool:
+    """Whether a signal lies so far to one side of its baseline that a count of 0 says nothing.
+
+    True when all samples lie on one side and even the nearest is farther from the baseline than the
+    signal's own peak-to-peak range: raw ADC counts near 1024 sent without their baseline, say.
+
+    Args:
+        samples: Amplitudes in ADC units, shape ``(n,)`` with n >= 1.
+        baseline: The ADC value that means zero.
+    """
+    lowest, highest = int(samples.min()), int(samples.max())
+    nearest = max(lowest - baseline, baseline - highest)
+    return nearest > highest - lowest
+
+
+def _measure(lead: Lead) -> Finding:
+    crossings = count_zero_crossings(lead.signal, lead.baseline)
+    suspicious = crossings == 0 and never_near_zero(lead.signal, lead.baseline)
+    return Finding(crossings, (SIGNAL_NEVER_NEAR_ZERO,) if suspicious else ())
+
+
+ZERO_CROSSINGS: Final = LeadInsight("zero_crossings", version=1, measure=_measure)

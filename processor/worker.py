@@ -1,0 +1,69 @@
+"""A processor at work: batches of deliveries, a few at a time, and the relay beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from processor.delivery import Bench, settle_deliveries
+from processor.insights import INSIGHTS
+from shared.relay import run_relay
+
+if TYPE_CHECKING:
+    from shared.ports import Consumer, Delivery, EcgStore, Outbox, Publisher
+    from shared.settings import ProcessorOnlySettings
+
+_LEAVE_WITHIN_S: Final = 20.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_processor(
+    settings: ProcessorOnlySettings,
+    *,
+    store: EcgStore,
+    outbox: Outbox,
+    publisher: Publisher,
+    consumer: Consumer,
+    told_to_leave: asyncio.Event,
+) -> None:
+    """Work until told to leave, then finish what is in hand; what takes too long comes again elsewhere."""
+    bench = Bench(
+        store=store,
+        outbox=outbox,
+        publisher=publisher,
+        insights=INSIGHTS,
+        max_attempts=settings.max_attempts,
+        batch_samples=settings.batch_samples,
+    )
+    relay = partial(run_relay, outbox=outbox, publisher=publisher, interval_s=settings.relay_interval_s)
+    try:
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
+            relaying = tasks.create_task(relay())
+            for _ in range(settings.concurrency):
+                tasks.create_task(_work(consumer, bench, settings.batch_messages, told_to_leave))
+            await told_to_leave.wait()
+            relaying.cancel()
+            limit.reschedule(asyncio.get_running_loop().time() + _LEAVE_WITHIN_S)
+    except TimeoutError:
+        _log.warning("left with work in hand, which will be delivered again", waited_s=_LEAVE_WITHIN_S)
+
+
+async def _work(consumer: Consumer, bench: Bench, batch_messages: int, told_to_leave: asyncio.Event) -> None:
+    while deliveries := await _received(consumer, batch_messages, told_to_leave):
+        await settle_deliveries(deliveries, bench=bench)
+
+
+async def _received(consumer: Consumer, limit: int, told_to_leave: asyncio.Event) -> list[Delivery]:
+    """The next deliveries, or none when told to leave."""
+    receiving = asyncio.ensure_future(consumer.receive(limit))
+    leaving = asyncio.ensure_future(told_to_leave.wait())
+    try:
+        await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return receiving.result() if receiving.done() and not leaving.done() else []
+    finally:
+        receiving.cancel()
+        leaving.cancel()

@@ -1,0 +1,195 @@
+"""The broker of the embedded mode and of fast tests: one object in one process.
+
+It carries encoded bytes only, so that a defect of the wire form shows here too. What it holds ends with
+the process; the relay repairs that from the database, as it does when a real broker loses a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from shared.domain.errors import UnavailableError, UnroutableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from shared.events import Event
+    from shared.ports import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    body: bytes
+    attempt: int = 1
+
+
+@dataclass(slots=True)
+class _Queue:
+    types: set[str] = field(default_factory=set)
+    waiting: deque[_Message] = field(default_factory=deque)
+    dead: list[_Message] = field(default_factory=list)
+
+
+class InProcessBroker:
+    """Queues in memory, each bound to exact event types."""
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self._queues: dict[str, _Queue] = {}
+        self._consumers: set[InProcessConsumer] = set()
+        self._changed = asyncio.Event()
+
+    def bind(self, queue: str, *types: str) -> None:
+        """From now on the queue gets each event of these types; binding again changes nothing."""
+        self._queues.setdefault(queue, _Queue()).types.update(types)
+
+    def publisher(self) -> InProcessPublisher:
+        """A way to this broker; it needs no closing."""
+        return InProcessPublisher(self)
+
+    @asynccontextmanager
+    async def consumer(self, queue: str, *, prefetch: int) -> AsyncIterator[InProcessConsumer]:
+        """Read a bound queue; at most ``prefetch`` deliveries are unsettled at any time.
+
+        What is unsettled at the end goes back to the front of the queue.
+        """
+        consumer = InProcessConsumer(self, self._queues[queue], prefetch)
+        self._consumers.add(consumer)
+        try:
+            yield consumer
+        finally:
+            self._consumers.remove(consumer)
+            consumer.close()
+
+    def disconnect(self) -> None:
+        """Be away until `reconnect`: unsettled deliveries go back, their endings have no effect."""
+        self.is_connected = False
+        for consumer in self._consumers:
+            consumer.give_back()
+
+    def reconnect(self) -> None:
+        """Be there again, with every message that was waiting."""
+        self.is_connected = True
+        self.wake_consumers()
+
+    def waiting(self, queue: str) -> list[bytes]:
+        """The bodies that nobody has been handed yet, oldest first."""
+        return [message.body for message in self._queues[queue].waiting]
+
+    def dead_letters(self, queue: str) -> list[bytes]:
+        """The bodies that the queue's consumers put aside, oldest first."""
+        return [message.body for message in self._queues[queue].dead]
+
+    def route(self, event: Event) -> UnroutableError | UnavailableError | None:
+        """Put the event's body into each queue that is bound to its type."""
+        if not self.is_connected:
+            return UnavailableError("the broker is away")
+        bound = [queue for queue in self._queues.values() if event.type in queue.types]
+        for queue in bound:
+            queue.waiting.append(_Message(event.body))
+        self.wake_consumers()
+        return None if bound else UnroutableError(f"no queue is bound to {event.type}")
+
+    def wake_consumers(self) -> None:
+        """Let every waiting consumer look again."""
+        self._changed.set()
+        self._changed.clear()
+
+    async def wait_for_change(self) -> None:
+        """Return when a queue or a consumer may have changed."""
+        await self._changed.wait()
+
+
+class InProcessPublisher:
+    """A `shared.ports.Publisher`."""
+
+    def __init__(self, broker: InProcessBroker) -> None:
+        self._broker = broker
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether publishing can succeed now."""
+        return self._broker.is_connected
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        return [self._broker.route(event) for event in events]
+
+
+class InProcessConsumer:
+    """A `shared.ports.Consumer`."""
+
+    def __init__(self, broker: InProcessBroker, queue: _Queue, prefetch: int) -> None:
+        self._broker = broker
+        self._queue = queue
+        self._prefetch = prefetch
+        self._tags = count()
+        self._unsettled: dict[int, _Message] = {}
+        self._is_closed = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether deliveries can come now."""
+        return self._broker.is_connected and not self._is_closed
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        while not (deliveries := self._take(limit)):
+            await self._broker.wait_for_change()
+        return deliveries
+
+    def settle(self, tag: int, *, returned: bool = False, dead: bool = False) -> None:
+        """End a delivery; one that was ended or taken back before is left alone."""
+        message = self._unsettled.pop(tag, None)
+        if message is not None and returned:
+            self._put_back(message)
+        elif message is not None and dead:
+            self._queue.dead.append(message)
+        self._broker.wake_consumers()  # there is room for one more
+
+    def give_back(self) -> None:
+        """Return what is unsettled, in its order."""
+        while self._unsettled:
+            self._put_back(self._unsettled.popitem()[1])
+        self._broker.wake_consumers()
+
+    def close(self) -> None:
+        """Return what is unsettled and take nothing more."""
+        self._is_closed = True
+        self.give_back()
+
+    def _take(self, limit: int) -> list[Delivery]:
+        if not self.is_connected:
+            return []
+        room = self._prefetch - len(self._unsettled)
+        return [self._hand_out() for _ in range(min(limit, room, len(self._queue.waiting)))]
+
+    def _hand_out(self) -> InProcessDelivery:
+        tag, message = next(self._tags), self._queue.waiting.popleft()
+        self._unsettled[tag] = message
+        return InProcessDelivery(self, tag, message.body, message.attempt)
+
+    def _put_back(self, message: _Message) -> None:
+        self._queue.waiting.appendleft(replace(message, attempt=message.attempt + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessDelivery:
+    """A `shared.ports.Delivery`."""
+
+    _consumer: InProcessConsumer
+    _tag: int
+    body: bytes
+    attempt: int
+
+    async def ack(self) -> None:
+        self._consumer.settle(self._tag)
+
+    async def requeue(self) -> None:
+        self._consumer.settle(self._tag, returned=True)
+
+    async def dead_letter(self) -> None:
+        self._consumer.settle(self._tag, dead=True)

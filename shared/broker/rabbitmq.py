@@ -1,0 +1,156 @@
+"""Being connected to RabbitMQ: one connection, one channel and the topology, made anew after every loss.
+
+The publisher and the consumer each keep a connection of their own: short of memory, the broker stops
+reading from a connection that publishes, and acks on it would wait too.
+
+The library's robust connection is not used: it replays on a channel what was declared there, and where
+that fails it has no second way. Its consumer (aio-pika 10.2.1) stayed deaf after an exchange was deleted
+together with its queue. Here whatever ends a channel ends the connection, and the next one begins with
+everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel
+
+from shared.events import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from aio_pika.abc import AbstractConnection
+
+    from shared.broker.topology import Topology
+
+_RECONNECT_INTERVAL_S: Final = 1.0
+_HEARTBEAT_S: Final = 15
+_CLOSE_TIMEOUT_S: Final = 3.0
+_DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
+
+_log = structlog.get_logger(__name__)
+
+End: TypeAlias = Callable[[str], None]
+Attach: TypeAlias = Callable[[AbstractChannel, End], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Where the broker is, what it has to hold, and what it calls this connection."""
+
+    url: str = field(repr=False)
+    name: str
+    topology: Topology
+    connect_timeout_s: float
+
+
+@asynccontextmanager
+async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
+    """Inside, there is a connection whenever the broker is there.
+
+    It begins after the first attempt, whether that succeeded or not. Each channel is held by ``attach``,
+    from when the topology is declared until the channel is lost, or ended with the function given.
+    """
+    attempted = asyncio.Event()
+    # No task group: it would wrap what the caller raises into an ExceptionGroup.
+    connecting = asyncio.create_task(_stay_connected(link, attach, attempted))
+    try:
+        await attempted.wait()
+        yield
+    finally:
+        connecting.cancel()
+        await asyncio.wait([connecting])
+
+
+async def failure_of(call: Awaitable[object]) -> Exception | None:
+    """Await a call into the library and give back what it raised.
+
+    A lost channel ends the calls that wait on it with whatever ended itself, CancelledError included.
+    Only when somebody cancelled this task is that a cancellation.
+    """
+    try:
+        await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return ConnectionError("the channel was lost")
+    except Exception as error:  # noqa: BLE001 - RuntimeError and a bare Exception are among its failures
+        return error
+    return None
+
+
+async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
+    told = None
+    while True:
+        try:
+            reason = await _connect_once(link, attach, attempted)
+        except Exception as error:  # noqa: BLE001 - time mends it, or an operator who reads the log
+            reason = repr(error)
+        if reason != told:  # one record when it is gone, not one each second
+            _log.warning("broker is away", connection=link.name, reason=reason)
+        told = reason
+        attempted.set()
+        await asyncio.sleep(_RECONNECT_INTERVAL_S)
+
+
+async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) -> str:
+    """Be connected, and say in the end why that ended."""
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with AsyncExitStack() as stack:
+        async with asyncio.timeout(link.connect_timeout_s):
+            connection = await stack.enter_async_context(_open_connection(link))
+            channel = await connection.channel(on_return_raises=True)
+            channel.close_callbacks.add(lambda _, error: _end(ended, repr(error)))
+            await _declare(channel, link.topology)
+            await stack.enter_async_context(attach(channel, partial(_end, ended)))
+        _log.info("broker is connected", connection=link.name)
+        attempted.set()
+        return await ended
+
+
+def _end(ended: asyncio.Future[str], reason: str) -> None:
+    if not ended.done():
+        ended.set_result(reason)
+
+
+@asynccontextmanager
+async def _open_connection(link: Link) -> AsyncIterator[AbstractConnection]:
+    connection = await aio_pika.connect(
+        link.url, heartbeat=_HEARTBEAT_S, client_properties={"connection_name": link.name}
+    )
+    try:
+        yield connection
+    finally:
+        # A failure must not take the place of the cancellation that may have brought us here.
+        await failure_of(asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S))
+
+
+async def _declare(channel: AbstractChannel, topology: Topology) -> None:
+    """Make sure of every exchange and queue, so that no event finds the broker without a queue for it."""
+    dead_letters = await channel.declare_exchange(
+        topology.dead_letter_exchange, aio_pika.ExchangeType.FANOUT, durable=True
+    )
+    dead = await channel.declare_queue(
+        topology.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
+    )
+    await dead.bind(dead_letters)
+    events = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+    submitted = await channel.declare_queue(
+        topology.submitted_queue,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": topology.dead_letter_exchange,
+            "x-delivery-limit": _DELIVERY_LIMIT,
+        },
+    )
+    await submitted.bind(events, EventType.SUBMITTED)

@@ -1,0 +1,35 @@
+"""Who may do what."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+USER_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class Role(StrEnum):
+    """What an account may do: ``user`` submits and reads its own ECGs, ``admin`` administers accounts."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A submitter or an administrator.
+
+    Attributes:
+        name: Unique; matches `USER_NAME`.
+        password_hash: Argon2id in PHC form, kept out of ``repr``.
+        roles: At least one.
+    """
+
+    name: str
+    password_hash: str
+    roles: frozenset[Role]
+
+    def __repr__(self) -> str:
+        return f"Account({self.name!r}, {sorted(self.roles)})"

@@ -1,0 +1,124 @@
+"""The events that services exchange, and their wire form: CloudEvents 1.0, structured mode, JSON.
+
+A body never holds samples. Within a version of an event its data only ever gain keys; what would break
+a reader gets a new type beside the old one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID, uuid5
+
+import orjson
+
+from shared.domain.errors import UnreadableMessageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+MAX_ECGS_PER_EVENT: Final = 64
+
+_SOURCE: Final = "/isoline"
+_NAMESPACE: Final = UUID("5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10")
+
+
+class EventType(StrEnum):
+    """What happened; also the routing key under which subscribers bind to it."""
+
+    SUBMITTED = "ecg.submitted"
+    PROCESSED = "ecg.processed"
+    FAILED = "ecg.failed"
+    DELETED = "ecg.deleted"
+
+
+class EcgKey(NamedTuple):
+    """Names one ECG of one owner, and which round of its analysis: a replay moves the generation up."""
+
+    owner: str
+    id: str
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event in its wire form, ready to be stored or published.
+
+    Attributes:
+        id: The same for every publication of the same fact: subscribers deduplicate by it.
+        type: What happened.
+        body: The CloudEvents document.
+    """
+
+    id: UUID
+    type: EventType
+    body: bytes
+
+
+def submitted(keys: Sequence[EcgKey], *, now: datetime, traceparent: str | None = None) -> Event:
+    """A claim check for ECGs that were committed together, at most `MAX_ECGS_PER_EVENT` of them."""
+    data = {"ecgs": [key._asdict() for key in keys]}
+    return _event(EventType.SUBMITTED, keys, data, now=now, traceparent=traceparent)
+
+
+def processed(key: EcgKey, document: Mapping[str, Any], *, now: datetime, traceparent: str | None) -> Event:
+    """The ECG was analysed; ``document`` is what `Insights.document` gave."""
+    data = {**key._asdict(), "status": "completed", **document}
+    return _event(EventType.PROCESSED, [key], data, now=now, traceparent=traceparent)
+
+
+def failed(key: EcgKey, error: str, *, now: datetime, traceparent: str | None) -> Event:
+    """The ECG will not be analysed in this generation; ``error`` says why in a sentence."""
+    data = {**key._asdict(), "status": "failed", "error": error}
+    return _event(EventType.FAILED, [key], data, now=now, traceparent=traceparent)
+
+
+def read_submitted(body: bytes) -> list[EcgKey]:
+    """The ECGs that an ``ecg.submitted`` names.
+
+    Raises:
+        UnreadableMessageError: The body is not such an event.
+    """
+    try:
+        document = orjson.loads(body)
+        if document["specversion"] != "1.0" or document["type"] != EventType.SUBMITTED:
+            raise UnreadableMessageError(f"expected a CloudEvents 1.0 document of type {EventType.SUBMITTED}")
+        keys = [
+            EcgKey(named["owner"], named["id"], named["generation"]) for named in document["data"]["ecgs"]
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnreadableMessageError(f"not an {EventType.SUBMITTED} event: {error!r}") from error
+    if not all(map(_is_key, keys)):
+        raise UnreadableMessageError("expected owner and id as strings and generation as an integer")
+    return keys
+
+
+def _is_key(key: EcgKey) -> bool:
+    return isinstance(key.owner, str) and isinstance(key.id, str) and type(key.generation) is int
+
+
+def _event(
+    type_: EventType,
+    keys: Sequence[EcgKey],
+    data: Mapping[str, Any],
+    *,
+    now: datetime,
+    traceparent: str | None,
+) -> Event:
+    event_id = uuid5(_NAMESPACE, orjson.dumps([type_, *map(list, keys)]).decode())
+    document = {
+        "specversion": "1.0",
+        "id": str(event_id),
+        "source": _SOURCE,
+        "type": type_,
+        "subject": "/".join(keys[0][:2]) if len(keys) == 1 else None,
+        "time": now,
+        "datacontenttype": "application/json",
+        "traceparent": traceparent,
+        "data": data,
+    }
+    present = {name: value for name, value in document.items() if value is not None}
+    return Event(event_id, type_, orjson.dumps(present))

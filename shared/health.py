@@ -1,0 +1,66 @@
+"""`/health/live` and `/health/ready`, the same in every service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import orjson
+from aiohttp import web
+
+from shared.domain.errors import IsolineError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+Check: TypeAlias = Callable[[], Awaitable[None]]
+"""Returns when what it checks is ready for work, else raises an IsolineError that says why not."""
+
+_CHECK_TIMEOUT_S: Final = 3.0
+
+
+def health_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
+    """Live: the event loop turns. Ready: every check passes, else 503 with the reason of each that fails."""
+
+    async def live(_: web.Request) -> web.Response:
+        return _json_response({"status": "live"})
+
+    async def ready(_: web.Request) -> web.Response:
+        outcomes = [(name, await _reason(check)) for name, check in checks.items()]
+        reasons = {name: reason for name, reason in outcomes if reason is not None}
+        if reasons:
+            return _json_response({"status": "not ready", "reasons": reasons}, status=503)
+        return _json_response({"status": "ready"})
+
+    return [web.get("/health/live", live), web.get("/health/ready", ready)]
+
+
+@asynccontextmanager
+async def open_health_server(host: str, port: int, checks: Mapping[str, Check]) -> AsyncIterator[None]:
+    """Answer health requests on a port of their own for as long as the context is open."""
+    app = web.Application()
+    app.add_routes(health_routes(checks))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await check()
+    except IsolineError as error:
+        return str(error)
+    except TimeoutError:
+        return f"no answer within {_CHECK_TIMEOUT_S:g} s"
+    return None
+
+
+def _json_response(document: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")

@@ -1,0 +1,197 @@
+"""What the services need of storage and broker, in the domain's words.
+
+The promises are made here, once; `tests/contracts` holds every adapter to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from shared.domain.account import Account
+    from shared.domain.ecg import Ecg
+    from shared.domain.errors import InvalidEcgError, UnavailableError, UnroutableError
+    from shared.domain.insights import JsonValue
+    from shared.events import EcgKey, Event
+
+
+class Status(StrEnum):
+    """Where an ECG stands; the last two are terminal for its generation."""
+
+    QUEUED = "queued"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An ECG on its way in, and whose it is."""
+
+    owner: str
+    ecg: Ecg
+    traceparent: str | None = None
+
+
+class Receipt(NamedTuple):
+    """What became of a submission.
+
+    Attributes:
+        key: The ECG under which it is kept.
+        status: Where that ECG stands.
+        is_new: False when the same content was there already.
+        is_conflict: True when other content holds the id; nothing was stored.
+    """
+
+    key: EcgKey
+    status: Status
+    is_new: bool = False
+    is_conflict: bool = False
+
+
+class EcgState(NamedTuple):
+    """An ECG as its owner sees it: ``document`` when completed, ``error`` when failed."""
+
+    id: str
+    status: Status
+    document: bytes | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to analyse one queued ECG, already counted as an attempt.
+
+    Attributes:
+        row: The store's own handle.
+        attempt: 1 for the first.
+        num_samples: What loading it will cost.
+    """
+
+    row: int
+    key: EcgKey
+    attempt: int
+    num_samples: int
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both."""
+
+    claim: Claim
+    event: Event
+    document: Mapping[str, JsonValue] | None = None
+    error: str | None = None
+
+
+class EcgStore(Protocol):
+    """ECGs, their signals and what was found in them. Every method raises UnavailableError."""
+
+    async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        """Keep each submission, or none of it; one receipt per submission, in order.
+
+        What is new is queued and due for the relay a little later, whether or not its event gets out.
+
+        Raises:
+            UnavailableError: The outcome is unknown. Adding the same again is safe.
+        """
+
+    async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
+        """The present state of each (owner, id) that exists."""
+
+    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+        """Count an attempt for each of these that is still queued, and say what it is.
+
+        What is finished, erased, unknown or of another generation is left out: there is nothing to do.
+        """
+
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+        """The claimed ECGs with their signals, or why one can't be read; what was erased is left out."""
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
+        """Make each ECG terminal and put its event into the outbox: both or neither.
+
+        An ECG that is no longer queued in this generation is left as it is.
+
+        Returns:
+            The keys that this call made terminal.
+        """
+
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
+        """Leave these queued and let the relay offer them again after the delay."""
+
+
+class AccountStore(Protocol):
+    """Accounts. Every method raises UnavailableError."""
+
+    async def add(self, account: Account) -> bool:
+        """Keep the account unless the name is taken; whether it was kept."""
+
+    async def find(self, name: str) -> Account | None:
+        """The account of that name."""
+
+
+class Outbox(Protocol):
+    """What still has to be told. Every method raises UnavailableError."""
+
+    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+        """Queued ECGs whose due time has passed; their due time moves out, doubling each time."""
+
+    async def put_back(self, keys: Collection[EcgKey]) -> None:
+        """Undo the taking of these: they could not be published and are due again shortly."""
+
+    async def take_due_events(self, limit: int) -> list[Event]:
+        """Events whose due time has passed; their due time moves out, doubling each time."""
+
+    async def clear(self, event_ids: Collection[UUID]) -> None:
+        """Forget these events: the broker has them."""
+
+    async def drop_unheard(self, event_ids: Collection[UUID]) -> int:
+        """Forget those of these events that nobody was bound to for longer than the grace; how many."""
+
+
+class Publisher(Protocol):
+    """A way to the broker."""
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        """Hand over each event; one outcome per event, in order, within a bounded time.
+
+        None: the broker has taken responsibility. UnroutableError: no queue is bound to its type.
+        UnavailableError: unknown; publishing it again is safe, readers deduplicate by its id.
+        """
+
+
+class Delivery(Protocol):
+    """One handing-over of a message. Exactly one of the three methods ends it.
+
+    A delivery that is not ended, or whose ending can't be told to the broker, comes again.
+    """
+
+    @property
+    def body(self) -> bytes:
+        """The message as it was published."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first delivery, more after each return."""
+
+    async def ack(self) -> None:
+        """Done: it will not come again."""
+
+    async def requeue(self) -> None:
+        """Give it back for another delivery."""
+
+    async def dead_letter(self) -> None:
+        """Put it aside for an operator: no delivery of it can succeed."""
+
+
+class Consumer(Protocol):
+    """The receiving end of one queue; comes back by itself after the broker was away."""
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """Wait for a delivery, then take what is waiting: between 1 and ``limit``, oldest first."""

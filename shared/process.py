@@ -1,0 +1,90 @@
+"""How a process of Isoline lives: it runs until told to leave, and says why when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+import uvloop
+
+from shared.domain.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_EXIT_CONFIGURATION: Final = 2
+_EXIT_DIED: Final = 1
+
+_log = structlog.get_logger(__name__)
+
+
+def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run ``main`` with an event that SIGTERM or SIGINT sets; a second signal leaves at once.
+
+    Returns:
+        The exit status: 0 when told to leave, 1 when something died, 2 when a setting is wrong.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_with_signals(main))
+    except Exception as error:  # noqa: BLE001 - the last frame of the process: whatever it was ends it
+        return _exit_status(error)
+    return 0
+
+
+def _exit_status(error: Exception) -> int:
+    """Say once why the process ends."""
+    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
+    wrong_settings = group.subgroup(ConfigurationError)
+    if wrong_settings is not None:
+        sys.stderr.write(f"{wrong_settings.exceptions[0]}\n")
+        return _EXIT_CONFIGURATION
+    _log.error("the process ends because a part of it died", exc_info=error)
+    return _EXIT_DIED
+
+
+async def check_staying(told_to_leave: asyncio.Event) -> None:
+    """A readiness check: a process that was told to leave takes no more work.
+
+    Raises:
+        UnavailableError: It is leaving.
+    """
+    if told_to_leave.is_set():
+        raise UnavailableError("leaving")
+
+
+class Connected(Protocol):
+    """Something that knows whether its other end is there."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can work now."""
+
+
+async def check_connected(end: Connected) -> None:
+    """A readiness check: the broker is there.
+
+    Raises:
+        UnavailableError: It is not.
+    """
+    if not end.is_connected:
+        raise UnavailableError("the broker is away")
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    told_to_leave = asyncio.Event()
+
+    def on_signal(name: str) -> None:
+        if told_to_leave.is_set():
+            os._exit(_EXIT_DIED)
+        _log.info("told to leave", signal=name)
+        told_to_leave.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    await main(told_to_leave)

@@ -1,0 +1,86 @@
+"""The relay: tells again what is due, so that no ECG depends on a single message.
+
+It sweeps every queued ECG by age, announced or not: a broker may lose what it confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.patience import jittered_pause_s
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.events import Event
+    from shared.ports import Outbox, Publisher
+
+_PAGE: Final = 512
+
+_log = structlog.get_logger(__name__)
+
+
+async def tell(events: Sequence[Event], *, outbox: Outbox, publisher: Publisher) -> None:
+    """Publish events that are in the outbox and clear those that the broker took.
+
+    The others stay there and are due again later; one that no queue is bound for is given up after a grace.
+
+    Raises:
+        UnavailableError: Some that were published may not be cleared; they will be published again.
+    """
+    outcomes = list(zip(events, await publisher.publish(events), strict=True))
+    taken = [event.id for event, failure in outcomes if failure is None]
+    unheard = [event.id for event, failure in outcomes if isinstance(failure, UnroutableError)]
+    if taken:
+        await outbox.clear(taken)
+    if unheard and (dropped := await outbox.drop_unheard(unheard)):
+        _log.info("events without a subscriber were given up", count=dropped)
+
+
+async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) -> None:
+    """Sweep forever: without a pause while pages are full, ever more rarely while something is away."""
+    failures = 0
+    while True:
+        try:
+            is_full = await _sweep(outbox, publisher)
+            failures = 0
+        except UnavailableError as error:
+            is_full, failures = False, failures + 1
+            _log.warning("the relay waits", reason=str(error), failures=failures)
+        if not is_full:
+            await asyncio.sleep(jittered_pause_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s))
+
+
+async def _sweep(outbox: Outbox, publisher: Publisher) -> bool:
+    """Tell one page of what is due; whether there may be more."""
+    announced = await _announce_due(outbox, publisher)
+    events = await outbox.take_due_events(_PAGE)
+    if events:
+        await tell(events, outbox=outbox, publisher=publisher)
+    return announced == _PAGE or len(events) == _PAGE
+
+
+async def _announce_due(outbox: Outbox, publisher: Publisher) -> int:
+    """Announce queued ECGs that are due; how many.
+
+    Raises:
+        UnavailableError: The broker did not take some of them; those are due again.
+    """
+    keys = await outbox.take_due_ecgs(_PAGE)
+    batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
+    events = [submitted(batch, now=datetime.now(UTC)) for batch in batches]
+    outcomes = await publisher.publish(events) if events else []
+    failures = [failure for failure in outcomes if failure is not None]
+    if failures:
+        not_told = [keys for keys, failure in zip(batches, outcomes, strict=True) if failure is not None]
+        await outbox.put_back([key for batch in not_told for key in batch])
+        raise UnavailableError(f"ECGs could not be announced: {failures[0]}")
+    if keys:
+        _log.info("queued ECGs were announced again", count=len(keys))
+    return len(keys)

@@ -1,0 +1,135 @@
+"""Every setting, read once from the environment: ``ISOLINE_...``.
+
+A secret may also be a file of that name, in lower case, in the folder ``ISOLINE_SECRETS_DIR``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.domain.errors import ConfigurationError
+
+PREFIX: Final = "ISOLINE_"
+SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class LogSettings(BaseSettings):
+    """How a process tells what it does."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+class DatabaseSettings(LogSettings):
+    """Where PostgreSQL is."""
+
+    database_url: SecretStr
+    database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class BrokerSettings(BaseSettings):
+    """Where RabbitMQ is."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    amqp_url: SecretStr
+    amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
+
+
+class SubmissionLimits(BaseSettings):
+    """What one submission may cost."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
+    max_leads: Annotated[int, Field(ge=1)] = 32
+    max_lead_samples: Annotated[int, Field(ge=1)] = 1_000_000
+    max_ecg_samples: Annotated[int, Field(ge=1)] = 2_000_000
+
+
+class GatewayOnlySettings(SubmissionLimits):
+    """What the gateway needs beside a database and a broker."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all of its interfaces
+    port: Port = 8080
+    token_issuer: str = "isoline"  # noqa: S105 - a name
+    token_audience: str = "isoline"  # noqa: S105 - a name
+    token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
+    password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
+    publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+
+
+class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):
+    """What ``python -m gateway`` needs."""
+
+    token_key: SecretStr
+
+    @model_validator(mode="after")
+    def _no_sample_secrets(self) -> Self:
+        return _without_sample_secrets(self)
+
+
+class ProcessorOnlySettings(BaseSettings):
+    """What the processor needs beside a database and a broker."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 256
+    batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    batch_samples: Annotated[int, Field(ge=1)] = 8_000_000
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    relay_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+
+
+class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings):
+    """What ``python -m processor`` needs."""
+
+    health_host: str = "0.0.0.0"  # noqa: S104 - see `GatewayOnlySettings.host`
+    health_port: Port = 8081
+
+    @model_validator(mode="after")
+    def _no_sample_secrets(self) -> Self:
+        return _without_sample_secrets(self)
+
+
+class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
+    """What the embedded mode needs: nothing; it is for one developer on one machine."""
+
+    host: str = "127.0.0.1"  # its demo accounts are no secret
+    password_min_length: Annotated[int, Field(ge=1, le=128)] = 4
+    var: Path = Path("var")
+
+
+_S = TypeVar("_S", bound=BaseSettings)
+
+
+def read_settings(kind: type[_S]) -> _S:
+    """The settings that a process needs, from its environment.
+
+    Raises:
+        ConfigurationError: Names every setting that is missing or wrong, without its value.
+    """
+    try:
+        return kind(_secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"))
+    except ValidationError as error:
+        wrong = [
+            f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()} {problem['msg']}".replace(PREFIX + " ", "")
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigurationError("; ".join(wrong)) from None
+
+
+def _without_sample_secrets(settings: _S) -> _S:
+    for name, value in settings:
+        if isinstance(value, SecretStr) and SAMPLE_SECRET in value.get_secret_value():
+            raise ValueError(f"{PREFIX}{name.upper()} still holds the sample secret {SAMPLE_SECRET!r}")
+    return settings

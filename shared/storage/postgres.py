@@ -1,0 +1,96 @@
+"""A pool of connections to PostgreSQL, and how its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import asyncpg
+import structlog
+
+from shared.domain.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable in the stubs only
+
+ACQUIRE_TIMEOUT_S: Final = 5.0
+COMMAND_TIMEOUT_S: Final = 30.0
+_CLOSE_TIMEOUT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 5.0
+
+# InternalClientError is a bare Exception; a lost connection may also be an OSError or a timeout.
+_CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+# SQLSTATE classes and states that time mends: connection, rollback, read-only, resources, locks, operator,
+# system, and a table or column that a pending migration will bring. All others are defects and stay loud.
+_PASSING_STATES: Final = ("08", "25006", "40", "53", "55", "57", "58", "42P01", "42703")
+
+_log = structlog.get_logger(__name__)
+
+
+class Database:
+    """What the storage adapters share: connections with time limits, and one kind of failure."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for one statement or transaction.
+
+        Raises:
+            UnavailableError: PostgreSQL is away, slow or refused; what was sent may have happened.
+        """
+        with translated_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the library's errors that time mends into UnavailableError."""
+    try:
+        yield
+    except _CONNECTION_ERRORS as error:
+        raise _unavailable(error) from error
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(_PASSING_STATES):
+            raise _unavailable(error) from error
+        raise
+
+
+@asynccontextmanager
+async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator[Database]:
+    """Yield a database that connects when it is first needed, and again whenever it was away."""
+    pool = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=max_connections,
+        command_timeout=COMMAND_TIMEOUT_S,
+        timeout=_CONNECT_TIMEOUT_S,
+        server_settings={"application_name": "isoline"},
+    )
+    await pool
+    try:
+        yield Database(pool)
+    finally:
+        await _close(pool)
+
+
+def _unavailable(error: BaseException) -> UnavailableError:
+    return UnavailableError(f"PostgreSQL: {type(error).__name__}: {error}")
+
+
+async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Close within a time limit: a frozen server must not keep the process."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await pool.close()
+    except TimeoutError:
+        _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
+        pool.terminate()

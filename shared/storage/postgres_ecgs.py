@@ -1,0 +1,211 @@
+"""ECGs in PostgreSQL: one statement per promise, so that each is kept whole or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from shared.domain.ecg import Ecg
+from shared.domain.errors import InvalidEcgError
+from shared.events import EcgKey
+from shared.ports import Claim, EcgState, Receipt, Status
+from shared.storage.signals import EncodedSignals, content_hash, decode_signals, encode_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    import asyncpg
+
+    from shared.ports import Settlement, Submission
+    from shared.storage.postgres import Connection, Database
+
+# Long enough that a submission's own event nearly always gets there first.
+REPUBLISH_AFTER_S: Final = 10.0
+
+_ADD: Final = """
+WITH new AS (
+    INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
+    VALUES ($1, $2, $3, $4, $5, now() + $6::float8 * interval '1 second')
+    ON CONFLICT (owner, id) DO NOTHING
+    RETURNING row, generation, status, content_hash, true AS is_new
+), signal AS (
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
+    SELECT row, $7, $8, $9, $10::json, $11, $12 FROM new
+)
+SELECT generation, status, content_hash, is_new FROM new
+UNION ALL
+SELECT generation, status, content_hash, false FROM ecg WHERE owner = $1 AND id = $2
+"""
+
+_FIND: Final = """
+SELECT ecg.owner, ecg.id, ecg.status, ecg.error, found.document
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, id)
+JOIN ecg USING (owner, id)
+LEFT JOIN ecg_insights AS found ON found.row = ecg.row AND found.generation = ecg.generation
+"""
+
+# Rows are locked in one order everywhere, so that two processors with the same ECGs can't deadlock.
+_CLAIM: Final = """
+WITH wanted AS MATERIALIZED (
+    SELECT ecg.row
+    FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
+    JOIN ecg USING (owner, id, generation)
+    WHERE status = 'queued'
+    ORDER BY ecg.row
+    FOR NO KEY UPDATE OF ecg
+)
+UPDATE ecg SET attempts = attempts + 1
+FROM wanted
+WHERE ecg.row = wanted.row AND ecg.status = 'queued'
+RETURNING ecg.row, owner, id, generation, attempts, num_samples, traceparent
+"""
+
+_LOAD: Final = """
+SELECT row, date, sampling_rate_hz, unit, leads, encoding, samples
+FROM ecg_signal WHERE row = ANY($1::bigint[])
+"""
+
+_SETTLE: Final = """
+WITH settlement AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::bytea[]
+    ) AS s (row, generation, document, error, event_id, event_type, event_body)
+), open AS MATERIALIZED (
+    SELECT ecg.row FROM ecg JOIN settlement USING (row, generation)
+    WHERE status = 'queued' ORDER BY ecg.row FOR NO KEY UPDATE OF ecg
+), settled AS (
+    UPDATE ecg SET
+        status = CASE WHEN settlement.error IS NULL THEN 'completed' ELSE 'failed' END,
+        error = settlement.error, due_at = NULL, finished_at = now()
+    FROM settlement JOIN open USING (row)
+    WHERE ecg.row = open.row AND ecg.generation = settlement.generation AND ecg.status = 'queued'
+    RETURNING ecg.row, ecg.owner, ecg.id, ecg.generation
+), documents AS (
+    INSERT INTO ecg_insights (row, generation, document)
+    SELECT row, generation, document::json FROM settlement JOIN settled USING (row, generation)
+    WHERE document IS NOT NULL
+), events AS (
+    INSERT INTO outbox (event_id, type, body, due_at)
+    SELECT event_id, event_type, event_body, now() + $8::float8 * interval '1 second'
+    FROM settlement JOIN settled USING (row, generation)
+)
+SELECT owner, id, generation FROM settled
+"""
+
+_POSTPONE: Final = """
+UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second'
+FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
+WHERE ecg.owner = key.owner AND ecg.id = key.id AND ecg.generation = key.generation
+    AND ecg.status = 'queued'
+"""
+
+
+class PostgresEcgStore:
+    """`shared.ports.EcgStore` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        async with self._database.connection() as connection:
+            return [await _add(connection, submission) for submission in submissions]
+
+    async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
+        owners, ids = [owner for owner, _ in owned], [ecg_id for _, ecg_id in owned]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_FIND, owners, ids)
+        return {(row["owner"], row["id"]): _state(row) for row in rows}
+
+    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_CLAIM, *columns(keys))
+        return [
+            Claim(
+                row["row"],
+                EcgKey(row["owner"], row["id"], row["generation"]),
+                attempt=row["attempts"],
+                num_samples=row["num_samples"],
+                traceparent=row["traceparent"],
+            )
+            for row in rows
+        ]
+
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+        keys = {claim.row: claim.key for claim in claims}
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LOAD, list(keys))
+        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row) for row in rows}
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_SETTLE, *_settlement_columns(settlements), REPUBLISH_AFTER_S)
+        return {EcgKey(row["owner"], row["id"], row["generation"]) for row in rows}
+
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_POSTPONE, *columns(keys), delay_s)
+
+
+def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
+    """The keys as three arrays for ``unnest``: owners, ids, generations."""
+    every = list(keys)
+    return [key.owner for key in every], [key.id for key in every], [key.generation for key in every]
+
+
+async def _add(connection: Connection, submission: Submission) -> Receipt:
+    ecg = submission.ecg
+    encoded = encode_signals(ecg.leads)
+    said = content_hash(ecg, encoded)
+    arguments = (
+        submission.owner,
+        ecg.id,
+        said,
+        ecg.num_samples,
+        submission.traceparent,
+        REPUBLISH_AFTER_S,
+        ecg.date,
+        ecg.sampling_rate_hz,
+        ecg.unit,
+        encoded.leads.decode(),
+        encoded.encoding,
+        encoded.samples,
+    )
+    row = None
+    while row is None:  # somebody else's insert may become visible between the two halves, then it is there
+        row = await connection.fetchrow(_ADD, *arguments)
+    return Receipt(
+        EcgKey(submission.owner, ecg.id, row["generation"]),
+        Status(row["status"]),
+        is_new=row["is_new"],
+        is_conflict=row["content_hash"] != said,
+    )
+
+
+def _state(row: asyncpg.Record) -> EcgState:
+    document: str | None = row["document"]
+    return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
+
+
+def _ecg(ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
+    encoded = EncodedSignals(row["leads"].encode(), row["encoding"], row["samples"])
+    try:
+        return Ecg(ecg_id, row["date"], decode_signals(encoded), row["sampling_rate_hz"], row["unit"])
+    except InvalidEcgError as error:
+        return error
+
+
+def _settlement_columns(settlements: Sequence[Settlement]) -> tuple[list[object], ...]:
+    return (
+        [settlement.claim.row for settlement in settlements],
+        [settlement.claim.key.generation for settlement in settlements],
+        [_json(settlement.document) for settlement in settlements],
+        [settlement.error for settlement in settlements],
+        [settlement.event.id for settlement in settlements],
+        [settlement.event.type for settlement in settlements],
+        [settlement.event.body for settlement in settlements],
+    )
+
+
+def _json(document: object) -> str | None:
+    return None if document is None else orjson.dumps(document).decode()

@@ -1,0 +1,90 @@
+"""What still has to be told, in PostgreSQL: rows whose due time has passed, taken without waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shared.events import EcgKey, Event, EventType
+from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from shared.storage.postgres import Database
+
+_LONGEST_WAIT_S: Final = 300.0
+_PUT_BACK_S: Final = 1.0
+# A subscriber that comes back to a fresh broker gets this long to declare its queue again.
+_UNHEARD_GRACE_S: Final = 60.0
+
+# 10 s, 20 s, 40 s ... 300 s: the first sweep has moved it out to 10 s already.
+_NEXT_DUE: Final = """
+now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
+"""
+
+_TAKE_ECGS: Final = f"""
+UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
+WHERE status = 'queued' AND row IN (
+    SELECT row FROM ecg WHERE status = 'queued' AND due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING owner, id, generation
+"""  # noqa: S608 - only the constant above is pasted in
+
+_PUT_BACK: Final = """
+UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
+FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
+WHERE ecg.owner = key.owner AND ecg.id = key.id AND ecg.generation = key.generation
+    AND ecg.status = 'queued'
+"""
+
+_TAKE_EVENTS: Final = f"""
+UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
+WHERE event_id IN (
+    SELECT event_id FROM outbox WHERE due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+RETURNING event_id, type, body
+"""  # noqa: S608 - only the constant above is pasted in
+
+_CLEAR: Final = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
+
+_DROP_UNHEARD: Final = """
+WITH dropped AS (
+    DELETE FROM outbox
+    WHERE event_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
+    RETURNING 1
+)
+SELECT count(*) FROM dropped
+"""
+
+
+class PostgresOutbox:
+    """`shared.ports.Outbox` on PostgreSQL; many relays may sweep at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_TAKE_ECGS, limit, REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
+        return [EcgKey(*row) for row in rows]
+
+    async def put_back(self, keys: Collection[EcgKey]) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_PUT_BACK, *columns(keys), _PUT_BACK_S)
+
+    async def take_due_events(self, limit: int) -> list[Event]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_TAKE_EVENTS, limit, REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
+        return [Event(row["event_id"], EventType(row["type"]), row["body"]) for row in rows]
+
+    async def clear(self, event_ids: Collection[UUID]) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_CLEAR, list(event_ids))
+
+    async def drop_unheard(self, event_ids: Collection[UUID]) -> int:
+        async with self._database.connection() as connection:
+            dropped: int = await connection.fetchval(_DROP_UNHEARD, list(event_ids), _UNHEARD_GRACE_S)
+        return dropped

@@ -1,0 +1,336 @@
+"""What only RabbitMQ can show: its message properties, its operators and its network."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+import aio_pika
+from structlog.testing import capture_logs
+from yarl import URL
+
+from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
+from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import Event, EventType
+from tests.contracts.brokers import open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+    from aio_pika.abc import AbstractIncomingMessage
+
+    from shared.broker.topology import Topology
+    from shared.ports import Consumer, Publisher
+
+_LIMIT_S = 20
+
+
+def an_event(body: bytes = b"{}", type_: EventType = EventType.SUBMITTED) -> Event:
+    return Event(uuid4(), type_, body)
+
+
+async def publish_when_possible(publisher: Publisher, event: Event) -> None:
+    async with asyncio.timeout(_LIMIT_S):
+        while await publisher.publish([event]) != [None]:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
+
+
+async def receive_one(consumer: Consumer) -> bytes:
+    async with asyncio.timeout(_LIMIT_S):
+        [delivery] = await consumer.receive(1)
+        await delivery.ack()
+    return delivery.body
+
+
+async def take_raw(amqp_url: str, topology: Topology, count: int) -> list[AbstractIncomingMessage]:
+    """Messages of the submitted queue as the library shows them."""
+    async with asyncio.timeout(_LIMIT_S), open_channel(amqp_url) as channel:
+        queue = await channel.get_queue(topology.submitted_queue, ensure=False)
+        messages: list[AbstractIncomingMessage] = []
+        while len(messages) < count:
+            message = await queue.get(fail=False)
+            if message is not None:
+                await message.ack()
+                messages.append(message)
+    return messages
+
+
+class Network:
+    """A way to the broker that can fail."""
+
+    def __init__(self, server: asyncio.Server, amqp_url: str) -> None:
+        port = server.sockets[0].getsockname()[1]
+        self.url = str(URL(amqp_url).with_host("127.0.0.1").with_port(port))
+        self.passes = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    def heal(self) -> None:
+        self.passes.set()
+
+    def freeze(self) -> None:
+        """Keep every connection and let nothing through."""
+        self.passes.clear()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        try:
+            while chunk := await reader.read(65_536):
+                await self.passes.wait()
+                writer.write(chunk)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def open_network(amqp_url: str) -> AsyncIterator[Network]:
+    broker = URL(amqp_url)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_broker, to_broker = await asyncio.open_connection(broker.host, broker.port)
+        await asyncio.gather(network.forward(reader, to_broker), network.forward(from_broker, writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    network = Network(server, amqp_url)
+    network.heal()
+    try:
+        yield network
+    finally:
+        network.heal()
+        network.cut()
+        server.close()
+        await server.wait_closed()
+
+
+class TestMessages:
+    async def test_a_message_is_persistent_and_says_what_it_is(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+            await publish_when_possible(publisher, an_event())
+
+        [message] = await take_raw(amqp_url, topology, 1)
+        assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        assert message.content_type == "application/cloudevents+json"
+        assert (message.type, message.routing_key) == ("ecg.submitted", "ecg.submitted")
+
+    async def test_each_attempt_has_a_message_id_of_its_own(self, amqp_url: str, topology: Topology) -> None:
+        event = an_event()
+
+        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+            assert await publisher.publish([event, event]) == [None, None]
+            assert await publisher.publish([event]) == [None]
+
+        message_ids = {message.message_id for message in await take_raw(amqp_url, topology, 3)}
+        assert len(message_ids - {str(event.id), event.id.hex, None}) == 3
+
+    def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
+        class Redelivered:
+            headers: dict[str, int] = {}  # noqa: RUF012 - a stand-in
+            redelivered = True
+
+        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()))
+
+        assert delivery.attempt == 2
+
+
+class TestConnections:
+    async def test_publisher_and_consumer_have_connections_of_their_own(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names: list[str] = []
+        connect = aio_pika.connect
+
+        async def spy(url: str, *, heartbeat: int, client_properties: dict[str, str]) -> object:
+            names.append(client_properties["connection_name"])
+            return await connect(url, heartbeat=heartbeat, client_properties={**client_properties})
+
+        monkeypatch.setattr(aio_pika, "connect", spy)
+        async with (
+            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+        ):
+            assert publisher.is_connected
+            assert consumer.is_connected
+
+        assert names == ["isoline publisher", "isoline consumer"]
+        assert not publisher.is_connected
+        assert not consumer.is_connected
+
+    async def test_a_refused_password_is_not_told_to_anybody(
+        self,
+        amqp_url: str,
+        topology: Topology,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        wrong = str(URL(amqp_url).with_password("canary-of-a-password"))
+
+        with capture_logs() as records:
+            async with open_rabbitmq_publisher(wrong, topology=topology) as publisher:
+                [outcome] = await publisher.publish([an_event()])
+        async with open_rabbitmq_publisher(amqp_url, topology=topology):
+            pass  # the topology is there to be deleted
+
+        assert isinstance(outcome, UnavailableError)
+        assert [record["event"] for record in records] == ["broker is away"]
+        assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
+
+    async def test_a_broker_that_never_answers_is_unavailable_within_the_time_limits(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with open_network(amqp_url) as network, asyncio.timeout(5):
+            network.freeze()
+            async with open_rabbitmq_publisher(
+                network.url, topology=topology, connect_timeout_s=0.3
+            ) as publisher:
+                [outcome] = await publisher.publish([an_event()])
+                network.heal()
+                await publish_when_possible(publisher, an_event())
+
+        assert isinstance(outcome, UnavailableError)
+
+    async def test_a_publish_on_a_frozen_connection_is_unavailable_after_its_time_limit(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with open_network(amqp_url) as network, AsyncExitStack() as opened:
+            publisher = await opened.enter_async_context(
+                open_rabbitmq_publisher(network.url, topology=topology, timeout_s=0.3)
+            )
+            await publish_when_possible(publisher, an_event())
+            network.freeze()
+
+            async with asyncio.timeout(2):
+                outcomes = await publisher.publish([an_event()] * 300)
+            async with asyncio.timeout(5):
+                await opened.aclose()
+
+        assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+
+    async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with (
+            open_network(amqp_url) as network,
+            open_rabbitmq_publisher(network.url, topology=topology) as publisher,
+        ):
+            network.freeze()
+            publishing = asyncio.create_task(publisher.publish([an_event()] * 300))
+            await asyncio.wait([publishing], timeout=0.1)
+            network.cut()
+
+            async with asyncio.timeout(2):
+                assert {type(outcome) for outcome in await publishing} == {UnavailableError}
+
+            network.heal()
+            await publish_when_possible(publisher, an_event())
+
+    async def test_a_consumer_comes_back_after_its_connection_was_cut(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with (
+            open_network(amqp_url) as network,
+            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+            open_rabbitmq_consumer(network.url, topology=topology, prefetch=1) as consumer,
+        ):
+            await publish_when_possible(publisher, an_event(b"1"))
+            async with asyncio.timeout(_LIMIT_S):
+                [stale] = await consumer.receive(1)
+
+                network.cut()
+                await stale.ack()
+                [delivery] = await consumer.receive(1)
+
+            assert (delivery.body, delivery.attempt) == (b"1", 2)
+
+    async def test_what_arrived_before_the_cut_is_not_handed_out_after_it(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with (
+            open_network(amqp_url) as network,
+            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+            open_rabbitmq_consumer(network.url, topology=topology, prefetch=2) as consumer,
+        ):
+            await publish_when_possible(publisher, an_event(b"1"))
+            await publish_when_possible(publisher, an_event(b"2"))
+            async with asyncio.timeout(_LIMIT_S):
+                [first] = await consumer.receive(1)
+                network.cut()
+                while consumer.is_connected:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.01)
+
+                again = [(await consumer.receive(1))[0] for _ in range(2)]
+
+        assert sorted(delivery.body for delivery in again) == [b"1", b"2"]
+        assert {delivery.attempt for delivery in again} == {2}
+        assert first.attempt == 1
+
+
+class TestOperators:
+    async def test_the_queues_are_replicated_and_the_submitted_one_limits_its_attempts(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with open_rabbitmq_publisher(amqp_url, topology=topology), open_channel(amqp_url) as channel:
+            # A declaration that differs from what is there is refused.
+            await channel.declare_queue(
+                topology.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
+            )
+            await channel.declare_queue(
+                topology.submitted_queue,
+                durable=True,
+                arguments={
+                    "x-queue-type": "quorum",
+                    "x-dead-letter-exchange": topology.dead_letter_exchange,
+                    "x-delivery-limit": 20,
+                },
+            )
+
+    async def test_a_consumer_whose_queue_is_deleted_makes_it_again(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with (
+            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+        ):
+            async with open_channel(amqp_url) as channel:
+                await channel.queue_delete(topology.submitted_queue)
+
+            assert isinstance((await publisher.publish([an_event()]))[0], UnroutableError)
+            await publish_when_possible(publisher, an_event(b"again"))
+            assert await receive_one(consumer) == b"again"
+
+    async def test_everything_that_is_deleted_is_made_again(self, amqp_url: str, topology: Topology) -> None:
+        async with (
+            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+        ):
+            async with open_channel(amqp_url) as channel:
+                await channel.exchange_delete(topology.exchange)
+                await channel.exchange_delete(topology.dead_letter_exchange)
+                await channel.queue_delete(topology.dead_letter_queue)
+                await channel.queue_delete(topology.submitted_queue)
+
+            await publish_when_possible(publisher, an_event(b"again"))
+            assert await receive_one(consumer) == b"again"
+
+    async def test_a_queue_that_is_in_the_way_is_waited_for(self, amqp_url: str, topology: Topology) -> None:
+        async with open_channel(amqp_url) as channel:
+            await channel.declare_queue(topology.submitted_queue, durable=True)
+
+        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+            [outcome] = await publisher.publish([an_event()])
+            async with open_channel(amqp_url) as channel:
+                await channel.queue_delete(topology.submitted_queue)
+
+            await publish_when_possible(publisher, an_event())
+
+        assert isinstance(outcome, UnavailableError)

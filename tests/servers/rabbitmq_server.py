@@ -1,0 +1,231 @@
+"""A private RabbitMQ node: own ports, own data, nothing left behind, root or not.
+
+Debian's `rabbitmq-server` on PATH is a wrapper that refuses every user but its own; the script in
+the library folder, which it would call in the end, refuses nobody.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import aio_pika
+import aio_pika.exceptions
+
+_LIBRARY = Path("/usr/lib/rabbitmq/lib")
+# Neither alarm may go off because the test machine is small.
+_CONFIGURATION = """\
+disk_free_limit.absolute = 1MB
+vm_memory_high_watermark.relative = 0.9
+"""
+# Two schedulers that do not spin while idle: the node shares the machine with what is tested.
+_ERL_ARGS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+_PORTS = range(20_000, 32_000)  # below the ephemeral ports: nobody takes one while the node is down
+_START_S = 60.0
+_STOP_S = 30.0
+_POLL_S = 0.05
+_LOG_LINES = 100
+
+
+class RabbitmqServerError(Exception):
+    """The node did not start; the message holds the end of its log."""
+
+
+class RabbitmqServer:
+    """A node whose port and data stay the same while it is stopped, killed and started."""
+
+    def __init__(self, home: Path, script: Path, ports: Sequence[int]) -> None:
+        amqp_port = ports[0]
+        self.amqp_url = f"amqp://guest:guest@127.0.0.1:{amqp_port}/"
+        self.log = home / "rabbitmq.log"
+        self._script = script
+        self._environment = _environment(home, ports)
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Return once the node, which must not be running, accepts AMQP connections.
+
+        Raises:
+            RabbitmqServerError: It ended, or was not ready in time.
+        """
+        self._process = await _spawn([self._script], self._environment, self.log)
+        try:
+            async with asyncio.timeout(_START_S):
+                await _until_ready(self._process, self.amqp_url)
+        except (TimeoutError, ChildProcessError) as error:
+            await self.kill()
+            raise RabbitmqServerError(f"{error or 'not ready in time'}\n{_last_lines(self.log)}") from error
+
+    async def stop(self) -> None:
+        """End the node in order; messages that are persistent stay. Nothing happens when it is down."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End the node as a power cut would. Nothing happens when it is down."""
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            await _end(self._process, number)
+
+
+@asynccontextmanager
+async def open_rabbitmq_server(folder: Path) -> AsyncIterator[RabbitmqServer]:
+    """Run a node of its own, with all its files in `folder`/rabbitmq, which is removed at the end.
+
+    Raises:
+        FileNotFoundError: RabbitMQ is not installed.
+        RabbitmqServerError: It did not start.
+    """
+    script = rabbitmq_script()
+    ports = _free_ports(3)
+    home = _prepare_home(folder)
+    try:
+        async with _running_epmd(_environment(home, ports), ports[2], home / "epmd.log"):
+            server = RabbitmqServer(home, script, ports)
+            try:
+                await server.start()
+                yield server
+            finally:
+                await server.stop()
+    finally:
+        shutil.rmtree(home)
+
+
+def rabbitmq_script() -> Path:
+    """Find the start script that any user may call.
+
+    Raises:
+        FileNotFoundError: RabbitMQ is not installed.
+    """
+    found = sorted(_LIBRARY.glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    on_path = shutil.which("rabbitmq-server")
+    if not found and on_path is None:
+        raise FileNotFoundError("RabbitMQ is not installed: run scripts/install-rabbitmq as root")
+    return found[-1] if found else Path(str(on_path))
+
+
+def _free_ports(count: int) -> list[int]:
+    candidates = random.sample(_PORTS, len(_PORTS))
+    free = (port for port in candidates if _is_free(port))
+    return [next(free) for _ in range(count)]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _prepare_home(folder: Path) -> Path:
+    home = folder / "rabbitmq"
+    home.mkdir(parents=True)
+    (home / "rabbitmq.conf").write_text(_CONFIGURATION)
+    (home / "enabled_plugins").write_text("[].\n")
+    return home
+
+
+def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
+    amqp_port, distribution_port, epmd_port = ports
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(home),  # of the Erlang cookie
+        "ERL_CRASH_DUMP_BYTES": "0",  # no dump
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "RABBITMQ_NODENAME": f"isoline-{amqp_port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(amqp_port),
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_CONF_ENV_FILE": str(home / "none"),  # else the one below /etc is read
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(home / "data"),
+        "RABBITMQ_LOG_BASE": str(home / "logs"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERL_ARGS,
+        "RUNNING_UNDER_SYSTEMD": "true",  # makes the script become the node instead of its parent
+    }
+
+
+@asynccontextmanager
+async def _running_epmd(environment: Mapping[str, str], port: int, log: Path) -> AsyncIterator[None]:
+    """Run Erlang's name server as our child; a node that found none would leave a daemon behind."""
+    epmd = await _spawn(["epmd"], environment, log)
+    try:
+        async with asyncio.timeout(_START_S):
+            await _until_listening(port)
+        yield
+    finally:
+        await _end(epmd, signal.SIGTERM)
+
+
+async def _until_listening(port: int) -> None:
+    while True:
+        with suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _spawn(command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Process:
+    with _appending(log) as output:
+        return await asyncio.create_subprocess_exec(
+            *_tied_to_us(),
+            *command,
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=STDOUT,
+            env=environment,
+            cwd=log.parent,
+            start_new_session=True,  # Ctrl-C is for the tests, which then stop the node
+        )
+
+
+def _appending(log: Path) -> BinaryIO:
+    return log.open("ab")
+
+
+def _tied_to_us() -> list[str]:
+    """Command prefix by which the kernel kills the child when a killed test run can't do it."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig=KILL"] if setpriv else []
+
+
+async def _until_ready(process: Process, amqp_url: str) -> None:
+    while process.returncode is None:
+        with suppress(OSError, aio_pika.exceptions.AMQPError):
+            connection = await aio_pika.connect(amqp_url, timeout=_START_S)
+            await connection.close()
+            return
+        await asyncio.sleep(_POLL_S)
+    raise ChildProcessError(f"RabbitMQ ended with status {process.returncode}")
+
+
+async def _end(process: Process, number: signal.Signals) -> None:
+    """End the process by `number`, or by SIGKILL when it does not heed that."""
+    for attempt in (number, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            process.send_signal(attempt)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+                return
+
+
+def _last_lines(log: Path) -> str:
+    with log.open(errors="replace") as lines:
+        return "".join(deque(lines, _LOG_LINES))

@@ -1,0 +1,147 @@
+# ruff: noqa: ASYNC110, ASYNC240 - a test may poll for what is not its child, and look at local files
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from tests.servers import rabbitmq_server
+from tests.servers.rabbitmq_server import (
+    RabbitmqServer,
+    RabbitmqServerError,
+    open_rabbitmq_server,
+    rabbitmq_script,
+)
+
+_LIMIT_S = 30
+
+
+@asynccontextmanager
+async def a_channel(server: RabbitmqServer) -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(server.amqp_url, timeout=_LIMIT_S) as connection:
+        yield await connection.channel()
+
+
+async def keep(server: RabbitmqServer, body: bytes) -> None:
+    async with a_channel(server) as channel:
+        await channel.declare_queue("kept", durable=True)
+        message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, routing_key="kept", timeout=_LIMIT_S)
+
+
+async def body_kept(server: RabbitmqServer) -> bytes:
+    async with a_channel(server) as channel:
+        queue = await channel.declare_queue("kept", passive=True)
+        message = await queue.get(timeout=_LIMIT_S)
+        return message.body
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Names of all processes, children of children included, that were started with this home."""
+    home = f"HOME={folder}/rabbitmq".encode()
+    return [name_of(process) for process in Path("/proc").glob("[0-9]*") if home in environment_of(process)]
+
+
+def name_of(process: Path) -> str:
+    return (process / "comm").read_text().strip()
+
+
+def environment_of(process: Path) -> list[bytes]:
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def addresses_listened_on(folder: Path) -> set[str]:
+    """Local addresses of the listening TCP sockets that belong to the processes of this home."""
+    home = f"HOME={folder}/rabbitmq".encode()
+    ours = [process for process in Path("/proc").glob("[0-9]*") if home in environment_of(process)]
+    sockets = {str(link.readlink()) for process in ours for link in (process / "fd").iterdir()}
+    table = "".join(Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    rows = [row.split() for row in table.splitlines()]
+    return {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+async def until_no_process_of(folder: Path) -> None:
+    async with asyncio.timeout(_LIMIT_S):
+        while processes_of(folder):
+            await asyncio.sleep(0.02)
+
+
+async def test_node_routes_messages(tmp_path: Path) -> None:
+    async with open_rabbitmq_server(tmp_path) as server:
+        await keep(server, b"a message")
+
+        assert await body_kept(server) == b"a message"
+
+
+async def test_node_listens_on_loopback_addresses_only(tmp_path: Path) -> None:
+    async with open_rabbitmq_server(tmp_path):
+        addresses = addresses_listened_on(tmp_path)
+
+    assert addresses == {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1; epmd alone: ::1 too
+
+
+async def test_durable_queue_and_persistent_message_survive_a_restart(tmp_path: Path) -> None:
+    async with open_rabbitmq_server(tmp_path) as server:
+        await keep(server, b"a message")
+
+        await server.stop()
+        with pytest.raises(OSError, match="Connect call failed"):
+            await aio_pika.connect(server.amqp_url, timeout=_LIMIT_S)
+        await server.start()
+
+        assert await body_kept(server) == b"a message"
+
+
+async def test_confirmed_persistent_message_survives_a_kill(tmp_path: Path) -> None:
+    async with open_rabbitmq_server(tmp_path) as server:
+        await keep(server, b"a message")
+
+        await server.kill()
+        await server.start()
+
+        assert await body_kept(server) == b"a message"
+
+
+async def test_two_nodes_do_not_know_each_other(tmp_path: Path) -> None:
+    async with open_rabbitmq_server(tmp_path / "a") as one, open_rabbitmq_server(tmp_path / "b") as other:
+        await keep(one, b"a message")
+
+        with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+            await body_kept(other)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_closing_leaves_neither_process_nor_file(tmp_path: Path, *, is_killed: bool) -> None:
+    async with open_rabbitmq_server(tmp_path) as server:
+        assert {"beam.smp", "epmd"} <= set(processes_of(tmp_path))
+        if is_killed:
+            await server.kill()
+
+    await until_no_process_of(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_failure_to_start_tells_the_last_lines_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_server, "_CONFIGURATION", "no_such_setting = 1\n")
+
+    with pytest.raises(RabbitmqServerError, match="no_such_setting"):
+        async with open_rabbitmq_server(tmp_path):
+            pass
+
+    await until_no_process_of(tmp_path)
+
+
+def test_missing_installation_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbitmq_server, "_LIBRARY", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(FileNotFoundError, match="scripts/install-rabbitmq"):
+        rabbitmq_script()
