@@ -60,8 +60,10 @@ async def open_gateway(
     accounts: AccountStore,
     publisher: Publisher,
     checks: Mapping[str, Check],
-) -> AsyncIterator[None]:
+) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open; on leaving, finish those in hand.
+
+    Yields the address at which it listens.
 
     Raises:
         ConfigurationError: The port is taken, or the token key is not one.
@@ -82,8 +84,8 @@ async def open_gateway(
             passwords=Passwords(),
             settings=settings,
         )
-        async with _open_server(_app(handlers, checks), settings.host, settings.port):
-            yield
+        async with _open_server(_app(handlers, checks), settings.host, settings.port) as address:
+            yield address
 
 
 def _app(handlers: Handlers, checks: Mapping[str, Check]) -> web.Application:
@@ -96,7 +98,7 @@ def _app(handlers: Handlers, checks: Mapping[str, Check]) -> web.Application:
 
 
 @asynccontextmanager
-async def _open_server(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+async def _open_server(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     runner = web.AppRunner(
         app,
         access_log=None,  # `record_middleware` writes the one record per request
@@ -112,6 +114,6 @@ async def _open_server(app: web.Application, host: str, port: int) -> AsyncItera
             raise ConfigurationError(
                 f"ISOLINE_PORT: can't listen on {host}:{port}: {error.strerror}"
             ) from None
-        yield
+        yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.accounts import Passwords, create_account
 from gateway.app import open_gateway
-from isoline.embedded_state import EmbeddedState, hold_state
+from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
@@ -60,7 +60,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
     with hold_state(settings.var) as publish_state:
         async with open_postgres_server(settings.var / "postgres") as server:
             await apply_migrations(server.url)
-            ready = partial(publish_state, EmbeddedState.of_this_process(settings, server.url))
+            ready = partial(publish_state, server.url)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_end_with(server))
                 await _serve_on(server.url, settings, told_to_leave, ready)
@@ -68,7 +68,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
 
 
 async def _serve_on(
-    database_url: str, settings: EmbeddedSettings, told_to_leave: asyncio.Event, ready: Callable[[], None]
+    database_url: str, settings: EmbeddedSettings, told_to_leave: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
@@ -92,8 +92,8 @@ async def _serve_on(
                 "process": partial(check_staying, told_to_leave),
                 "schema": partial(check_schema, database),
             },
-        ):
-            ready()
+        ) as address:
+            ready(address)
             await run_processor(
                 settings,
                 store=store,

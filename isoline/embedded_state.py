@@ -6,7 +6,7 @@ import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
-
-    from shared.settings import EmbeddedSettings
 
 _FILE: Final = "embedded.json"
 
@@ -30,15 +28,12 @@ class EmbeddedState:
     address: str
     database_url: str
 
-    @classmethod
-    def of_this_process(cls, settings: EmbeddedSettings, database_url: str) -> Self:
-        """The state that other commands need to find this process."""
-        return cls(os.getpid(), f"http://{settings.host}:{settings.port}", database_url)
-
 
 @contextmanager
-def hold_state(var: Path) -> Iterator[Callable[[EmbeddedState], None]]:
+def hold_state(var: Path) -> Iterator[Callable[[str, str], None]]:
     """Be this folder's one embedded Isoline; yields the function that says it is ready.
+
+    The function takes the URL of the database and the address of the gateway.
 
     The kernel drops the lock with the process, however that ends, so nothing stale can be believed.
 
@@ -50,7 +45,8 @@ def hold_state(var: Path) -> Iterator[Callable[[EmbeddedState], None]]:
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
 
-        def publish(state: EmbeddedState) -> None:
+        def publish(database_url: str, address: str) -> None:
+            state = EmbeddedState(os.getpid(), address, database_url)
             file.write(orjson.dumps(asdict(state)))
             file.flush()
 

@@ -17,7 +17,7 @@ from shared.domain.errors import ConfigurationError
 PREFIX: Final = "ISOLINE_"
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes any that is free
 
 
 class LogSettings(BaseSettings):

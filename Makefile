@@ -1,0 +1,59 @@
+# Everything a newcomer needs: `make run` and `make test`. Both install and start what they need.
+# Settings: ISOLINE_PORT (8080) and the others of the README's table.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+help: ## Say what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+
+run: .venv/.run ## Start everything on this machine, submit a real ECG, show its zero crossings
+	@$(BIN)/isoline up
+
+stop: .venv/.run ## Stop what `make run` started
+	@$(BIN)/isoline down
+
+status: .venv/.run ## Say whether it runs, and where
+	@$(BIN)/isoline status
+
+logs: ## Show the end of its log
+	@tail -n 50 $${ISOLINE_VAR:-var}/isoline.log
+
+create-admin: .venv/.run ## Create the first administrator
+	@$(BIN)/isoline create-admin
+
+test: .venv/.dev rabbitmq ## Run every test, on servers of its own
+	@$(BIN)/pytest
+
+test-module: .venv/.dev ## Run the unit tests of the insights alone
+	@$(BIN)/pytest tests/unit/insights
+
+check: .venv/.dev ## Format, lint, types, import contracts
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+rabbitmq:
+	@scripts/install-rabbitmq
+
+lock: .venv/.dev ## Renew the locks: names, versions and hashes
+	@scripts/lock
+
+clean: stop ## Stop, and remove all that was built or stored
+	@rm -rf .venv $${ISOLINE_VAR:-var} .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/.run: requirements/embedded.lock pyproject.toml
+	@scripts/install requirements/embedded.lock
+	@touch $@
+
+.venv/.dev: requirements/dev.lock pyproject.toml
+	@scripts/install requirements/dev.lock
+	@touch $@ .venv/.run
+
+.PHONY: help run stop status logs create-admin test test-module check rabbitmq lock clean
