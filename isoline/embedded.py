@@ -82,6 +82,7 @@ async def _serve_on(
             PostgresOutbox(database),
         )
         await create_demo_accounts(accounts)
+        await outbox.make_all_due()
         async with open_gateway(
             settings,
             token_key=token_key(settings.var),

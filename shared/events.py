@@ -23,6 +23,7 @@ CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
 
 _SOURCE: Final = "/isoline"
+_MAX_GENERATION: Final = 2**31 - 1
 _NAMESPACE: Final = UUID("5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10")
 
 
@@ -77,7 +78,7 @@ def failed(key: EcgKey, error: str, *, now: datetime, traceparent: str | None) -
 
 
 def read_submitted(body: bytes) -> list[EcgKey]:
-    """The ECGs that an ``ecg.submitted`` names.
+    """The ECGs that an ``ecg.submitted`` names, at least one.
 
     Raises:
         UnreadableMessageError: The body is not such an event.
@@ -91,13 +92,22 @@ def read_submitted(body: bytes) -> list[EcgKey]:
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise UnreadableMessageError(f"not an {EventType.SUBMITTED} event: {error!r}") from error
-    if not all(map(_is_key, keys)):
-        raise UnreadableMessageError("expected owner and id as strings and generation as an integer")
+    if not keys or not all(map(_is_key, keys)):
+        raise UnreadableMessageError(
+            "expected one ECG or more, each with owner and id as strings and generation as an integer from 1"
+        )
     return keys
 
 
 def _is_key(key: EcgKey) -> bool:
-    return isinstance(key.owner, str) and isinstance(key.id, str) and type(key.generation) is int
+    """Whether storage could hold such a key; asking it for any other would fail again and again."""
+    return (
+        isinstance(key.owner, str)
+        and isinstance(key.id, str)
+        and type(key.generation) is int
+        and "\0" not in key.owner + key.id
+        and 1 <= key.generation <= _MAX_GENERATION
+    )
 
 
 def _event(

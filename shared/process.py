@@ -14,7 +14,7 @@ import uvloop
 from shared.domain.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 _EXIT_CONFIGURATION: Final = 2
 _EXIT_DIED: Final = 1
@@ -38,13 +38,21 @@ def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
 def _exit_status(error: Exception) -> int:
     """Say once why the process ends."""
-    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
-    wrong_settings = group.subgroup(ConfigurationError)
-    if wrong_settings is not None:
-        sys.stderr.write(f"{wrong_settings.exceptions[0]}\n")
-        return _EXIT_CONFIGURATION
+    for cause in _causes(error):
+        if isinstance(cause, ConfigurationError):
+            sys.stderr.write(f"{cause}\n")
+            return _EXIT_CONFIGURATION
     _log.error("the process ends because a part of it died", exc_info=error)
     return _EXIT_DIED
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """The error, or those that a task group wrapped, at whatever depth."""
+    if isinstance(error, ExceptionGroup):
+        for member in error.exceptions:
+            yield from _causes(member)
+    else:
+        yield error
 
 
 async def check_staying(told_to_leave: asyncio.Event) -> None:

@@ -11,11 +11,52 @@ from typing import TYPE_CHECKING
 import aio_pika
 import pytest
 
+from isoline.postgres_server import open_postgres_server
 from shared.broker.topology import Topology
+from shared.storage.postgres import open_database
+from tests.databases import open_empty_database, open_template
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from shared.storage.postgres import Database
+
+# No test outlives its server, so nothing need reach the disk.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+async def postgres_url() -> AsyncIterator[str]:
+    """A PostgreSQL that nobody stops: the one that ISOLINE_TEST_DATABASE_URL names, or a private server."""
+    if url := os.environ.get("ISOLINE_TEST_DATABASE_URL"):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # as root, the server runs as somebody else
+        async with open_postgres_server(Path(folder) / "postgres", _FAST) as server:
+            yield server.url
+
+
+@pytest.fixture(scope="session")
+async def template_database(postgres_url: str) -> AsyncIterator[str]:
+    """The name of a migrated database to copy."""
+    async with open_template(postgres_url) as name:
+        yield name
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    async with open_empty_database(postgres_url, template=template_database) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on this test's own database."""
+    async with open_database(database_url) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

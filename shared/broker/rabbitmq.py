@@ -16,18 +16,19 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
 from shared.events import EventType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
-    from aio_pika.abc import AbstractConnection
+    from yarl import URL
 
     from shared.broker.topology import Topology
 
@@ -123,15 +124,52 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 
 @asynccontextmanager
-async def _open_connection(link: Link) -> AsyncIterator[AbstractConnection]:
+async def _open_connection(link: Link) -> AsyncIterator[_Connection]:
     connection = await aio_pika.connect(
-        link.url, heartbeat=_HEARTBEAT_S, client_properties={"connection_name": link.name}
+        link.url,
+        heartbeat=_HEARTBEAT_S,
+        client_properties={"connection_name": link.name},
+        connection_class=_Connection,
     )
     try:
         yield connection
     finally:
+        abort = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, connection.abort)
         # A failure must not take the place of the cancellation that may have brought us here.
-        await failure_of(asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S))
+        await failure_of(connection.close())
+        abort.cancel()
+
+
+class _Connection(aio_pika.Connection):
+    """A connection that can be dropped.
+
+    Closing one says goodbye first and can't be cancelled. That waits for as long as the broker does not
+    read, which is what it does to publishers while it is short of memory.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._transports = self.kwargs["transport_factory"] = _Transports()
+
+    def abort(self) -> None:
+        """Drop it, and whatever was still to be sent."""
+        self._transports.abort()
+
+
+class _Transports(TransportFactory):
+    """The library's own transports, remembered."""
+
+    def __init__(self) -> None:
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self._writer = await factory.create(url, **kwargs)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
 async def _declare(channel: AbstractChannel, topology: Topology) -> None:

@@ -110,11 +110,17 @@ def repeated_names(names: Sequence[str | None]) -> list[Problem]:
     ]
 
 
+def fits_int16(samples: npt.NDArray[np.integer]) -> bool:
+    """Whether every value fits into 16 bits."""
+    if samples.dtype == np.int16 or not samples.size:
+        return True
+    return bool(samples.min() >= _INT16.min and samples.max() <= _INT16.max)
+
+
 def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
     """The same values as int16 if all fit, else as int32.
 
     Args:
         samples: Shape ``(n,)``, values of 32 bits.
     """
-    fits = samples.size == 0 or (samples.min() >= _INT16.min and samples.max() <= _INT16.max)
-    return samples.astype(np.int16) if fits else samples.astype(np.int32)
+    return samples.astype(np.int16) if fits_int16(samples) else samples.astype(np.int32)

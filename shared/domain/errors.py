@@ -28,7 +28,9 @@ class InvalidEcgError(IsolineError):
     """The sender must change the ECG; ``problems`` lists all that is wrong."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in problems))
+        super().__init__(
+            "; ".join(f"{pointer}: {detail}" if pointer else detail for pointer, detail in problems)
+        )
         self.problems = tuple(problems)
 
 

@@ -23,6 +23,11 @@ _NEXT_DUE: Final = """
 now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
 """
 
+_MAKE_DUE: Final = """
+WITH ecgs AS (UPDATE ecg SET due_at = now() WHERE status = 'queued')
+UPDATE outbox SET due_at = now()
+"""
+
 _TAKE_ECGS: Final = f"""
 UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
 WHERE status = 'queued' AND row IN (
@@ -65,6 +70,11 @@ class PostgresOutbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def make_all_due(self) -> None:
+        """Whatever is queued or untold is due at once: for a broker that has just begun, with nothing in it."""
+        async with self._database.connection() as connection:
+            await connection.execute(_MAKE_DUE)
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
         async with self._database.connection() as connection:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import numpy as np
 import orjson
 
-from shared.domain.ecg import Lead
+from shared.domain.ecg import Lead, fits_int16
 from shared.domain.errors import InvalidEcgError, Problem
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class EncodedSignals(NamedTuple):
 
 def encode_signals(leads: Sequence[Lead]) -> EncodedSignals:
     """The narrowest form that holds every sample of these leads exactly."""
-    narrow = all(lead.signal.dtype == np.int16 for lead in leads)
+    narrow = all(fits_int16(lead.signal) for lead in leads)
     encoding = "int16le" if narrow else "int32le"
     described = [
         {
@@ -57,17 +57,10 @@ def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
     Raises:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
-    described: list[dict[str, Any]] = orjson.loads(encoded.leads)
-    ends = np.cumsum([lead["num_samples"] for lead in described])
-    dtype = _DTYPES.get(encoded.encoding)
-    if dtype is None or len(encoded.samples) != ends[-1] * dtype.itemsize:
-        found = f"{len(encoded.samples)} bytes of {encoded.encoding}"
-        raise InvalidEcgError([Problem("", f"expected {ends[-1]} stored samples, found {found}")])
-    samples = np.frombuffer(encoded.samples, dtype)
-    return tuple(
-        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
-        for lead, signal in zip(described, np.split(samples, ends[:-1]), strict=True)
-    )
+    try:
+        return _decoded(encoded)
+    except (LookupError, TypeError, ValueError) as error:
+        raise _damaged(f"can't be read: {type(error).__name__}") from error
 
 
 def content_hash(ecg: Ecg, encoded: EncodedSignals) -> bytes:
@@ -77,3 +70,21 @@ def content_hash(ecg: Ecg, encoded: EncodedSignals) -> bytes:
     digest.update(encoded.leads)
     digest.update(encoded.samples)
     return digest.digest()
+
+
+def _decoded(encoded: EncodedSignals) -> tuple[Lead, ...]:
+    described: list[dict[str, Any]] = orjson.loads(encoded.leads)
+    ends = np.cumsum([lead["num_samples"] for lead in described])
+    dtype = _DTYPES.get(encoded.encoding)
+    if dtype is None or len(encoded.samples) != ends[-1] * dtype.itemsize:
+        found = f"{len(encoded.samples)} bytes of {encoded.encoding}"
+        raise _damaged(f"should be {ends[-1]} samples and are {found}")
+    samples = np.frombuffer(encoded.samples, dtype)
+    return tuple(
+        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
+        for lead, signal in zip(described, np.split(samples, ends[:-1]), strict=True)
+    )
+
+
+def _damaged(how: str) -> InvalidEcgError:
+    return InvalidEcgError([Problem("", f"The stored signals {how}.")])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import aio_pika
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from shared.ports import Consumer, Publisher
     from tests.servers.rabbitmq_server import RabbitmqServer
+
+_LIMIT_S: Final = 30
+
+_Opened = TypeVar("_Opened")
 
 
 class BrokerUnderTest(Protocol):
@@ -92,10 +97,10 @@ class RabbitmqUnderTest:
         self._server = server
 
     def publisher(self) -> AbstractAsyncContextManager[Publisher]:
-        return open_rabbitmq_publisher(self.url, topology=self.topology)
+        return promptly(open_rabbitmq_publisher(self.url, topology=self.topology))
 
     def consumer(self, *, prefetch: int = 100) -> AbstractAsyncContextManager[Consumer]:
-        return open_rabbitmq_consumer(self.url, topology=self.topology, prefetch=prefetch)
+        return promptly(open_rabbitmq_consumer(self.url, topology=self.topology, prefetch=prefetch))
 
     async def bind(self, queue: str, *types: EventType) -> None:
         async with open_channel(self.url) as channel:
@@ -128,7 +133,7 @@ class RabbitmqUnderTest:
 
     async def _take(self, queue: str, count: int) -> list[bytes]:
         bodies: list[bytes] = []
-        async with open_channel(self.url) as channel:
+        async with asyncio.timeout(_LIMIT_S), open_channel(self.url) as channel:
             await channel.set_qos(prefetch_count=count)
             declared = await channel.get_queue(queue, ensure=False)
             async with declared.iterator() as messages:
@@ -137,6 +142,19 @@ class RabbitmqUnderTest:
                     bodies.append(message.body)
                     await message.ack()
         return bodies
+
+
+@asynccontextmanager
+async def promptly(context: AbstractAsyncContextManager[_Opened]) -> AsyncIterator[_Opened]:
+    """The same context, which fails when it takes too long to open or to close."""
+    stack = AsyncExitStack()
+    async with asyncio.timeout(_LIMIT_S):
+        opened = await stack.enter_async_context(context)
+    try:
+        yield opened
+    finally:
+        async with asyncio.timeout(_LIMIT_S):
+            await stack.aclose()
 
 
 @asynccontextmanager

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import aio_pika
 from structlog.testing import capture_logs
 from yarl import URL
 
+from shared.broker.rabbitmq import failure_of
 from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
-from tests.contracts.brokers import open_channel
+from tests.contracts.brokers import open_channel, promptly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     import pytest
     from aio_pika.abc import AbstractIncomingMessage
 
+    from shared.broker.rabbitmq_consumer import RabbitmqConsumer
+    from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
     from shared.ports import Consumer, Publisher
 
@@ -31,6 +35,22 @@ _LIMIT_S = 20
 
 def an_event(body: bytes = b"{}", type_: EventType = EventType.SUBMITTED) -> Event:
     return Event(uuid4(), type_, body)
+
+
+def a_publisher(
+    amqp_url: str, topology: Topology, *, timeout_s: float = 5, connect_timeout_s: float = 10
+) -> AbstractAsyncContextManager[RabbitmqPublisher]:
+    return promptly(
+        open_rabbitmq_publisher(
+            amqp_url, topology=topology, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s
+        )
+    )
+
+
+def a_consumer(
+    amqp_url: str, topology: Topology, *, prefetch: int = 1
+) -> AbstractAsyncContextManager[RabbitmqConsumer]:
+    return promptly(open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=prefetch))
 
 
 async def publish_when_possible(publisher: Publisher, event: Event) -> None:
@@ -116,7 +136,7 @@ class TestMessages:
     async def test_a_message_is_persistent_and_says_what_it_is(
         self, amqp_url: str, topology: Topology
     ) -> None:
-        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+        async with a_publisher(amqp_url, topology) as publisher:
             await publish_when_possible(publisher, an_event())
 
         [message] = await take_raw(amqp_url, topology, 1)
@@ -127,7 +147,7 @@ class TestMessages:
     async def test_each_attempt_has_a_message_id_of_its_own(self, amqp_url: str, topology: Topology) -> None:
         event = an_event()
 
-        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+        async with a_publisher(amqp_url, topology) as publisher:
             assert await publisher.publish([event, event]) == [None, None]
             assert await publisher.publish([event]) == [None]
 
@@ -151,14 +171,14 @@ class TestConnections:
         names: list[str] = []
         connect = aio_pika.connect
 
-        async def spy(url: str, *, heartbeat: int, client_properties: dict[str, str]) -> object:
+        async def spy(url: str, *, client_properties: dict[str, str], **others: Any) -> object:
             names.append(client_properties["connection_name"])
-            return await connect(url, heartbeat=heartbeat, client_properties={**client_properties})
+            return await connect(url, client_properties={**client_properties}, **others)
 
         monkeypatch.setattr(aio_pika, "connect", spy)
         async with (
-            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology) as consumer,
         ):
             assert publisher.is_connected
             assert consumer.is_connected
@@ -176,9 +196,9 @@ class TestConnections:
         wrong = str(URL(amqp_url).with_password("canary-of-a-password"))
 
         with capture_logs() as records:
-            async with open_rabbitmq_publisher(wrong, topology=topology) as publisher:
+            async with a_publisher(wrong, topology) as publisher:
                 [outcome] = await publisher.publish([an_event()])
-        async with open_rabbitmq_publisher(amqp_url, topology=topology):
+        async with a_publisher(amqp_url, topology):
             pass  # the topology is there to be deleted
 
         assert isinstance(outcome, UnavailableError)
@@ -190,9 +210,7 @@ class TestConnections:
     ) -> None:
         async with open_network(amqp_url) as network, asyncio.timeout(5):
             network.freeze()
-            async with open_rabbitmq_publisher(
-                network.url, topology=topology, connect_timeout_s=0.3
-            ) as publisher:
+            async with a_publisher(network.url, topology, connect_timeout_s=0.3) as publisher:
                 [outcome] = await publisher.publish([an_event()])
                 network.heal()
                 await publish_when_possible(publisher, an_event())
@@ -203,25 +221,43 @@ class TestConnections:
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with open_network(amqp_url) as network, AsyncExitStack() as opened:
-            publisher = await opened.enter_async_context(
-                open_rabbitmq_publisher(network.url, topology=topology, timeout_s=0.3)
-            )
+            publisher = await opened.enter_async_context(a_publisher(network.url, topology, timeout_s=0.3))
             await publish_when_possible(publisher, an_event())
             network.freeze()
 
+            # Enough to fill what the kernel would take from us.
             async with asyncio.timeout(2):
-                outcomes = await publisher.publish([an_event()] * 300)
+                outcomes = await publisher.publish([an_event(b"x" * 1_000_000)] * 30)
             async with asyncio.timeout(5):
                 await opened.aclose()
 
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+
+    async def test_a_publish_on_a_frozen_connection_can_be_cancelled(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with open_network(amqp_url) as network, a_publisher(network.url, topology) as publisher:
+            network.freeze()
+            publishing = asyncio.create_task(publisher.publish([an_event()] * 300))
+            await asyncio.wait([publishing], timeout=0.1)
+
+            publishing.cancel()
+            await asyncio.wait([publishing], timeout=1)
+
+            assert publishing.cancelled()
+
+    async def test_a_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
+        async def lost_channel() -> None:
+            raise asyncio.CancelledError
+
+        assert isinstance(await failure_of(lost_channel()), ConnectionError)
 
     async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with (
             open_network(amqp_url) as network,
-            open_rabbitmq_publisher(network.url, topology=topology) as publisher,
+            a_publisher(network.url, topology) as publisher,
         ):
             network.freeze()
             publishing = asyncio.create_task(publisher.publish([an_event()] * 300))
@@ -239,8 +275,8 @@ class TestConnections:
     ) -> None:
         async with (
             open_network(amqp_url) as network,
-            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-            open_rabbitmq_consumer(network.url, topology=topology, prefetch=1) as consumer,
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(network.url, topology) as consumer,
         ):
             await publish_when_possible(publisher, an_event(b"1"))
             async with asyncio.timeout(_LIMIT_S):
@@ -257,8 +293,8 @@ class TestConnections:
     ) -> None:
         async with (
             open_network(amqp_url) as network,
-            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-            open_rabbitmq_consumer(network.url, topology=topology, prefetch=2) as consumer,
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(network.url, topology, prefetch=2) as consumer,
         ):
             await publish_when_possible(publisher, an_event(b"1"))
             await publish_when_possible(publisher, an_event(b"2"))
@@ -279,7 +315,7 @@ class TestOperators:
     async def test_the_queues_are_replicated_and_the_submitted_one_limits_its_attempts(
         self, amqp_url: str, topology: Topology
     ) -> None:
-        async with open_rabbitmq_publisher(amqp_url, topology=topology), open_channel(amqp_url) as channel:
+        async with a_publisher(amqp_url, topology), open_channel(amqp_url) as channel:
             # A declaration that differs from what is there is refused.
             await channel.declare_queue(
                 topology.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
@@ -298,8 +334,8 @@ class TestOperators:
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with (
-            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology) as consumer,
         ):
             async with open_channel(amqp_url) as channel:
                 await channel.queue_delete(topology.submitted_queue)
@@ -310,8 +346,8 @@ class TestOperators:
 
     async def test_everything_that_is_deleted_is_made_again(self, amqp_url: str, topology: Topology) -> None:
         async with (
-            open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-            open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=1) as consumer,
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology) as consumer,
         ):
             async with open_channel(amqp_url) as channel:
                 await channel.exchange_delete(topology.exchange)
@@ -326,7 +362,7 @@ class TestOperators:
         async with open_channel(amqp_url) as channel:
             await channel.declare_queue(topology.submitted_queue, durable=True)
 
-        async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+        async with a_publisher(amqp_url, topology) as publisher:
             [outcome] = await publisher.publish([an_event()])
             async with open_channel(amqp_url) as channel:
                 await channel.queue_delete(topology.submitted_queue)

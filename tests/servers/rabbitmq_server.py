@@ -218,12 +218,20 @@ async def _until_ready(process: Process, amqp_url: str) -> None:
 async def _end(process: Process, number: signal.Signals) -> None:
     """End the process by `number`, or by SIGKILL when it does not heed that."""
     for attempt in (number, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            process.send_signal(attempt)
+        _signal(process, attempt)
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 await process.wait()
                 return
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.returncode is not None:
+        return
+    # The whole group at once, should the script not have become the node; an orderly end is passed on.
+    send = os.killpg if number is signal.SIGKILL else os.kill
+    with suppress(ProcessLookupError):
+        send(process.pid, number)
 
 
 def _last_lines(log: Path) -> str:

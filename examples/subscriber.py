@@ -1,0 +1,29 @@
+"""Print each ecg.processed once: ``python examples/subscriber.py amqp://guest:guest@localhost/``."""
+
+import asyncio
+import json
+import os
+import sys
+
+import aio_pika
+
+
+async def main(url: str) -> None:
+    namespace = os.environ.get("ISOLINE_AMQP_NAMESPACE", "")
+    async with await aio_pika.connect_robust(url) as connection:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=100)
+        exchange = await channel.declare_exchange(f"{namespace}ecg.events", "topic", durable=True)
+        queue = await channel.declare_queue(f"{namespace}sub.example.processed", durable=True)
+        await queue.bind(exchange, "ecg.processed")
+        seen = set[str]()  # delivery is at least once; a real service keeps the ids with what it stores
+        async with queue.iterator() as messages:
+            async for message in messages:
+                async with message.process(requeue=True):
+                    event = json.loads(message.body)
+                    if event["id"] not in seen:
+                        seen.add(event["id"])
+                        print(json.dumps(event), flush=True)
+
+
+asyncio.run(main(sys.argv[1]))

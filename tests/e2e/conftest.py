@@ -1,0 +1,133 @@
+"""The whole of Isoline as processes of its own, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aio_pika
+import pytest
+
+from gateway.accounts import Passwords, create_account
+from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.domain.account import Role
+from shared.events import EcgKey, processed
+from shared.storage.postgres_accounts import PostgresAccountStore
+from tests.servers.services import free_port, leave, open_service
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+
+    from shared.broker.topology import Topology
+    from shared.storage.postgres import Database
+
+ROOT: Final = Path(__file__).parents[2]
+PASSWORD: Final = "a good password"
+_POLL_S: Final = 0.05
+
+
+class Installation:
+    """Where everything is, and how to start one more of it."""
+
+    def __init__(self, environment: dict[str, str], logs: Path, services: AsyncExitStack) -> None:
+        self.environment = environment
+        self.address = ""
+        self._logs = logs
+        self._services = services
+
+    async def start_gateway(self) -> Process:
+        """A gateway, ready, at ``address``."""
+        port = free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        return await self._start("gateway", self.address, ISOLINE_HOST="127.0.0.1", ISOLINE_PORT=str(port))
+
+    async def start_processor(self) -> Process:
+        """One more processor, ready."""
+        port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        return await self._start(
+            "processor", address, ISOLINE_HEALTH_HOST="127.0.0.1", ISOLINE_HEALTH_PORT=str(port)
+        )
+
+    async def _start(self, service: str, address: str, **settings: str) -> Process:
+        log = self._logs / f"{service}-{secrets.token_hex(3)}.log"
+        return await self._services.enter_async_context(
+            open_service(
+                ["-m", service], address=address, environment=self.environment | settings, log=log
+            )
+        )
+
+
+@pytest.fixture
+async def installation(
+    database: Database, database_url: str, amqp_url: str, topology: Topology, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    """A migrated database with the account ada, an empty broker, and no service yet."""
+    await create_account(
+        "ada", PASSWORD, [Role.USER], accounts=PostgresAccountStore(database), passwords=Passwords()
+    )
+    environment = {
+        "ISOLINE_DATABASE_URL": database_url,
+        "ISOLINE_AMQP_URL": amqp_url,
+        "ISOLINE_AMQP_NAMESPACE": topology.namespace,
+        "ISOLINE_TOKEN_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "PYTHONPATH": str(ROOT),
+    }
+    async with AsyncExitStack() as services:
+        yield Installation(environment, tmp_path, services)
+
+
+class Subscriber:
+    """The example subscriber as a process, and what it has printed."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.events: list[dict[str, Any]] = []
+
+    async def hear(self, count: int) -> None:
+        """Read until it has printed so many events."""
+        assert self._process.stdout
+        while len(self.events) < count:
+            self.events.append(json.loads(await self._process.stdout.readline()))
+
+
+@pytest.fixture
+async def subscriber(installation: Installation, amqp_url: str, topology: Topology) -> AsyncIterator[Subscriber]:
+    """The example subscriber, bound to the exchange; its queue is deleted afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        ROOT / "examples" / "subscriber.py",
+        amqp_url,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+        env=os.environ | installation.environment,
+    )
+    subscriber = Subscriber(process)
+    try:
+        async with asyncio.timeout(20):
+            await _until_bound(amqp_url, topology)
+            await subscriber.hear(1)
+        subscriber.events.clear()
+        yield subscriber
+    finally:
+        await leave(process)
+        async with await aio_pika.connect(amqp_url) as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(f"{topology.namespace}sub.example.processed")
+
+
+async def _until_bound(amqp_url: str, topology: Topology) -> None:
+    """Publish an event of no ECG until the broker finds a queue for it."""
+    probe = processed(EcgKey("nobody", "probe"), {}, now=datetime.now(UTC), traceparent=None)
+    async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
+        while await publisher.publish([probe]) != [None]:
+            await asyncio.sleep(_POLL_S)

@@ -1,0 +1,75 @@
+"""Submitting as the README tells clients to: the same again after every failure that may pass."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_RECORDING: Final = Path(__file__).parents[2] / "examples" / "data" / "mitdb100_10s.json"
+_LENGTH: Final = 250
+_PAUSE_S: Final = 0.2
+
+
+class KnownEcg(NamedTuple):
+    """A stretch of a real recording, and its zero crossings by the definition in plain Python."""
+
+    body: dict[str, Any]
+    zero_crossings: dict[str, int]
+
+
+def real_ecgs(count: int, prefix: str = "real") -> list[KnownEcg]:
+    """Stretches of MIT-BIH 100 that begin at different samples, with its baseline of 1024."""
+    recording = json.loads(_RECORDING.read_text())
+    return [_stretch(recording, f"{prefix}-{index}", index * 7 % 3000) for index in range(count)]
+
+
+async def submit_all(
+    session: aiohttp.ClientSession,
+    ecgs: Iterable[KnownEcg],
+    *,
+    concurrency: int,
+    accepted: Callable[[str], None],
+) -> None:
+    """Submit each until it was accepted; ``accepted`` hears of each id."""
+    waiting = iter(ecgs)
+
+    async def submit_some() -> None:
+        for ecg in waiting:
+            await _submit(session, ecg.body)
+            accepted(ecg.body["id"])
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(concurrency):
+            tasks.create_task(submit_some())
+
+
+async def _submit(session: aiohttp.ClientSession, body: dict[str, Any]) -> None:
+    while True:
+        try:
+            async with session.post("/ecg/process", json=body) as answer:
+                if answer.status == 202:
+                    return
+                assert answer.status in {429, 503}, await answer.text()
+        except aiohttp.ClientConnectionError:
+            pass
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _stretch(recording: dict[str, Any], ecg_id: str, start: int) -> KnownEcg:
+    leads = [lead | {"signal": lead["signal"][start : start + _LENGTH]} for lead in recording["leads"]]
+    for lead in leads:
+        del lead["num_samples"]
+    crossings = {lead["name"]: _crossings(lead["signal"], lead["baseline"]) for lead in leads}
+    return KnownEcg(recording | {"id": ecg_id, "leads": leads}, crossings)
+
+
+def _crossings(signal: list[int], baseline: int) -> int:
+    sides = [sample > baseline for sample in signal if sample != baseline]
+    return sum(one != other for one, other in zip(sides, sides[1:], strict=False))

@@ -1,0 +1,165 @@
+"""The embedded mode as a newcomer meets it: ``isoline up``, ``status``, ``down``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import orjson
+import pytest
+
+from tests.e2e.conftest import ROOT
+from tests.e2e.load import real_ecgs, submit_all
+from tests.servers.services import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_COMMAND_WITHIN_S: Final = 90.0
+_GOLDEN: Final = {
+    "I": 83,
+    "II": 69,
+    "III": 66,
+    "aVR": 71,
+    "aVL": 63,
+    "aVF": 68,
+    "V1": 41,
+    "V2": 47,
+    "V3": 48,
+    "V4": 49,
+    "V5": 53,
+    "V6": 49,
+}
+
+
+class Embedded:
+    """The command line over a folder and a port of its own."""
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    async def isoline(self, *arguments: str) -> tuple[int, str]:
+        """Run ``isoline ARGUMENTS``; its exit status and all that it printed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "isoline", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=ROOT,
+            env=self._environment(),
+        )
+        async with asyncio.timeout(_COMMAND_WITHIN_S):
+            printed, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, printed.decode()
+
+    def pid(self) -> int:
+        """The running process."""
+        pid: int = orjson.loads((self.var / "embedded.json").read_bytes())["pid"]
+        return pid
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISOLINE_")}
+        return inherited | {"ISOLINE_VAR": str(self.var), "ISOLINE_PORT": str(self.port)}
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[Embedded]:
+    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as somebody else
+        embedded = Embedded(Path(folder) / "var")
+        yield embedded
+        await embedded.isoline("down")
+
+
+async def test_up_shows_the_zero_crossings_of_a_real_ecg_and_may_be_repeated(embedded: Embedded) -> None:
+    first_status, first = await embedded.isoline("up")
+    first_pid = embedded.pid()
+    again_status, again = await embedded.isoline("up")
+
+    assert (first_status, again_status) == (0, 0), first + again
+    assert _table(first) == _table(again) == _GOLDEN
+    assert embedded.pid() == first_pid
+
+
+async def test_what_was_queued_when_the_process_was_killed_completes_after_the_next_start(
+    embedded: Embedded,
+) -> None:
+    await embedded.isoline("up")
+    ecgs = real_ecgs(200)
+    accepted: list[str] = []
+    async with _demo_client(embedded.address) as session:
+        await submit_all(session, ecgs, concurrency=32, accepted=accepted.append)
+    os.kill(embedded.pid(), signal.SIGKILL)
+
+    status, printed = await embedded.isoline("up")
+
+    assert status == 0, printed
+    async with _demo_client(embedded.address) as session:
+        for ecg in ecgs:
+            async with session.get(f"/ecg/{ecg.body['id']}", params={"wait": "20"}) as answer:
+                found = await answer.json()
+            assert found["status"] == "completed"
+            assert {name: lead[name]["zero_crossings"] for lead in found["leads"] for name in lead} == (
+                ecg.zero_crossings
+            )
+
+
+async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
+    with socket.create_server(("127.0.0.1", embedded.port)):
+        status, printed = await embedded.isoline("up")
+
+    assert status == 1
+    assert f"can't listen on 127.0.0.1:{embedded.port}" in printed
+    assert "ISOLINE_PORT" in printed
+    assert "Traceback" not in printed
+
+
+async def test_status_and_down_say_whether_it_runs(embedded: Embedded) -> None:
+    before = await embedded.isoline("status")
+    await embedded.isoline("up")
+    running = await embedded.isoline("status")
+    stopped = await embedded.isoline("down")
+    after = await embedded.isoline("down")
+
+    assert before == (3, "Isoline is not running.\n")
+    assert running[0] == 0
+    assert embedded.address in running[1]
+    assert stopped == (0, "Isoline has stopped.\n")
+    assert after == (0, "Isoline is not running.\n")
+
+
+async def test_create_admin_may_come_before_the_first_start(embedded: Embedded) -> None:
+    status, printed = await embedded.isoline("create-admin")
+    await embedded.isoline("up")
+
+    assert status == 0
+    assert printed.endswith("The administrator admin, password admin, exists.\n")
+    async with (
+        aiohttp.ClientSession(embedded.address) as session,
+        session.post("/token", json={"user": "admin", "password": "admin"}) as answer,
+    ):
+        assert answer.status == 200
+
+
+def _table(printed: str) -> dict[str, int]:
+    return {name: int(count) for name, count in re.findall(r"│ (\w+) +│ (\d+) +│", printed)}
+
+
+@asynccontextmanager
+async def _demo_client(address: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(address) as session:
+        async with session.post("/token", json={"user": "demo", "password": "demo"}) as answer:
+            session.headers["Authorization"] = f"Bearer {(await answer.json())['access_token']}"
+        yield session

@@ -1,0 +1,69 @@
+"""Isoline's services as real processes, ready when yielded and gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+_READY_WITHIN_S: Final = 30.0
+_LEAVE_WITHIN_S: Final = 30.0
+_POLL_S: Final = 0.05
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def open_service(
+    arguments: Sequence[str], *, address: str, environment: Mapping[str, str], log: Path
+) -> AsyncIterator[Process]:
+    """Run ``python ARGUMENTS``; yield the process when ``address`` says that it is ready."""
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=output, stderr=output, env=os.environ | dict(environment)
+        )
+    try:
+        await _until_ready(process, address, log)
+        yield process
+    finally:
+        await leave(process)
+
+
+async def leave(process: Process) -> int:
+    """Tell the process to leave, and wait; its exit status."""
+    if process.returncode is None:
+        process.terminate()
+    async with asyncio.timeout(_LEAVE_WITHIN_S):
+        return await process.wait()
+
+
+async def _until_ready(process: Process, address: str, log: Path) -> None:
+    async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(address) as session:
+        while not await _is_ready(session):
+            if process.returncode is not None:
+                raise AssertionError(f"exit status {process.returncode}:\n{log.read_text()[-2000:]}")
+            await asyncio.sleep(_POLL_S)
+
+
+async def _is_ready(session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get("/health/ready") as answer:
+            return answer.ok
+    except aiohttp.ClientConnectionError:
+        return False
