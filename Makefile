@@ -7,7 +7,6 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(shell command -v uv 2>/dev/null)
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -15,11 +14,11 @@ help: ## Say what there is to make
 run: .venv/.run ## Start everything on this machine, submit a real ECG, show its zero crossings
 	@$(BIN)/isoline up
 
-stop: .venv/.run ## Stop what `make run` started
-	@$(BIN)/isoline down
+stop: ## Stop what `make run` started
+	@if [ -x $(BIN)/isoline ]; then $(BIN)/isoline down; else echo "Isoline is not installed here."; fi
 
-status: .venv/.run ## Say whether it runs, and where
-	@$(BIN)/isoline status
+status: ## Say whether it runs, and where
+	@if [ -x $(BIN)/isoline ]; then $(BIN)/isoline status; else echo "Isoline is not installed here."; fi
 
 logs: ## Show the end of its log
 	@tail -n 50 $${ISOLINE_VAR:-var}/isoline.log
@@ -33,11 +32,12 @@ test: .venv/.dev rabbitmq ## Run every test, on servers of its own
 test-module: .venv/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-check: .venv/.dev ## Format, lint, types, import contracts
+check: .venv/.dev ## Format, lint, types, import contracts, compose file
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 rabbitmq:
 	@scripts/install-rabbitmq
