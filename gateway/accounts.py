@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from shared.domain.account import Account, Role
+from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def authenticate(
     passwords: Passwords,
 ) -> Account | None:
     """The account, if that is its name and its password; None says nothing about which was wrong."""
-    account = await accounts.find(name)
+    account = await accounts.find(name) if USER_NAME.fullmatch(name) else None
     return account if await passwords.matches(password, account) else None
 
 

@@ -82,13 +82,16 @@ def _unpacked(body: bytes, max_bytes: int) -> bytes:
     """Unpack gzip, and stop before a small body has become a large one."""
     unpacker = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        unpacked = unpacker.decompress(body, max_bytes)
+        unpacked = unpacker.decompress(body, max_bytes + 1)
     except zlib.error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is declared as gzip and is not.") from None
-    if unpacker.unconsumed_tail:
+    if len(unpacked) > max_bytes:
         raise _too_large(max_bytes)
     if not unpacker.eof:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The gzip body breaks off before its end.")
+    if unpacker.unused_data:
+        detail = "Something follows the end of the gzip body; send all of it as one gzip member."
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
     return unpacked
 
 
@@ -116,7 +119,8 @@ def _refuse_repeated_keys(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError):  # numbers of thousands of digits, nesting without end
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is JSON beyond all measure.") from None
+        detail = "The body nests too deeply, or holds a number of thousands of digits."
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> None:

@@ -43,9 +43,12 @@ if TYPE_CHECKING:
 
     from shared.settings import SubmissionLimits
 
-ECG_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# Not "." or "..", which clients resolve away from a path.
+ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
 MAX_PASSWORD_LENGTH: Final = 128
 
+# Python's own reading takes any character between date and time, NUL among them.
+_DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
 _CLOCK_TOLERANCE: Final = timedelta(hours=24)
 # Far more than any body has; each field too many would become a line in the answer.
 _MAX_FIELDS: Final = 32
@@ -55,6 +58,11 @@ _SENTENCES: Final = {
     "extra_forbidden": "this field is not known here",
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
+    "string_too_short": "expected at least {min_length} character(s)",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_pattern_mismatch": "expected a text that matches {pattern}",
+    "too_short": "expected {min_length} or more, found {actual_length}",
+    "too_long": "expected {max_length} or fewer, found {actual_length}",
 }
 _JSON_TYPES: Final = {
     type(None): "null",
@@ -81,18 +89,20 @@ def _ecg_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not ECG_ID.fullmatch(value):
-        raise PydanticCustomError("ecg_id", "expected 1 to 128 of A-Z a-z 0-9 . _ : - or an integer")
+        expected = "expected 1 to 128 of A-Z a-z 0-9 . _ : - (and not . or .. alone) or an integer of 64 bits"
+        raise PydanticCustomError("ecg_id", expected)
     return value
 
 
 def _recording_date(value: str, info: ValidationInfo) -> str:
     try:
-        recorded = datetime.fromisoformat(value)
-        earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
-        ahead = earliest_reading > _rules(info).now + _CLOCK_TOLERANCE
+        recorded = datetime.fromisoformat(value) if _DATE.fullmatch(value) else None
     except ValueError:
-        raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30") from None
-    if ahead:
+        recorded = None
+    if recorded is None:
+        raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30")
+    earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
+    if earliest_reading > _rules(info).now + _CLOCK_TOLERANCE:
         raise PydanticCustomError("date_ahead", "this date is more than 24 hours ahead")
     return value
 
@@ -220,9 +230,10 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     Raises:
         ProblemError: 422 with all that is wrong.
     """
+    oversize_problems = list(_oversize_problems(document, limits))
+    if oversize_problems:
+        raise body_does_not_fit(oversize_problems)  # too much of it to look at each part
     cross_problems = list(_cross_problems(document, limits))
-    if any(problem.pointer in {"", "/leads"} for problem in cross_problems):
-        raise body_does_not_fit(cross_problems)  # too much of it to look at each part
     body, problems = _validated(EcgBody, document, _Rules(limits, now))
     if body is None or cross_problems:
         raise body_does_not_fit([*problems, *cross_problems])
@@ -268,25 +279,34 @@ def _problem(found: ErrorDetails) -> Problem:
     context = found.get("ctx", {})
     path = [*found["loc"], *([context["index"]] if "index" in context else [])]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-    sentence = _SENTENCES.get(found["type"], found["msg"])
+    sentence = _SENTENCES.get(found["type"], "").format_map(context) or found["msg"]
+    sentence = re.sub("^Input should be (?=greater|less)", "expected a number ", sentence)
+    sentence = sentence.replace("Input should be", "expected")
     is_of_wrong_type = found["type"].endswith(("_type", "_parsing"))
     return Problem(pointer, sentence + (f", found {_json_type(found['input'])}" if is_of_wrong_type else ""))
 
 
-def _cross_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
-    """What no field can tell by itself; said even when fields are wrong too."""
+def _oversize_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
+    """What would make the answer long, one line for each of too many parts."""
     if _has_too_many_fields(document):
         yield _TOO_MANY_FIELDS
-    leads = document.get("leads") if isinstance(document, dict) else None
-    if not isinstance(leads, list):
-        return
-    if not 1 <= len(leads) <= limits.max_leads:
+    leads = _leads(document)
+    if len(leads) > limits.max_leads:
         yield Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}")
-        return
-    if any(map(_has_too_many_fields, leads)):
+    elif any(map(_has_too_many_fields, leads)):
         yield _TOO_MANY_FIELDS._replace(pointer="/leads")
+
+
+def _cross_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
+    """What no field can tell by itself; said even when fields are wrong too."""
+    leads = _leads(document)
     yield from _name_problems(leads)
     yield from _length_problems(leads, limits)
+
+
+def _leads(document: object) -> list[object]:
+    leads = document.get("leads") if isinstance(document, dict) else None
+    return leads if isinstance(leads, list) else []
 
 
 def _name_problems(leads: Sequence[object]) -> Iterator[Problem]:
@@ -296,14 +316,18 @@ def _name_problems(leads: Sequence[object]) -> Iterator[Problem]:
 
 
 def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iterator[Problem]:
-    signals = [lead.get("signal") if isinstance(lead, dict) else None for lead in leads]
-    lengths = [len(signal) if isinstance(signal, list) else 0 for signal in signals]
-    for index, (lead, length) in enumerate(zip(leads, lengths, strict=True)):
-        stated = lead.get("num_samples") if isinstance(lead, dict) else None
-        if type(stated) is int and stated != length:
-            yield Problem(f"/leads/{index}/num_samples", f"the signal has {length} samples, not {stated}")
-    if sum(lengths) > limits.max_ecg_samples:
-        detail = f"expected at most {limits.max_ecg_samples} samples in all leads, found {sum(lengths)}"
+    total = 0
+    for index, lead in enumerate(leads):
+        signal = lead.get("signal") if isinstance(lead, dict) else None
+        if not isinstance(lead, dict) or not isinstance(signal, list):
+            continue  # it has a problem of its own already
+        total += len(signal)
+        stated = lead.get("num_samples")
+        if type(stated) is int and stated >= 1 and stated != len(signal):
+            detail = f"the signal has {len(signal)} samples, not {stated}"
+            yield Problem(f"/leads/{index}/num_samples", detail)
+    if total > limits.max_ecg_samples:
+        detail = f"expected at most {limits.max_ecg_samples} samples in all leads, found {total}"
         yield Problem("/leads", detail)
 
 

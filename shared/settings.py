@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.domain.errors import ConfigurationError
 
 PREFIX: Final = "ISOLINE_"
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
+
+# An empty variable, which is what compose files make of an unset one, counts as none.
+_FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes any that is free
 
@@ -23,7 +26,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes any that is free
 class LogSettings(BaseSettings):
     """How a process tells what it does."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    model_config = _FROM_ENVIRONMENT
 
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
@@ -38,7 +41,7 @@ class DatabaseSettings(LogSettings):
 class BrokerSettings(BaseSettings):
     """Where RabbitMQ is."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    model_config = _FROM_ENVIRONMENT
 
     amqp_url: SecretStr
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
@@ -47,7 +50,7 @@ class BrokerSettings(BaseSettings):
 class SubmissionLimits(BaseSettings):
     """What one submission may cost."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    model_config = _FROM_ENVIRONMENT
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_leads: Annotated[int, Field(ge=1)] = 32
@@ -80,7 +83,7 @@ class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):
 class ProcessorOnlySettings(BaseSettings):
     """What the processor needs beside a database and a broker."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    model_config = _FROM_ENVIRONMENT
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 256
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
@@ -122,10 +125,14 @@ def read_settings(kind: type[_S]) -> _S:
         return kind(_secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"))
     except ValidationError as error:
         wrong = [
-            f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()} {problem['msg']}".replace(PREFIX + " ", "")
+            f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()} {problem['msg']}".replace(
+                f"{PREFIX} Value error, ", ""
+            )
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigurationError("; ".join(wrong)) from None
+    except SettingsError as error:
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: {error}") from None
 
 
 def _without_sample_secrets(settings: _S) -> _S:

@@ -40,7 +40,7 @@ def count_zero_crossings(samples: Samples, baseline: int = 0) -> int:
             above = above[off_baseline]
         if above.size:
             crossings += int(np.count_nonzero(above[1:] != above[:-1]))
-            crossings += was_above is not None and was_above != above[0]
+            crossings += was_above is not None and was_above is not bool(above[0])
             was_above = bool(above[-1])
     return crossings
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shared.broker.topology import Topology
 
 _RECONNECT_INTERVAL_S: Final = 1.0
-_HEARTBEAT_S: Final = 15
+_HEARTBEAT_S: Final = 15  # aiormq gives a silent broker three of them and 3 s: 48 s
 _CLOSE_TIMEOUT_S: Final = 3.0
 _DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
 

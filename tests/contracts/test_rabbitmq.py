@@ -252,6 +252,15 @@ class TestConnections:
 
         assert isinstance(await failure_of(lost_channel()), ConnectionError)
 
+    async def test_a_cancellation_of_ours_stays_one(self) -> None:
+        waiting = asyncio.create_task(failure_of(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+
+        waiting.cancel()
+        await asyncio.wait([waiting], timeout=1)
+
+        assert waiting.cancelled()
+
     async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(
         self, amqp_url: str, topology: Topology
     ) -> None:

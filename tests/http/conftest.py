@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import pytest
+from argon2 import PasswordHasher
 
-from gateway.accounts import Passwords, create_account
 from gateway.app import open_gateway
+from gateway.tokens import Tokens
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.domain.account import Role
+from shared.domain.account import Account, Role
 from shared.events import EventType
 from shared.process import check_staying
 from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
@@ -25,15 +27,69 @@ from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from shared.health import Check
+    from shared.ports import Publisher
     from shared.storage.postgres import Database
 
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 PASSWORD: Final = "a good password"
 QUEUE: Final = "processor.ecg-submitted"
+TOKENS: Final = Tokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
+ROLES: Final[Mapping[str, list[Role]]] = {
+    "ada": [Role.USER],
+    "bob": [Role.USER],
+    "root": [Role.ADMIN],
+    "both": list(Role),
+}
 
-_ACCOUNTS: Final = {"ada": [Role.USER], "bob": [Role.USER], "root": [Role.ADMIN], "both": list(Role)}
+
+@asynccontextmanager
+async def open_test_gateway(
+    database: Database,
+    publisher: Publisher,
+    *,
+    settings: GatewayOnlySettings | None = None,
+    checks: Mapping[str, Check] | None = None,
+) -> AsyncIterator[str]:
+    """Yield the address of a gateway on a free port."""
+    async with open_gateway(
+        settings or GatewayOnlySettings(host="127.0.0.1", port=0),
+        token_key=TOKEN_KEY,
+        store=PostgresEcgStore(database),
+        accounts=PostgresAccountStore(database),
+        publisher=publisher,
+        checks=checks or {},
+    ) as address:
+        yield address
+
+
+@asynccontextmanager
+async def open_client(address: str, name: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a client of the gateway with a token of an account's, or without one."""
+    headers = {}
+    if name is not None:
+        headers["Authorization"] = f"Bearer {TOKENS.issue(name, ROLES[name], now=datetime.now(UTC))}"
+    async with aiohttp.ClientSession(
+        address, headers=headers, timeout=aiohttp.ClientTimeout(30), auto_decompress=False
+    ) as session:
+        yield session
+
+
+async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
+    """The problem that an answer tells, after a look at its shape."""
+    document: dict[str, Any] = await answer.json(content_type="application/problem+json")
+    assert answer.status == status, document
+    assert answer.content_type == "application/problem+json"
+    assert len(answer.headers["X-Request-Id"]) == 32
+    assert document["type"].startswith("urn:isoline:problem:")
+    assert document["title"]
+    assert document["status"] == status
+    assert document["detail"].endswith((".", "POST /token.", "?wait=10"))
+    assert document.keys() <= {"type", "title", "status", "detail", "errors"}
+    assert ("errors" in document) == (status == 422)
+    return document
 
 
 @pytest.fixture
@@ -46,20 +102,14 @@ def broker() -> InProcessBroker:
 @pytest.fixture
 async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[str]:
     """The address of a gateway with accounts ada and bob (user), root (admin) and both; nobody processes."""
-    accounts, passwords = PostgresAccountStore(database), Passwords()
-    for name, roles in _ACCOUNTS.items():
-        await create_account(name, PASSWORD, roles, accounts=accounts, passwords=passwords)
-    async with open_gateway(
-        GatewayOnlySettings(host="127.0.0.1", port=0),
-        token_key=TOKEN_KEY,
-        store=PostgresEcgStore(database),
-        accounts=accounts,
-        publisher=broker.publisher(),
-        checks={
-            "process": partial(check_staying, asyncio.Event()),
-            "schema": partial(check_schema, database),
-        },
-    ) as address:
+    accounts = PostgresAccountStore(database)
+    for name, roles in ROLES.items():
+        await accounts.add(Account(name, _password_hash(), frozenset(roles)))
+    checks = {
+        "process": partial(check_staying, asyncio.Event()),
+        "schema": partial(check_schema, database),
+    }
+    async with open_test_gateway(database, broker.publisher(), checks=checks) as address:
         yield address
 
 
@@ -82,17 +132,6 @@ async def processor(database: Database, broker: InProcessBroker) -> AsyncIterato
         told_to_leave.set()
 
 
-@asynccontextmanager
-async def open_client(address: str, name: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    """Yield a client of the gateway, logged in as an account or as nobody."""
-    async with aiohttp.ClientSession(address, timeout=aiohttp.ClientTimeout(30)) as session:
-        if name is not None:
-            async with session.post("/token", json={"user": name, "password": PASSWORD}) as answer:
-                token = (await answer.json())["access_token"]
-            session.headers["Authorization"] = f"Bearer {token}"
-        yield session
-
-
 @pytest.fixture
 async def ada(gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with open_client(gateway, "ada") as session:
@@ -100,6 +139,24 @@ async def ada(gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
+async def bob(gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_client(gateway, "bob") as session:
+        yield session
+
+
+@pytest.fixture
+async def root(gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_client(gateway, "root") as session:
+        yield session
+
+
+@pytest.fixture
 async def nobody(gateway: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with open_client(gateway) as session:
         yield session
+
+
+@cache
+def _password_hash() -> str:
+    """Argon2 takes its time, which each test need not."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
