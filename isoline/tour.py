@@ -37,7 +37,8 @@ async def show_tour(state: EmbeddedState) -> None:
         await _json(session, "POST", "/ecg/process", data=body, headers=headers)
         answer = await _json(session, "GET", f"/ecg/{ecg_id}", params={"wait": str(_WAIT_S)})
     console = Console()
-    console.print(_table(ecg_id, answer))
+    console.print(f"ECG {ecg_id}: {answer['status']}", highlight=False)
+    console.print(_table(answer))
     console.print(_how_to_go_on(state.address, ecg_id), soft_wrap=True, highlight=False, markup=False)
 
 
@@ -54,8 +55,8 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
         )
 
 
-def _table(ecg_id: str, answer: dict[str, Any]) -> Table:
-    table = Table("lead", "zero crossings", title=f"ECG {ecg_id}: {answer['status']}")
+def _table(answer: dict[str, Any]) -> Table:
+    table = Table("lead", "zero crossings")
     for lead in answer.get("leads", []):
         for name, findings in lead.items():
             table.add_row(name, str(findings["zero_crossings"]))

@@ -43,8 +43,10 @@ def configure_logs(service: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for chatty in ("aio_pika", "aiormq", "asyncio"):
+    for chatty in ("aio_pika", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # One error for each attempt to connect; `shared.broker.rabbitmq` tells each reason once.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)
 
 

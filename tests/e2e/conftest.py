@@ -61,9 +61,7 @@ class Installation:
     async def _start(self, service: str, address: str, **settings: str) -> Process:
         log = self._logs / f"{service}-{secrets.token_hex(3)}.log"
         return await self._services.enter_async_context(
-            open_service(
-                ["-m", service], address=address, environment=self.environment | settings, log=log
-            )
+            open_service(["-m", service], address=address, environment=self.environment | settings, log=log)
         )
 
 
@@ -101,7 +99,9 @@ class Subscriber:
 
 
 @pytest.fixture
-async def subscriber(installation: Installation, amqp_url: str, topology: Topology) -> AsyncIterator[Subscriber]:
+async def subscriber(
+    installation: Installation, amqp_url: str, topology: Topology
+) -> AsyncIterator[Subscriber]:
     """The example subscriber, bound to the exchange; its queue is deleted afterwards."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

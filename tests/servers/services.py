@@ -6,13 +6,13 @@ import asyncio
 import os
 import socket
 import sys
-from asyncio.subprocess import Process
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
@@ -57,8 +57,12 @@ async def _until_ready(process: Process, address: str, log: Path) -> None:
     async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(address) as session:
         while not await _is_ready(session):
             if process.returncode is not None:
-                raise AssertionError(f"exit status {process.returncode}:\n{log.read_text()[-2000:]}")
+                raise AssertionError(f"exit status {process.returncode}:\n{_last_words(log)}")
             await asyncio.sleep(_POLL_S)
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text()[-2000:]
 
 
 async def _is_ready(session: aiohttp.ClientSession) -> bool:

