@@ -72,7 +72,7 @@ class PostgresOutbox:
         self._database = database
 
     async def make_all_due(self) -> None:
-        """Whatever is queued or untold is due at once: for a broker that has just begun, with nothing in it."""
+        """Whatever is queued or untold is due at once: for a broker that begins with nothing in it."""
         async with self._database.connection() as connection:
             await connection.execute(_MAKE_DUE)
 

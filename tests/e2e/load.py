@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -72,4 +73,4 @@ def _stretch(recording: dict[str, Any], ecg_id: str, start: int) -> KnownEcg:
 
 def _crossings(signal: list[int], baseline: int) -> int:
     sides = [sample > baseline for sample in signal if sample != baseline]
-    return sum(one != other for one, other in zip(sides, sides[1:], strict=False))
+    return sum(one != other for one, other in pairwise(sides))

@@ -16,7 +16,8 @@ import asyncpg
 import pytest
 
 from isoline import postgres_home, postgres_server
-from isoline.postgres_server import PostgresServer, PostgresServerError, open_postgres_server
+from isoline.postgres_home import PostgresServerError
+from isoline.postgres_server import PostgresServer, open_postgres_server
 
 _LIMIT_S = 30
 _ROOT = Path(__file__).parents[2]

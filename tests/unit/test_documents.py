@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic_settings import BaseSettings
 
 from shared.domain.errors import ConfigurationError
 from shared.settings import (
@@ -21,10 +21,14 @@ from shared.settings import (
 
 _ROOT: Final = Path(__file__).parents[2]
 _COMPOSE: Final[dict[str, Any]] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())
-_SETTINGS: Final = {"gateway": GatewaySettings, "processor": ProcessorSettings, "embedded": EmbeddedSettings}
+_SETTINGS: Final[dict[str, type[BaseSettings]]] = {
+    "gateway": GatewaySettings,
+    "processor": ProcessorSettings,
+    "embedded": EmbeddedSettings,
+}
 
 
-def _names(model: type[BaseModel]) -> set[str]:
+def _names(model: type[BaseSettings]) -> set[str]:
     return {f"ISOLINE_{name.upper()}" for name in model.model_fields}
 
 
@@ -42,7 +46,7 @@ def test_the_settings_table_names_each_setting_with_its_users_and_default() -> N
                 assert _shown_default(model, name) in _stated_defaults(default), f"{name} of {service}"
 
 
-def _shown_default(model: type[BaseModel], name: str) -> str:
+def _shown_default(model: type[BaseSettings], name: str) -> str:
     field = model.model_fields[name.removeprefix("ISOLINE_").lower()]
     return "required" if field.is_required() else str(field.default) or "empty"
 
@@ -55,7 +59,7 @@ def _stated_defaults(default: str) -> set[str]:
 def test_compose_gives_a_service_what_it_needs_and_nothing_unknown(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = {**_SETTINGS, "migrate": DatabaseSettings}[service]
+    model: type[BaseSettings] = {**_SETTINGS, "migrate": DatabaseSettings}[service]
     environment = _COMPOSE["services"][service]["environment"]
     for name, value in environment.items():
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value))
