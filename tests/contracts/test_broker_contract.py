@@ -66,7 +66,7 @@ async def publish(publisher: Publisher, *bodies: bytes) -> None:
 
 async def publish_when_back(publisher: Publisher, body: bytes) -> None:
     async with asyncio.timeout(_LIMIT_S):
-        while await publisher.publish([an_event(body)]) != [None]:  # noqa: ASYNC110 - nothing tells
+        while await publisher.publish([an_event(body)]) != [None]:
             await asyncio.sleep(0.05)
 
 

@@ -55,7 +55,7 @@ def a_consumer(
 
 async def publish_when_possible(publisher: Publisher, event: Event) -> None:
     async with asyncio.timeout(_LIMIT_S):
-        while await publisher.publish([event]) != [None]:  # noqa: ASYNC110 - nothing tells
+        while await publisher.publish([event]) != [None]:
             await asyncio.sleep(0.05)
 
 
@@ -310,7 +310,7 @@ class TestConnections:
             async with asyncio.timeout(_LIMIT_S):
                 [first] = await consumer.receive(1)
                 network.cut()
-                while consumer.is_connected:  # noqa: ASYNC110 - nothing tells
+                while consumer.is_connected:
                     await asyncio.sleep(0.01)
 
                 again = [(await consumer.receive(1))[0] for _ in range(2)]

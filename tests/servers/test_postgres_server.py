@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110, ASYNC240 - a test may poll for what is not its child, and look at local files
 import asyncio
 import importlib.util
 import os

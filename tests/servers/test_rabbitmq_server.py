@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110, ASYNC240 - a test may poll for what is not its child, and look at local files
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import pytest
 import yaml
-from pydantic_settings import BaseSettings
 
 from shared.domain.errors import ConfigurationError
 from shared.settings import (
@@ -18,6 +17,9 @@ from shared.settings import (
     ProcessorSettings,
     read_settings,
 )
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
 
 _ROOT: Final = Path(__file__).parents[2]
 _COMPOSE: Final[dict[str, Any]] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())
@@ -59,7 +61,7 @@ def _stated_defaults(default: str) -> set[str]:
 def test_compose_gives_a_service_what_it_needs_and_nothing_unknown(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: type[BaseSettings] = {**_SETTINGS, "migrate": DatabaseSettings}[service]
+    model = DatabaseSettings if service == "migrate" else _SETTINGS[service]
     environment = _COMPOSE["services"][service]["environment"]
     for name, value in environment.items():
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value))

@@ -1,0 +1,698 @@
+"""What `shared.ports` promises of storage, held by PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from shared.domain.account import Account, Role
+from shared.domain.ecg import Ecg, Lead
+from shared.domain.errors import InvalidEcgError, UnavailableError
+from shared.events import EcgKey, failed, processed
+from shared.ports import Settlement, Status
+from shared.storage.postgres import open_database
+from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from tests.builders import a_lead, a_submission, an_ecg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.ports import Claim
+    from shared.storage.postgres import Database
+
+_LIMIT_S = 20
+_DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}
+
+
+@pytest.fixture
+def store(database: Database) -> PostgresEcgStore:
+    return PostgresEcgStore(database)
+
+
+@pytest.fixture
+def outbox(database: Database) -> PostgresOutbox:
+    return PostgresOutbox(database)
+
+
+async def execute(database: Database, statement: str, *arguments: object) -> None:
+    async with database.connection() as connection:
+        await connection.execute(statement, *arguments)
+
+
+async def row(database: Database, ecg_id: str = "10") -> dict[str, Any]:
+    """An ECG's row, and how many seconds it has until it is due."""
+    async with database.connection() as connection:
+        found = await connection.fetchrow(
+            "SELECT *, extract(epoch FROM due_at - now())::float8 AS due_in_s FROM ecg WHERE id = $1", ecg_id
+        )
+    assert found is not None
+    return dict(found)
+
+
+async def count(database: Database, table: str) -> int:
+    async with database.connection() as connection:
+        counted: int = await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
+    return counted
+
+
+async def make_due(database: Database, table: str = "ecg") -> None:
+    await execute(database, f"UPDATE {table} SET due_at = now()")  # noqa: S608 - ours
+
+
+async def move_on(database: Database) -> None:
+    """What a replay does: the next generation, queued."""
+    await execute(
+        database,
+        "UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, error = NULL,"
+        " due_at = now(), finished_at = NULL",
+    )
+
+
+async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
+    return [receipt.key for receipt in await store.add([a_submission(ecg_id) for ecg_id in ids])]
+
+
+async def claimed(store: PostgresEcgStore, *ids: str) -> list[Claim]:
+    return await store.claim(await queued(store, *ids))
+
+
+def completion(claim: Claim) -> Settlement:
+    event = processed(claim.key, _DOCUMENT, now=datetime.now(UTC), traceparent=None)
+    return Settlement(claim, event, document=_DOCUMENT)
+
+
+def failure(claim: Claim) -> Settlement:
+    return Settlement(claim, failed(claim.key, "why", now=datetime.now(UTC), traceparent=None), error="why")
+
+
+async def state_of(store: PostgresEcgStore, ecg_id: str = "10") -> Status:
+    return (await store.find([("ada", ecg_id)]))["ada", ecg_id].status
+
+
+async def settled(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
+    settlements = [completion(claim) for claim in await claimed(store, *ids)]
+    await store.settle(settlements)
+    return settlements
+
+
+class TestAdding:
+    async def test_what_is_new_is_queued(self, store: PostgresEcgStore) -> None:
+        [receipt] = await store.add([a_submission("10", owner="ada")])
+
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False)
+        assert await state_of(store) is Status.QUEUED
+
+    async def test_what_is_new_is_due_for_the_relay_in_ten_seconds(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await queued(store, "10")
+
+        assert 5 < (await row(database))["due_in_s"] <= 10
+
+    async def test_the_same_again_is_not_new_and_changes_nothing(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await queued(store, "10")
+        before = await row(database)
+
+        [receipt] = await store.add([a_submission("10")])
+
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, False, False)
+        after = await row(database)
+        assert {**after, "due_in_s": 0} == {**before, "due_in_s": 0}
+
+    async def test_the_same_again_is_told_where_it_stands(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+
+        [receipt] = await store.add([a_submission("10")])
+        await move_on(database)
+        [receipt_of_the_next] = await store.add([a_submission("10")])
+
+        assert receipt == (EcgKey("ada", "10", 1), Status.COMPLETED, False, False)
+        assert receipt_of_the_next == (EcgKey("ada", "10", 2), Status.QUEUED, False, False)
+
+    async def test_other_content_is_a_conflict_and_keeps_what_is_there(self, store: PostgresEcgStore) -> None:
+        [key] = await queued(store, "10")
+        other = an_ecg("10", leads=[a_lead(signal=[9, 9])])
+
+        [receipt] = await store.add([a_submission(ecg=other)])
+
+        assert receipt.is_conflict
+        assert not receipt.is_new
+        [kept] = (await store.load(await store.claim([key]))).values()
+        assert isinstance(kept, Ecg)
+        assert kept.leads[0].signal.tolist() == [1, -1, 1]
+
+    async def test_owners_do_not_share_ids(self, store: PostgresEcgStore) -> None:
+        receipts = await store.add([a_submission("10", owner="ada"), a_submission("10", owner="bob")])
+
+        assert [receipt.is_new for receipt in receipts] == [True, True]
+
+    async def test_receipts_come_in_the_order_of_their_submissions(self, store: PostgresEcgStore) -> None:
+        await queued(store, "2")
+
+        receipts = await store.add([a_submission(ecg_id) for ecg_id in "3214"])
+
+        assert [(receipt.key.id, receipt.is_new) for receipt in receipts] == [
+            ("3", True),
+            ("2", False),
+            ("1", True),
+            ("4", True),
+        ]
+
+    async def test_of_many_at_once_one_is_kept(self, store: PostgresEcgStore, database: Database) -> None:
+        async with asyncio.timeout(_LIMIT_S):
+            receipts = await asyncio.gather(*(store.add([a_submission("10")]) for _ in range(10)))
+
+        assert sorted(receipt.is_new for [receipt] in receipts) == [False] * 9 + [True]
+        assert {receipt.key for [receipt] in receipts} == {EcgKey("ada", "10", 1)}
+        assert (await count(database, "ecg"), await count(database, "ecg_signal")) == (1, 1)
+
+    async def test_of_different_contents_at_once_one_wins_and_the_other_hears_of_it(
+        self, store: PostgresEcgStore
+    ) -> None:
+        other = a_submission(ecg=an_ecg("10", leads=[a_lead(signal=[9])]))
+
+        async with asyncio.timeout(_LIMIT_S):
+            receipts = await asyncio.gather(store.add([a_submission("10")]), store.add([other]))
+
+        assert sorted((receipt.is_new, receipt.is_conflict) for [receipt] in receipts) == [
+            (False, True),
+            (True, False),
+        ]
+
+
+class TestFinding:
+    async def test_what_nobody_has_is_left_out(self, store: PostgresEcgStore) -> None:
+        await queued(store, "10")
+
+        assert set(await store.find([("ada", "10"), ("ada", "11"), ("bob", "10")])) == {("ada", "10")}
+
+    async def test_nothing_is_found_of_nothing(self, store: PostgresEcgStore) -> None:
+        assert await store.find([]) == {}
+
+    async def test_a_completed_ecg_has_its_document(self, store: PostgresEcgStore) -> None:
+        await settled(store, "10")
+
+        state = (await store.find([("ada", "10")]))["ada", "10"]
+
+        assert (state.status, state.error) == (Status.COMPLETED, None)
+        assert json.loads(state.document or b"") == _DOCUMENT
+
+    async def test_a_failed_ecg_has_its_error(self, store: PostgresEcgStore) -> None:
+        [claim] = await claimed(store, "10")
+        await store.settle([failure(claim)])
+
+        assert (await store.find([("ada", "10")]))["ada", "10"] == ("10", Status.FAILED, None, "why")
+
+    async def test_the_document_of_an_older_generation_is_not_shown(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+        await move_on(database)
+
+        assert (await store.find([("ada", "10")]))["ada", "10"] == ("10", Status.QUEUED, None, None)
+
+
+class TestClaiming:
+    async def test_a_claim_says_what_analysing_it_takes(self, store: PostgresEcgStore) -> None:
+        leads = [a_lead("I", [1, 2, 3]), a_lead("II", [4, 5])]
+        [receipt] = await store.add([a_submission(ecg=an_ecg("10", leads=leads))])
+
+        [claim] = await store.claim([receipt.key])
+
+        assert (claim.key, claim.attempt, claim.num_samples) == (receipt.key, 1, 5)
+
+    async def test_each_claim_is_one_more_attempt(self, store: PostgresEcgStore) -> None:
+        keys = await queued(store, "10")
+
+        attempts = [(await store.claim(keys))[0].attempt for _ in range(3)]
+
+        assert attempts == [1, 2, 3]
+
+    async def test_a_key_that_is_named_twice_is_one_attempt(self, store: PostgresEcgStore) -> None:
+        [key] = await queued(store, "10")
+
+        claims = await store.claim([key, key])
+
+        assert [claim.attempt for claim in claims] == [1]
+
+    async def test_what_is_finished_unknown_or_of_another_generation_is_left_out(
+        self, store: PostgresEcgStore
+    ) -> None:
+        await settled(store, "finished")
+        [key] = await queued(store, "10")
+
+        claims = await store.claim(
+            [
+                EcgKey("ada", "finished"),
+                EcgKey("ada", "unknown"),
+                EcgKey("bob", "10"),
+                key._replace(generation=2),
+                key,
+            ]
+        )
+
+        assert [claim.key for claim in claims] == [key]
+        assert claims[0].attempt == 1
+
+    async def test_claims_at_once_of_the_same_ecgs_in_any_order_each_count(
+        self, store: PostgresEcgStore
+    ) -> None:
+        keys = await queued(store, *(str(n) for n in range(40)))
+
+        async with asyncio.timeout(_LIMIT_S):
+            rounds = await asyncio.gather(
+                *(store.claim(keys if n % 2 else keys[::-1]) for n in range(8)),
+            )
+
+        attempts = {
+            key: sorted(c.attempt for claims in rounds for c in claims if c.key == key) for key in keys
+        }
+        assert set(map(tuple, attempts.values())) == {tuple(range(1, 9))}
+
+    async def test_claims_and_settlements_and_postponements_at_once_do_not_deadlock(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox
+    ) -> None:
+        claims = await claimed(store, *(str(n) for n in range(60)))
+        keys = [claim.key for claim in claims]
+
+        async with asyncio.timeout(_LIMIT_S):
+            for _ in range(5):
+                await asyncio.gather(
+                    store.claim(keys),
+                    store.claim(keys[::-1]),
+                    store.postpone(keys[::-1], delay_s=0),
+                    store.postpone(keys, delay_s=0),
+                    outbox.put_back(keys[::-1]),
+                    outbox.put_back(keys),
+                    outbox.take_due_ecgs(30),
+                )
+            settled_by = await asyncio.gather(
+                store.settle([completion(claim) for claim in claims]),
+                store.settle([completion(claim) for claim in claims[::-1]]),
+                store.claim(keys[::-1]),
+                outbox.put_back(keys[::-1]),
+            )
+
+        assert sorted(map(len, settled_by[:2])) == [0, 60]
+
+
+class TestLoading:
+    async def test_an_ecg_comes_back_as_it_was_added(self, store: PostgresEcgStore) -> None:
+        leads = (
+            Lead("I", np.array([-(2**31), 2**31 - 1, 0], np.int32), -5, 0.1),
+            Lead("V1 µ", np.array([1], np.int16), 7, 1000.0),
+        )
+        ecg = Ecg("10", "2023-07-30T10:00:00+02:00", leads, 360.5, "mV")
+        [receipt] = await store.add([a_submission(ecg=ecg)])
+
+        [loaded] = (await store.load(await store.claim([receipt.key]))).values()
+
+        assert isinstance(loaded, Ecg)
+        assert (loaded.id, loaded.date, loaded.sampling_rate_hz, loaded.unit) == (
+            "10",
+            "2023-07-30T10:00:00+02:00",
+            360.5,
+            "mV",
+        )
+        assert [(lead.name, lead.signal.tolist(), lead.baseline, lead.adc_gain) for lead in loaded.leads] == [
+            ("I", [-(2**31), 2**31 - 1, 0], -5, 0.1),
+            ("V1 µ", [1], 7, 1000.0),
+        ]
+
+    async def test_what_was_erased_is_left_out(self, store: PostgresEcgStore, database: Database) -> None:
+        claims = await claimed(store, "10", "11")
+        await execute(database, "DELETE FROM ecg WHERE id = '10'")
+
+        assert set(await store.load(claims)) == {EcgKey("ada", "11")}
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "samples = 'x'",
+            "samples = ''",
+            "encoding = 'int12be'",
+            "encoding = 'int32le'",
+            "leads = '[]'",
+            "leads = '{}'",
+            "leads = 'null'",
+            "leads = '[{}]'",
+            """leads = '[{"name": "I", "baseline": 0, "adc_gain": 1, "num_samples": "3"}]'""",
+            """leads = '[{"name": null, "baseline": 0, "adc_gain": 1, "num_samples": 3}]'""",
+            """leads = '[{"name": "I", "baseline": 0, "adc_gain": 0, "num_samples": 3}]'""",
+        ],
+    )
+    async def test_a_damaged_ecg_says_so_and_leaves_the_others_alone(
+        self, store: PostgresEcgStore, database: Database, damage: str
+    ) -> None:
+        claims = await claimed(store, "10", "11")
+        await execute(
+            database,
+            f"UPDATE ecg_signal SET {damage} WHERE row = (SELECT row FROM ecg WHERE id = '10')",  # noqa: S608
+        )
+
+        loaded = await store.load(claims)
+
+        damaged = loaded[EcgKey("ada", "10")]
+        assert isinstance(damaged, InvalidEcgError)
+        assert str(damaged).startswith(("The stored signals ", "/adc_gain: "))
+        assert isinstance(loaded[EcgKey("ada", "11")], Ecg)
+
+
+class TestSettling:
+    async def test_an_ecg_becomes_terminal_with_its_event(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        [claim] = await claimed(store, "10")
+        settlement = completion(claim)
+
+        assert await store.settle([settlement]) == {claim.key}
+
+        assert await state_of(store) is Status.COMPLETED
+        assert (await row(database))["due_at"] is None
+        await make_due(database, "outbox")
+        assert await outbox.take_due_events(10) == [settlement.event]
+
+    async def test_a_second_settlement_changes_nothing(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [claim] = await claimed(store, "10")
+        await store.settle([completion(claim)])
+
+        assert await store.settle([completion(claim)]) == set()
+        assert await store.settle([failure(claim)]) == set()
+
+        assert await state_of(store) is Status.COMPLETED
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
+
+    async def test_one_of_many_at_once_settles(self, store: PostgresEcgStore, database: Database) -> None:
+        [claim] = await claimed(store, "10")
+
+        async with asyncio.timeout(_LIMIT_S):
+            outcomes = await asyncio.gather(*(store.settle([completion(claim)]) for _ in range(8)))
+
+        assert sorted(map(len, outcomes)) == [0] * 7 + [1]
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
+
+    async def test_a_claim_of_an_older_generation_settles_nothing(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [claim] = await claimed(store, "10")
+        await move_on(database)
+
+        assert await store.settle([completion(claim)]) == set()
+
+        assert await state_of(store) is Status.QUEUED
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (0, 0)
+
+    async def test_an_erased_ecg_is_not_brought_back(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [claim] = await claimed(store, "10")
+        await execute(database, "DELETE FROM ecg")
+
+        assert await store.settle([completion(claim)]) == set()
+
+        assert [await count(database, table) for table in ("ecg", "outbox", "ecg_insights")] == [0, 0, 0]
+
+    async def test_each_generation_keeps_a_document_of_its_own(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+        await move_on(database)
+        [claim] = await store.claim([EcgKey("ada", "10", 2)])
+
+        assert await store.settle([completion(claim)]) == {claim.key}
+
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
+
+    async def test_completed_and_failed_and_finished_ones_may_be_settled_together(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        first, second, third = await claimed(store, "1", "2", "3")
+        await store.settle([completion(third)])
+
+        keys = await store.settle([completion(first), failure(second), completion(third)])
+
+        assert keys == {first.key, second.key}
+        assert [await state_of(store, n) for n in "123"] == ["completed", "failed", "completed"]
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (3, 2)
+
+    async def test_when_the_event_can_not_be_kept_nothing_is(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [claim] = await claimed(store, "10")
+        await execute(database, "ALTER TABLE outbox RENAME TO outbox_away")
+
+        with pytest.raises(UnavailableError):
+            await store.settle([completion(claim)])
+
+        assert await state_of(store) is Status.QUEUED
+        assert await count(database, "ecg_insights") == 0
+
+
+class TestPostponing:
+    async def test_a_postponed_ecg_stays_queued_and_is_due_after_the_delay(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        keys = await queued(store, "10")
+
+        await store.postpone(keys, delay_s=45)
+
+        assert await state_of(store) is Status.QUEUED
+        assert 40 < (await row(database))["due_in_s"] <= 45
+
+    async def test_a_finished_ecg_can_not_be_postponed(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [settlement] = await settled(store, "10")
+
+        await store.postpone([settlement.claim.key], delay_s=1)
+
+        assert (await row(database))["due_at"] is None
+
+    async def test_another_generation_is_not_postponed(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        [key] = await queued(store, "10")
+
+        await store.postpone([key._replace(generation=2)], delay_s=1000)
+
+        assert (await row(database))["due_in_s"] <= 10
+
+
+class TestDueEcgs:
+    async def test_what_is_not_due_is_not_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox
+    ) -> None:
+        await queued(store, "10")
+
+        assert await outbox.take_due_ecgs(10) == []
+
+    async def test_what_is_finished_is_not_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox
+    ) -> None:
+        await settled(store, "10")
+
+        assert await outbox.take_due_ecgs(10) == []
+
+    async def test_what_is_taken_is_due_again_after_twice_the_time(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        [key] = await queued(store, "10")
+        due_in_s = []
+
+        for _ in range(8):
+            await make_due(database)
+            assert await outbox.take_due_ecgs(10) == [key]
+            due_in_s.append((await row(database))["due_in_s"])
+
+        assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300, 300]
+
+    async def test_no_more_are_taken_than_asked_for_and_the_oldest_first(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, *(str(n) for n in range(20)))
+        await execute(database, "UPDATE ecg SET due_at = now() - id::integer * interval '1 second'")
+
+        first = await outbox.take_due_ecgs(5)
+        second = await outbox.take_due_ecgs(20)
+
+        assert {key.id for key in first} == {"15", "16", "17", "18", "19"}
+        assert len(second) == 15
+
+    async def test_two_who_take_at_once_take_different_ones(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        keys = await queued(store, *(str(n) for n in range(40)))
+        await make_due(database)
+
+        async with asyncio.timeout(_LIMIT_S):
+            taken = await asyncio.gather(*(outbox.take_due_ecgs(10) for _ in range(4)))
+
+        assert sorted(key for some in taken for key in some) == sorted(keys)
+
+    async def test_one_that_somebody_holds_is_passed_over(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, "10", "11")
+        await make_due(database)
+
+        async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
+            await connection.execute("SELECT 1 FROM ecg WHERE id = '10' FOR UPDATE")
+            taken = await outbox.take_due_ecgs(10)
+
+        assert [key.id for key in taken] == ["11"]
+
+    async def test_what_is_put_back_is_due_shortly_and_as_if_it_had_not_been_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        keys = await queued(store, "10")
+        await make_due(database)
+        await outbox.take_due_ecgs(10)
+
+        await outbox.put_back(keys)
+
+        found = await row(database)
+        assert 0 < found["due_in_s"] <= 1
+        assert found["republished"] == 0
+
+    async def test_a_finished_ecg_is_not_put_back(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        [settlement] = await settled(store, "10")
+
+        await outbox.put_back([settlement.claim.key])
+
+        assert (await row(database))["due_at"] is None
+
+
+class TestDueEvents:
+    async def test_an_event_is_due_ten_seconds_after_it_was_kept(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await settled(store, "10")
+
+        assert await outbox.take_due_events(10) == []
+        async with database.connection() as connection:
+            due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now()) FROM outbox")
+        assert 5 < due_in_s <= 10
+
+    async def test_an_event_that_was_taken_is_due_again_after_twice_the_time(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await settled(store, "10")
+        due_in_s = []
+
+        for _ in range(7):
+            await make_due(database, "outbox")
+            assert len(await outbox.take_due_events(10)) == 1
+            async with database.connection() as connection:
+                due_in_s.append(
+                    await connection.fetchval("SELECT extract(epoch FROM due_at - now())::float8 FROM outbox")
+                )
+
+        assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300]
+
+    async def test_no_more_are_taken_than_asked_for_and_none_twice(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        settlements = await settled(store, *(str(n) for n in range(30)))
+        await make_due(database, "outbox")
+
+        async with asyncio.timeout(_LIMIT_S):
+            taken = await asyncio.gather(*(outbox.take_due_events(10) for _ in range(3)))
+
+        assert [len(some) for some in taken] == [10, 10, 10]
+        expected = {settlement.event.id for settlement in settlements}
+        assert {event.id for some in taken for event in some} == expected
+
+    async def test_what_is_cleared_is_forgotten(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        first, second = await settled(store, "10", "11")
+
+        await outbox.clear([first.event.id])
+        await outbox.clear([first.event.id])
+
+        await make_due(database, "outbox")
+        assert await outbox.take_due_events(10) == [second.event]
+
+    async def test_what_nobody_heard_is_dropped_after_the_grace(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        young, old = await settled(store, "young", "old")
+        await execute(
+            database,
+            "UPDATE outbox SET created_at = now() - interval '61 seconds' WHERE event_id = $1",
+            old.event.id,
+        )
+
+        assert await outbox.drop_unheard([young.event.id, old.event.id]) == 1
+
+        await make_due(database, "outbox")
+        assert await outbox.take_due_events(10) == [young.event]
+
+
+class TestAccounts:
+    @pytest.fixture
+    def accounts(self, database: Database) -> PostgresAccountStore:
+        return PostgresAccountStore(database)
+
+    async def test_an_account_comes_back_as_it_was_added(self, accounts: PostgresAccountStore) -> None:
+        account = Account("ada", "$argon2id$...", frozenset(Role))
+
+        assert await accounts.add(account)
+
+        assert await accounts.find("ada") == account
+
+    async def test_a_taken_name_keeps_its_account(self, accounts: PostgresAccountStore) -> None:
+        account = Account("ada", "$argon2id$...", frozenset([Role.USER]))
+        await accounts.add(account)
+
+        assert not await accounts.add(Account("ada", "another", frozenset([Role.ADMIN])))
+
+        assert await accounts.find("ada") == account
+
+    async def test_a_name_differs_from_the_same_name_in_capitals(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        await accounts.add(Account("ada", "x", frozenset([Role.USER])))
+
+        assert await accounts.find("Ada") is None
+        assert await accounts.add(Account("Ada", "x", frozenset([Role.USER])))
+
+
+async def test_storage_that_is_away_is_unavailable_to_all_who_ask() -> None:
+    key = EcgKey("ada", "10")
+    async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as nowhere:
+        store, outbox = PostgresEcgStore(nowhere), PostgresOutbox(nowhere)
+        asked: Sequence[Any] = [
+            store.add([a_submission()]),
+            store.find([("ada", "10")]),
+            store.claim([key]),
+            store.load([]),
+            store.settle([]),
+            store.postpone([key], delay_s=1),
+            outbox.take_due_ecgs(1),
+            outbox.put_back([key]),
+            outbox.take_due_events(1),
+            outbox.clear([]),
+            outbox.drop_unheard([]),
+            PostgresAccountStore(nowhere).find("ada"),
+        ]
+
+        async with asyncio.timeout(_LIMIT_S):
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert {type(outcome) for outcome in outcomes} == {UnavailableError}
