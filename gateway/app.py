@@ -90,6 +90,11 @@ async def open_gateway(
 
 def _app(handlers: Handlers, checks: Mapping[str, Check]) -> web.Application:
     app = web.Application(middlewares=[record_middleware, problem_middleware])
+
+    async def leave(_: web.Application) -> None:
+        handlers.waiting.leave()  # else leaving would take as long as the last of them waits
+
+    app.on_shutdown.append(leave)
     app.add_routes(health_routes(checks))
     for route in routes(handlers):
         guard = partial(for_role, route.role, tokens=handlers.tokens) if route.role else None

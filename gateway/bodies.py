@@ -96,9 +96,7 @@ def _unpacked(body: bytes, max_bytes: int) -> bytes:
 
 
 def _too_large(max_bytes: int) -> ProblemError:
-    detail = (
-        f"The body, unpacked, may have {max_bytes} bytes at most. Send fewer leads or a shorter recording."
-    )
+    detail = f"The body, unpacked, may have {max_bytes} bytes at most."
     # What is still on its way would be taken for the next request.
     return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
 

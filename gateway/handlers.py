@@ -54,7 +54,8 @@ class Handlers:
             credentials.user, credentials.password, accounts=self.accounts, passwords=self.passwords
         )
         if account is None:
-            raise ProblemError(HTTPStatus.UNAUTHORIZED, "No account has this name and this password.")
+            detail = "No account has this name and this password."
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
         token = self.tokens.issue(account.name, account.roles, now=datetime.now(UTC))
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": self.tokens.lifetime_s}
         return _json(answer, headers={"Cache-Control": "no-store"})

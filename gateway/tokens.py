@@ -26,6 +26,8 @@ MAX_TOKEN_BYTES: Final = 4096
 _ALGORITHM: Final = "EdDSA"
 _TYPE: Final = "at+jwt"
 _SEED_BYTES: Final = 32
+# PyJWT takes any number as an expiry, 1e300 too.
+_MAX_LIFETIME_S: Final = 900
 _REQUIRED: Final = ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"]
 
 
@@ -83,7 +85,8 @@ class Tokens:
         """Whose token it is.
 
         Raises:
-            InvalidTokenError: It is too long, expired, unsigned, of another issuer, type, key or algorithm.
+            InvalidTokenError: It is too long, expired or will never be, unsigned, or of another issuer,
+                type, key or algorithm.
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidTokenError(f"longer than {MAX_TOKEN_BYTES} bytes")
@@ -97,6 +100,8 @@ class Tokens:
                 issuer=self._issuer,
                 options={"require": _REQUIRED, "strict_aud": True},
             )
+            if claims["exp"] - claims["iat"] > _MAX_LIFETIME_S:
+                raise InvalidTokenError("it lives too long")
             return Caller(claims["sub"], frozenset(map(Role, claims["roles"])))
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidTokenError(type(error).__name__) from error

@@ -32,21 +32,31 @@ class Waiting:
         self._waiting: dict[Owned, set[asyncio.Future[EcgState | None]]] = {}
         self._somebody_waits = asyncio.Event()
         self._pause_s = _SHORTEST_PAUSE_S
+        self._is_leaving = False
 
     async def state(self, owned: Owned, *, wait_s: float) -> EcgState | None:
         """The ECG's state as soon as it is terminal, after ``wait_s`` at the latest; None if there is none.
+
+        Nobody waits for one that leaves.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
         present = (await self._store.find([owned])).get(owned)
-        if present is None or present.status is not Status.QUEUED or not wait_s:
+        if present is None or present.status is not Status.QUEUED or not wait_s or self._is_leaving:
             return present
         try:
             async with asyncio.timeout(wait_s):
                 return await self._terminal(owned)
         except TimeoutError:
             return present
+
+    def leave(self) -> None:
+        """From now on answer at once, and all who wait already, with what is known."""
+        self._is_leaving = True
+        for answer in [answer for answers in self._waiting.values() for answer in answers]:
+            if not answer.done():
+                answer.set_exception(TimeoutError("leaving"))
 
     async def _terminal(self, owned: Owned) -> EcgState | None:
         answer: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigurationError
 
@@ -121,8 +121,11 @@ def read_settings(kind: type[_S]) -> _S:
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
     """
+    secrets_dir = os.environ.get(f"{PREFIX}SECRETS_DIR") or None
+    if secrets_dir and not Path(secrets_dir).is_dir():
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {secrets_dir}")
     try:
-        return kind(_secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"))
+        return kind(_secrets_dir=secrets_dir)
     except ValidationError as error:
         wrong = [
             f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()} {problem['msg']}".replace(
@@ -131,8 +134,6 @@ def read_settings(kind: type[_S]) -> _S:
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigurationError("; ".join(wrong)) from None
-    except SettingsError as error:
-        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: {error}") from None
 
 
 def _without_sample_secrets(settings: _S) -> _S:

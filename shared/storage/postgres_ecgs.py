@@ -46,7 +46,7 @@ LEFT JOIN ecg_insights AS found ON found.row = ecg.row AND found.generation = ec
 """
 
 # Rows are locked in one order everywhere, so that two processors with the same ECGs can't deadlock.
-_CLAIM: Final = """
+LOCK_QUEUED: Final = """
 WITH wanted AS MATERIALIZED (
     SELECT ecg.row
     FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
@@ -55,11 +55,15 @@ WITH wanted AS MATERIALIZED (
     ORDER BY ecg.row
     FOR NO KEY UPDATE OF ecg
 )
+"""
+
+_CLAIM: Final = f"""
+{LOCK_QUEUED}
 UPDATE ecg SET attempts = attempts + 1
 FROM wanted
 WHERE ecg.row = wanted.row AND ecg.status = 'queued'
 RETURNING ecg.row, owner, id, generation, attempts, num_samples, traceparent
-"""
+"""  # noqa: S608 - only the constant above is pasted in
 
 _LOAD: Final = """
 SELECT row, date, sampling_rate_hz, unit, leads, encoding, samples
@@ -93,12 +97,12 @@ WITH settlement AS MATERIALIZED (
 SELECT owner, id, generation FROM settled
 """
 
-_POSTPONE: Final = """
+_POSTPONE: Final = f"""
+{LOCK_QUEUED}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second'
-FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
-WHERE ecg.owner = key.owner AND ecg.id = key.id AND ecg.generation = key.generation
-    AND ecg.status = 'queued'
-"""
+FROM wanted
+WHERE ecg.row = wanted.row AND ecg.status = 'queued'
+"""  # noqa: S608 - only a constant is pasted in
 
 
 class PostgresEcgStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventType
-from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S, columns
+from shared.storage.postgres_ecgs import LOCK_QUEUED, REPUBLISH_AFTER_S, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,29 +28,34 @@ WITH ecgs AS (UPDATE ecg SET due_at = now() WHERE status = 'queued')
 UPDATE outbox SET due_at = now()
 """
 
+# Materialized: a plan that ran the inner query once per row would take more than the limit.
 _TAKE_ECGS: Final = f"""
-UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
-WHERE status = 'queued' AND row IN (
+WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE status = 'queued' AND due_at <= now()
     ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 )
+UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
+FROM due
+WHERE ecg.row = due.row AND status = 'queued'
 RETURNING owner, id, generation
 """  # noqa: S608 - only the constant above is pasted in
 
-_PUT_BACK: Final = """
+_PUT_BACK: Final = f"""
+{LOCK_QUEUED}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
-FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
-WHERE ecg.owner = key.owner AND ecg.id = key.id AND ecg.generation = key.generation
-    AND ecg.status = 'queued'
-"""
+FROM wanted
+WHERE ecg.row = wanted.row AND ecg.status = 'queued'
+"""  # noqa: S608 - only a constant is pasted in
 
 _TAKE_EVENTS: Final = f"""
-UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
-WHERE event_id IN (
+WITH due AS MATERIALIZED (
     SELECT event_id FROM outbox WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-RETURNING event_id, type, body
+UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
+FROM due
+WHERE outbox.event_id = due.event_id
+RETURNING outbox.event_id, type, body
 """  # noqa: S608 - only the constant above is pasted in
 
 _CLEAR: Final = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
