@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.tokens import Tokens
+from shared.domain.account import Role
+from tests.builders import an_ecg_body
+from tests.http.conftest import PASSWORD, TOKEN_KEY, TOKENS, open_client, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+
+_CANARY = "canary-of-a-secret"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def a_token(*, issuer: str = "isoline", audience: str = "isoline", age_s: float = 0) -> str:
+    tokens = Tokens(key=TOKEN_KEY, issuer=issuer, audience=audience, lifetime_s=900)
+    return tokens.issue("ada", [Role.USER], now=now() - timedelta(seconds=age_s))
+
+
+def our_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(TOKEN_KEY))
+
+
+def signed(*, header: dict[str, Any] | None = None, without: str = "", **claims: Any) -> str:
+    """A token of our own key with another header, with other claims or with one claim fewer."""
+    token = a_token()
+    ours = jwt.get_unverified_header(token)
+    ours.pop("alg")
+    payload = jwt.decode(token, options={"verify_signature": False}) | claims
+    payload.pop(without, None)
+    headers: dict[str, Any] = {**ours, **(header or {})}
+    return jwt.encode(payload, our_key(), algorithm="EdDSA", headers=headers)
+
+
+def by_another_key() -> str:
+    key = base64.b64encode(bytes(32)).decode()
+    tokens = Tokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
+    return tokens.issue("ada", [Role.USER], now=now())
+
+
+def by_another_key_under_our_kid() -> str:
+    token = a_token()
+    header, claims = jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
+    header.pop("alg")
+    return jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header)
+
+
+def reassembled(header: dict[str, Any], signature: Callable[[bytes], bytes]) -> str:
+    """A token with our claims whose header and signature are somebody else's idea."""
+    claims = a_token().split(".")[1].encode()
+    said = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=") + b"." + claims
+    return (said + b"." + base64.urlsafe_b64encode(signature(said)).rstrip(b"=")).decode()
+
+
+def with_algorithm_none() -> str:
+    header = {**jwt.get_unverified_header(a_token()), "alg": "none"}
+    return reassembled(header, lambda _: b"")
+
+
+def signed_with_our_public_key_as_a_password() -> str:
+    public = our_key().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    header = {**jwt.get_unverified_header(a_token()), "alg": "HS256"}
+    return reassembled(header, lambda said: hmac.digest(public, said, hashlib.sha256))
+
+
+def unsigned() -> str:
+    return a_token().rpartition(".")[0] + "."
+
+
+def with_a_changed_claim() -> str:
+    header, claims, signature = a_token().split(".")
+    changed = json.loads(base64.urlsafe_b64decode(claims + "==")) | {"sub": "root", "roles": ["admin"]}
+    return ".".join([header, base64.urlsafe_b64encode(json.dumps(changed).encode()).decode(), signature])
+
+
+class TestTokens:
+    async def test_a_token_of_ours_is_taken(self, nobody: aiohttp.ClientSession) -> None:
+        headers = {"Authorization": f"Bearer {a_token()}"}
+
+        async with nobody.get("/ecg/10", headers=headers) as answer:
+            assert answer.status == 404
+
+    async def test_the_scheme_is_read_ignoring_case(self, nobody: aiohttp.ClientSession) -> None:
+        headers = {"Authorization": f"bearer {a_token()}"}
+
+        async with nobody.get("/ecg/10", headers=headers) as answer:
+            assert answer.status == 404
+
+    @pytest.mark.parametrize(
+        "token",
+        [
+            pytest.param(by_another_key(), id="another key"),
+            pytest.param(by_another_key_under_our_kid(), id="another key under our kid"),
+            pytest.param(with_a_changed_claim(), id="a changed claim"),
+            pytest.param(unsigned(), id="no signature"),
+            pytest.param(unsigned().rstrip("."), id="two parts"),
+            pytest.param(with_algorithm_none(), id="algorithm none"),
+            pytest.param(signed_with_our_public_key_as_a_password(), id="HS256 with the public key"),
+            pytest.param(a_token(age_s=901), id="expired"),
+            pytest.param(a_token(age_s=-3600), id="not yet valid"),
+            pytest.param(a_token(issuer="somebody"), id="another issuer"),
+            pytest.param(a_token(audience="somebody"), id="another audience"),
+            pytest.param(signed(header={"typ": "JWT"}), id="another type"),
+            pytest.param(signed(header={"kid": "1"}), id="another kid"),
+            pytest.param(signed(header={"jku": "http://127.0.0.1/"}), id="a header that we do not send"),
+            pytest.param(signed(aud=["isoline", "somebody"]), id="a second audience"),
+            pytest.param(signed(exp=1e300), id="an expiry beyond all time"),
+            pytest.param(signed(exp="soon"), id="an expiry in words"),
+            pytest.param(signed(roles=["emperor"]), id="an unknown role"),
+            pytest.param(signed(roles=5), id="roles that are no list"),
+            *(
+                pytest.param(signed(without=claim), id=f"no {claim}")
+                for claim in ("exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles")
+            ),
+            pytest.param("x" * 5000, id="5 KB long"),
+            pytest.param(signed(more="x" * 4096), id="ours, and past 4 KB"),
+            pytest.param("garbage", id="garbage"),
+            pytest.param("..", id="dots"),
+            pytest.param("\xfc.\xfc.\xfc", id="not ASCII"),
+        ],
+    )
+    async def test_any_other_token_proves_nothing(
+        self, nobody_alone: aiohttp.ClientSession, token: str
+    ) -> None:
+        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {token}"}) as answer:
+            problem = await problem_of(answer, 401)
+
+        expected = "The token is not valid, or no longer: get a new one from POST /token."
+        assert problem["detail"] == expected
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YWRhOng=", "ada"])
+    async def test_a_request_without_a_token_is_told_where_to_get_one(
+        self, nobody_alone: aiohttp.ClientSession, header: str | None
+    ) -> None:
+        headers = {} if header is None else {"Authorization": header}
+
+        async with nobody_alone.post("/ecg/process", json=an_ecg_body(), headers=headers) as answer:
+            problem = await problem_of(answer, 401)
+
+        expected = "This needs a token: send Authorization: Bearer and the access_token of POST /token."
+        assert problem["detail"] == expected
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    async def test_a_refused_token_is_not_repeated(self, nobody_alone: aiohttp.ClientSession) -> None:
+        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {_CANARY}"}) as answer:
+            assert _CANARY not in await answer.text()
+
+
+class TestRoles:
+    async def test_an_admin_who_is_no_user_has_no_access_to_ecgs(
+        self, root_alone: aiohttp.ClientSession
+    ) -> None:
+        async with root_alone.post("/ecg/process", json=an_ecg_body()) as answer:
+            posted = await problem_of(answer, 403)
+        async with root_alone.get("/ecg/10") as answer:
+            got = await problem_of(answer, 403)
+
+        assert posted["detail"] == got["detail"] == "This needs the role user; your token has admin."
+
+    async def test_a_user_who_is_no_admin_creates_no_accounts(self, ada_alone: aiohttp.ClientSession) -> None:
+        async with ada_alone.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
+            problem = await problem_of(answer, 403)
+
+        assert problem["detail"] == "This needs the role admin; your token has user."
+
+    async def test_who_is_both_may_do_both(self, gateway: str) -> None:
+        async with open_client(gateway, "both") as both:
+            async with both.post("/ecg/process", json=an_ecg_body()) as answer:
+                assert answer.status == 202
+            async with both.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
+                assert answer.status == 201
+
+    async def test_the_role_is_asked_for_before_the_body_is_read(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        async with ada_alone.post("/user", data=b"not JSON") as answer:
+            assert answer.status == 403
+
+
+class TestLoggingIn:
+    async def test_a_name_and_its_password_are_traded_for_a_token(
+        self, nobody: aiohttp.ClientSession
+    ) -> None:
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
+            document = await answer.json()
+
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
+        assert TOKENS.caller(document["access_token"]).name == "ada"
+
+    async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
+        self, nobody: aiohttp.ClientSession
+    ) -> None:
+        answers = []
+        for user, password in [("ada", "wrong"), ("zoe", PASSWORD), ("zo\0e", PASSWORD), ("", "")]:
+            async with nobody.post("/token", json={"user": user, "password": password}) as answer:
+                answers.append((await problem_of(answer, 401), answer.headers["WWW-Authenticate"]))
+
+        assert answers[0][0]["detail"] == "No account has this name and this password."
+        assert answers == [answers[0]] * 4
+
+    async def test_a_name_is_read_with_its_case(self, nobody: aiohttp.ClientSession) -> None:
+        async with nobody.post("/token", json={"user": "ADA", "password": PASSWORD}) as answer:
+            assert answer.status == 401
+
+    @pytest.mark.parametrize(
+        ("body", "pointers"),
+        [
+            ({}, ["/user", "/password"]),
+            ([], [""]),
+            ({"user": 5, "password": None}, ["/user", "/password"]),
+            ({"user": "ada", "password": PASSWORD, "otp": "1"}, ["/otp"]),
+        ],
+    )
+    async def test_what_are_no_credentials_is_pointed_at(
+        self, nobody_alone: aiohttp.ClientSession, body: object, pointers: list[str]
+    ) -> None:
+        async with nobody_alone.post("/token", json=body) as answer:
+            problem = await problem_of(answer, 422)
+
+        assert [error["pointer"] for error in problem["errors"]] == pointers
+
+    async def test_credentials_are_short(self, nobody_alone: aiohttp.ClientSession) -> None:
+        async with nobody_alone.post("/token", json={"user": "ada", "password": "x" * 17_000}) as answer:
+            problem = await problem_of(answer, 413)
+
+        assert "16384 bytes" in problem["detail"]
+        assert "lead" not in problem["detail"]
+
+
+class TestAccounts:
+    async def test_an_account_is_a_user_unless_it_is_said_otherwise(
+        self, root: aiohttp.ClientSession
+    ) -> None:
+        async with root.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
+            document = await answer.json()
+
+        assert answer.status == 201
+        assert document == {"user": "eve", "roles": ["user"]}
+
+    async def test_a_new_account_can_log_in_with_its_roles(
+        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
+    ) -> None:
+        account = {"user": "eve", "password": "pässwörd \0", "roles": ["admin", "user"]}
+        await root.post("/user", json=account)
+
+        async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as answer:
+            token = (await answer.json())["access_token"]
+
+        assert TOKENS.caller(token).roles == {Role.ADMIN, Role.USER}
+
+    async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
+        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
+    ) -> None:
+        async with root.post("/user", json={"user": "ada", "password": "another one"}) as answer:
+            problem = await problem_of(answer, 409)
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
+            logged_in = answer.status
+
+        assert problem["detail"] == "There is an account named ada already."
+        assert logged_in == 200
+
+    @pytest.mark.parametrize(
+        ("fields", "pointer", "detail"),
+        [
+            ({"password": "1234567"}, "/password", "expected 8 characters or more"),
+            ({"password": "x" * 129}, "/password", "expected at most 128 characters"),
+            ({"password": 12345678}, "/password", "expected a valid string, found an integer"),
+            ({"roles": ["emperor"]}, "/roles/0", "expected 'user' or 'admin'"),
+            ({"roles": []}, "/roles", "expected 1 or more, found 0"),
+            ({"roles": "user"}, "/roles", "expected a valid list, found a string"),
+            ({"user": ""}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a b"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a\0"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a\n"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "x" * 65}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"admin": True}, "/admin", "this field is not known here"),
+        ],
+    )
+    async def test_a_field_that_breaks_its_rule_is_pointed_at(
+        self, root_alone: aiohttp.ClientSession, fields: dict[str, object], pointer: str, detail: str
+    ) -> None:
+        async with root_alone.post("/user", json={"user": "eve", "password": "12345678", **fields}) as answer:
+            problem = await problem_of(answer, 422)
+
+        assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
+
+    async def test_a_refused_password_is_not_repeated(self, root_alone: aiohttp.ClientSession) -> None:
+        account = {"user": _CANARY + " ", "password": _CANARY * 10, "roles": [_CANARY]}
+
+        async with root_alone.post("/user", json=account) as answer:
+            assert _CANARY not in await answer.text()

@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from yarl import URL
+
+from shared.events import read_submitted
+from shared.process import check_staying
+from shared.settings import GatewayOnlySettings
+from shared.storage.postgres import open_database
+from shared.storage.schema import check_schema
+from tests.builders import an_ecg_body
+from tests.databases import open_empty_database
+from tests.http.conftest import QUEUE, open_client, open_test_gateway, open_test_processor, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiohttp
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.domain.errors import UnavailableError, UnroutableError
+    from shared.events import Event
+    from shared.storage.postgres import Database
+
+_LIMIT_S = 10
+_NO_ECG = "You have no ECG of this id."
+
+
+class SlowPublisher:
+    """A broker that never answers."""
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        await asyncio.Event().wait()
+        return [None for _ in events]
+
+
+def another_body() -> dict[str, Any]:
+    return an_ecg_body(leads=[{"name": "I", "signal": [1, -1, 2]}])
+
+
+async def submitted(client: aiohttp.ClientSession, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async with client.post("/ecg/process", json=body) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def found(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+    async with asyncio.timeout(_LIMIT_S), client.get(path) as answer:
+        assert answer.status == 200
+        document: dict[str, Any] = await answer.json()
+    return document
+
+
+class TestIds:
+    async def test_an_id_may_be_an_integer_and_is_kept_as_its_digits(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        _, receipt = await submitted(ada, an_ecg_body(id=10))
+
+        assert receipt["id"] == "10"
+        assert (await found(ada, "/ecg/10"))["id"] == "10"
+
+    @pytest.mark.parametrize("ecg_id", ["process", "a:b-c_d.e", "...", "x" * 128, -5])
+    async def test_every_id_has_an_address(self, ada: aiohttp.ClientSession, ecg_id: str | int) -> None:
+        async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as answer:
+            location = answer.headers["Location"]
+
+        assert (await found(ada, location))["id"] == str(ecg_id)
+
+    @pytest.mark.parametrize(
+        "path", ["/ecg/none", "/ecg/a%2Fb", "/ecg/a%00", "/ecg/" + "x" * 129, "/ecg/%FF"]
+    )
+    async def test_an_id_that_nobody_has_is_not_found(self, ada: aiohttp.ClientSession, path: str) -> None:
+        async with ada.get(URL(path, encoded=True)) as answer:
+            problem = await problem_of(answer, 404)
+
+        assert problem["detail"] == _NO_ECG
+
+    async def test_anothers_ecg_looks_like_none(
+        self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
+    ) -> None:
+        await submitted(ada, an_ecg_body(id="10"))
+
+        async with bob.get("/ecg/10") as answer:
+            anothers = await problem_of(answer, 404)
+        async with bob.get("/ecg/11") as answer:
+            nobodys = await problem_of(answer, 404)
+
+        assert anothers == nobodys
+
+    async def test_waiting_for_anothers_ecg_ends_at_once(
+        self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
+    ) -> None:
+        await submitted(ada, an_ecg_body(id="10"))
+
+        async with asyncio.timeout(5), bob.get("/ecg/10?wait=30") as answer:
+            assert answer.status == 404
+
+    @pytest.mark.usefixtures("processor")
+    async def test_two_owners_may_use_the_same_id(
+        self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
+    ) -> None:
+        of_ada = await submitted(ada, an_ecg_body())
+        of_bob = await submitted(bob, another_body() | {"leads": [{"name": "V1", "signal": [1, 2]}]})
+
+        assert of_ada == of_bob == (202, {"id": "10", "status": "queued"})
+        assert (await found(ada, "/ecg/10?wait=10"))["leads"] == [{"I": {"zero_crossings": 2}}]
+        assert (await found(bob, "/ecg/10?wait=10"))["leads"] == [{"V1": {"zero_crossings": 0}}]
+
+
+class TestSubmittingAgain:
+    async def test_the_same_content_is_kept_and_announced_once(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        first = await submitted(ada, an_ecg_body())
+
+        again = await submitted(ada, an_ecg_body())
+
+        assert first == again == (202, {"id": "10", "status": "queued"})
+        assert len(broker.waiting(QUEUE)) == 1
+
+    @pytest.mark.usefixtures("processor")
+    async def test_the_same_content_is_answered_with_its_present_status(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+        await found(ada, "/ecg/10?wait=10")
+
+        assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "completed"})
+
+    async def test_other_content_under_the_same_id_is_a_conflict_and_changes_nothing(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+
+        async with ada.post("/ecg/process", json=another_body()) as answer:
+            problem = await problem_of(answer, 409)
+
+        assert problem["detail"] == "ECG 10 exists already with other content."
+        assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"date": "2023-07-31"},
+            {"sampling_rate_hz": 500},
+            {"unit": "uV"},
+            {"leads": [{"name": "II", "signal": [1, -1, 1]}]},
+            {"leads": [{"name": "I", "signal": [1, -1, 1], "baseline": 1}]},
+            {"leads": [{"name": "I", "signal": [1, -1, 1], "adc_gain": 2}]},
+            {"leads": [{"name": "I", "signal": [1, -1]}, {"name": "II", "signal": [1]}]},
+        ],
+    )
+    async def test_content_is_all_that_the_sender_said(
+        self, ada: aiohttp.ClientSession, fields: dict[str, Any]
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+
+        status, _ = await submitted(ada, an_ecg_body(**fields))
+
+        assert status == 409
+
+    async def test_saying_the_defaults_is_the_same_content(self, ada: aiohttp.ClientSession) -> None:
+        lead = {"name": "I", "signal": [1, -1, 1], "num_samples": 3, "baseline": 0, "adc_gain": 1}
+        await submitted(ada, an_ecg_body(id="10"))
+
+        status, _ = await submitted(ada, an_ecg_body(id=10, leads=[lead]))
+
+        assert status == 202
+
+    async def test_many_at_once_keep_one(self, ada: aiohttp.ClientSession, broker: InProcessBroker) -> None:
+        answers = await asyncio.gather(*(submitted(ada, an_ecg_body()) for _ in range(8)))
+
+        assert answers == [(202, {"id": "10", "status": "queued"})] * 8
+        assert len(broker.waiting(QUEUE)) == 1
+
+
+class TestWaiting:
+    @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e1", "10s", "NaN", "٣"])
+    async def test_a_wait_that_is_no_time_is_a_bad_request(
+        self, ada: aiohttp.ClientSession, wait: str
+    ) -> None:
+        async with ada.get("/ecg/10", params={"wait": wait}) as answer:
+            problem = await problem_of(answer, 400)
+
+        assert problem["detail"] == "wait: expected seconds from 0 to 30, e.g. ?wait=10"
+
+    async def test_a_queued_ecg_is_answered_when_the_time_is_over(self, ada: aiohttp.ClientSession) -> None:
+        await submitted(ada, an_ecg_body())
+        started = asyncio.get_running_loop().time()
+
+        state = await found(ada, "/ecg/10?wait=0.3")
+
+        assert state == {"id": "10", "status": "queued"}
+        assert asyncio.get_running_loop().time() - started >= 0.3
+
+    async def test_nobody_waits_who_does_not_ask_to(self, ada: aiohttp.ClientSession) -> None:
+        await submitted(ada, an_ecg_body())
+
+        async with asyncio.timeout(5):
+            assert await found(ada, "/ecg/10?wait=0") == await found(ada, "/ecg/10")
+
+    async def test_all_who_wait_are_answered_when_the_ecg_is_finished(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+        waiting = [asyncio.create_task(found(ada, "/ecg/10?wait=20")) for _ in range(3)]
+        await found(ada, "/ecg/10?wait=0.1")
+
+        async with open_test_processor(database, broker):
+            states = await asyncio.gather(*waiting)
+
+        assert {state["status"] for state in states} == {"completed"}
+
+    async def test_a_gateway_that_leaves_keeps_nobody_waiting(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with AsyncExitStack() as opened:
+            gateway = await opened.enter_async_context(open_test_gateway(database, broker.publisher()))
+            async with open_client(gateway, "ada") as ada:
+                await submitted(ada, an_ecg_body())
+                waiting = asyncio.create_task(found(ada, "/ecg/10?wait=30"))
+                await found(ada, "/ecg/10?wait=0.1")
+
+                async with asyncio.timeout(5):
+                    await opened.aclose()
+
+                assert await waiting == {"id": "10", "status": "queued"}
+
+
+class TestResults:
+    @pytest.mark.usefixtures("processor")
+    async def test_a_result_carries_the_version_of_each_insight(self, ada: aiohttp.ClientSession) -> None:
+        await submitted(ada, an_ecg_body())
+
+        assert await found(ada, "/ecg/10?wait=10") == {
+            "id": "10",
+            "status": "completed",
+            "leads": [{"I": {"zero_crossings": 2}}],
+            "insights": {"zero_crossings": 1},
+        }
+
+    @pytest.mark.usefixtures("processor")
+    async def test_a_warning_stands_beside_its_count(self, ada: aiohttp.ClientSession) -> None:
+        leads = [
+            {"name": "raw", "signal": [1024, 1030, 1020]},
+            {"name": "based", "signal": [1024, 1030, 1020], "baseline": 1024},
+        ]
+        await submitted(ada, an_ecg_body(leads=leads))
+
+        assert (await found(ada, "/ecg/10?wait=10"))["leads"] == [
+            {"raw": {"zero_crossings": 0, "warnings": ["signal_never_near_zero"]}},
+            {"based": {"zero_crossings": 1}},
+        ]
+
+    @pytest.mark.usefixtures("processor")
+    async def test_a_lead_of_many_chunks_is_counted(self, ada: aiohttp.ClientSession) -> None:
+        await submitted(ada, an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * 100_000}]))
+
+        assert (await found(ada, "/ecg/10?wait=10"))["leads"] == [{"I": {"zero_crossings": 199_999}}]
+
+    async def test_a_failed_ecg_says_why(self, ada: aiohttp.ClientSession, database: Database) -> None:
+        await submitted(ada, an_ecg_body())
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE ecg SET status = 'failed', error = 'why', due_at = NULL, finished_at = now()"
+            )
+
+        assert await found(ada, "/ecg/10") == {"id": "10", "status": "failed", "error": "why"}
+
+
+class TestOutages:
+    async def test_without_postgresql_a_request_is_to_be_sent_again(self, broker: InProcessBroker) -> None:
+        async with (
+            open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
+            open_test_gateway(database, broker.publisher()) as gateway,
+            open_client(gateway, "ada") as ada,
+        ):
+            for asked in (
+                ada.post("/ecg/process", json=an_ecg_body()),
+                ada.get("/ecg/10"),
+                ada.get("/ecg/10?wait=10"),
+                ada.post("/token", json={"user": "ada", "password": "x"}),
+            ):
+                async with asyncio.timeout(_LIMIT_S), asked as answer:
+                    problem = await problem_of(answer, 503)
+
+                assert answer.headers["Retry-After"].isdigit()
+                assert "Send the same request again" in problem["detail"]
+                assert "canary" not in await answer.text()
+
+    async def test_without_the_broker_an_ecg_is_taken_and_queued(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        broker.disconnect()
+
+        assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
+        assert await found(ada, "/ecg/10") == {"id": "10", "status": "queued"}
+
+    async def test_a_broker_that_does_not_answer_holds_nobody_up(self, database: Database) -> None:
+        settings = GatewayOnlySettings(host="127.0.0.1", port=0, publish_timeout_s=0.1)
+        async with (
+            open_test_gateway(database, SlowPublisher(), settings=settings) as gateway,
+            open_client(gateway, "ada") as ada,
+            asyncio.timeout(5),
+        ):
+            assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
+
+    async def test_an_announcement_names_the_ecg_and_holds_no_samples(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        await submitted(ada, an_ecg_body(leads=[{"name": "I", "signal": [776655]}]))
+
+        [body] = broker.waiting(QUEUE)
+        assert read_submitted(body) == [("ada", "10", 1)]
+        assert b"776655" not in body
+
+    async def test_an_announcement_goes_on_in_the_senders_trace(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+        headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+
+        await ada.post("/ecg/process", json=an_ecg_body(), headers=headers)
+
+        assert trace_id.encode() in broker.waiting(QUEUE)[0]
+
+
+class TestHealth:
+    async def test_a_gateway_with_its_schema_is_ready(self, nobody: aiohttp.ClientSession) -> None:
+        assert await found(nobody, "/health/live") == {"status": "live"}
+        assert await found(nobody, "/health/ready") == {"status": "ready"}
+
+    async def test_a_gateway_that_leaves_says_so(self, database: Database, broker: InProcessBroker) -> None:
+        told_to_leave = asyncio.Event()
+        told_to_leave.set()
+        checks = {"process": partial(check_staying, told_to_leave), "schema": partial(check_schema, database)}
+
+        async with (
+            open_test_gateway(database, broker.publisher(), checks=checks) as gateway,
+            open_client(gateway) as nobody,
+            nobody.get("/health/ready") as answer,
+        ):
+            assert answer.status == 503
+            assert await answer.json() == {"status": "not ready", "reasons": {"process": "leaving"}}
+
+    async def test_a_gateway_without_postgresql_lives_and_says_what_it_lacks(
+        self, broker: InProcessBroker
+    ) -> None:
+        async with (
+            open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
+            open_test_gateway(
+                database, broker.publisher(), checks={"schema": partial(check_schema, database)}
+            ) as gateway,
+            open_client(gateway) as nobody,
+        ):
+            assert await found(nobody, "/health/live") == {"status": "live"}
+            async with nobody.get("/health/ready") as answer:
+                reason = (await answer.json())["reasons"]["schema"]
+
+        assert answer.status == 503
+        assert reason.startswith("PostgreSQL: ")
+        assert "canary" not in reason
+
+    @pytest.mark.parametrize(
+        ("statement", "reason"),
+        [
+            ("DELETE FROM _pogo_migration", "migrations are pending, run `isoline migrate`: "),
+            ("DROP TABLE _pogo_migration", "PostgreSQL: UndefinedTableError"),
+            (
+                "UPDATE _pogo_migration SET migration_id = migration_id || '+'",
+                "migrations are pending, run `isoline migrate`: ",
+            ),
+            (
+                """INSERT INTO _pogo_migration
+                SELECT (jsonb_populate_record(t, '{"migration_id": "9999_later", "migration_hash": "x"}')).*
+                FROM _pogo_migration AS t""",
+                "the schema is newer than this process: ['9999_later']",
+            ),
+        ],
+    )
+    async def test_a_schema_that_it_does_not_know_is_no_schema_to_work_on(
+        self, nobody: aiohttp.ClientSession, database: Database, statement: str, reason: str
+    ) -> None:
+        async with database.connection() as connection:
+            await connection.execute(statement)
+
+        async with nobody.get("/health/ready") as answer:
+            found_reason = (await answer.json())["reasons"]["schema"]
+
+        assert answer.status == 503
+        assert found_reason.startswith(reason)
+
+    async def test_a_database_without_any_schema_is_not_ready(
+        self, postgres_url: str, broker: InProcessBroker
+    ) -> None:
+        async with (
+            open_empty_database(postgres_url) as url,
+            open_database(url) as database,
+            open_test_gateway(
+                database, broker.publisher(), checks={"schema": partial(check_schema, database)}
+            ) as gateway,
+            open_client(gateway) as nobody,
+            nobody.get("/health/ready") as answer,
+        ):
+            assert answer.status == 503
+
+
+class TestPaths:
+    @pytest.mark.parametrize("path", ["/", "/ecg", "/ecg/", "/ecg/a/b", "/user/ada", "/%00", "/token/"])
+    async def test_an_unknown_path_is_a_problem(self, nobody: aiohttp.ClientSession, path: str) -> None:
+        async with nobody.get(URL(path, encoded=True)) as answer:
+            problem = await problem_of(answer, 404)
+
+        assert problem["detail"] == "There is nothing at this path."
+
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("GET", "/token", "POST"),
+            ("DELETE", "/user", "POST"),
+            ("PUT", "/ecg/process", "GET, POST"),
+            ("POST", "/ecg/10", "GET"),
+            ("POST", "/health/live", "GET, HEAD"),
+        ],
+    )
+    async def test_a_method_that_a_path_does_not_take_is_told_with_those_that_it_does(
+        self, nobody: aiohttp.ClientSession, method: str, path: str, allowed: str
+    ) -> None:
+        async with nobody.request(method, path) as answer:
+            problem = await problem_of(answer, 405)
+
+        assert answer.headers["Allow"] == allowed
+        assert problem["detail"] == f"This path takes {allowed}."
+
+    async def test_each_answer_has_a_request_id_of_its_own(self, ada: aiohttp.ClientSession) -> None:
+        ids = set()
+        for path in ("/health/live", "/health/live", "/ecg/10", "/nowhere"):
+            async with ada.get(path) as answer:
+                ids.add(answer.headers["X-Request-Id"])
+
+        assert len(ids) == 4
+
+    async def test_a_defect_tells_nothing_of_itself(
+        self, ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(*_: object) -> None:
+            raise RuntimeError("canary")
+
+        monkeypatch.setattr("shared.storage.postgres_ecgs.PostgresEcgStore.find", broken)
+
+        async with ada.get("/ecg/10") as answer:
+            problem = await problem_of(answer, 500)
+
+        assert problem["detail"] == "Something in Isoline failed; the request may be sent again."
+
+
+def closed_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port

@@ -1,0 +1,529 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from processor.delivery import Bench, settle_deliveries
+from processor.insights import INSIGHTS
+from shared.broker.in_process import InProcessBroker
+from shared.domain.errors import UnavailableError
+from shared.domain.insights import Finding, LeadInsight
+from shared.events import EcgKey, Event, EventType, submitted
+from shared.ports import Status
+from shared.relay import run_relay
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from tests.builders import a_lead, a_submission, an_ecg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+    from shared.domain.ecg import Ecg, Lead
+    from shared.domain.errors import InvalidEcgError
+    from shared.ports import Claim, Consumer
+    from shared.storage.postgres import Database
+
+_QUEUE = "processor.ecg-submitted"
+_SUBSCRIBER = "sub.test"
+_LIMIT_S = 20
+_MAX_ATTEMPTS = 3
+_CRASHING = "crashes"
+
+
+class RecordingStore(PostgresEcgStore):
+    """Remembers which ECGs were loaded together."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.batches: list[list[str]] = []
+
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+        self.batches.append(sorted(claim.key.id for claim in claims))
+        return await super().load(claims)
+
+
+class AwayAtFirst(PostgresEcgStore):
+    """Is away when it is first asked for anything."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.asked: list[str] = []
+
+    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+        self._refuse_once("claim")
+        return await super().claim(keys)
+
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+        self._refuse_once("load")
+        return await super().load(claims)
+
+    def _refuse_once(self, what: str) -> None:
+        self.asked.append(what)
+        if self.asked.count(what) == 1:
+            raise UnavailableError("away")
+
+
+def _measure_or_crash(lead: Lead) -> Finding:
+    if lead.name == _CRASHING:
+        raise ZeroDivisionError("776655")
+    return Finding(lead.signal.size)
+
+
+_FRAGILE = LeadInsight("fragile", 1, _measure_or_crash)
+
+
+@pytest.fixture
+def broker() -> InProcessBroker:
+    broker = InProcessBroker()
+    broker.bind(_QUEUE, EventType.SUBMITTED)
+    broker.bind(_SUBSCRIBER, EventType.PROCESSED, EventType.FAILED)
+    return broker
+
+
+@pytest.fixture
+async def consumer(broker: InProcessBroker) -> AsyncIterator[Consumer]:
+    async with broker.consumer(_QUEUE, prefetch=100) as consumer:
+        yield consumer
+
+
+@pytest.fixture
+def bench(database: Database, broker: InProcessBroker) -> Bench:
+    """A bench with an insight that raises on a lead of a certain name."""
+    return Bench(
+        store=RecordingStore(database),
+        outbox=PostgresOutbox(database),
+        publisher=broker.publisher(),
+        insights=[*INSIGHTS, _FRAGILE],
+        max_attempts=_MAX_ATTEMPTS,
+        batch_samples=1000,
+    )
+
+
+async def submit(bench: Bench, *ids: str, lead: Lead | None = None) -> list[EcgKey]:
+    """Keep ECGs of one lead and announce each."""
+    submissions = [a_submission(ecg=an_ecg(ecg_id, leads=[lead or a_lead()])) for ecg_id in ids]
+    keys = [receipt.key for receipt in await bench.store.add(submissions)]
+    for key in keys:
+        await announce(bench, key)
+    return keys
+
+
+async def announce(bench: Bench, *keys: EcgKey) -> None:
+    await bench.publisher.publish([submitted(keys, now=datetime.now(UTC))])
+
+
+async def work(bench: Bench, consumer: Consumer) -> None:
+    """Settle all deliveries that wait, as one batch."""
+    async with asyncio.timeout(_LIMIT_S):
+        await settle_deliveries(await consumer.receive(100), bench=bench)
+
+
+async def states(bench: Bench, *ids: str) -> dict[str, Status]:
+    found = await bench.store.find([("ada", ecg_id) for ecg_id in ids])
+    return {state.id: state.status for state in found.values()}
+
+
+async def error_of(bench: Bench, ecg_id: str) -> str | None:
+    return (await bench.store.find([("ada", ecg_id)]))["ada", ecg_id].error
+
+
+def told(broker: InProcessBroker) -> list[dict[str, Any]]:
+    """The events that a subscriber heard."""
+    return [json.loads(body) for body in broker.waiting(_SUBSCRIBER)]
+
+
+async def rows_left(database: Database) -> int:
+    async with database.connection() as connection:
+        left: int = await connection.fetchval("SELECT count(*) FROM outbox")
+    return left
+
+
+async def make_due(database: Database, table: str = "ecg") -> None:
+    async with database.connection() as connection:
+        await connection.execute(f"UPDATE {table} SET due_at = now() WHERE due_at IS NOT NULL")  # noqa: S608
+
+
+@asynccontextmanager
+async def open_relay(bench: Bench) -> AsyncIterator[None]:
+    """A relay that sweeps a hundred times a second."""
+    relay = asyncio.create_task(run_relay(outbox=bench.outbox, publisher=bench.publisher, interval_s=0.01))
+    try:
+        yield
+    finally:
+        relay.cancel()
+        await asyncio.wait([relay])
+
+
+class TestReading:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"hello",
+            b"{}",
+            b"[]",
+            b'{"specversion": "1.0", "type": "ecg.processed", "data": {"ecgs": []}}',
+            b'{"specversion": "1.0", "type": "ecg.submitted", "data": {"ecgs": []}}',
+            submitted([EcgKey("a\0", "1")], now=datetime.now(UTC)).body,
+            submitted([EcgKey("a", "1", 2**31)], now=datetime.now(UTC)).body,
+        ],
+    )
+    async def test_a_message_that_can_not_be_read_is_put_aside_and_the_others_are_worked_on(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, body: bytes
+    ) -> None:
+        await bench.publisher.publish([Event(uuid4(), EventType.SUBMITTED, body)])
+        await submit(bench, "10")
+
+        await work(bench, consumer)
+
+        assert broker.dead_letters(_QUEUE) == [body]
+        assert await states(bench, "10") == {"10": Status.COMPLETED}
+
+    async def test_every_delivery_is_ended(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        await submit(bench, "10")
+        await announce(bench, EcgKey("ada", "unknown"))
+        await bench.publisher.publish([Event(uuid4(), EventType.SUBMITTED, b"")])
+        await work(bench, consumer)
+
+        broker.disconnect()  # what was not ended would go back
+        broker.reconnect()
+
+        assert broker.waiting(_QUEUE) == []
+
+    async def test_an_ecg_that_is_announced_with_others_and_alone_is_analysed_once(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        keys = await submit(bench, "10", "11")
+        await announce(bench, *keys)
+
+        await work(bench, consumer)
+
+        assert sorted(event["subject"] for event in told(broker)) == ["ada/10", "ada/11"]
+
+
+class TestCompleting:
+    async def test_a_completed_ecg_is_told_of_with_its_insights_and_without_samples(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10", lead=a_lead("I", [7766, -7766]))
+
+        await work(bench, consumer)
+
+        [event] = told(broker)
+        assert event["type"] == "ecg.processed"
+        assert event["data"] == {
+            "owner": "ada",
+            "id": "10",
+            "generation": 1,
+            "status": "completed",
+            "leads": [{"I": {"zero_crossings": 1, "fragile": 2}}],
+            "insights": {"zero_crossings": 1, "fragile": 1},
+        }
+        assert "7766" not in json.dumps(event["data"])
+        assert await rows_left(database) == 0
+
+    async def test_a_redelivery_of_a_finished_ecg_changes_nothing(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        keys = await submit(bench, "10")
+        await work(bench, consumer)
+        await announce(bench, *keys)
+
+        await work(bench, consumer)
+
+        assert len(told(broker)) == 1
+        assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT attempts FROM ecg") == 1
+
+    async def test_two_processors_with_the_same_ecg_tell_of_it_once(
+        self, bench: Bench, broker: InProcessBroker
+    ) -> None:
+        keys = await submit(bench, *(str(n) for n in range(10)))
+        await announce(bench, *keys)
+        async with (
+            broker.consumer(_QUEUE, prefetch=10) as first,
+            broker.consumer(_QUEUE, prefetch=10) as second,
+            asyncio.timeout(_LIMIT_S),
+        ):
+            deliveries = await first.receive(10), await second.receive(10)
+
+            await asyncio.gather(*(settle_deliveries(some, bench=bench) for some in deliveries))
+
+        assert sorted(event["subject"] for event in told(broker)) == [f"ada/{n}" for n in range(10)]
+
+    async def test_the_event_id_is_the_same_however_often_it_is_told(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        class Forgetful(PostgresOutbox):
+            async def clear(self, event_ids: Collection[Any]) -> None:
+                """The process died before it could."""
+
+        await submit(bench, "10")
+        await work(replace(bench, outbox=Forgetful(database)), consumer)
+        await make_due(database, "outbox")
+
+        async with open_relay(bench):
+            await until(lambda: len(told(broker)) == 2)
+
+        first, second = told(broker)
+        assert first == second
+
+    async def test_the_next_generation_is_told_of_under_an_id_of_its_own(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10")
+        await work(bench, consumer)
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE ecg SET generation = 2, status = 'queued', due_at = now(), finished_at = NULL"
+            )
+        await announce(bench, EcgKey("ada", "10", 1), EcgKey("ada", "10", 2))
+
+        await work(bench, consumer)
+
+        first, second = told(broker)
+        assert (first["data"]["generation"], second["data"]["generation"]) == (1, 2)
+        assert first["id"] != second["id"]
+
+    async def test_without_the_broker_the_result_is_kept_and_told_by_the_relay(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10")
+        async with asyncio.timeout(_LIMIT_S):
+            deliveries = await consumer.receive(100)
+            broker.disconnect()
+            await settle_deliveries(deliveries, bench=bench)
+        assert await states(bench, "10") == {"10": Status.COMPLETED}
+        assert await rows_left(database) == 1
+
+        broker.reconnect()
+        await make_due(database, "outbox")
+        async with open_relay(bench):
+            await until(lambda: len(told(broker)) == 1)
+            await until_async(rows_left, database)
+
+    async def test_storage_that_is_away_is_waited_for(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        away = AwayAtFirst(database)
+        await submit(bench, "10")
+
+        await work(replace(bench, store=away), consumer)
+
+        assert away.asked == ["claim", "claim", "load", "load"]
+        assert len(told(broker)) == 1
+
+
+class TestFailing:
+    async def test_an_insight_that_raises_is_tried_again_later(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "bad", lead=a_lead(_CRASHING))
+
+        await work(bench, consumer)
+
+        assert await states(bench, "bad") == {"bad": Status.QUEUED}
+        assert told(broker) == []
+        assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
+        async with database.connection() as connection:
+            due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now()) FROM ecg")
+        assert due_in_s <= 1  # the first was 10 s
+
+    async def test_the_other_ecgs_of_its_batch_are_completed(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        await submit(bench, "1")
+        await submit(bench, "bad", lead=a_lead(_CRASHING))
+        await submit(bench, "2")
+
+        await work(bench, consumer)
+
+        assert await states(bench, "1", "bad", "2") == {"1": "completed", "bad": "queued", "2": "completed"}
+        assert sorted(event["subject"] for event in told(broker)) == ["ada/1", "ada/2"]
+
+    async def test_the_relay_offers_it_until_it_fails_with_one_event(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "bad", lead=a_lead(_CRASHING))
+
+        await work(bench, consumer)
+        async with open_relay(bench):
+            for _ in range(_MAX_ATTEMPTS - 1):
+                await make_due(database)
+                await work(bench, consumer)
+
+        [event] = told(broker)
+        why = "fragile of lead crashes could not be measured: ZeroDivisionError"
+        assert event["type"] == "ecg.failed"
+        assert event["data"] == {
+            "owner": "ada",
+            "id": "bad",
+            "generation": 1,
+            "status": "failed",
+            "error": why,
+        }
+        assert await error_of(bench, "bad") == why
+
+    async def test_an_ecg_that_killed_its_processors_is_given_up_without_another_look(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        keys = await submit(bench, "deadly")
+        for _ in range(_MAX_ATTEMPTS):
+            await bench.store.claim(keys)  # and the processor died
+
+        await work(bench, consumer)
+
+        assert isinstance(bench.store, RecordingStore)
+        assert bench.store.batches == []
+        assert await error_of(bench, "deadly") == f"Given up after {_MAX_ATTEMPTS} attempts."
+        assert [event["type"] for event in told(broker)] == ["ecg.failed"]
+
+    async def test_a_damaged_ecg_fails_at_once(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10", "11")
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE ecg_signal SET samples = 'x' WHERE row = (SELECT row FROM ecg WHERE id = '10')"
+            )
+
+        await work(bench, consumer)
+
+        assert await states(bench, "10", "11") == {"10": "failed", "11": "completed"}
+        assert await error_of(bench, "10") == (
+            "The stored signals should be 3 samples and are 1 bytes of int16le."
+        )
+        assert sorted(event["type"] for event in told(broker)) == ["ecg.failed", "ecg.processed"]
+
+    @pytest.mark.parametrize("value", [np.int64(1), {1: 2}, object(), 2**70])
+    async def test_a_finding_that_json_can_not_carry_is_a_failure_of_its_insight(
+        self, bench: Bench, consumer: Consumer, value: Any
+    ) -> None:
+        strange = LeadInsight("strange", 1, lambda _: Finding(value))
+        await submit(bench, "10")
+
+        await work(replace(bench, insights=[strange], max_attempts=1), consumer)
+
+        assert await error_of(bench, "10") == "strange of lead I could not be measured: TypeError"
+
+    async def test_an_ecg_that_was_erased_in_between_is_let_go(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10", "11")
+
+        class Erasing(PostgresEcgStore):
+            async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+                async with database.connection() as connection:
+                    await connection.execute("DELETE FROM ecg WHERE id = '10'")
+                return await super().load(claims)
+
+        await work(replace(bench, store=Erasing(database)), consumer)
+
+        assert await states(bench, "10", "11") == {"11": "completed"}
+        assert [event["subject"] for event in told(broker)] == ["ada/11"]
+
+
+class TestBatches:
+    async def test_first_attempts_are_analysed_together(self, bench: Bench, consumer: Consumer) -> None:
+        await submit(bench, "1", "2", "3")
+
+        await work(bench, consumer)
+
+        assert isinstance(bench.store, RecordingStore)
+        assert bench.store.batches == [["1", "2", "3"]]
+
+    async def test_an_ecg_that_was_attempted_before_is_analysed_alone(
+        self, bench: Bench, consumer: Consumer
+    ) -> None:
+        keys = await submit(bench, "1", "2", "3")
+        await bench.store.claim(keys[1:2])
+
+        await work(bench, consumer)
+
+        assert isinstance(bench.store, RecordingStore)
+        assert sorted(bench.store.batches) == [["1", "3"], ["2"]]
+
+    async def test_a_batch_holds_no_more_samples_than_it_may(self, bench: Bench, consumer: Consumer) -> None:
+        await submit(bench, "1", "2", "3", lead=a_lead(signal=[1] * 400))
+        await submit(bench, "large", lead=a_lead(signal=[1] * 1001))
+
+        await work(bench, consumer)
+
+        assert isinstance(bench.store, RecordingStore)
+        assert sorted(map(len, bench.store.batches)) == [1, 1, 2]
+        assert await states(bench, "1", "2", "3", "large") == dict.fromkeys(
+            ("1", "2", "3", "large"), Status.COMPLETED
+        )
+
+
+class TestRelay:
+    async def test_what_was_never_announced_is_announced_when_it_is_due(
+        self, bench: Bench, consumer: Consumer, broker: InProcessBroker, database: Database
+    ) -> None:
+        await bench.store.add([a_submission(str(n)) for n in range(130)])
+        await make_due(database)
+
+        async with open_relay(bench):
+            await until(lambda: len(broker.waiting(_QUEUE)) == 3)  # of 64, 64 and 2
+        await work(bench, consumer)
+
+        assert len(told(broker)) == 130
+
+    async def test_it_goes_on_after_the_broker_was_away(
+        self, bench: Bench, broker: InProcessBroker, database: Database
+    ) -> None:
+        await bench.store.add([a_submission("10")])
+        broker.disconnect()
+        await make_due(database)
+
+        async with open_relay(bench):
+            await until_async(_is_put_back, database)
+            broker.reconnect()
+            await make_due(database)
+            await until(lambda: len(broker.waiting(_QUEUE)) == 1)
+
+    async def test_events_that_nobody_is_bound_to_are_given_up_after_a_grace(
+        self, bench: Bench, consumer: Consumer, database: Database
+    ) -> None:
+        deaf = InProcessBroker()
+        deaf.bind("nobody")
+        await submit(bench, "10")
+        bench = replace(bench, publisher=deaf.publisher())
+        await work(bench, consumer)
+        assert await rows_left(database) == 1
+
+        async with database.connection() as connection:
+            await connection.execute("UPDATE outbox SET created_at = now() - interval '61 s', due_at = now()")
+        async with open_relay(bench):
+            await until_async(rows_left, database)
+
+
+async def _is_put_back(database: Database) -> int:
+    """0 when the relay has given the only ECG back."""
+    async with database.connection() as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM ecg WHERE due_at <= now()"))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so; nothing tells."""
+    async with asyncio.timeout(_LIMIT_S):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def until_async(left: Callable[[Database], Awaitable[int]], database: Database) -> None:
+    """Wait until nothing is left; nothing tells."""
+    async with asyncio.timeout(_LIMIT_S):
+        while await left(database):
+            await asyncio.sleep(0.01)

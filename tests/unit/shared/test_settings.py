@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.domain.errors import ConfigurationError
+from shared.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NEEDED = {
+    "ISOLINE_DATABASE_URL": "postgresql://isoline:canary@db/isoline",
+    "ISOLINE_AMQP_URL": "amqp://isoline:canary@mq/",
+    "ISOLINE_TOKEN_KEY": "canary",
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("ISOLINE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with what must be set, to add to or to take away from."""
+    for name, value in _NEEDED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def refusal(kind: type[GatewaySettings | ProcessorSettings | EmbeddedSettings] = GatewaySettings) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(kind)
+    return str(caught.value)
+
+
+def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_PORT", "9090")
+
+    settings = read_settings(GatewaySettings)
+
+    assert settings.port == 9090
+    assert settings.database_url.get_secret_value() == _NEEDED["ISOLINE_DATABASE_URL"]
+
+
+def test_the_embedded_mode_needs_no_settings() -> None:
+    settings = read_settings(EmbeddedSettings)
+
+    assert (settings.host, settings.port, settings.password_min_length) == ("127.0.0.1", 8080, 4)
+
+
+def test_production_asks_for_passwords_of_8_characters(environment: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    assert read_settings(GatewaySettings).password_min_length == 8
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    assert refusal() == (
+        "ISOLINE_AMQP_URL Field required; "
+        "ISOLINE_DATABASE_URL Field required; "
+        "ISOLINE_TOKEN_KEY Field required"
+    )
+
+
+@pytest.mark.parametrize("name", _NEEDED)
+def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "")
+
+    assert refusal() == f"{name} Field required"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISOLINE_PORT", "http"),
+        ("ISOLINE_PORT", "65536"),
+        ("ISOLINE_PORT", "-1"),
+        ("ISOLINE_LOG_LEVEL", "loud"),
+        ("ISOLINE_DATABASE_CONNECTIONS", "0"),
+        ("ISOLINE_MAX_LEADS", "0"),
+        ("ISOLINE_TOKEN_LIFETIME_S", "901"),
+        ("ISOLINE_PASSWORD_MIN_LENGTH", "129"),
+        ("ISOLINE_PUBLISH_TIMEOUT_S", "nan"),
+        ("ISOLINE_AMQP_NAMESPACE", "A B"),
+    ],
+)
+def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+
+    message = refusal()
+
+    assert message.startswith(f"{name} ")
+    assert message.count("ISOLINE_") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISOLINE_TOKEN_KEY", "change-me"),
+        ("ISOLINE_DATABASE_URL", "postgresql://isoline:change-me@db/isoline"),
+        ("ISOLINE_AMQP_URL", "amqp://isoline:change-me@mq/"),
+    ],
+)
+@pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings])
+def test_a_sample_secret_is_refused_and_named(
+    environment: pytest.MonkeyPatch,
+    kind: type[GatewaySettings | ProcessorSettings],
+    name: str,
+    value: str,
+) -> None:
+    if kind is ProcessorSettings and name == "ISOLINE_TOKEN_KEY":
+        name, value = "ISOLINE_AMQP_URL", "amqp://change-me@mq/"  # it has no tokens to sign
+    environment.setenv(name, value)
+
+    assert refusal(kind) == f"{name} still holds the sample secret 'change-me'"
+
+
+def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch) -> None:
+    shown = f"{read_settings(GatewaySettings)!r} {read_settings(GatewaySettings)}"
+    environment.setenv("ISOLINE_PORT", "canary")
+
+    assert "canary" not in shown
+    assert "canary" not in refusal()
+
+
+def test_a_secret_may_be_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "isoline_token_key").write_text("from a file\n")
+    environment.delenv("ISOLINE_TOKEN_KEY")
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path))
+
+    assert read_settings(GatewaySettings).token_key.get_secret_value() == "from a file"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_a_folder_of_secrets_that_is_none_is_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path / name))
+
+    assert refusal() == f"ISOLINE_SECRETS_DIR: there is no folder {tmp_path / name}"
