@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ _INITDB = (
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # no PG... variable of the caller's reaches the server
 _START_S = 30.0
 _POLL_S = 0.01
+_REMOVE_S = 5.0
 _LOG_LINES = 20
 
 
@@ -157,10 +159,18 @@ async def _initialise_if_new(site: Site, log: BinaryIO) -> None:
 
 def _fresh_folder(site: Site, parent: Path, prefix: str) -> Path:
     for left_behind in parent.glob(f"{prefix}*"):
-        shutil.rmtree(left_behind, ignore_errors=True)
+        _remove(left_behind)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     site.hand_over(folder)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which the initdb of a killed owner may still be writing its last."""
+    deadline = time.monotonic() + _REMOVE_S
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(_POLL_S)
 
 
 async def _initialise(site: Site, folder: Path, log: BinaryIO) -> None:
