@@ -21,7 +21,7 @@ status: ## Say whether it runs, and where
 	@if [ -x $(BIN)/isoline ]; then $(BIN)/isoline status; else echo "Isoline is not installed here."; fi
 
 logs: ## Show the end of its log
-	@tail -n 50 $${ISOLINE_VAR:-var}/isoline.log
+	@tail -n 50 "$${ISOLINE_VAR:-var}/isoline.log"
 
 create-admin: .venv/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
@@ -46,7 +46,7 @@ lock: .venv/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
 clean: stop ## Stop, and remove all that was built or stored
-	@rm -rf .venv $${ISOLINE_VAR:-var} .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv "$${ISOLINE_VAR:-var}" .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/.run: requirements/embedded.lock pyproject.toml
 	@scripts/install requirements/embedded.lock

@@ -117,7 +117,7 @@ async def _open_server(app: web.Application, host: str, port: int) -> AsyncItera
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"ISOLINE_PORT: can't listen on {host}:{port}: {error.strerror}"
+                f"ISOLINE_HOST, ISOLINE_PORT: can't listen on {host}:{port}: {error.strerror}"
             ) from None
         yield f"http://{host}:{runner.addresses[0][1]}"
     finally:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from isoline.embedded_state import EmbeddedState, read_state
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOG_FILE: Final = "isoline.log"
+_TURN_FILE: Final = "turn.lock"
 
 _START_WITHIN_S: Final = 60.0
 _STOP_WITHIN_S: Final = 45.0
@@ -29,10 +33,11 @@ def start(var: Path) -> EmbeddedState:
     Raises:
         ConfigurationError: It did not start; says why in its own last words.
     """
-    running = read_state(var)
-    if running is not None:
-        return running
-    var.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(var):
+        return read_state(var) or _started(var)
+
+
+def _started(var: Path) -> EmbeddedState:
     with (var / LOG_FILE).open("ab") as log:
         begin = log.tell()
         process = subprocess.Popen(
@@ -51,16 +56,37 @@ def stop(var: Path) -> bool:
     Raises:
         ConfigurationError: It did not end in time.
     """
-    running = read_state(var)
-    if running is None:
-        return False
+    with _one_at_a_time(var):
+        running = read_state(var)
+        if running is not None:
+            _end(running, var)
+        return running is not None
+
+
+def _end(running: EmbeddedState, var: Path) -> None:
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_WITHIN_S
     while read_state(var) is not None or _exists(running.pid):
         if time.monotonic() > deadline:
             raise ConfigurationError(f"process {running.pid} did not end within {_STOP_WITHIN_S:g} s")
         time.sleep(_POLL_S)
-    return True
+
+
+@contextmanager
+def _one_at_a_time(var: Path) -> Iterator[None]:
+    """Start and stop wait for each other, and two starts make one.
+
+    Raises:
+        ConfigurationError: The folder can't be used.
+    """
+    try:
+        var.mkdir(parents=True, exist_ok=True)
+        turn = (var / _TURN_FILE).open("ab")
+    except OSError as error:
+        raise ConfigurationError(f"ISOLINE_VAR: can't use {var}: {error.strerror}") from None
+    with turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def _until_ready(process: subprocess.Popen[bytes], var: Path, log_begin: int) -> EmbeddedState:

@@ -14,8 +14,8 @@ import gateway.__main__
 import processor.__main__
 from isoline import admin, background, embedded, tour
 from isoline.embedded_state import read_state
-from shared.domain.errors import IsolineError
-from shared.process import run_until_told
+from shared.domain.errors import ConfigurationError, IsolineError
+from shared.process import EXIT_CONFIGURATION, run_until_told
 from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
 from shared.storage.schema import apply_migrations
 
@@ -54,8 +54,11 @@ def migrate() -> None:
 @app.command()
 def up() -> None:
     """Start the embedded mode in the background, submit a real ECG and show its zero crossings."""
-    state = background.start(read_settings(EmbeddedSettings).var)
+    settings = read_settings(EmbeddedSettings)
+    state = background.start(settings.var)
     asyncio.run(tour.show_tour(state))
+    if not state.address.endswith(f":{settings.port}"):
+        typer.echo(f"It ran already; to move it to port {settings.port}, stop it first.")
 
 
 @app.command()
@@ -97,6 +100,9 @@ def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
     try:
         app()
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(EXIT_CONFIGURATION)
     except IsolineError as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)

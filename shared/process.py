@@ -16,7 +16,7 @@ from shared.domain.errors import ConfigurationError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-_EXIT_CONFIGURATION: Final = 2
+EXIT_CONFIGURATION: Final = 2
 _EXIT_DIED: Final = 1
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ def _exit_status(error: Exception) -> int:
     for cause in _causes(error):
         if isinstance(cause, ConfigurationError):
             sys.stderr.write(f"{cause}\n")
-            return _EXIT_CONFIGURATION
+            return EXIT_CONFIGURATION
     _log.error("the process ends because a part of it died", exc_info=error)
     return _EXIT_DIED
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PREFIX: Final = "ISOLINE_"
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
@@ -21,6 +25,22 @@ SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret 
 _FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes any that is free
+
+
+def _url(*schemes: str) -> AfterValidator:
+    """Refuse a URL that no attempt to connect can mend, without repeating it: it holds a password."""
+
+    def check(url: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(url.get_secret_value())
+            is_usable = parts.scheme in schemes and parts.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ValueError(f"expected {schemes[0]}://user:password@host:port/name, the port a number")
+        return url
+
+    return AfterValidator(check)
 
 
 class LogSettings(BaseSettings):
@@ -34,7 +54,7 @@ class LogSettings(BaseSettings):
 class DatabaseSettings(LogSettings):
     """Where PostgreSQL is."""
 
-    database_url: SecretStr
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres")]
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
@@ -43,7 +63,7 @@ class BrokerSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    amqp_url: SecretStr
+    amqp_url: Annotated[SecretStr, _url("amqp", "amqps")]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
 
 
@@ -127,17 +147,19 @@ def read_settings(kind: type[_S]) -> _S:
     try:
         return kind(_secrets_dir=secrets_dir)
     except ValidationError as error:
-        wrong = [
-            f"{PREFIX}{'_'.join(map(str, problem['loc'])).upper()} {problem['msg']}".replace(
-                f"{PREFIX} Value error, ", ""
-            )
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
+        wrong = map(_sentence, error.errors(include_input=False, include_url=False))
         raise ConfigurationError("; ".join(wrong)) from None
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What is wrong with which setting, in words that don't need to know our library."""
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    said = {"missing": "is required and not set"}.get(problem["type"], message)
+    return f"{PREFIX}{problem['loc'][0]!s}".upper() + f": {said}" if problem["loc"] else said
 
 
 def _without_sample_secrets(settings: _S) -> _S:
     for name, value in settings:
         if isinstance(value, SecretStr) and SAMPLE_SECRET in value.get_secret_value():
-            raise ValueError(f"{PREFIX}{name.upper()} still holds the sample secret {SAMPLE_SECRET!r}")
+            raise ValueError(f"{PREFIX}{name.upper()}: still holds the sample secret {SAMPLE_SECRET!r}")
     return settings

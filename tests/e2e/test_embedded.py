@@ -116,11 +116,30 @@ async def test_what_was_queued_when_the_process_was_killed_completes_after_the_n
             )
 
 
+async def test_two_starts_at_once_make_one(embedded: Embedded) -> None:
+    outcomes = await asyncio.gather(embedded.isoline("up"), embedded.isoline("up"))
+
+    assert [(status, _table(printed)) for status, printed in outcomes] == [(0, _GOLDEN), (0, _GOLDEN)]
+
+
+async def test_a_stop_during_the_start_stops_it(embedded: Embedded) -> None:
+    starting = asyncio.create_task(embedded.isoline("up"))
+    async with asyncio.timeout(_COMMAND_WITHIN_S):
+        while not (embedded.var / "isoline.log").exists():
+            await asyncio.sleep(0.01)
+
+    stopped = await embedded.isoline("down")
+    await starting
+
+    assert stopped == (0, "Isoline has stopped.\n")
+    assert (await embedded.isoline("status"))[0] == 3
+
+
 async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
     with socket.create_server(("127.0.0.1", embedded.port)):
         status, printed = await embedded.isoline("up")
 
-    assert status == 1
+    assert status == 2
     assert f"can't listen on 127.0.0.1:{embedded.port}" in printed
     assert "ISOLINE_PORT" in printed
     assert "Traceback" not in printed

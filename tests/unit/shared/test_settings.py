@@ -59,9 +59,9 @@ def test_production_asks_for_passwords_of_8_characters(environment: pytest.Monke
 
 def test_all_that_is_missing_is_named_at_once() -> None:
     assert refusal() == (
-        "ISOLINE_AMQP_URL Field required; "
-        "ISOLINE_DATABASE_URL Field required; "
-        "ISOLINE_TOKEN_KEY Field required"
+        "ISOLINE_AMQP_URL: is required and not set; "
+        "ISOLINE_DATABASE_URL: is required and not set; "
+        "ISOLINE_TOKEN_KEY: is required and not set"
     )
 
 
@@ -69,7 +69,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
 def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(name, "")
 
-    assert refusal() == f"{name} Field required"
+    assert refusal() == f"{name}: is required and not set"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,10 @@ def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) ->
         ("ISOLINE_PASSWORD_MIN_LENGTH", "129"),
         ("ISOLINE_PUBLISH_TIMEOUT_S", "nan"),
         ("ISOLINE_AMQP_NAMESPACE", "A B"),
+        ("ISOLINE_DATABASE_URL", "mysql://isoline@db/isoline"),
+        ("ISOLINE_DATABASE_URL", "postgresql://isoline@db:port/isoline"),
+        ("ISOLINE_AMQP_URL", "http://mq/"),
+        ("ISOLINE_AMQP_URL", "amqp://mq:99999/"),
     ],
 )
 def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -92,7 +96,7 @@ def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, valu
 
     message = refusal()
 
-    assert message.startswith(f"{name} ")
+    assert message.startswith(f"{name}: ")
     assert message.count("ISOLINE_") == 1
 
 
@@ -115,7 +119,7 @@ def test_a_sample_secret_is_refused_and_named(
         name, value = "ISOLINE_AMQP_URL", "amqp://change-me@mq/"  # it has no tokens to sign
     environment.setenv(name, value)
 
-    assert refusal(kind) == f"{name} still holds the sample secret 'change-me'"
+    assert refusal(kind) == f"{name}: still holds the sample secret 'change-me'"
 
 
 def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch) -> None:
