@@ -51,7 +51,7 @@ def parse_json(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        reason = "it is not UTF-8" if "UTF-8" in error.msg else str(error)
+        reason = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not UTF-8")
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {reason}.") from None
     if _may_repeat_a_key(body, document):
         _refuse_repeated_keys(body)
