@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404 # starts this program itself
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -35,7 +35,7 @@ def start(var: Path) -> EmbeddedState:
     var.mkdir(parents=True, exist_ok=True)
     with (var / LOG_FILE).open("ab") as log:
         begin = log.tell()
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # nosec B603 # constants and this interpreter
             [sys.executable, "-m", "isoline", "embedded"],
             stdin=subprocess.DEVNULL,
             stdout=log,
