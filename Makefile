@@ -26,21 +26,28 @@ logs: ## Show the end of its log
 create-admin: .venv/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: .venv/.dev rabbitmq ## Run every test, on servers of its own
+test: .venv/.dev rabbitmq redis ## Run every test, on servers of its own
 	@$(BIN)/pytest
 
 test-module: .venv/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-check: .venv/.dev ## Format, lint, types, import contracts, compose file
+hostile: .venv/.dev rabbitmq ## Measure what hostile clients cost a gateway
+	@$(BIN)/python -m tests.benchmarks.hostile_clients
+
+check: .venv/.dev ## Format, lint, types, import contracts, security, compose file
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/bandit --quiet --recursive gateway shared isoline processor
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 rabbitmq:
 	@scripts/install-rabbitmq
+
+redis:
+	@scripts/install-redis
 
 lock: .venv/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
@@ -56,4 +63,4 @@ clean: stop ## Stop, and remove all that was built or stored
 	@scripts/install requirements/dev.lock
 	@touch $@ .venv/.run
 
-.PHONY: help run stop status logs create-admin test test-module check rabbitmq lock clean
+.PHONY: help run stop status logs create-admin test test-module hostile check rabbitmq redis lock clean

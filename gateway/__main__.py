@@ -14,6 +14,7 @@ from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.schema import check_schema
 from shared.telemetry import configure_logs
 
@@ -37,6 +38,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
             token_key=settings.token_key.get_secret_value(),
             store=PostgresEcgStore(database),
             accounts=PostgresAccountStore(database),
+            logins=PostgresLoginStore(database),
             publisher=publisher,
             checks={
                 "process": partial(check_staying, told_to_leave),

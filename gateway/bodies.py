@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+# What is still on its way would be taken for the next request.
+_LAST: Final = {"Connection": "close"}
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+# Each step copies what is left of the packed bytes: few steps.
+_STEP_BYTES: Final = 1024 * 1024
 # Parsing 256 KiB takes about 1 ms, which other requests may wait; more goes to a thread.
 _PARSE_INLINE_BYTES: Final = 256 * 1024
+# Whoever sends a large body more slowly than a slow phone line does is not sending it.
+_SLOWEST_BYTES_PER_S: Final = 32 * 1024
 
 
 async def read_json(request: web.Request, *, max_bytes: int) -> Any:
@@ -25,19 +32,22 @@ async def read_json(request: web.Request, *, max_bytes: int) -> Any:
 
     Raises:
         ProblemError: 413 too large, also when unpacked; 415 not JSON by its headers; 400 not JSON by its
-            content, or with a key that stands twice.
+            content, or with a key that stands twice; 408 too slow; 503 too much in hand.
     """
     _check_content_type(request)
-    body = await _read_bounded(request, max_bytes)
+    body = await _read_in_time(request, max_bytes)
     encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "gzip":
-        body = await asyncio.to_thread(_unpacked, body, max_bytes)
-    elif encoding != "identity":
+    if encoding not in {"gzip", "identity"}:
         detail = f"Content-Encoding {encoding!r} is not known here; send gzip or none."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    if len(body) > _PARSE_INLINE_BYTES:
+    if encoding == "identity" and len(body) <= _PARSE_INLINE_BYTES:
+        return parse_json(body)
+    share = request[SHARE]
+    async with share.turn:  # for both, else all that wait for the second would hold what the first gave
+        if encoding == "gzip":
+            body = await asyncio.to_thread(_unpacked, body, max_bytes)
+            share.take(len(body))
         return await asyncio.to_thread(parse_json, body)
-    return parse_json(body)
 
 
 def parse_json(body: bytes) -> Any:
@@ -65,8 +75,21 @@ def _check_content_type(request: web.Request) -> None:
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read_bounded(request: web.Request, max_bytes: int) -> bytes:
-    """Read the body, but never hold more of it than may be sent."""
+async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
+    """Read the body, but don't wait for somebody who sends a byte a second."""
+    timeout_s = request[SHARE].read_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            return await _read_bounded(request, max_bytes, limit)
+    except TimeoutError:
+        detail = (
+            f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
+        )
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
+
+
+async def _read_bounded(request: web.Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
+    """Read the body, but never hold more of it than may be sent; what has arrived moves the limit out."""
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
@@ -75,31 +98,39 @@ async def _read_bounded(request: web.Request, max_bytes: int) -> bytes:
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
+        request[SHARE].take(len(chunk))
         chunks.append(chunk)
+        limit.reschedule((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S)
     return b"".join(chunks)
 
 
 def _unpacked(body: bytes, max_bytes: int) -> bytes:
-    """Unpack gzip, and stop before a small body has become a large one."""
-    unpacker = zlib.decompressobj(_GZIP_WINDOW)
+    """Unpack gzip; a small body that would become a large one is found out before it takes any memory."""
     try:
-        unpacked = unpacker.decompress(body, max_bytes + 1)
+        return zlib.decompress(body, _GZIP_WINDOW, _unpacked_size(body, max_bytes))
     except zlib.error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is declared as gzip and is not.") from None
-    if len(unpacked) > max_bytes:
-        raise _too_large(max_bytes)
+
+
+def _unpacked_size(body: bytes, max_bytes: int) -> int:
+    """Unpack a step at a time and keep nothing of it."""
+    unpacker, packed, size = zlib.decompressobj(_GZIP_WINDOW), body, 0
+    while packed and not unpacker.eof:
+        size += len(unpacker.decompress(packed, _STEP_BYTES))
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        packed = unpacker.unconsumed_tail
     if not unpacker.eof:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The gzip body breaks off before its end.")
     if unpacker.unused_data:
         detail = "Something follows the end of the gzip body; send all of it as one gzip member."
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-    return unpacked
+    return size
 
 
 def _too_large(max_bytes: int) -> ProblemError:
     detail = f"The body, unpacked, may have {max_bytes} bytes at most."
-    # What is still on its way would be taken for the next request.
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
 
 
 def _may_repeat_a_key(body: bytes, document: object) -> bool:

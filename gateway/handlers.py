@@ -1,4 +1,4 @@
-"""What each request does: read it, call the use case, write the answer."""
+"""What each request about ECGs does: read it, call the use case, write the answer."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from gateway import accounts, payloads
+from gateway import payloads
 from gateway.bodies import read_json
 from gateway.problems import ProblemError
 from gateway.requests import caller_of, traceparent_of
 from gateway.submission import submit
-from shared.domain.account import Role
 from shared.domain.errors import NotFoundError
 from shared.ports import Status, Submission
 
 if TYPE_CHECKING:
-    from gateway.accounts import Passwords
-    from gateway.tokens import Tokens
     from gateway.waiting import Waiting
-    from shared.ports import AccountStore, EcgState, EcgStore, Publisher
+    from shared.ports import EcgState, EcgStore, Publisher
     from shared.settings import GatewayOnlySettings
 
 MAX_WAIT_S: Final = 30.0
 
-# Credentials and accounts are a few hundred bytes.
-_SMALL_BODY_BYTES: Final = 16 * 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
 
 
@@ -39,39 +34,9 @@ class Handlers:
     """One method per route, over what the routes need."""
 
     store: EcgStore
-    accounts: AccountStore
     publisher: Publisher
     waiting: Waiting
-    tokens: Tokens
-    passwords: Passwords
     settings: GatewayOnlySettings
-
-    async def post_token(self, request: web.Request) -> web.Response:
-        """Trade a name and a password for an access token."""
-        document = await read_json(request, max_bytes=_SMALL_BODY_BYTES)
-        credentials = payloads.read_credentials(document)
-        account = await accounts.authenticate(
-            credentials.user, credentials.password, accounts=self.accounts, passwords=self.passwords
-        )
-        if account is None:
-            detail = "No account has this name and this password."
-            raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
-        token = self.tokens.issue(account.name, account.roles, now=datetime.now(UTC))
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": self.tokens.lifetime_s}
-        return _json(answer, headers={"Cache-Control": "no-store"})
-
-    async def post_user(self, request: web.Request) -> web.Response:
-        """Create an account."""
-        document = await read_json(request, max_bytes=_SMALL_BODY_BYTES)
-        body = payloads.read_account(document, password_min_length=self.settings.password_min_length)
-        account = await accounts.create_account(
-            body.user,
-            body.password,
-            map(Role, body.roles),
-            accounts=self.accounts,
-            passwords=self.passwords,
-        )
-        return _json({"user": account.name, "roles": sorted(account.roles)}, HTTPStatus.CREATED)
 
     async def post_ecg(self, request: web.Request) -> web.Response:
         """Take an ECG in."""

@@ -167,6 +167,10 @@ def _long_enough(value: str, info: ValidationInfo) -> str:
     return value
 
 
+_NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
+_Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
 
@@ -220,8 +224,27 @@ class AccountBody(_Body):
     """An account to create."""
 
     user: Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")]
-    password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
-    roles: Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)] = ["user"]
+    password: _NewPassword
+    roles: _Roles = ["user"]
+
+
+class RefreshBody(_Body):
+    """A refresh token; whether it is one is not for its form to say."""
+
+    refresh_token: Annotated[str, Field(max_length=1024)]
+
+
+class RolesBody(_Body):
+    """The roles that an account is to have."""
+
+    roles: _Roles
+
+
+class PasswordBody(_Body):
+    """A new password, and the present one where it is one's own."""
+
+    password: _NewPassword
+    current_password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH)] | None = None
 
 
 def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
@@ -256,6 +279,33 @@ def read_account(document: object, *, password_min_length: int) -> AccountBody:
         ProblemError: 422 with all that is wrong.
     """
     return _read(AccountBody, document, password_min_length)
+
+
+def read_refresh(document: object) -> RefreshBody:
+    """The refresh token in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return _read(RefreshBody, document, None)
+
+
+def read_roles(document: object) -> RolesBody:
+    """The roles in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return _read(RolesBody, document, None)
+
+
+def read_password(document: object, *, password_min_length: int) -> PasswordBody:
+    """The new password in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return _read(PasswordBody, document, password_min_length)
 
 
 def _read(model: type[_M], document: object, context: object) -> _M:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,9 @@ from shared.domain.errors import (
     ConflictError,
     DeniedError,
     InvalidEcgError,
+    IsolineError,
     NotFoundError,
+    TooOftenError,
     UnavailableError,
 )
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from shared.domain.errors import IsolineError, Problem
+    from shared.domain.errors import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
 _RETRY_AFTER_S: Final = "2"
@@ -74,22 +77,33 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer of one shape
-        return _response(_problem(error))
+        return problem_response(_problem(error))
 
 
 def _problem(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
+        case IsolineError():
+            return _of_ours(error)
+        case web.HTTPException():
+            return _of_library(error)
+        case _:
+            _log.error("a request met a defect", exc_info=error)
+            return _defect()
+
+
+def _of_ours(error: IsolineError) -> ProblemError:
+    match error:
         case InvalidEcgError():
             return body_does_not_fit(error.problems)
         case UnavailableError():
             _log.warning("a request could not be served", reason=str(error))
             return _unavailable()
+        case TooOftenError():
+            return _too_often(error)
         case ConflictError() | DeniedError() | NotFoundError():
             return ProblemError(_STATUS_OF[type(error)], str(error))
-        case web.HTTPException():
-            return _of_library(error)
         case _:
             _log.error("a request met a defect", exc_info=error)
             return _defect()
@@ -98,6 +112,11 @@ def _problem(error: Exception) -> ProblemError:
 def _unavailable() -> ProblemError:
     detail = "A service behind the gateway is away. Send the same request again: nothing happens twice."
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": _RETRY_AFTER_S})
+
+
+def _too_often(error: TooOftenError) -> ProblemError:
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
+    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 
 
 def _defect() -> ProblemError:
@@ -115,7 +134,8 @@ def _of_library(error: web.HTTPException) -> ProblemError:
     return ProblemError(status, status.description or status.phrase)
 
 
-def _response(problem: ProblemError) -> web.Response:
+def problem_response(problem: ProblemError) -> web.Response:
+    """The answer that tells a problem."""
     document: dict[str, object] = {
         "type": f"urn:isoline:problem:{problem.status.phrase.lower().replace(' ', '-')}",
         "title": problem.status.phrase,

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import jwt
-import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.keys import ALGORITHM, read_keys
 from shared.domain.account import Role
-from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
 MAX_TOKEN_BYTES: Final = 4096
 
-_ALGORITHM: Final = "EdDSA"
 _TYPE: Final = "at+jwt"
-_SEED_BYTES: Final = 32
 # PyJWT takes any number as an expiry, 1e300 too.
 _MAX_LIFETIME_S: Final = 900
-_REQUIRED: Final = ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"]
+_REQUIRED: Final = ["exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles", "ver"]
+_TIMES: Final = ("exp", "iat", "nbf")
 
 
 class InvalidTokenError(Exception):
@@ -37,49 +31,72 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request, as their token proves."""
+    """Who sends a request, as their token proves.
+
+    Attributes:
+        name: Whose ECGs are theirs: an account's name, or an external subject's URI.
+        version: The account's when the token was issued; None where another issuer keeps the account.
+    """
 
     name: str
     roles: frozenset[Role]
+    version: int | None = None
 
 
 class Tokens:
     """Signs access tokens and tells whose a token is.
 
     Args:
-        key: 32 random bytes in base64, the seed of an Ed25519 key (RFC 8032).
+        key: One or two seeds of Ed25519 keys, see `gateway.keys.read_keys`; the first signs.
         issuer: Who signs; a token of anybody else is refused.
         audience: For whom; a token for anybody else is refused.
         lifetime_s: Seconds until a token expires.
 
     Raises:
-        ConfigurationError: The key is not 32 bytes in base64.
+        ConfigurationError: The key is none.
     """
 
     def __init__(self, *, key: str, issuer: str, audience: str, lifetime_s: int) -> None:
-        self._private_key = Ed25519PrivateKey.from_private_bytes(_seed(key))
-        self._public_key = self._private_key.public_key()
-        self._key_id = _thumbprint(self._public_key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+        keys = read_keys(key)
+        self._signing_key = keys[0]
+        self._public_keys: Final = {key.id: key.public for key in keys}
+        self._jwks: Final = {"keys": [key.jwk() for key in keys]}
         self._issuer = issuer
         self._audience = audience
         self.lifetime_s: Final = lifetime_s
 
-    def issue(self, name: str, roles: Iterable[Role], *, now: datetime) -> str:
-        """A token that proves for ``lifetime_s`` seconds who its bearer is."""
+    def jwks(self) -> Mapping[str, object]:
+        """The public keys as a JSON Web Key Set (RFC 7517)."""
+        return self._jwks
+
+    def issue(self, name: str, roles: Iterable[Role], *, now: datetime, version: int = 1) -> str:
+        """A token that proves for ``lifetime_s`` seconds who its bearer is.
+
+        ``version`` is the account's: 1 for one that was never changed.
+        """
         issued_at = int(now.timestamp())
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": name,
             "roles": sorted(roles),
+            "ver": version,
             "iat": issued_at,
             "nbf": issued_at,
             "exp": issued_at + self.lifetime_s,
             "jti": secrets.token_hex(16),
         }
         return jwt.encode(
-            claims, self._private_key, algorithm=_ALGORITHM, headers={"typ": _TYPE, "kid": self._key_id}
+            claims, self._signing_key.private, algorithm=ALGORITHM, headers=_header(self._signing_key.id)
         )
+
+    def may_have_issued(self, token: str) -> bool:
+        """Whether the token's header names a key of ours, which proves nothing yet.
+
+        Raises:
+            InvalidTokenError: It has no header that could be read.
+        """
+        return unverified_header(token).get("kid") in self._public_keys
 
     def caller(self, token: str) -> Caller:
         """Whose token it is.
@@ -88,44 +105,42 @@ class Tokens:
             InvalidTokenError: It is too long, expired or will never be, unsigned, or of another issuer,
                 type, key or algorithm.
         """
-        if len(token) > MAX_TOKEN_BYTES:
-            raise InvalidTokenError(f"longer than {MAX_TOKEN_BYTES} bytes")
+        header = unverified_header(token)
+        key_id = str(header.get("kid"))
+        if key_id not in self._public_keys or header != {**_header(key_id), "alg": ALGORITHM}:
+            raise InvalidTokenError("its header is not one of ours")
         try:
-            self._check_header(jwt.get_unverified_header(token))
             claims = jwt.decode(
                 token,
-                self._public_key,
-                algorithms=[_ALGORITHM],
+                self._public_keys[key_id],
+                algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=self._issuer,
                 options={"require": _REQUIRED, "strict_aud": True},
             )
-            if claims["exp"] - claims["iat"] > _MAX_LIFETIME_S:
-                raise InvalidTokenError("it lives too long")
-            return Caller(claims["sub"], frozenset(map(Role, claims["roles"])))
+            self._check_times(claims)
+            return Caller(claims["sub"], frozenset(map(Role, claims["roles"])), int(claims["ver"]))
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidTokenError(type(error).__name__) from error
 
-    def _check_header(self, header: dict[str, object]) -> None:
-        expected = {"typ": _TYPE, "kid": self._key_id, "alg": _ALGORITHM}
-        if header != expected:
-            raise InvalidTokenError("its header is not one of ours")
+    def _check_times(self, claims: dict[str, Any]) -> None:
+        """Refuse a lifetime that no token of ours has."""
+        if not all(type(claims[name]) is int for name in _TIMES):
+            raise InvalidTokenError("its times are not whole seconds")
+        if claims["exp"] - claims["iat"] > _MAX_LIFETIME_S:
+            raise InvalidTokenError("it was to live longer than any of ours")
 
 
-def _seed(key: str) -> bytes:
+def _header(key_id: str) -> dict[str, str]:
+    return {"typ": _TYPE, "kid": key_id}
+
+
+def unverified_header(token: str) -> dict[str, Any]:
+    """What the token says of itself; one that is too long is not read."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise InvalidTokenError(f"longer than {MAX_TOKEN_BYTES} bytes")
     try:
-        seed = base64.b64decode(key, validate=True)
-    except binascii.Error:
-        seed = b""
-    if len(seed) != _SEED_BYTES:
-        raise ConfigurationError(
-            "ISOLINE_TOKEN_KEY: expected 32 random bytes in base64 (openssl rand -base64 32)"
-        )
-    return seed
-
-
-def _thumbprint(public_key: bytes) -> str:
-    """The key's name by RFC 7638."""
-    x = base64.urlsafe_b64encode(public_key).rstrip(b"=").decode()
-    canonical = orjson.dumps({"crv": "Ed25519", "kty": "OKP", "x": x})
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+        header: dict[str, Any] = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        raise InvalidTokenError(type(error).__name__) from error
+    return header

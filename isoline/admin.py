@@ -1,7 +1,8 @@
-"""The first administrator, without whom nobody can create accounts."""
+"""Accounts from the command line: of the database that is named, else of the embedded mode's."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from contextlib import asynccontextmanager
@@ -9,60 +10,151 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.accounts import Passwords, create_account
-from isoline.embedded import create_demo_accounts
+from gateway.accounts import (
+    Passwords,
+    change_password,
+    change_roles,
+    create_account,
+    delete_account,
+)
+from isoline.embedded import DEMO_ACCOUNTS, create_demo_accounts
 from isoline.embedded_state import read_state
 from isoline.postgres_server import open_postgres_server
-from shared.domain.account import Role
-from shared.domain.errors import ConfigurationError, ConflictError
-from shared.settings import GatewayOnlySettings, read_settings
+from shared.domain.account import USER_NAME, Role
+from shared.domain.errors import ConfigurationError
+from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.schema import apply_migrations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
+    from shared.domain.account import Account
+
 _GENERATED_BYTES: Final = 18
+_PAGE: Final = 1000
 
 
-async def create_embedded(var: Path) -> str:
-    """Make sure of the embedded mode's demo administrator, whether or not it runs; says so."""
-    async with _embedded_database(var) as url, open_database(url) as database:
-        await create_demo_accounts(PostgresAccountStore(database))
+async def create_first_admin(name: str) -> str:
+    """Make sure of an administrator; says so.
+
+    Raises:
+        ConfigurationError: The embedded mode's was deleted, or the password is too short.
+        ConflictError: The name is taken.
+    """
+    if _is_production():
+        return await create(name, [Role.ADMIN])
+    async with _open_accounts() as accounts:
+        await create_demo_accounts(accounts)
+        if await accounts.find(DEMO_ACCOUNTS[0].name) is None:
+            raise ConfigurationError(
+                "admin was deleted; make another with isoline user create NAME --role admin"
+            )
     return "The administrator admin, password admin, exists."
 
 
-async def create_in_production(name: str, database_url: str) -> str:
-    """Create an administrator with a password that is asked for, or generated where nobody can be asked.
+async def create(name: str, roles: Collection[Role]) -> str:
+    """Create an account with a password that is asked for, or generated where nobody can be asked.
 
     Raises:
-        ConfigurationError: The name is taken, or the password too short.
+        ConfigurationError: The name is none, or the password too short.
+        ConflictError: The name is taken, or was.
     """
-    password, is_generated = _password()
-    async with open_database(database_url) as database:
-        accounts, passwords = PostgresAccountStore(database), Passwords()
-        try:
-            await create_account(name, password, [Role.ADMIN], accounts=accounts, passwords=passwords)
-        except ConflictError as error:
-            raise ConfigurationError(str(error)) from None
-    said_once = f" Its password, shown only now: {password}" if is_generated else ""
-    return f"The administrator {name} was created.{said_once}"
+    if not USER_NAME.fullmatch(name):
+        raise ConfigurationError(f"a name is 1 to 64 of A-Z a-z 0-9 . _ @ -, not {name!r}")
+    password, said_once = _password()
+    async with _open_accounts() as accounts:
+        await create_account(name, password, roles, accounts=accounts, passwords=Passwords())
+    return f"The account {name} ({_listed(roles)}) was created.{said_once}"
 
 
-def _password() -> tuple[str, bool]:
+async def everybody() -> list[Account]:
+    """All accounts, in the order of their names."""
+    found: list[Account] = []
+    async with _open_accounts() as accounts:
+        while page := await accounts.page(limit=_PAGE, after=found[-1].name if found else ""):
+            found += page
+    return found
+
+
+async def give_roles(name: str, roles: Collection[Role]) -> str:
+    """Give an account other roles.
+
+    Raises:
+        NotFoundError: There is no such account.
+        ConflictError: It is the last administrator.
+    """
+    async with _open_accounts() as accounts:
+        await change_roles(name, roles, accounts=accounts)
+    return f"The account {name} is {_listed(roles)}; its tokens have ended."
+
+
+async def give_password(name: str) -> str:
+    """Give an account a password that is asked for, or generated where nobody can be asked.
+
+    Raises:
+        NotFoundError: There is no such account.
+        ConfigurationError: The password is too short.
+    """
+    password, said_once = _password()
+    async with _open_accounts() as accounts:
+        await change_password(name, password, accounts=accounts, passwords=Passwords())
+    return f"The account {name} has a new password; its tokens have ended.{said_once}"
+
+
+async def delete(name: str) -> str:
+    """End an account for ever.
+
+    Raises:
+        NotFoundError: There is no such account.
+        ConflictError: It is the last administrator.
+    """
+    async with _open_accounts() as accounts:
+        await delete_account(name, accounts=accounts)
+    return f"The account {name} was deleted; its ECGs stay, and its name is not given out again."
+
+
+def _listed(roles: Collection[Role]) -> str:
+    return ", ".join(sorted(set(roles)))
+
+
+def _password() -> tuple[str, str]:
+    """A password, and the sentence that shows it if it was made here."""
     if not sys.stdin.isatty():
-        return secrets.token_urlsafe(_GENERATED_BYTES), True
-    password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    shortest = read_settings(GatewayOnlySettings).password_min_length
+        password = secrets.token_urlsafe(_GENERATED_BYTES)
+        return password, f" Its password, shown only now: {password}"
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    shortest = read_settings(
+        GatewayOnlySettings if _is_production() else EmbeddedSettings
+    ).password_min_length
     if len(password) < shortest:
         raise ConfigurationError(f"the password needs {shortest} characters or more")
-    return password, False
+    return password, ""
+
+
+def _is_production() -> bool:
+    return bool(os.environ.get("ISOLINE_DATABASE_URL"))
 
 
 @asynccontextmanager
-async def _embedded_database(var: Path) -> AsyncIterator[str]:
+async def _open_accounts() -> AsyncIterator[PostgresAccountStore]:
+    async with _open_url() as url, open_database(url) as database:
+        yield PostgresAccountStore(database)
+
+
+@asynccontextmanager
+async def _open_url() -> AsyncIterator[str]:
+    if _is_production():
+        yield read_settings(DatabaseSettings).database_url.get_secret_value()
+        return
+    async with _embedded_url(read_settings(EmbeddedSettings).var) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _embedded_url(var: Path) -> AsyncIterator[str]:
     running = read_state(var)
     if running is not None:
         yield running.database_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404 # starts this program itself
 import sys
 import time
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def start(var: Path) -> EmbeddedState:
 def _started(var: Path) -> EmbeddedState:
     with (var / LOG_FILE).open("ab") as log:
         begin = log.tell()
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # nosec B603 # constants and this interpreter
             [sys.executable, "-m", "isoline", "embedded"],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import Annotated, Final
 
@@ -12,7 +11,7 @@ import typer
 
 import gateway.__main__
 import processor.__main__
-from isoline import admin, background, embedded, tour
+from isoline import admin, background, embedded, keys, tour, users
 from isoline.embedded_state import read_state
 from shared.domain.errors import ConfigurationError, IsolineError
 from shared.process import EXIT_CONFIGURATION, run_until_told
@@ -24,6 +23,8 @@ _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
 _HEALTH_TIMEOUT_S: Final = 5.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(users.app, name="user")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command("gateway")
@@ -89,11 +90,7 @@ def health(url: Annotated[str, typer.Argument()] = "http://127.0.0.1:8080/health
 @app.command("create-admin")
 def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
     """Create an administrator: admin/admin in the embedded mode, else with a password given or made."""
-    if os.environ.get("ISOLINE_DATABASE_URL"):
-        settings = read_settings(DatabaseSettings)
-        typer.echo(asyncio.run(admin.create_in_production(name, settings.database_url.get_secret_value())))
-    else:
-        typer.echo(asyncio.run(admin.create_embedded(read_settings(EmbeddedSettings).var)))
+    typer.echo(asyncio.run(admin.create_first_admin(name)))
 
 
 def main() -> None:

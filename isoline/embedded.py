@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import secrets
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.accounts import Passwords, create_account
 from gateway.app import open_gateway
+from gateway.keys import new_seed
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Role
-from shared.domain.errors import UnavailableError
+from shared.domain.errors import ConflictError, UnavailableError
 from shared.events import EventType
 from shared.process import check_staying
 from shared.settings import EmbeddedSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import apply_migrations, check_schema
 from shared.telemetry import configure_logs
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from shared.ports import AccountStore
 
 _QUEUE: Final = "processor.ecg-submitted"
-_KEY_BYTES: Final = 32
+KEY_FILE: Final = "token.key"
 
 
 class DemoAccount(NamedTuple):
@@ -88,6 +89,7 @@ async def _serve_on(
             token_key=token_key(settings.var),
             store=store,
             accounts=accounts,
+            logins=PostgresLoginStore(database),
             publisher=broker.publisher(),
             checks={
                 "process": partial(check_staying, told_to_leave),
@@ -106,22 +108,31 @@ async def _serve_on(
 
 
 async def create_demo_accounts(accounts: AccountStore) -> None:
-    """The demo accounts exist afterwards; those that did are left as they are."""
+    """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
     passwords = Passwords()
     for demo in DEMO_ACCOUNTS:
         if await accounts.find(demo.name) is None:
-            await create_account(
-                demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
-            )
+            with suppress(ConflictError):
+                await create_account(
+                    demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
+                )
 
 
 def token_key(var: Path) -> str:
     """The key that signs this folder's tokens; made on first use, readable by its owner alone."""
-    path = var / "token.key"
+    path = var / KEY_FILE
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode())
+        write_key(path, new_seed())
     return path.read_text()
+
+
+def write_key(path: Path, key: str) -> None:
+    """The file holds the key, readable by its owner alone; at no time is it there in part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(key)
+    unfinished.replace(path)
 
 
 async def _end_with(server: PostgresServer) -> None:

@@ -189,7 +189,7 @@ async def _initialise(site: Site, folder: Path, log: BinaryIO) -> None:
 @contextmanager
 def _socket_folder(site: Site) -> Iterator[Path]:
     # /tmp, not TMPDIR: a socket's path may have 107 bytes at most.
-    folder = _fresh_folder(site, Path("/tmp"), f"isoline-{short_hash(site.data)}-")  # noqa: S108 - by mkdtemp
+    folder = _fresh_folder(site, Path("/tmp"), f"isoline-{short_hash(site.data)}-")  # nosec B108 # noqa: S108 - mkdtemp
     try:
         yield folder
     finally:

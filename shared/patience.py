@@ -25,7 +25,7 @@ def jittered_pause_s(
 ) -> float:
     """How long to wait after the attempt (1, 2, ...): doubling, up to a longest, half of it by chance."""
     pause_s: float = min(first_s * 2 ** min(attempt - 1, 16), longest_s)
-    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - nobody gains by guessing it
+    return pause_s * random.uniform(0.5, 1)  # nosec B311 # noqa: S311 - nobody gains by guessing it
 
 
 async def until_available(ask: Callable[[], Awaitable[_T]]) -> _T:

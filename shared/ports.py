@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from shared.domain.account import Account
+    from shared.domain.account import Account, Role
     from shared.domain.ecg import Ecg
     from shared.domain.errors import InvalidEcgError, UnavailableError, UnroutableError
     from shared.domain.insights import JsonValue
@@ -130,10 +130,72 @@ class AccountStore(Protocol):
     """Accounts. Every method raises UnavailableError."""
 
     async def add(self, account: Account) -> bool:
-        """Keep the account unless the name is taken; whether it was kept."""
+        """Keep the account unless the name is taken or ever was; whether it was kept."""
 
     async def find(self, name: str) -> Account | None:
-        """The account of that name."""
+        """The account of that name; None also when it was deleted."""
+
+    async def page(self, *, limit: int, after: str = "") -> list[Account]:
+        """Accounts in the order of their names, those behind ``after``, at most ``limit``."""
+
+    async def set_roles(self, name: str, roles: Collection[Role]) -> bool:
+        """Give the account these roles and end its tokens and logins; whether there is such an account.
+
+        Raises:
+            ConflictError: It is the last administrator and would be none.
+        """
+
+    async def set_password(self, name: str, password_hash: str) -> bool:
+        """Change the password and end the account's tokens and logins; whether there is such an account."""
+
+    async def rehash(self, account: Account, password_hash: str) -> None:
+        """Keep a new hash of the same password, unless the password has changed meanwhile."""
+
+    async def delete(self, name: str) -> bool:
+        """End the account, its tokens and logins for ever; whether there was one. Its ECGs stay.
+
+        Raises:
+            ConflictError: It is the last administrator.
+        """
+
+    async def recent_versions(self) -> dict[str, int]:
+        """The versions of accounts that changed or ended within the last hour, longer than a token lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that a refresh token continues.
+
+    Attributes:
+        id: Stays the same while the refresh token changes.
+        token_hash: Of the refresh token's secret that is good for one use.
+        lifetime_s: How long the login can be continued, from its beginning.
+    """
+
+    id: UUID
+    account: Account
+    token_hash: bytes
+    lifetime_s: int
+
+
+class LoginStore(Protocol):
+    """Logins and what continues them. Every method raises UnavailableError."""
+
+    async def add(self, login: Login) -> None:
+        """Keep a login; the account's oldest beyond a hundred end."""
+
+    async def turn(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
+        """Spend one token hash for the next; of several who try at once, one succeeds.
+
+        Whatever does not fit ends the login: a hash that was spent before, an account that has changed
+        since, or time.
+
+        Returns:
+            The account as it is now; None when the login has ended.
+        """
+
+    async def end(self, login_id: UUID) -> None:
+        """No token continues this login any more, if there ever was one."""
 
 
 class Outbox(Protocol):

@@ -78,14 +78,51 @@ class SubmissionLimits(BaseSettings):
     max_ecg_samples: Annotated[int, Field(ge=1)] = 2_000_000
 
 
-class GatewayOnlySettings(SubmissionLimits):
+class RequestLimits(BaseSettings):
+    """What requests may cost, and who is counted as whom."""
+
+    model_config = _FROM_ENVIRONMENT
+
+    rate_per_caller: Annotated[int, Field(ge=0)] = 600_000
+    rate_per_address: Annotated[int, Field(ge=0)] = 600_000
+    rate_of_logins: Annotated[int, Field(ge=0)] = 600
+    redis_url: SecretStr = SecretStr("")
+    trusted_proxies: Annotated[int, Field(ge=0, le=16)] = 0
+    read_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    max_bytes_in_flight: Annotated[int, Field(ge=2**20)] = 256 * 2**20
+
+    def redis_url_or_none(self) -> str | None:
+        """Where counts are shared; None where each gateway counts by itself."""
+        return self.redis_url.get_secret_value() or None
+
+
+class ExternalIssuerSettings(BaseSettings):
+    """Whose tokens are taken beside our own; an empty issuer is nobody."""
+
+    model_config = _FROM_ENVIRONMENT
+
+    oidc_issuer: Annotated[str, Field(pattern=r"^(https?://[^#?\s]+)?$")] = ""
+    oidc_audience: str = ""
+    oidc_jwks_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    oidc_roles_claim: Annotated[str, Field(min_length=1)] = "roles"
+
+    @model_validator(mode="after")
+    def _whole_issuer(self) -> Self:
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError(f"{PREFIX}OIDC_AUDIENCE is needed beside {PREFIX}OIDC_ISSUER")
+        return self
+
+
+class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSettings):
     """What the gateway needs beside a database and a broker."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a service in a container listens on all of its interfaces
+    host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
     port: Port = 8080
     token_issuer: str = "isoline"  # noqa: S105 - a name
     token_audience: str = "isoline"  # noqa: S105 - a name
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
+    refresh_lifetime_s: Annotated[int, Field(ge=60, le=366 * 24 * 3600)] = 14 * 24 * 3600
+    revocation_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
     publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
 
@@ -116,7 +153,7 @@ class ProcessorOnlySettings(BaseSettings):
 class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings):
     """What ``python -m processor`` needs."""
 
-    health_host: str = "0.0.0.0"  # noqa: S104 - see `GatewayOnlySettings.host`
+    health_host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - see `GatewayOnlySettings.host`
     health_port: Port = 8081
 
     @model_validator(mode="after")

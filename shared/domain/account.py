@@ -25,11 +25,13 @@ class Account:
         name: Unique; matches `USER_NAME`.
         password_hash: Argon2id in PHC form, kept out of ``repr``.
         roles: At least one.
+        version: Moves up with every change of password or roles, which ends the tokens issued before.
     """
 
     name: str
     password_hash: str
     roles: frozenset[Role]
+    version: int = 1
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, {sorted(self.roles)})"

@@ -46,6 +46,14 @@ class DeniedError(IsolineError):
     """The sender must prove who they are, or lacks the role."""
 
 
+class TooOftenError(IsolineError):
+    """The sender must wait ``retry_after_s`` seconds before asking again."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnreadableMessageError(IsolineError):
     """The publisher must change the message: it is not an event that we know."""
 

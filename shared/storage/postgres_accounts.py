@@ -1,20 +1,59 @@
-"""Accounts in PostgreSQL."""
+"""Accounts in PostgreSQL; a deleted one stays as a tombstone, so that nobody inherits its ECGs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.account import Account, Role
+from shared.domain.errors import ConflictError
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Database
+    from collections.abc import Collection
+
+    import asyncpg
+
+    from shared.storage.postgres import Connection, Database
 
 _ADD: Final = """
 INSERT INTO account (name, password_hash, roles) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO NOTHING RETURNING name
 """
 
-_FIND: Final = "SELECT name, password_hash, roles FROM account WHERE name = $1"
+_FIND: Final = (
+    "SELECT name, password_hash, roles, version FROM account WHERE name = $1 AND deleted_at IS NULL"
+)
+
+_PAGE: Final = """
+SELECT name, password_hash, roles, version FROM account WHERE name > $1 AND deleted_at IS NULL
+ORDER BY name LIMIT $2
+"""
+
+# Locked in one order everywhere: of two that would each leave the other as the last administrator, the
+# second sees what the first has done.
+_LOCK_WITH_ADMINS: Final = """
+SELECT name, 'admin' = ANY (roles) AS is_admin FROM account
+WHERE deleted_at IS NULL AND (name = $1 OR 'admin' = ANY (roles))
+ORDER BY name FOR NO KEY UPDATE
+"""
+
+_SET_ROLES: Final = "UPDATE account SET roles = $2, version = version + 1, changed_at = now() WHERE name = $1"
+
+_NEW_HASH: Final = """
+UPDATE account SET password_hash = $2, version = version + 1, changed_at = now()
+WHERE name = $1 AND deleted_at IS NULL RETURNING name
+"""
+
+_REHASH: Final = "UPDATE account SET password_hash = $2 WHERE name = $1 AND password_hash = $3"
+
+_DELETE: Final = """
+UPDATE account
+SET password_hash = '', roles = '{}', version = version + 1, changed_at = now(), deleted_at = now()
+WHERE name = $1
+"""
+
+_END_LOGINS: Final = "DELETE FROM login WHERE account = $1"
+
+_RECENT: Final = "SELECT name, version FROM account WHERE changed_at > now() - interval '1 hour'"
 
 
 class PostgresAccountStore:
@@ -31,6 +70,59 @@ class PostgresAccountStore:
     async def find(self, name: str) -> Account | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, name)
-        if row is None:
-            return None
-        return Account(row["name"], row["password_hash"], frozenset(map(Role, row["roles"])))
+        return account_of(row) if row else None
+
+    async def page(self, *, limit: int, after: str = "") -> list[Account]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PAGE, after, limit)
+        return [account_of(row) for row in rows]
+
+    async def set_roles(self, name: str, roles: Collection[Role]) -> bool:
+        async with self._database.connection() as connection, connection.transaction():
+            if not await _lock(connection, name, stays_admin=Role.ADMIN in roles):
+                return False
+            await connection.execute(_SET_ROLES, name, sorted(roles))
+            await connection.execute(_END_LOGINS, name)
+        return True
+
+    async def set_password(self, name: str, password_hash: str) -> bool:
+        async with self._database.connection() as connection, connection.transaction():
+            if await connection.fetchval(_NEW_HASH, name, password_hash) is None:
+                return False
+            await connection.execute(_END_LOGINS, name)
+        return True
+
+    async def rehash(self, account: Account, password_hash: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_REHASH, account.name, password_hash, account.password_hash)
+
+    async def delete(self, name: str) -> bool:
+        async with self._database.connection() as connection, connection.transaction():
+            if not await _lock(connection, name, stays_admin=False):
+                return False
+            await connection.execute(_DELETE, name)
+            await connection.execute(_END_LOGINS, name)
+        return True
+
+    async def recent_versions(self) -> dict[str, int]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_RECENT)
+        return {row["name"]: row["version"] for row in rows}
+
+
+def account_of(row: asyncpg.Record) -> Account:
+    """The account that a row of name, password_hash, roles and version describes."""
+    return Account(row["name"], row["password_hash"], frozenset(map(Role, row["roles"])), row["version"])
+
+
+async def _lock(connection: Connection, name: str, *, stays_admin: bool) -> bool:
+    """Hold the account and all administrators until the transaction ends; whether there is such an account.
+
+    Raises:
+        ConflictError: No administrator would be left.
+    """
+    rows = await connection.fetch(_LOCK_WITH_ADMINS, name)
+    admins = {row["name"] for row in rows if row["is_admin"]}
+    if admins == {name} and not stays_admin:
+        raise ConflictError(f"{name} is the last administrator; make another one first.")
+    return any(row["name"] == name for row in rows)

@@ -63,7 +63,7 @@ UPDATE ecg SET attempts = attempts + 1
 FROM wanted
 WHERE ecg.row = wanted.row AND ecg.status = 'queued'
 RETURNING ecg.row, owner, id, generation, attempts, num_samples, traceparent
-"""  # noqa: S608 - only the constant above is pasted in
+"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _LOAD: Final = """
 SELECT row, date, sampling_rate_hz, unit, leads, encoding, samples
@@ -102,7 +102,7 @@ _POSTPONE: Final = f"""
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second'
 FROM wanted
 WHERE ecg.row = wanted.row AND ecg.status = 'queued'
-"""  # noqa: S608 - only a constant is pasted in
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 
 class PostgresEcgStore:

@@ -38,14 +38,14 @@ UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
 FROM due
 WHERE ecg.row = due.row AND status = 'queued'
 RETURNING owner, id, generation
-"""  # noqa: S608 - only the constant above is pasted in
+"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _PUT_BACK: Final = f"""
 {LOCK_QUEUED}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
 FROM wanted
 WHERE ecg.row = wanted.row AND ecg.status = 'queued'
-"""  # noqa: S608 - only a constant is pasted in
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _TAKE_EVENTS: Final = f"""
 WITH due AS MATERIALIZED (
@@ -56,7 +56,7 @@ UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
 FROM due
 WHERE outbox.event_id = due.event_id
 RETURNING outbox.event_id, type, body
-"""  # noqa: S608 - only the constant above is pasted in
+"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _CLEAR: Final = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
 

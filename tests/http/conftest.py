@@ -24,6 +24,7 @@ from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from shared.health import Check
-    from shared.ports import Publisher
+    from shared.ports import AccountStore, Publisher
     from shared.storage.postgres import Database
 
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
@@ -46,12 +47,20 @@ ROLES: Final[Mapping[str, list[Role]]] = {
 }
 
 
+class UnchangedAccounts(PostgresAccountStore):
+    """Accounts none of which has changed, for a gateway that has no database to ask."""
+
+    async def recent_versions(self) -> dict[str, int]:
+        return {}
+
+
 @asynccontextmanager
 async def open_test_gateway(
     database: Database,
     publisher: Publisher,
     *,
     settings: GatewayOnlySettings | None = None,
+    accounts: AccountStore | None = None,
     checks: Mapping[str, Check] | None = None,
 ) -> AsyncIterator[str]:
     """Yield the address of a gateway on a free port."""
@@ -59,7 +68,8 @@ async def open_test_gateway(
         settings or GatewayOnlySettings(host="127.0.0.1", port=0),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
-        accounts=PostgresAccountStore(database),
+        accounts=accounts or PostgresAccountStore(database),
+        logins=PostgresLoginStore(database),
         publisher=publisher,
         checks=checks or {},
     ) as address:
@@ -145,7 +155,9 @@ async def gateway_alone() -> AsyncIterator[str]:
     """The address of a gateway without database or broker, for what it refuses before it needs them."""
     async with (
         open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
-        open_test_gateway(database, InProcessBroker().publisher()) as address,
+        open_test_gateway(
+            database, InProcessBroker().publisher(), accounts=UnchangedAccounts(database)
+        ) as address,
     ):
         yield address
 

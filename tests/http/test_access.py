@@ -62,6 +62,16 @@ def by_another_key_under_our_kid() -> str:
     return jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header)
 
 
+def with_its_own_key() -> str:
+    """A token that brings along the key that proves it, by value and by address."""
+    key = Ed25519PrivateKey.generate()
+    x = base64.urlsafe_b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": x.rstrip(b"=").decode(), "kid": "mine"}
+    header = {"typ": "at+jwt", "kid": "mine", "jwk": jwk, "jku": "http://127.0.0.1:1/jwks.json"}
+    claims = jwt.decode(a_token(), options={"verify_signature": False})
+    return jwt.encode(claims, key, algorithm="EdDSA", headers=header)
+
+
 def reassembled(header: dict[str, Any], signature: Callable[[bytes], bytes]) -> str:
     """A token with our claims whose header and signature are somebody else's idea."""
     claims = a_token().split(".")[1].encode()
@@ -119,7 +129,14 @@ class TestTokens:
             pytest.param(a_token(audience="somebody"), id="another audience"),
             pytest.param(signed(header={"typ": "JWT"}), id="another type"),
             pytest.param(signed(header={"kid": "1"}), id="another kid"),
+            pytest.param(signed(header={"kid": "../../../dev/null"}), id="a path as kid"),
+            pytest.param(signed(header={"kid": "' OR 1=1; DROP TABLE account; --"}), id="SQL as kid"),
             pytest.param(signed(header={"jku": "http://127.0.0.1/"}), id="a header that we do not send"),
+            pytest.param(signed(header={"crit": ["b64"], "b64": True}), id="a critical extension"),
+            pytest.param(with_its_own_key(), id="its own key in its header"),
+            pytest.param(signed(nbf=int(now().timestamp()) + 600), id="valid in ten minutes"),
+            pytest.param(signed(iat=1.5), id="a time with a fraction"),
+            pytest.param(signed(ver="x"), id="a version in words"),
             pytest.param(signed(aud=["isoline", "somebody"]), id="a second audience"),
             pytest.param(signed(exp=1e300), id="an expiry beyond all time"),
             pytest.param(signed(exp="soon"), id="an expiry in words"),
@@ -127,7 +144,7 @@ class TestTokens:
             pytest.param(signed(roles=5), id="roles that are no list"),
             *(
                 pytest.param(signed(without=claim), id=f"no {claim}")
-                for claim in ("exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles")
+                for claim in ("exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles", "ver")
             ),
             pytest.param("x" * 5000, id="5 KB long"),
             pytest.param(signed(more="x" * 4096), id="ours, and past 4 KB"),
@@ -276,7 +293,7 @@ class TestAccounts:
         async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
             logged_in = answer.status
 
-        assert problem["detail"] == "There is an account named ada already."
+        assert problem["detail"] == "The name ada is taken, or was, and is not given out again."
         assert logged_in == 200
 
     @pytest.mark.parametrize(

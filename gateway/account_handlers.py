@@ -1,0 +1,180 @@
+"""What each request about tokens and accounts does: read it, call the use case, write the answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import web
+
+from gateway import accounts, logins, payloads
+from gateway.bodies import read_json
+from gateway.problems import ProblemError
+from gateway.requests import address_of, caller_of, unauthorized
+from shared.domain.account import USER_NAME, Role
+from shared.domain.errors import DeniedError
+
+if TYPE_CHECKING:
+    from gateway.accounts import Passwords
+    from gateway.guesses import Guesses
+    from gateway.logins import Continued
+    from gateway.tokens import Tokens
+    from shared.domain.account import Account
+    from shared.ports import AccountStore, LoginStore
+    from shared.settings import GatewayOnlySettings
+
+# Credentials and accounts are a few hundred bytes.
+_SMALL_BODY_BYTES: Final = 16 * 1024
+_BEARER: Final = "Bearer"
+_MAX_PAGE: Final = 1000
+_PAGE: Final = 100
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountHandlers:
+    """One method per route, over what the routes need."""
+
+    accounts: AccountStore
+    logins: LoginStore
+    tokens: Tokens
+    passwords: Passwords
+    guesses: Guesses
+    settings: GatewayOnlySettings
+
+    async def post_token(self, request: web.Request) -> web.Response:
+        """Trade a name and a password for an access token and a refresh token."""
+        credentials = payloads.read_credentials(await _small_json(request))
+        account = await self._authenticated(request, credentials.user, credentials.password)
+        if account is None:
+            raise unauthorized("No account has this name and this password.")
+        begun = await logins.begin_login(
+            account, lifetime_s=self.settings.refresh_lifetime_s, logins=self.logins
+        )
+        return self._tokens_answer(begun)
+
+    async def post_refresh(self, request: web.Request) -> web.Response:
+        """Trade a refresh token for the next one and an access token."""
+        body = payloads.read_refresh(await _small_json(request))
+        continued = await logins.continue_login(body.refresh_token, logins=self.logins)
+        if continued is None:
+            detail = "The refresh token is not valid, or no longer: log in with POST /token."
+            raise unauthorized(detail)
+        return self._tokens_answer(continued)
+
+    async def post_revoke(self, request: web.Request) -> web.Response:
+        """End the login that a refresh token continues; what is no such token is no error (RFC 7009)."""
+        body = payloads.read_refresh(await _small_json(request))
+        await logins.end_login(body.refresh_token, logins=self.logins)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def get_jwks(self, _: web.Request) -> web.Response:
+        """The public keys that prove our tokens."""
+        return _json(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
+
+    async def post_user(self, request: web.Request) -> web.Response:
+        """Create an account."""
+        body = payloads.read_account(
+            await _small_json(request), password_min_length=self.settings.password_min_length
+        )
+        account = await accounts.create_account(
+            body.user,
+            body.password,
+            map(Role, body.roles),
+            accounts=self.accounts,
+            passwords=self.passwords,
+        )
+        return _json(_shown(account), HTTPStatus.CREATED)
+
+    async def get_users(self, request: web.Request) -> web.Response:
+        """A page of the accounts, in the order of their names."""
+        limit, after = _page(request)
+        found = await self.accounts.page(limit=limit + 1, after=after)
+        page = found[:limit]
+        answer: dict[str, object] = {"users": [_shown(account) for account in page]}
+        if len(found) > limit:
+            answer["next_cursor"] = page[-1].name
+        return _json(answer)
+
+    async def delete_user(self, request: web.Request) -> web.Response:
+        """End an account."""
+        await accounts.delete_account(request.match_info["name"], accounts=self.accounts)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def put_roles(self, request: web.Request) -> web.Response:
+        """Give an account other roles."""
+        name = request.match_info["name"]
+        roles = [Role(role) for role in payloads.read_roles(await _small_json(request)).roles]
+        await accounts.change_roles(name, roles, accounts=self.accounts)
+        return _json({"user": name, "roles": sorted(set(roles))})
+
+    async def put_password(self, request: web.Request) -> web.Response:
+        """Give an account another password: one's own with the present one, another's as an administrator."""
+        name, caller = request.match_info["name"], caller_of(request)
+        if name != caller.name and Role.ADMIN not in caller.roles:
+            raise DeniedError(f"This needs the role {Role.ADMIN}, or to be your own account.")
+        body = payloads.read_password(
+            await _small_json(request), password_min_length=self.settings.password_min_length
+        )
+        if name == caller.name:
+            await self._check_own(request, name, body.current_password)
+        await accounts.change_password(name, body.password, accounts=self.accounts, passwords=self.passwords)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _check_own(self, request: web.Request, name: str, password: str | None) -> None:
+        """Whoever finds an open session must not make it theirs."""
+        if password is None:
+            raise DeniedError("Changing your own password needs current_password.")
+        if await self._authenticated(request, name, password) is None:
+            raise DeniedError("The current_password is wrong.")
+
+    async def _authenticated(self, request: web.Request, name: str, password: str) -> Account | None:
+        address = address_of(request)
+        await self.guesses.begin(name, address)
+        account = await accounts.authenticate(
+            name, password, accounts=self.accounts, passwords=self.passwords
+        )
+        if account is not None:
+            await self.guesses.succeeded(name, address)
+        return account
+
+    def _tokens_answer(self, login: Continued) -> web.Response:
+        account = login.account
+        token = self.tokens.issue(account.name, account.roles, now=datetime.now(UTC), version=account.version)
+        answer = {
+            "access_token": token,
+            "refresh_token": login.refresh_token,
+            "token_type": _BEARER,
+            "expires_in": self.tokens.lifetime_s,
+        }
+        return _json(answer, headers={"Cache-Control": "no-store"})
+
+
+def _shown(account: Account) -> dict[str, object]:
+    return {"user": account.name, "roles": sorted(account.roles)}
+
+
+def _page(request: web.Request) -> tuple[int, str]:
+    limit, cursor = request.query.get("limit", str(_PAGE)), request.query.get("cursor", "")
+    if not _NUMBER.fullmatch(limit) or int(limit) > _MAX_PAGE:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"limit: expected a number from 1 to {_MAX_PAGE}.")
+    if cursor and not USER_NAME.fullmatch(cursor):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "cursor: expected the next_cursor of the page before.")
+    return int(limit), cursor
+
+
+async def _small_json(request: web.Request) -> object:
+    document: object = await read_json(request, max_bytes=_SMALL_BODY_BYTES)
+    return document
+
+
+def _json(
+    document: object, status: HTTPStatus = HTTPStatus.OK, *, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(document), status=status, content_type="application/json", headers=headers
+    )

@@ -1,0 +1,154 @@
+"""Connections that don't wait for slow or broken heads of requests.
+
+aiohttp bounds the length of a head but not the time that it takes, and answers a broken one in plain text
+that repeats it, with a record in the log that does the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+from aiohttp import web
+
+from gateway.problems import ProblemError, problem_response
+from shared.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# aiohttp's default of an hour lets connections of clients long gone pile up.
+_KEEP_ALIVE_S: Final = 75.0
+_LEAVE_WITHIN_S: Final = 20.0
+# How long the rest of a refused body is read and thrown away, so that its sender sees the answer.
+_LINGER_S: Final = 3.0
+_MAX_LINE_BYTES: Final = 8190
+_MAX_HEADERS: Final = 100
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+_log = structlog.get_logger(__name__)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, with a time limit for each head and answers of our own to broken ones."""
+
+    __slots__ = ("_head_deadline", "_head_timeout_s")
+
+    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, head_timeout_s: float) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # `record_middleware` writes the record of a request
+            auto_decompress=False,  # `gateway.bodies` unpacks within bounds
+            keepalive_timeout=_KEEP_ALIVE_S,
+            lingering_time=_LINGER_S,
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+        self._head_timeout_s = head_timeout_s
+        self._head_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Expect the first head."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Expect the rest of a head that has begun, and no more once it is whole."""
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count > heads:
+            self._cancel_deadline()
+        elif self._head_deadline is None and self._awaits_head():
+            self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Expect nothing."""
+        self._cancel_deadline()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it repeats what was sent
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, and log no word of it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        _log.info("a connection sent what is no request", kind=type(exc).__name__, status=status)
+        response = problem_response(_problem(HTTPStatus(status)))
+        response.force_close()
+        return response
+
+    def _awaits_head(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    def _expect_head(self) -> None:
+        self._head_deadline = self._loop.call_later(self._head_timeout_s, self._cut_off)
+
+    def _cancel_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _cut_off(self) -> None:
+        self._head_deadline = None
+        if self.transport is not None and self._awaits_head():
+            _log.info("a connection was cut off: no whole head in time")
+            self.transport.write(_TOO_SLOW)
+            self.force_close()
+
+
+def _problem(status: HTTPStatus) -> ProblemError:
+    if status is HTTPStatus.BAD_REQUEST:
+        detail = (
+            "This is no HTTP request, or its head is too large: "
+            f"a line may have {_MAX_LINE_BYTES} bytes, a head {_MAX_HEADERS} fields."
+        )
+        return ProblemError(status, detail)
+    return ProblemError(status, "Something in Isoline failed; the request may be sent again.")
+
+
+@asynccontextmanager
+async def open_server(
+    app: web.Application, host: str, port: int, *, head_timeout_s: float
+) -> AsyncIterator[str]:
+    """Answer requests with an app for as long as the context is open; yields the address.
+
+    Raises:
+        ConfigurationError: The port is taken.
+    """
+    runner = web.AppRunner(app, shutdown_timeout=_LEAVE_WITHIN_S)
+    await runner.setup()
+    try:
+        async with _listening(runner, host, port, head_timeout_s) as listener:
+            yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(
+    runner: web.AppRunner, host: str, port: int, head_timeout_s: float
+) -> AsyncIterator[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    server = cast("web.Server", runner.server)  # `setup` has made it
+
+    def connect() -> Connection:
+        return Connection(server, loop=loop, head_timeout_s=head_timeout_s)
+
+    try:
+        listener = await loop.create_server(connect, host, port, backlog=1024)
+    except OSError as error:
+        detail = f"can't listen on {host}:{port}: {error.strerror}"
+        raise ConfigurationError(f"ISOLINE_HOST, ISOLINE_PORT: {detail}") from None
+    try:
+        yield listener
+    finally:
+        listener.close()

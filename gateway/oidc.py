@@ -1,0 +1,116 @@
+"""Access tokens of another issuer: Keycloak, Auth0, Cognito or whoever else speaks OpenID Connect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import jwt
+
+from gateway.tokens import Caller, InvalidTokenError, unverified_header
+from shared.domain.account import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from gateway.jwks import IssuerKeys
+
+# Signatures alone: a public key must never be taken for the secret of an HMAC.
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+
+_TYPES: Final = {None, "jwt", "at+jwt", "application/at+jwt"}
+_REQUIRED: Final = ["exp", "iat", "iss", "sub"]
+_LEEWAY_S: Final = 30
+_LONGEST_LIFETIME_S: Final = 24 * 3600  # Auth0's default; others' are minutes
+_MAX_SUBJECT_LENGTH: Final = 255  # OpenID Connect Core, section 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalIssuer:
+    """Tells whose a token of one other issuer is.
+
+    Attributes:
+        issuer: What ``iss`` must be, to the letter.
+        audience: What ``aud`` must be or hold; or ``client_id``, in Cognito's access tokens.
+        roles_claim: Where the roles are; dots lead into objects, as in ``realm_access.roles``.
+    """
+
+    issuer: str
+    audience: str
+    roles_claim: str
+    keys: IssuerKeys
+
+    async def caller(self, token: str) -> Caller:
+        """Whose token it is; the name is the issuer and the subject, which no local account can be called.
+
+        Raises:
+            InvalidTokenError: It is expired, unsigned, for others, of another issuer, key or algorithm.
+            UnavailableError: The issuer's keys can't be had.
+        """
+        header = unverified_header(token)
+        key_id, algorithm, type_ = header.get("kid"), header.get("alg"), header.get("typ")
+        if not isinstance(key_id, str) or algorithm not in ALGORITHMS or "crit" in header:
+            raise InvalidTokenError("its header is none that we take")
+        if (type_.lower() if isinstance(type_, str) else type_) not in _TYPES:
+            raise InvalidTokenError("it is a token of another type")
+        key = await self.keys.find(key_id)
+        if key is None or key.algorithm_name != algorithm:
+            raise InvalidTokenError("its issuer has no such key")
+        return self._caller(self._claims(token, key, algorithm))
+
+    def _claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.key,
+                algorithms=[algorithm],
+                issuer=self.issuer,
+                leeway=_LEEWAY_S,
+                options={"require": _REQUIRED, "verify_aud": False},
+            )
+        except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise InvalidTokenError(type(error).__name__) from error
+        return claims
+
+    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+        if self.audience not in _audiences(claims):
+            raise InvalidTokenError("it is for somebody else")
+        if claims.get("token_use", "access") != "access" or claims.get("typ", "Bearer") != "Bearer":
+            raise InvalidTokenError("it is no access token")
+        if not _lives_within_reason(claims):
+            raise InvalidTokenError("it was to live longer than a day")
+        subject = claims["sub"]
+        if not subject.isprintable() or not 1 <= len(subject) <= _MAX_SUBJECT_LENGTH:
+            raise InvalidTokenError("its subject is no name")
+        return Caller(f"{self.issuer}#{subject}", _roles(claims, self.roles_claim))
+
+
+def _audiences(claims: Mapping[str, Any]) -> list[object]:
+    if "aud" not in claims and claims.get("token_use") == "access":
+        return [claims.get("client_id")]  # Cognito's access tokens have no `aud`
+    audience = claims.get("aud")
+    return audience if isinstance(audience, list) else [audience]
+
+
+def _lives_within_reason(claims: Mapping[str, Any]) -> bool:
+    expires_at, issued_at = claims["exp"], claims["iat"]
+    if not isinstance(expires_at, int | float) or not isinstance(issued_at, int | float):
+        return False
+    return bool(0 < expires_at - issued_at <= _LONGEST_LIFETIME_S)
+
+
+def _roles(claims: Mapping[str, Any], path: str) -> frozenset[Role]:
+    """Those of the claimed roles that mean something here."""
+    claimed = _at(claims, path)
+    return frozenset(role for role in Role if isinstance(claimed, list) and role in claimed)
+
+
+def _at(claims: Mapping[str, Any], path: str) -> object:
+    """What a path leads to; a claim may also be named with dots, as Auth0's are, which are URLs."""
+    if path in claims:
+        return claims[path]
+    found: object = claims
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found

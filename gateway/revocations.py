@@ -1,0 +1,73 @@
+"""Which access tokens have ended before their time: those of accounts that changed since.
+
+A token carries its account's version. The accounts that changed within the longest life of a token are few,
+usually none; they are asked for every few seconds, so that no request has to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from shared.domain.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.ports import AccountStore
+
+# Long enough for a failover; nearly every request needs PostgreSQL anyway.
+_BLIND_AT_MOST_S: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Revocations:
+    """Knows within a bounded time which versions of accounts are past."""
+
+    def __init__(self, accounts: AccountStore) -> None:
+        self._accounts = accounts
+        self._versions: dict[str, int] = {}
+        self._looked_at: float | None = None
+
+    def is_past(self, name: str, version: int) -> bool:
+        """Whether the account has changed or ended since it had this version.
+
+        Raises:
+            UnavailableError: PostgreSQL has been away for so long that nobody could tell.
+        """
+        if self._looked_at is None or time.monotonic() - self._looked_at > _BLIND_AT_MOST_S:
+            raise UnavailableError("whether tokens have ended can't be looked up")
+        return self._versions.get(name, version) > version
+
+    async def look(self) -> None:
+        """Ask once; while PostgreSQL is away what is known stays."""
+        begun = time.monotonic()
+        try:
+            self._versions = await self._accounts.recent_versions()
+        except UnavailableError as error:
+            _log.warning("changed accounts could not be looked up", reason=str(error))
+        else:
+            self._looked_at = begun
+
+    async def watch(self, interval_s: float) -> None:
+        """Ask forever."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.look()
+
+
+@asynccontextmanager
+async def open_revocations(accounts: AccountStore, *, within_s: float) -> AsyncIterator[Revocations]:
+    """Yield revocations that are known ``within_s`` seconds after they happened, while PostgreSQL answers."""
+    revocations = Revocations(accounts)
+    await revocations.look()
+    async with asyncio.TaskGroup() as tasks:
+        # The other half is for the query itself.
+        watch = tasks.create_task(revocations.watch(within_s / 2))
+        yield revocations
+        watch.cancel()

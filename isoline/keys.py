@@ -1,0 +1,33 @@
+"""``isoline keys ...``: the keys that sign access tokens."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from gateway.keys import new_seed, rotated
+from isoline.embedded import KEY_FILE, write_key
+from shared.settings import EmbeddedSettings, read_settings
+
+app = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+
+
+@app.command("rotate")
+def rotate() -> None:
+    """Make a new key that signs, and keep the present one until its last token has expired.
+
+    With ISOLINE_TOKEN_KEY set, prints the new value of that setting; else changes the embedded mode's.
+    """
+    present = os.environ.get("ISOLINE_TOKEN_KEY")
+    if present:
+        typer.echo(rotated(present))
+        return
+    path = read_settings(EmbeddedSettings).var / KEY_FILE
+    write_key(path, rotated(path.read_text()) if path.exists() else new_seed())
+    typer.echo(f"{path} has a new key; it signs from the next start.")
+
+
+@app.callback()
+def keys() -> None:
+    """Keep `rotate` a command of its own though it is the only one."""

@@ -1,0 +1,52 @@
+"""``isoline user ...``: accounts, for whoever has the database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from isoline import admin
+from shared.domain.account import Role
+
+app = typer.Typer(no_args_is_help=True, help="Accounts: create, list, change and delete them.")
+
+Name = Annotated[str, typer.Argument(help="The account's name.")]
+
+
+@app.command("create")
+def create(
+    name: Name, role: Annotated[list[Role] | None, typer.Option(help="May be repeated.")] = None
+) -> None:
+    """Create an account; its password is asked for, or made where there is no terminal."""
+    typer.echo(asyncio.run(admin.create(name, role or [Role.USER])))
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all accounts and their roles."""
+    table = Table("account", "roles")
+    for account in asyncio.run(admin.everybody()):
+        table.add_row(account.name, ", ".join(sorted(account.roles)))
+    Console().print(table)
+
+
+@app.command("roles")
+def roles(name: Name, roles: Annotated[list[Role], typer.Argument(help="All that it is to have.")]) -> None:
+    """Give an account other roles; its tokens end."""
+    typer.echo(asyncio.run(admin.give_roles(name, roles)))
+
+
+@app.command("password")
+def password(name: Name) -> None:
+    """Give an account another password; its tokens end."""
+    typer.echo(asyncio.run(admin.give_password(name)))
+
+
+@app.command("delete")
+def delete(name: Name) -> None:
+    """Delete an account for ever; its ECGs stay."""
+    typer.echo(asyncio.run(admin.delete(name)))

@@ -1,0 +1,65 @@
+"""Logins in PostgreSQL: one row each, which holds the hash of the one refresh token that is good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shared.storage.postgres_accounts import account_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from shared.domain.account import Account
+    from shared.ports import Login
+    from shared.storage.postgres import Database
+
+# Enough for a hundred machines of one owner; whoever logs in for every request ends their oldest logins.
+_MAX_LOGINS: Final = 100
+
+_ADD: Final = """
+INSERT INTO login (id, account, account_version, token_hash, expires_at)
+VALUES ($1, $2, $3, $4, now() + $5::integer * interval '1 second')
+"""
+
+_TRIM: Final = """
+DELETE FROM login WHERE id IN (
+    SELECT id FROM login WHERE account = $1 ORDER BY began_at DESC OFFSET $2
+)
+"""
+
+_TURN: Final = """
+UPDATE login SET token_hash = $3
+FROM account
+WHERE login.id = $1 AND login.token_hash = $2 AND login.expires_at > now()
+    AND account.name = login.account AND account.version = login.account_version
+    AND account.deleted_at IS NULL
+RETURNING account.name, account.password_hash, account.roles, account.version
+"""
+
+_END: Final = "DELETE FROM login WHERE id = $1"
+
+
+class PostgresLoginStore:
+    """`shared.ports.LoginStore` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, login: Login) -> None:
+        account = login.account
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(
+                _ADD, login.id, account.name, account.version, login.token_hash, login.lifetime_s
+            )
+            await connection.execute(_TRIM, account.name, _MAX_LOGINS)
+
+    async def turn(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_TURN, login_id, spent, fresh)
+            if row is None:
+                await connection.execute(_END, login_id)
+        return account_of(row) if row else None
+
+    async def end(self, login_id: UUID) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_END, login_id)

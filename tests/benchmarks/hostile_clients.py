@@ -1,0 +1,259 @@
+"""What hostile clients cost a real gateway: ``make hostile``. Exit status 1 when a bound is missed.
+
+It starts PostgreSQL, RabbitMQ and one gateway of its own, with default settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+from gateway.accounts import Passwords
+from isoline.postgres_server import open_postgres_server
+from shared.domain.account import Account, Role
+from shared.storage.postgres import open_database
+from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.schema import apply_migrations
+from tests.builders import an_ecg_body
+from tests.servers.rabbitmq_server import open_rabbitmq_server
+from tests.servers.services import free_port, open_service
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_ROOT: Final = Path(__file__).parents[2]
+_PASSWORD: Final = "a good password"
+_MIB: Final = 2**20
+
+_BOMBS: Final = 50
+_MAX_GROWTH_MIB: Final = 100.0
+_SLOW_CLIENTS: Final = 200
+_CUT_OFF_WITHIN_S: Final = 20.0
+_SERVED_WITHIN_S: Final = 1.0
+_LOGINS: Final = 60
+_MAX_DIFFERENCE: Final = 0.2
+
+
+class Finding(NamedTuple):
+    """What was measured, what may be, and whether it is."""
+
+    what: str
+    measured: str
+    bound: str
+    is_kept: bool
+
+
+class Gateway(NamedTuple):
+    """A running gateway, and a client of it with a token."""
+
+    pid: int
+    address: str
+    client: aiohttp.ClientSession
+
+
+async def measure_bombs(gateway: Gateway, name: str, bomb: bytes, status: int) -> Finding:
+    """How much memory the gateway takes for many gzip bombs at a time."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    async def throw() -> int:
+        async with gateway.client.post("/ecg/process", data=bomb, headers=headers) as answer:
+            return answer.status
+
+    before = _memory(gateway.pid, "VmRSS")
+    Path(f"/proc/{gateway.pid}/clear_refs").write_text("5")  # the high-water mark begins anew
+    statuses = await asyncio.gather(*(throw() for _ in range(_BOMBS)))
+    growth = _memory(gateway.pid, "VmHWM") - before
+    is_refused = set(statuses) <= {status, 503}
+    return Finding(
+        f"{_BOMBS} gzip bombs at a time, {name}: growth of memory",
+        f"{growth:.0f} MiB (from {before:.0f}; answers {sorted(set(statuses))})",
+        f"< {_MAX_GROWTH_MIB:.0f} MiB, all refused",
+        growth < _MAX_GROWTH_MIB and is_refused,
+    )
+
+
+async def measure_slow_clients(gateway: Gateway) -> list[Finding]:
+    """When clients that send a byte a second are cut off, and how another is served meanwhile."""
+    served: list[float] = []
+    serving = asyncio.create_task(_submit_forever(gateway.client, served))
+    head = b"POST /token HTTP/1.1\r\nHost: x\r\n"
+    beginnings = [head, head + b"Content-Length: 1000\r\n\r\n"]
+    lives = await asyncio.gather(
+        *(_life_of_slow_client(gateway.address, beginnings[index % 2]) for index in range(_SLOW_CLIENTS))
+    )
+    is_serving = not serving.done()  # it ends only by an answer that is none of success
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    p99 = statistics.quantiles(served, n=100)[98]
+    return [
+        Finding(
+            f"{_SLOW_CLIENTS} clients that send a byte a second: the last was cut off after",
+            f"{max(lives):.1f} s",
+            f"< {_CUT_OFF_WITHIN_S:.0f} s",
+            max(lives) < _CUT_OFF_WITHIN_S,
+        ),
+        Finding(
+            "a normal client meanwhile: submissions, their median and 99th percentile",
+            f"{len(served)}, {statistics.median(served) * 1000:.0f} ms, {p99 * 1000:.0f} ms",
+            f"all accepted, < {_SERVED_WITHIN_S:.0f} s",
+            is_serving and p99 < _SERVED_WITHIN_S,
+        ),
+    ]
+
+
+async def measure_logins(gateway: Gateway, known: list[str]) -> Finding:
+    """Whether the time of a refused login tells whether there is such an account."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for name in known:
+        for is_known in (True, False):
+            user = name if is_known else f"nobody-{secrets.token_hex(4)}"
+            times[is_known].append(await _refused_login(gateway.client, user))
+    of_known, of_unknown = (statistics.median(times[is_known]) for is_known in (True, False))
+    difference = abs(of_known - of_unknown) / of_known
+    return Finding(
+        f"{_LOGINS} logins each: median of a known account with a wrong password, and of an unknown one",
+        f"{of_known * 1000:.1f} ms, {of_unknown * 1000:.1f} ms ({difference:.0%} apart)",
+        f"< {_MAX_DIFFERENCE:.0%} apart",
+        difference < _MAX_DIFFERENCE,
+    )
+
+
+async def main() -> int:
+    """Measure all; 1 when a bound is missed."""
+    async with _open_gateway() as (gateway, known):
+        findings = [
+            await measure_bombs(gateway, "1 GiB of zeros", _zeros(1024), 413),
+            await measure_bombs(gateway, "just under the limit", _just_under_the_limit(), 422),
+            *await measure_slow_clients(gateway),
+            await measure_logins(gateway, known),
+        ]
+    table = Table("measured", "found", "bound", "kept", title="Hostile clients against one gateway")
+    for finding in findings:
+        table.add_row(finding.what, finding.measured, finding.bound, "yes" if finding.is_kept else "NO")
+    Console(width=150).print(table)
+    return 0 if all(finding.is_kept for finding in findings) else 1
+
+
+@asynccontextmanager
+async def _open_gateway() -> AsyncIterator[tuple[Gateway, list[str]]]:
+    """A gateway with an account that submits, and others to guess at."""
+    with tempfile.TemporaryDirectory(prefix="isoline-hostile-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
+        (folder / "rabbitmq").mkdir()
+        async with (
+            open_postgres_server(folder / "postgres") as postgres,
+            open_rabbitmq_server(folder / "rabbitmq") as rabbitmq,
+        ):
+            await apply_migrations(postgres.url)
+            known = await _create_accounts(postgres.url)
+            address = f"http://127.0.0.1:{free_port()}"
+            environment = {
+                "ISOLINE_DATABASE_URL": postgres.url,
+                "ISOLINE_AMQP_URL": rabbitmq.amqp_url,
+                "ISOLINE_TOKEN_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+                "ISOLINE_HOST": "127.0.0.1",
+                "ISOLINE_PORT": address.rpartition(":")[2],
+                "PYTHONPATH": str(_ROOT),
+            }
+            async with (
+                open_service(
+                    ["-m", "gateway"], address=address, environment=environment, log=folder / "gateway.log"
+                ) as process,
+                aiohttp.ClientSession(address, connector=aiohttp.TCPConnector(limit=0)) as client,
+            ):
+                await _log_in(client)
+                yield Gateway(process.pid, address, client), known
+
+
+async def _create_accounts(database_url: str) -> list[str]:
+    """The account ada, and others with the same password."""
+    known = [f"known-{index}" for index in range(_LOGINS)]
+    password_hash = await Passwords().hash(_PASSWORD)
+    async with open_database(database_url) as database:
+        accounts = PostgresAccountStore(database)
+        for name in ["ada", *known]:
+            await accounts.add(Account(name, password_hash, frozenset({Role.USER})))
+    return known
+
+
+async def _log_in(client: aiohttp.ClientSession) -> None:
+    async with client.post("/token", json={"user": "ada", "password": _PASSWORD}) as answer:
+        client.headers["Authorization"] = f"Bearer {(await answer.json())['access_token']}"
+    async with client.post("/ecg/process", json=an_ecg_body(id="warm")) as answer:
+        answer.raise_for_status()
+
+
+async def _submit_forever(client: aiohttp.ClientSession, served: list[float]) -> None:
+    while True:
+        begun = time.perf_counter()
+        async with client.post("/ecg/process", json=an_ecg_body(id=secrets.token_hex(8))) as answer:
+            answer.raise_for_status()
+        served.append(time.perf_counter() - begun)
+        await asyncio.sleep(0.05)
+
+
+async def _life_of_slow_client(address: str, beginning: bytes) -> float:
+    """How long the gateway lets somebody go on who sends a byte a second."""
+    begun, parts = time.monotonic(), urlsplit(address)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(beginning)
+    dripping = asyncio.create_task(_drip(writer))
+    try:
+        async with asyncio.timeout(2 * _CUT_OFF_WITHIN_S):
+            await reader.read()
+    except (TimeoutError, ConnectionError):
+        pass
+    dripping.cancel()
+    writer.close()
+    return time.monotonic() - begun
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(1)
+        writer.write(b"x")
+
+
+async def _refused_login(client: aiohttp.ClientSession, user: str) -> float:
+    begun = time.perf_counter()
+    async with client.post("/token", json={"user": user, "password": "wrong"}) as answer:
+        assert answer.status == 401, answer.status
+        await answer.read()
+    return time.perf_counter() - begun
+
+
+def _zeros(mebibytes: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
+    return b"".join(packer.compress(bytes(_MIB)) for _ in range(mebibytes)) + bytes(packer.flush())
+
+
+def _just_under_the_limit() -> bytes:
+    return gzip.compress(b"{}".rjust(16 * _MIB))
+
+
+def _memory(pid: int, field: str) -> float:
+    """A figure of the kernel's about a process, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(field)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from shared.domain.account import Account, Role
+from shared.domain.errors import ConflictError
+from shared.ports import Login
+from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres_logins import PostgresLoginStore
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from shared.storage.postgres import Database
+
+
+def an_account(name: str = "ada", *roles: Role) -> Account:
+    return Account(name, "a hash", frozenset(roles or [Role.USER]))
+
+
+@pytest.fixture
+def accounts(database: Database) -> PostgresAccountStore:
+    return PostgresAccountStore(database)
+
+
+@pytest.fixture
+def logins(database: Database) -> PostgresLoginStore:
+    return PostgresLoginStore(database)
+
+
+async def begun(logins: PostgresLoginStore, account: Account, secret: bytes = b"1", life_s: int = 60) -> UUID:
+    login_id = uuid4()
+    await logins.add(Login(login_id, account, secret, life_s))
+    return login_id
+
+
+class TestAccounts:
+    async def test_an_account_is_found_as_it_was_added(self, accounts: PostgresAccountStore) -> None:
+        assert await accounts.add(an_account("ada", Role.USER, Role.ADMIN))
+
+        assert await accounts.find("ada") == an_account("ada", Role.USER, Role.ADMIN)
+
+    async def test_pages_give_each_account_once_in_the_order_of_names(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        for name in ("b", "A", "a", "c"):
+            await accounts.add(an_account(name))
+
+        first = await accounts.page(limit=3)
+        second = await accounts.page(limit=3, after=first[-1].name)
+
+        assert [account.name for account in first + second] == ["A", "a", "b", "c"]
+
+    async def test_other_roles_or_another_password_make_another_version(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        await accounts.add(an_account())
+
+        assert await accounts.set_roles("ada", [Role.ADMIN])
+        assert await accounts.set_password("ada", "another")
+
+        assert await accounts.find("ada") == Account("ada", "another", frozenset({Role.ADMIN}), version=3)
+        assert await accounts.recent_versions() == {"ada": 3}
+
+    async def test_a_new_account_has_changed_nothing(self, accounts: PostgresAccountStore) -> None:
+        await accounts.add(an_account())
+
+        assert await accounts.recent_versions() == {}
+
+    async def test_a_rehash_is_no_change(self, accounts: PostgresAccountStore) -> None:
+        await accounts.add(an_account())
+
+        await accounts.rehash(an_account(), "the same password")
+
+        assert await accounts.find("ada") == Account("ada", "the same password", frozenset({Role.USER}))
+        assert await accounts.recent_versions() == {}
+
+    async def test_a_rehash_of_a_password_that_has_changed_meanwhile_is_dropped(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        await accounts.add(an_account())
+        await accounts.set_password("ada", "another")
+
+        await accounts.rehash(an_account(), "the old password")
+
+        found = await accounts.find("ada")
+        assert found
+        assert found.password_hash == "another"
+
+    async def test_what_is_not_there_can_not_be_changed(self, accounts: PostgresAccountStore) -> None:
+        assert not await accounts.set_roles("ada", [Role.USER])
+        assert not await accounts.set_password("ada", "x")
+        assert not await accounts.delete("ada")
+
+    async def test_a_deleted_account_is_gone_and_its_name_with_it(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        await accounts.add(an_account())
+
+        assert await accounts.delete("ada")
+
+        assert await accounts.find("ada") is None
+        assert await accounts.page(limit=10) == []
+        assert not await accounts.add(an_account())
+        assert not await accounts.delete("ada")
+        assert not await accounts.set_password("ada", "x")
+        assert await accounts.recent_versions() == {"ada": 2}
+
+    async def test_the_last_admin_stays_one(self, accounts: PostgresAccountStore) -> None:
+        await accounts.add(an_account("root", Role.ADMIN))
+        await accounts.add(an_account("ada"))
+
+        with pytest.raises(ConflictError, match="root is the last administrator"):
+            await accounts.delete("root")
+        with pytest.raises(ConflictError):
+            await accounts.set_roles("root", [Role.USER])
+
+        assert await accounts.set_roles("root", [Role.USER, Role.ADMIN])
+        assert await accounts.delete("ada")
+
+    async def test_of_admins_that_remove_each_other_at_once_one_remains(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        names = ["root"]
+        await accounts.add(an_account("root", Role.ADMIN))
+        for _ in range(10):
+            names += [f"root-{uuid4().hex}" for _ in range(3)]
+            for name in names[1:]:
+                await accounts.add(an_account(name, Role.ADMIN))
+
+            outcomes = await asyncio.gather(
+                *(accounts.delete(name) for name in names[:2]),
+                *(accounts.set_roles(name, [Role.USER]) for name in names[2:]),
+                return_exceptions=True,
+            )
+
+            names = [each.name for each in await accounts.page(limit=1000) if Role.ADMIN in each.roles]
+            assert len(names) == 1
+            assert [type(outcome) for outcome in outcomes if outcome is not True] == [ConflictError]
+
+
+class TestLogins:
+    async def test_a_secret_turns_a_login_once(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        login_id = await begun(logins, an_account())
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"2") == an_account()
+        assert await logins.turn(login_id, spent=b"2", fresh=b"3") == an_account()
+
+    async def test_a_spent_secret_ends_the_login(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        login_id = await begun(logins, an_account())
+        await logins.turn(login_id, spent=b"1", fresh=b"2")
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"3") is None
+        assert await logins.turn(login_id, spent=b"2", fresh=b"3") is None
+
+    async def test_of_two_at_once_one_succeeds_and_the_login_ends(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        for _ in range(10):
+            login_id = await begun(logins, an_account())
+
+            outcomes = await asyncio.gather(
+                logins.turn(login_id, spent=b"1", fresh=b"2"), logins.turn(login_id, spent=b"1", fresh=b"3")
+            )
+
+            assert sorted(map(bool, outcomes)) == [False, True]
+            assert await logins.turn(login_id, spent=b"2", fresh=b"4") is None
+            assert await logins.turn(login_id, spent=b"3", fresh=b"4") is None
+
+    async def test_time_ends_a_login_however_often_it_turned(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        login_id = await begun(logins, an_account(), life_s=1)
+        await logins.turn(login_id, spent=b"1", fresh=b"2")
+        await asyncio.sleep(1.1)
+
+        assert await logins.turn(login_id, spent=b"2", fresh=b"3") is None
+
+    @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
+    async def test_a_change_of_the_account_ends_its_logins(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore, change: str
+    ) -> None:
+        await accounts.add(an_account())
+        login_id = await begun(logins, an_account())
+
+        if change == "roles":
+            await accounts.set_roles("ada", [Role.ADMIN])
+        elif change == "password":
+            await accounts.set_password("ada", "x")
+        else:
+            await accounts.delete("ada")
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+
+    async def test_a_login_that_began_while_the_account_changed_can_not_go_on(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        await accounts.set_password("ada", "x")
+
+        login_id = await begun(logins, an_account())
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+
+    async def test_an_ended_login_does_not_turn_and_ending_it_again_is_no_error(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        login_id = await begun(logins, an_account())
+
+        await logins.end(login_id)
+        await logins.end(login_id)
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+
+    async def test_the_oldest_logins_beyond_a_hundred_end(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        login_ids = [await begun(logins, an_account()) for _ in range(102)]
+
+        turned = [await logins.turn(each, spent=b"1", fresh=b"2") is not None for each in login_ids]
+
+        assert turned == [False] * 2 + [True] * 100

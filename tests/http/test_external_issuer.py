@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.jwks import ASK_EVERY_S, open_issuer_keys
+from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
+from tests.builders import an_ecg_body
+from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+_AUDIENCE: Final = "isoline-api"
+_RSA: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+_JWK: Final[dict[str, Any]] = {
+    "RS256": jwt.algorithms.RSAAlgorithm,
+    "ES256": jwt.algorithms.ECAlgorithm,
+    "EdDSA": jwt.algorithms.OKPAlgorithm,
+}
+
+
+class Issuer:
+    """An OpenID Connect issuer with keys that a test rotates."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.is_away = False
+        self.delay_s = 0.0
+        self.asked = 0
+        self.jwks_path = "/keys"
+        self.more: list[dict[str, Any]] = []
+        self.keys: dict[str, tuple[str, Any]] = {
+            "rsa-1": ("RS256", _RSA),
+            "ec-1": ("ES256", ec.generate_private_key(ec.SECP256R1())),
+            "ed-1": ("EdDSA", Ed25519PrivateKey.generate()),
+        }
+
+    def token(self, key_id: str = "rsa-1", *, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A token; a claim of None is left out."""
+        algorithm, key = self.keys[key_id]
+        now = int(time.time())
+        payload = {
+            "iss": self.url,
+            "aud": _AUDIENCE,
+            "sub": "8f3a",
+            "iat": now,
+            "exp": now + 300,
+            "realm_access": {"roles": ["user", "offline_access"]},
+        } | claims
+        present = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(present, key, algorithm=algorithm, headers={"kid": key_id, **(header or {})})
+
+    def rotate(self) -> None:
+        self.keys = {"ed-2": ("EdDSA", Ed25519PrivateKey.generate())}
+
+    async def discovery(self, _: web.Request) -> web.Response:
+        return web.json_response({"issuer": self.url, "jwks_uri": self.url + self.jwks_path})
+
+    async def jwks(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        await asyncio.sleep(self.delay_s)
+        if self.is_away:
+            return web.Response(status=503)
+        keys = [
+            {**_JWK[algorithm].to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig"}
+            for key_id, (algorithm, key) in self.keys.items()
+        ]
+        return web.json_response({"keys": [*keys, *self.more]})
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    issuer, app = Issuer(), web.Application()
+    app.router.add_get("/realms/ecg/.well-known/openid-configuration", issuer.discovery)
+    app.router.add_get("/realms/ecg/keys", issuer.jwks)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/realms/ecg"
+    yield issuer
+    await runner.cleanup()
+
+
+OpenTrusting: TypeAlias = tuple[Issuer, Callable[..., AbstractAsyncContextManager[aiohttp.ClientSession]]]
+
+
+@asynccontextmanager
+async def open_trusting_gateway(
+    issuer: Issuer, database: Database, broker: InProcessBroker, **settings: Any
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a gateway that takes the issuer's tokens."""
+    values: dict[str, Any] = {
+        "oidc_issuer": issuer.url,
+        "oidc_audience": _AUDIENCE,
+        "oidc_roles_claim": "realm_access.roles",
+    }
+    trusting = GatewayOnlySettings(host="127.0.0.1", port=0, **(values | settings))
+    async with (
+        open_test_gateway(database, broker.publisher(), settings=trusting) as address,
+        open_client(address) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def open_trusting(issuer: Issuer, database: Database, broker: InProcessBroker) -> OpenTrusting:
+    """The issuer, and how to open a client of a gateway that trusts it, with settings of its own."""
+    return issuer, partial(open_trusting_gateway, issuer, database, broker)
+
+
+@pytest.fixture
+async def client(open_trusting: OpenTrusting) -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_trusting[1]() as client:
+        yield client
+
+
+async def status_of(client: aiohttp.ClientSession, token: str, path: str = "/ecg/nothing") -> int:
+    async with client.get(path, headers={"Authorization": f"Bearer {token}"}) as answer:
+        if answer.status not in {200, 404}:
+            await problem_of(answer, answer.status)
+        return answer.status
+
+
+class TestTaking:
+    @pytest.mark.parametrize("key_id", ["rsa-1", "ec-1", "ed-1"])
+    async def test_tokens_of_each_algorithm_are_taken(
+        self, client: aiohttp.ClientSession, issuer: Issuer, key_id: str
+    ) -> None:
+        assert await status_of(client, issuer.token(key_id)) == 404
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"aud": [_AUDIENCE, "account"]},
+            {"aud": None, "client_id": _AUDIENCE, "token_use": "access"},
+            {"typ": "Bearer", "azp": "somebody", "scope": "openid"},
+            {"sub": "auth0|123456"},
+        ],
+    )
+    async def test_what_keycloak_auth0_and_cognito_send_is_taken(
+        self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any]
+    ) -> None:
+        assert await status_of(client, issuer.token(**claims)) == 404
+
+    async def test_our_own_tokens_are_taken_as_before(
+        self, client: aiohttp.ClientSession, gateway: str, nobody: aiohttp.ClientSession
+    ) -> None:
+        del gateway
+        async with nobody.post("/token", json={"user": "ada", "password": "a good password"}) as answer:
+            token = (await answer.json())["access_token"]
+
+        assert await status_of(client, token) == 404
+
+    async def test_the_owner_is_the_issuer_and_the_subject(
+        self, client: aiohttp.ClientSession, issuer: Issuer, database: Database, broker: InProcessBroker
+    ) -> None:
+        headers = {"Authorization": f"Bearer {issuer.token(sub='ada')}"}
+        async with client.post("/ecg/process", json=an_ecg_body(id="10"), headers=headers) as answer:
+            assert answer.status == 202
+
+        assert await status_of(client, issuer.token("ed-1", sub="ada"), "/ecg/10") == 200
+        assert await status_of(client, issuer.token(sub="bob"), "/ecg/10") == 404
+        async with (
+            open_test_gateway(database, broker.publisher()) as address,
+            open_client(address, "ada") as ada,
+            ada.get("/ecg/10") as answer,
+        ):
+            assert answer.status == 404
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT owner FROM ecg") == f"{issuer.url}#ada"
+
+    @pytest.mark.parametrize(
+        ("path", "claims", "status"),
+        [
+            ("realm_access.roles", {"realm_access": {"roles": ["user"]}}, 404),
+            ("cognito:groups", {"cognito:groups": ["user"]}, 404),
+            ("https://isoline.example/roles", {"https://isoline.example/roles": ["user"]}, 404),
+            ("realm_access.roles", {"realm_access": {"roles": ["admin"]}}, 403),
+            ("realm_access.roles", {"realm_access": {"roles": []}}, 403),
+            ("realm_access.roles", {"realm_access": {"roles": "user"}}, 403),
+            ("realm_access.roles", {"realm_access": {"roles": [["user"], {"user": 1}, None]}}, 403),
+            ("realm_access.roles", {"realm_access": ["roles"]}, 403),
+            ("realm_access.roles", {"realm_access": None}, 403),
+            ("realm_access.roles", {"realm_access": None, "roles": ["user"]}, 403),
+        ],
+    )
+    async def test_roles_are_where_the_setting_says(
+        self, open_trusting: OpenTrusting, path: str, claims: dict[str, Any], status: int
+    ) -> None:
+        issuer, open_client = open_trusting
+        async with open_client(oidc_roles_claim=path) as client:
+            assert await status_of(client, issuer.token(**claims)) == status
+
+    async def test_an_external_admin_administers_accounts(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        token = issuer.token(realm_access={"roles": ["admin"]})
+
+        assert await status_of(client, token, "/user") == 200
+
+
+def hmac_of_a_public_key(issuer: Issuer) -> str:
+    public = _RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = issuer.token().split(".")[1]
+    confused = jwt.utils.base64url_encode(b'{"alg":"HS256","kid":"rsa-1","typ":"JWT"}').decode()
+    signature = hmac.digest(public, f"{confused}.{claims}".encode(), hashlib.sha256)
+    return f"{confused}.{claims}.{jwt.utils.base64url_encode(signature).decode()}"
+
+
+def unsigned(issuer: Issuer) -> str:
+    claims = issuer.token().split(".")[1]
+    return jwt.utils.base64url_encode(b'{"alg":"none","kid":"rsa-1"}').decode() + f".{claims}."
+
+
+def of_another_key(issuer: Issuer) -> str:
+    other = Issuer()
+    other.url = issuer.url
+    other.keys = {"rsa-1": ("RS256", rsa.generate_private_key(public_exponent=65537, key_size=2048))}
+    return other.token()
+
+
+def of_another_algorithm(issuer: Issuer) -> str:
+    claims = jwt.decode(issuer.token(), options={"verify_signature": False})
+    return jwt.encode(claims, _RSA, algorithm="RS512", headers={"kid": "rsa-1"})
+
+
+class TestRefusing:
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"iss": "https://somebody.example"},
+            {"iss": None},
+            {"aud": "somebody"},
+            {"aud": ["somebody", "account"]},
+            {"aud": None},
+            {"aud": None, "client_id": _AUDIENCE},
+            {"sub": None},
+            {"sub": ""},
+            {"sub": "a\0b"},
+            {"sub": "x" * 256},
+            {"exp": None},
+            {"exp": 1},
+            {"exp": 1e300},
+            {"exp": int(time.time()) + 2 * 24 * 3600},
+            {"exp": "soon"},
+            {"iat": None},
+            {"iat": int(time.time()) + 3600},
+            {"nbf": int(time.time()) + 3600},
+            {"token_use": "id"},
+            {"typ": "ID"},
+            {"typ": "Refresh"},
+        ],
+    )
+    async def test_a_token_with_other_claims_proves_nothing(
+        self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any]
+    ) -> None:
+        assert await status_of(client, issuer.token(**claims)) == 401
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"kid": "unknown"},
+            {"kid": "../../../etc/passwd"},
+            {"kid": "' OR 1=1 --"},
+            {"kid": "ec-1"},
+            {"typ": "secevent+jwt"},
+            {"crit": ["exp"]},
+            {"jku": "http://127.0.0.1:1/", "kid": "mine"},
+        ],
+    )
+    async def test_a_token_with_another_header_proves_nothing(
+        self, client: aiohttp.ClientSession, issuer: Issuer, header: dict[str, Any]
+    ) -> None:
+        assert await status_of(client, issuer.token(header=header)) == 401
+
+    @pytest.mark.parametrize("forge", [hmac_of_a_public_key, unsigned, of_another_key, of_another_algorithm])
+    async def test_a_forged_token_proves_nothing(
+        self, client: aiohttp.ClientSession, issuer: Issuer, forge: Any
+    ) -> None:
+        assert await status_of(client, forge(issuer)) == 401
+
+    @pytest.mark.parametrize("token", ["x" * 5000, "..", "garbage", "a.b.c"])
+    async def test_what_is_no_token_reaches_no_issuer(
+        self, client: aiohttp.ClientSession, issuer: Issuer, token: str
+    ) -> None:
+        assert await status_of(client, token) == 401
+        assert issuer.asked == 0
+
+    async def test_an_issuer_that_calls_itself_like_us_signs_nothing_for_us(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        token = issuer.token(iss="isoline", aud="isoline", roles=["admin"], sub="root")
+        kid = jwt.get_unverified_header(TOKENS.issue("x", [], now=datetime.now(UTC)))["kid"]
+
+        assert await status_of(client, token, "/user") == 401
+        assert await status_of(client, issuer.token(header={"kid": kid}), "/user") == 401
+
+
+class TestKeys:
+    async def test_one_request_goes_out_however_many_ask(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        issuer.delay_s = 0.2
+
+        found = await asyncio.gather(*(status_of(client, issuer.token()) for _ in range(20)))
+
+        assert found == [404] * 20
+        assert issuer.asked == 1
+
+    async def test_made_up_keys_become_no_requests(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        await status_of(client, issuer.token())
+
+        for index in range(20):
+            assert await status_of(client, issuer.token(header={"kid": f"made-up-{index}"})) == 401
+
+        assert issuer.asked == 1
+
+    async def test_a_new_key_is_found_after_a_minute_and_the_old_one_is_gone(self, issuer: Issuer) -> None:
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            assert await keys.find("rsa-1")
+            issuer.rotate()
+            assert await keys.find("ed-2") is None
+
+            now += ASK_EVERY_S
+
+            assert await keys.find("ed-2")
+            assert await keys.find("rsa-1") is None
+        assert issuer.asked == 2
+
+    async def test_known_keys_serve_on_while_the_issuer_is_away(self, issuer: Issuer) -> None:
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            await keys.find("rsa-1")
+            issuer.is_away = True
+            for _ in range(10):
+                now += 3600
+                assert await keys.find("rsa-1")
+                assert await keys.find("unknown") is None
+
+    async def test_an_issuer_that_was_never_there_is_unavailable_and_asked_again_soon(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        issuer.is_away = True
+        first = await status_of(client, issuer.token())
+        issuer.is_away = False
+        await asyncio.sleep(1.1)
+
+        assert first == 503
+        assert await status_of(client, issuer.token()) == 404
+
+    async def test_keys_of_an_unknown_kind_or_for_encryption_are_passed_over(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        issuer.more = [
+            {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"},
+            {"kty": "new", "kid": "new"},
+            {"kty": "RSA", "kid": "broken"},
+            {"kid": 5},
+            {**_JWK["RS256"].to_jwk(_RSA.public_key(), as_dict=True), "kid": "enc", "use": "enc"},
+        ]
+
+        assert await status_of(client, issuer.token()) == 404
+        assert await status_of(client, issuer.token(header={"kid": "enc"})) == 401
+
+    @pytest.mark.parametrize("path", ["/nothing", "/.well-known/openid-configuration"])
+    async def test_an_issuer_that_answers_nonsense_is_unavailable(self, issuer: Issuer, path: str) -> None:
+        issuer.jwks_path = path
+        async with open_issuer_keys(issuer.url, None) as keys:
+            with pytest.raises(UnavailableError):
+                await keys.find("rsa-1")
+
+    async def test_the_address_of_the_keys_may_be_given(self, issuer: Issuer) -> None:
+        async with open_issuer_keys("https://nobody.invalid", f"{issuer.url}/keys") as keys:
+            assert await keys.find("rsa-1")
+
+
+def test_an_issuer_without_an_audience_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOLINE_OIDC_ISSUER", "https://id.example.org")
+
+    with pytest.raises(ConfigurationError, match="ISOLINE_OIDC_AUDIENCE is needed"):
+        read_settings(ExternalIssuerSettings)

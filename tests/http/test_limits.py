@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from shared.broker.in_process import InProcessBroker
+from shared.settings import GatewayOnlySettings
+from shared.storage.postgres import open_database
+from tests.builders import an_ecg_body
+from tests.http.conftest import UnchangedAccounts, open_client, open_test_gateway, problem_of
+from tests.servers.redis_server import open_redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+_JSON: Final = {"Content-Type": "application/json"}
+_READ_TIMEOUT_S: Final = 0.6
+
+
+@asynccontextmanager
+async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
+    """The address of a gateway without database or broker, with settings of its own."""
+    async with (
+        open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
+        open_test_gateway(
+            database,
+            InProcessBroker().publisher(),
+            accounts=UnchangedAccounts(database),
+            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
+        ) as address,
+    ):
+        yield address
+
+
+@asynccontextmanager
+async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which a test says what it likes."""
+    parts = urlsplit(address)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def answered(address: str, said: bytes) -> bytes:
+    """All that the gateway answers before it closes the connection."""
+    async with asyncio.timeout(10), open_raw(address) as (reader, writer):
+        writer.write(said)
+        return await reader.read()
+
+
+async def statuses(address: str, name: str | None, count: int, **options: Any) -> list[int]:
+    found = []
+    async with open_client(address, name) as client:
+        for _ in range(count):
+            async with client.get("/ecg/10", **options) as answer:
+                found.append(answer.status)
+    return found
+
+
+class TestRates:
+    async def test_answers_tell_what_is_left_of_each_limit(self) -> None:
+        async with (
+            open_gateway_alone(rate_per_caller=5, rate_per_address=7) as address,
+            open_client(address, "root") as root,
+        ):
+            async with root.get("/ecg/10") as first:
+                pass
+            async with root.get("/ecg/10") as second:
+                pass
+
+        assert first.headers["RateLimit-Policy"] == '"address";q=7;w=60, "caller";q=5;w=60'
+        assert re.fullmatch(r'"address";r=6;t=(59|60), "caller";r=4;t=(59|60)', first.headers["RateLimit"])
+        assert re.match(r'"address";r=5;t=\d+, "caller";r=3;', second.headers["RateLimit"])
+
+    async def test_past_the_limit_a_caller_is_told_how_long_to_wait(self) -> None:
+        async with open_gateway_alone(rate_per_caller=2) as address:
+            found = await statuses(address, "root", 3)
+            async with open_client(address, "root") as root, root.get("/ecg/10") as answer:
+                problem = await problem_of(answer, 429)
+            others = await statuses(address, "ada", 1, params={"wait": "x"})
+
+        assert found == [403, 403, 429]
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert '"caller";r=0;' in answer.headers["RateLimit"]
+        assert problem["detail"] == (
+            f"More than 2 requests in a minute; wait {answer.headers['Retry-After']} s."
+        )
+        assert others == [400]
+
+    async def test_past_the_limit_of_an_address_everything_but_health_is_refused(self) -> None:
+        async with open_gateway_alone(rate_per_address=2) as address, open_client(address) as nobody:
+            found = [await _status(nobody, path) for path in ("/", "/ecg/10", "/", "/.well-known/jwks.json")]
+            healthy = [await _status(nobody, "/health/live") for _ in range(5)]
+
+        assert found == [404, 401, 429, 429]
+        assert healthy == [200] * 5
+
+    async def test_logins_have_a_limit_of_their_own(self) -> None:
+        async with open_gateway_alone(rate_of_logins=2) as address, open_client(address) as nobody:
+            found = [await _status(nobody, "/token", "POST") for _ in range(3)]
+            other = await _status(nobody, "/ecg/10")
+
+        assert found == [415, 415, 429]
+        assert other == 401
+
+    async def test_a_limit_of_nought_is_none(self) -> None:
+        off = {"rate_per_caller": 0, "rate_per_address": 0, "rate_of_logins": 0}
+        async with (
+            open_gateway_alone(**off) as address,
+            open_client(address, "root") as root,
+            root.get("/ecg/10") as answer,
+        ):
+            assert "RateLimit" not in answer.headers
+            assert "RateLimit-Policy" not in answer.headers
+
+    async def test_nobody_is_believed_who_says_where_they_come_from(self) -> None:
+        async with open_gateway_alone(rate_per_address=2) as address:
+            found = [
+                (await statuses(address, None, 1, headers={"X-Forwarded-For": f"192.0.2.{index}"}))[0]
+                for index in range(3)
+            ]
+
+        assert found == [401, 401, 429]
+
+    async def test_a_proxy_of_ours_is_believed(self) -> None:
+        async with open_gateway_alone(rate_per_address=2, trusted_proxies=1) as address:
+            found = [
+                (await statuses(address, None, 1, headers={"X-Forwarded-For": f"192.0.2.{index}"}))[0]
+                for index in (1, 1, 1, 2)
+            ]
+
+        assert found == [401, 401, 429, 401]
+
+    async def test_gateways_on_one_redis_count_together(self, tmp_path: Path) -> None:
+        async with open_redis_server(tmp_path) as redis:
+            settings = {"rate_per_caller": 3, "redis_url": redis.url}
+            async with open_gateway_alone(**settings) as one, open_gateway_alone(**settings) as other:
+                found = await statuses(one, "root", 2) + await statuses(other, "root", 2)
+
+        assert found == [403, 403, 403, 429]
+
+
+class TestSlowness:
+    @pytest.mark.parametrize("said", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+    async def test_a_head_that_does_not_come_is_not_waited_for(self, said: bytes) -> None:
+        async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address:
+            begun = time.monotonic()
+            answer = await answered(address, said)
+
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
+        assert _READ_TIMEOUT_S <= time.monotonic() - begun < _READ_TIMEOUT_S + 2
+
+    async def test_a_head_that_drips_is_cut_off(self) -> None:
+        async with (
+            open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
+            asyncio.timeout(5),
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            dripping = asyncio.create_task(_drip(writer))
+            answer = await reader.read()
+            dripping.cancel()
+
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+    async def test_a_second_head_that_drips_is_cut_off_too(self) -> None:
+        async with (
+            open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
+            asyncio.timeout(5),
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(_READ_TIMEOUT_S * 1.5)
+            writer.write(b"GET /health/live HTTP/1.1\r\n")
+            rest = await reader.read()
+
+        assert b"HTTP/1.1 408 " in rest
+
+    async def test_a_connection_may_rest_between_requests(self) -> None:
+        async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address, open_raw(address) as raw:
+            reader, writer = raw
+            for _ in range(2):
+                writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b" 200 OK" in await reader.readuntil(b'"live"}')
+                await asyncio.sleep(_READ_TIMEOUT_S * 1.5)
+
+    async def test_a_body_that_drips_is_answered_and_cut_off(self) -> None:
+        async with (
+            open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
+            asyncio.timeout(8),
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+            dripping = asyncio.create_task(_drip(writer))
+            answer = await reader.read()
+            dripping.cancel()
+
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert b"Connection: close" in head
+        assert json.loads(body)["detail"].startswith("The body came too slowly: 0.6 s, and 1 s more")
+
+    async def test_what_has_arrived_gives_a_body_more_time(self) -> None:
+        body = json.dumps(an_ecg_body(padding="x" * 150_000)).encode()
+        async with (
+            open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
+            open_client(address, "ada") as ada,
+        ):
+
+            async def in_pieces() -> AsyncIterator[bytes]:
+                for start in range(0, len(body), 30_000):
+                    yield body[start : start + 30_000]
+                    await asyncio.sleep(_READ_TIMEOUT_S / 2)
+
+            async with ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as answer:
+                assert answer.status == 422
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET / HTTP/1.1\r\nAuthorization: Bearer canary" + b"x" * 12_000 + b"\r\n\r\n",
+            b"GET /canary" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"X-Canary: canary\r\n" * 200 + b"\r\n",
+            b"canary of no HTTP\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: canary\r\n\r\n",
+            b"\x16\x03\x01canary",
+        ],
+    )
+    async def test_a_head_that_is_too_large_or_none_is_refused_without_a_word_of_it(
+        self, head: bytes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with open_gateway_alone() as address:
+            answer = await answered(address, head)
+
+        said, _, body = answer.partition(b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.") and b" 400 Bad Request" in said  # noqa: PT018 - one line
+        assert json.loads(body)["type"] == "urn:isoline:problem:bad-request"
+        captured = capfd.readouterr()
+        everything = answer.decode() + captured.out + captured.err + caplog.text
+        assert "canary" not in everything
+
+    async def test_a_token_of_two_megabytes_is_not_read_to_its_end(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        head = b"GET /ecg/10 HTTP/1.1\r\nAuthorization: Bearer canary" + b"x" * 2 * 2**20
+        async with open_gateway_alone() as address:
+            async with asyncio.timeout(5), open_raw(address) as (reader, writer):
+                writer.write(head)
+                with suppress(ConnectionResetError):  # the answer, if it was not overtaken by the end
+                    assert b" 400 Bad Request" in await reader.read()
+            assert await statuses(address, None, 1) == [401]
+
+        assert "canary" not in "".join(capfd.readouterr())
+
+    async def test_bytes_in_flight_are_bounded_over_all_requests(self) -> None:
+        packed = gzip.compress(b" " * 600_000)
+        async with (
+            open_gateway_alone(max_bytes_in_flight=2**20) as address,
+            open_client(address, "ada") as ada,
+            open_raw(address) as (reader, writer),
+        ):
+            token = ada.headers["Authorization"]
+            writer.write(
+                f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+                "Content-Type: application/json\r\nContent-Length: 700000\r\n\r\n".encode()
+                + b" " * 600_000
+            )
+            await writer.drain()
+            await asyncio.sleep(0.3)
+            headers = {**_JSON, "Content-Encoding": "gzip"}
+            async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
+                problem = await problem_of(answer, 503)
+            writer.write(b" " * 100_000)
+            assert b" 400 Bad Request" in await reader.readuntil(b"\r\n\r\n")
+            async with ada.post("/ecg/process", data=packed, headers=headers) as again:
+                await problem_of(again, 400)
+
+        assert answer.headers["Retry-After"] == "1"
+        assert problem["detail"].startswith("The gateway has its hands full")
+
+
+async def _status(client: Any, path: str, method: str = "GET") -> int:
+    async with client.request(method, path) as answer:
+        status: int = answer.status
+        return status
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(0.05)
+        writer.write(b"x")

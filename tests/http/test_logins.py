@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from gateway.keys import rotated
+from gateway.tokens import InvalidTokenError, Tokens
+from shared.domain.account import Role
+from shared.settings import GatewayOnlySettings
+from shared.storage.postgres_accounts import PostgresAccountStore
+from tests.http.conftest import PASSWORD, TOKEN_KEY, open_client, open_test_gateway, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+_REVOCATION_S = 0.4
+_NOT_VALID = "The refresh token is not valid, or no longer: log in with POST /token."
+
+
+@pytest.fixture
+async def hasty(
+    database: Database, broker: InProcessBroker, gateway: str
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a gateway on the accounts of `gateway` that hears of their changes soon."""
+    del gateway  # it has made the accounts
+    settings = GatewayOnlySettings(host="127.0.0.1", port=0, revocation_s=_REVOCATION_S)
+    async with (
+        open_test_gateway(database, broker.publisher(), settings=settings) as address,
+        open_client(address) as session,
+    ):
+        yield session
+
+
+async def logged_in(
+    client: aiohttp.ClientSession, user: str = "ada", password: str = PASSWORD
+) -> dict[str, Any]:
+    async with client.post("/token", json={"user": user, "password": password}) as answer:
+        assert answer.status == 200
+        tokens: dict[str, Any] = await answer.json()
+    return tokens
+
+
+async def refreshed(client: aiohttp.ClientSession, token: str) -> dict[str, Any] | None:
+    async with client.post("/token/refresh", json={"refresh_token": token}) as answer:
+        if answer.status != 200:
+            assert (await problem_of(answer, 401))["detail"] == _NOT_VALID
+            return None
+        assert answer.headers["Cache-Control"] == "no-store"
+        tokens: dict[str, Any] = await answer.json()
+    return tokens
+
+
+async def is_taken(client: aiohttp.ClientSession, access_token: str, path: str = "/ecg/nothing") -> bool:
+    async with client.get(path, headers={"Authorization": f"Bearer {access_token}"}) as answer:
+        assert answer.status in {200, 401, 403, 404}
+        return answer.status != 401
+
+
+class TestRefreshTokens:
+    async def test_a_login_gives_both_tokens(self, nobody: aiohttp.ClientSession) -> None:
+        tokens = await logged_in(nobody)
+
+        assert tokens.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
+        assert len(base64.urlsafe_b64decode(tokens["refresh_token"])) == 16 + 32
+
+    async def test_a_refresh_token_is_traded_for_both_again_and_again(
+        self, nobody: aiohttp.ClientSession
+    ) -> None:
+        tokens = await logged_in(nobody)
+        seen = {tokens["refresh_token"]}
+        for _ in range(3):
+            again = await refreshed(nobody, tokens["refresh_token"])
+            assert again
+            assert again.keys() == tokens.keys()
+            assert await is_taken(nobody, again["access_token"])
+            tokens = again
+            seen.add(tokens["refresh_token"])
+
+        assert len(seen) == 4
+
+    async def test_a_second_use_ends_the_whole_login(self, nobody: aiohttp.ClientSession) -> None:
+        stolen = (await logged_in(nobody))["refresh_token"]
+        another = (await logged_in(nobody))["refresh_token"]
+        next_one = await refreshed(nobody, stolen)
+        assert next_one
+
+        assert await refreshed(nobody, stolen) is None
+
+        assert await refreshed(nobody, next_one["refresh_token"]) is None
+        assert await refreshed(nobody, another)
+
+    async def test_of_two_uses_at_once_one_wins_and_the_login_ends(
+        self, nobody: aiohttp.ClientSession
+    ) -> None:
+        token = (await logged_in(nobody))["refresh_token"]
+
+        outcomes = await asyncio.gather(refreshed(nobody, token), refreshed(nobody, token))
+
+        [winner] = [outcome for outcome in outcomes if outcome]
+        assert await refreshed(nobody, winner["refresh_token"]) is None
+
+    async def test_a_revoked_token_and_its_login_are_dead(self, nobody: aiohttp.ClientSession) -> None:
+        first = (await logged_in(nobody))["refresh_token"]
+        second = await refreshed(nobody, first)
+        assert second
+
+        for _ in range(2):
+            async with nobody.post("/token/revoke", json={"refresh_token": first}) as answer:
+                assert answer.status == 204
+                assert await answer.read() == b""
+
+        assert await refreshed(nobody, second["refresh_token"]) is None
+
+    @pytest.mark.parametrize(
+        "token",
+        [
+            *("", "x", "x" * 64, "=" * 64, "\0" * 64, "ü" * 64, "' OR 1=1 --", "x" * 1024),
+            base64.urlsafe_b64encode(bytes(48)).decode(),
+        ],
+    )
+    async def test_what_is_no_refresh_token_is_refused_and_revoking_it_is_no_error(
+        self, nobody: aiohttp.ClientSession, token: str
+    ) -> None:
+        assert await refreshed(nobody, token) is None
+        async with nobody.post("/token/revoke", json={"refresh_token": token}) as answer:
+            assert answer.status == 204
+
+    async def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(
+        self, nobody: aiohttp.ClientSession
+    ) -> None:
+        tokens = await logged_in(nobody)
+
+        assert await refreshed(nobody, tokens["access_token"]) is None
+        assert not await is_taken(nobody, tokens["refresh_token"])
+
+    async def test_the_database_holds_no_token(
+        self, nobody: aiohttp.ClientSession, database: Database
+    ) -> None:
+        token = (await logged_in(nobody))["refresh_token"]
+
+        async with database.connection() as connection:
+            [row] = await connection.fetch("SELECT * FROM login")
+
+        secret = base64.urlsafe_b64decode(token)[16:]
+        assert secret not in row["token_hash"]
+        assert token not in str(dict(row))
+
+    @pytest.mark.parametrize(
+        ("body", "pointers"),
+        [({}, ["/refresh_token"]), ({"refresh_token": 5}, ["/refresh_token"]), ([], [""])],
+    )
+    @pytest.mark.parametrize("path", ["/token/refresh", "/token/revoke"])
+    async def test_a_body_without_a_token_is_told_so(
+        self, nobody_alone: aiohttp.ClientSession, path: str, body: object, pointers: list[str]
+    ) -> None:
+        async with nobody_alone.post(path, json=body) as answer:
+            problem = await problem_of(answer, 422)
+
+        assert [error["pointer"] for error in problem["errors"]] == pointers
+
+
+class TestChangedAccounts:
+    @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
+    async def test_a_change_ends_the_tokens_within_the_stated_time(
+        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
+    ) -> None:
+        tokens, others = await logged_in(hasty), await logged_in(hasty, "bob")
+        assert await is_taken(hasty, tokens["access_token"])
+
+        if change == "roles":
+            await root.put("/user/ada/roles", json={"roles": ["admin"]})
+        elif change == "password":
+            await root.put("/user/ada/password", json={"password": "another password"})
+        else:
+            await root.delete("/user/ada")
+        refreshed_at_once = await refreshed(hasty, tokens["refresh_token"])
+        await asyncio.sleep(_REVOCATION_S)
+
+        assert refreshed_at_once is None
+        assert not await is_taken(hasty, tokens["access_token"])
+        assert await is_taken(hasty, others["access_token"])
+        assert await refreshed(hasty, others["refresh_token"])
+
+    async def test_a_login_after_the_change_is_good_at_once(
+        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession
+    ) -> None:
+        await root.put("/user/ada/roles", json={"roles": ["user", "admin"]})
+        tokens = await logged_in(hasty)
+
+        assert await is_taken(hasty, tokens["access_token"], "/user")
+        await asyncio.sleep(_REVOCATION_S)
+        assert await is_taken(hasty, tokens["access_token"], "/user")
+
+    async def test_a_deleted_account_can_not_log_in_and_its_name_is_not_given_out_again(
+        self, nobody: aiohttp.ClientSession, root: aiohttp.ClientSession
+    ) -> None:
+        await root.delete("/user/ada")
+
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
+            await problem_of(answer, 401)
+        async with root.post("/user", json={"user": "ada", "password": "12345678"}) as answer:
+            await problem_of(answer, 409)
+
+
+class TestKeys:
+    async def test_the_public_keys_prove_a_token_to_anybody(self, nobody: aiohttp.ClientSession) -> None:
+        token = (await logged_in(nobody))["access_token"]
+        async with nobody.get("/.well-known/jwks.json") as answer:
+            keys = jwt.PyJWKSet.from_dict(await answer.json())
+
+        key = keys[jwt.get_unverified_header(token)["kid"]]
+        claims = jwt.decode(token, key.key, algorithms=["EdDSA"], audience="isoline", issuer="isoline")
+        assert claims["sub"] == "ada"
+
+    async def test_the_public_keys_hold_nothing_secret(self, nobody: aiohttp.ClientSession) -> None:
+        async with nobody.get("/.well-known/jwks.json") as answer:
+            document = await answer.json()
+
+        assert [key.keys() for key in document["keys"]] == [{"kty", "crv", "x", "kid", "use", "alg"}]
+
+    def test_tokens_of_the_key_before_are_good_after_a_rotation_and_not_after_two(self) -> None:
+        def tokens(key: str) -> Tokens:
+            return Tokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
+
+        once = rotated(TOKEN_KEY)
+        twice = rotated(once)
+        token = tokens(TOKEN_KEY).issue("ada", [Role.USER], now=datetime.now(UTC))
+
+        assert tokens(once).caller(token).name == "ada"
+        with pytest.raises(InvalidTokenError):
+            tokens(twice).caller(token)
+        new = tokens(once).issue("ada", [Role.USER], now=datetime.now(UTC))
+        with pytest.raises(InvalidTokenError):
+            tokens(TOKEN_KEY).caller(new)
+
+
+class TestGuessing:
+    async def test_guessing_is_slowed_down_while_the_owner_elsewhere_logs_in(
+        self, database: Database, broker: InProcessBroker, gateway: str
+    ) -> None:
+        del gateway  # it has made the accounts
+        settings = GatewayOnlySettings(host="127.0.0.1", port=0, trusted_proxies=1)
+        wrong = {"user": "ada", "password": secrets.token_hex(8)}
+        right = {"user": "ada", "password": PASSWORD}
+        elsewhere = {"X-Forwarded-For": "192.0.2.77"}
+        async with (
+            open_test_gateway(database, broker.publisher(), settings=settings) as address,
+            open_client(address) as client,
+        ):
+            statuses = []
+            for _ in range(8):
+                async with client.post("/token", json=wrong) as answer:
+                    statuses.append(answer.status)
+            async with client.post("/token", json=right) as answer:
+                problem = await problem_of(answer, 429)
+                retry_after = answer.headers["Retry-After"]
+            async with client.post("/token", json=right, headers=elsewhere) as answer:
+                owner_elsewhere = answer.status
+
+        assert statuses == [401] * 5 + [429] * 3
+        assert retry_after == "1"
+        assert problem["detail"].startswith("Too many logins with a wrong password")
+        assert owner_elsewhere == 200
+
+    async def test_a_hash_of_weaker_parameters_is_renewed_by_a_login(
+        self, nobody: aiohttp.ClientSession, database: Database
+    ) -> None:
+        accounts = PostgresAccountStore(database)
+        before = await accounts.find("ada")
+
+        await logged_in(nobody)
+
+        after = await accounts.find("ada")
+        assert before
+        assert after
+        assert "m=8,t=1,p=1" in before.password_hash
+        assert "m=19456,t=2,p=1" in after.password_hash
+        await logged_in(nobody)
