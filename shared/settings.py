@@ -68,6 +68,7 @@ class GatewayOnlySettings(SubmissionLimits):
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
     publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+    result_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 2**20
 
 
 class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):
