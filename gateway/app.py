@@ -4,51 +4,34 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from gateway.accounts import Passwords
+from gateway.documents import Documents
 from gateway.handlers import Handlers
 from gateway.problems import problem_middleware
+from gateway.representations import representation_middleware
 from gateway.requests import for_role, record_middleware
+from gateway.results import Results
+from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
-from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError
-from shared.health import health_routes
+from shared.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from aiohttp.typedefs import Handler
-
+    from gateway.contract import Route
     from shared.health import Check
-    from shared.ports import AccountStore, EcgStore, Publisher
+    from shared.ports import AccountStore, EcgStore, Outbox, OwnedEcgs, Publisher
     from shared.settings import GatewayOnlySettings
 
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
 _LEAVE_WITHIN_S: Final = 20.0
-
-
-class Route(NamedTuple):
-    """A path and who may ask for it: a role, or None for anybody."""
-
-    method: str
-    path: str
-    handler: Handler
-    role: Role | None
-
-
-def routes(handlers: Handlers) -> list[Route]:
-    """Every route but health's; each one says who may call it."""
-    return [
-        Route("POST", "/token", handlers.post_token, None),
-        Route("POST", "/user", handlers.post_user, Role.ADMIN),
-        Route("POST", "/ecg/process", handlers.post_ecg, Role.USER),
-        Route("GET", "/ecg/{id}", handlers.get_ecg, Role.USER),
-    ]
 
 
 @asynccontextmanager
@@ -57,6 +40,8 @@ async def open_gateway(
     *,
     token_key: str,
     store: EcgStore,
+    owned_ecgs: OwnedEcgs,
+    outbox: Outbox,
     accounts: AccountStore,
     publisher: Publisher,
     checks: Mapping[str, Check],
@@ -77,29 +62,41 @@ async def open_gateway(
     async with open_waiting(store) as waiting:
         handlers = Handlers(
             store=store,
+            owned_ecgs=owned_ecgs,
+            outbox=outbox,
             accounts=accounts,
             publisher=publisher,
-            waiting=waiting,
+            results=Results(waiting, max_bytes=settings.result_cache_bytes),
             tokens=tokens,
             passwords=Passwords(),
             settings=settings,
         )
-        async with _open_server(_app(handlers, checks), settings.host, settings.port) as address:
+        app = _app(handlers, Documents(contract(settings)), Health(checks))
+
+        async def leave(_: web.Application) -> None:
+            waiting.leave()  # else leaving would take as long as the last of them waits
+
+        app.on_shutdown.append(leave)
+        async with _open_server(app, settings.host, settings.port) as address:
             yield address
 
 
-def _app(handlers: Handlers, checks: Mapping[str, Check]) -> web.Application:
-    app = web.Application(middlewares=[record_middleware, problem_middleware])
-
-    async def leave(_: web.Application) -> None:
-        handlers.waiting.leave()  # else leaving would take as long as the last of them waits
-
-    app.on_shutdown.append(leave)
-    app.add_routes(health_routes(checks))
-    for route in routes(handlers):
-        guard = partial(for_role, route.role, tokens=handlers.tokens) if route.role else None
-        app.router.add_route(route.method, route.path, guard(route.handler) if guard else route.handler)
+def _app(handlers: Handlers, documents: Documents, health: Health) -> web.Application:
+    app = web.Application(middlewares=[record_middleware, representation_middleware, problem_middleware])
+    _add(app, ECG_ROUTES, handlers, handlers.tokens)
+    _add(app, ACCOUNT_ROUTES, handlers, handlers.tokens)
+    _add(app, DOCUMENT_ROUTES, documents, handlers.tokens)
+    _add(app, HEALTH_ROUTES, health, handlers.tokens)
     return app
+
+
+def _add(app: web.Application, routes: Iterable[Route], answering: object, tokens: Tokens) -> None:
+    """Have an object answer the routes whose handlers are methods of its class."""
+    for route in routes:
+        handler = partial(route.handler, answering)
+        app.router.add_route(
+            route.method, route.path, for_role(route.role, handler, tokens=tokens) if route.role else handler
+        )
 
 
 @asynccontextmanager

@@ -115,7 +115,8 @@ def _of_library(error: web.HTTPException) -> ProblemError:
     return ProblemError(status, status.description or status.phrase)
 
 
-def _response(problem: ProblemError) -> web.Response:
+def document_of(problem: ProblemError) -> dict[str, object]:
+    """The body in which a problem is told."""
     document: dict[str, object] = {
         "type": f"urn:isoline:problem:{problem.status.phrase.lower().replace(' ', '-')}",
         "title": problem.status.phrase,
@@ -124,8 +125,12 @@ def _response(problem: ProblemError) -> web.Response:
     }
     if problem.errors:
         document["errors"] = [error._asdict() for error in problem.errors]
+    return document
+
+
+def _response(problem: ProblemError) -> web.Response:
     return web.Response(
-        body=orjson.dumps(document),
+        body=orjson.dumps(document_of(problem)),
         status=problem.status,
         content_type=CONTENT_TYPE,
         headers=problem.headers,

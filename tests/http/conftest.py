@@ -25,6 +25,7 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.schema import check_schema
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ async def open_test_gateway(
         settings or GatewayOnlySettings(host="127.0.0.1", port=0),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
+        owned_ecgs=PostgresOwnedEcgs(database),
+        outbox=PostgresOutbox(database),
         accounts=PostgresAccountStore(database),
         publisher=publisher,
         checks=checks or {},
