@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.answers import ProblemAnswer
 from gateway.payloads import ECG_ID_SCHEMA
-from gateway.problems import CONTENT_TYPE, ProblemError, document_of
+from gateway.problems import CONTENT_TYPE, ProblemError, document_of, title_of
 from shared.domain.account import USER_NAME
 from shared.domain.errors import Problem
 
@@ -172,7 +172,7 @@ def _problem(status: HTTPStatus, detail: str) -> Json:
         errors = [Problem("/leads/0/num_samples", "the signal has 3 samples, not 2")]
     example = document_of(ProblemError(status, detail, errors=errors))
     return {
-        "description": status.phrase,
+        "description": title_of(status),
         "headers": _headers(_HEADERS_OF.get(status, {})),
         "content": {CONTENT_TYPE: _content(ProblemAnswer, {"a problem": example})},
     }

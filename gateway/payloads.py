@@ -65,16 +65,21 @@ _DATE_SCHEMA: Final = {
     "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
     "description": "When it was recorded, ISO 8601; at most 24 h ahead.",
 }
+# \p{...} would say "printable" exactly, but many readers of JSON Schema, Python's among them, can't read it.
 _NAME_SCHEMA: Final = {
     "type": "string",
-    "pattern": rf"^[\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}} ]{{1,{MAX_NAME_LENGTH}}}$",
+    "minLength": 1,
+    "maxLength": MAX_NAME_LENGTH,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
     "description": "Printable characters, kept as sent; unique within the ECG, ignoring case.",
 }
 _SIGNAL_SCHEMA: Final = {
     "type": "array",
     "minItems": 1,
     "items": {"type": "integer", "format": "int32", "minimum": INT32_MIN, "maximum": INT32_MAX},
-    "description": "Samples in ADC units: (sample - baseline) / adc_gain is the physical value.",
+    "description": (
+        "Samples in ADC units, written without a fraction: (sample - baseline) / adc_gain is physical."
+    ),
 }
 _TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {_MAX_FIELDS} fields")
 _SENTENCES: Final = {

@@ -32,6 +32,10 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?
 _Q = TypeVar("_Q", bound=BaseModel)
 
 
+_Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
+_Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
+
+
 def _integer(text: object) -> int:
     if not isinstance(text, str) or not _INTEGER.fullmatch(text):
         raise PydanticCustomError("integer", "expected an integer")
@@ -58,11 +62,9 @@ class EcgQuery(_Query):
     """How to ask for one ECG."""
 
     wait: Annotated[
-        float,
-        BeforeValidator(_number, json_schema_input_type=float),
+        _Wait,
+        BeforeValidator(_number, json_schema_input_type=_Wait),
         Field(
-            ge=0,
-            le=MAX_WAIT_S,
             description="Answer when the ECG is completed or failed, after so many seconds at the latest.",
             examples=[10],
         ),
@@ -73,12 +75,17 @@ class EcgsQuery(_Query):
     """How to ask for a page of ECGs."""
 
     limit: Annotated[
-        int,
-        BeforeValidator(_integer, json_schema_input_type=int),
-        Field(ge=1, le=MAX_PAGE, description="ECGs on a page at the most.", examples=[20]),
+        _Limit,
+        BeforeValidator(_integer, json_schema_input_type=_Limit),
+        Field(description="ECGs on a page at the most.", examples=[20]),
     ] = 20
     cursor: Annotated[
-        Annotated[str, Field(max_length=_MAX_CURSOR_LENGTH), AfterValidator(_readable)] | None,
+        Annotated[
+            str,
+            Field(max_length=_MAX_CURSOR_LENGTH, json_schema_extra={"format": "isoline-cursor"}),
+            AfterValidator(_readable),
+        ]
+        | None,
         Field(
             description="The `next_cursor` of the page before; leave it out for the first page.",
             examples=["WzE3NTM4NjI0MDAwMDAwMDAsIjEwIl0"],
