@@ -12,7 +12,7 @@ import typer
 
 import gateway.__main__
 import processor.__main__
-from isoline import admin, background, embedded, tour
+from isoline import admin, background, client, ecg_commands, embedded, openapi_command, tour
 from isoline.embedded_state import read_state
 from shared.domain.errors import IsolineError
 from shared.process import run_until_told
@@ -24,6 +24,8 @@ _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
 _HEALTH_TIMEOUT_S: Final = 5.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ecg_commands.add_to(app)
+app.add_typer(openapi_command.app, name="openapi")
 
 
 @app.command("gateway")
@@ -97,7 +99,7 @@ def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
     try:
         app()
-    except IsolineError as error:
+    except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)
 

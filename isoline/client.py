@@ -34,7 +34,9 @@ _LONGEST_PAUSE_S: Final = 10.0
 _RENEW_BEFORE_S: Final = 30.0
 _PAGE: Final = 100
 
+_ERRORS: Final = 400  # and above
 _UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
 _PASSING: Final = frozenset({429, 502, 503, 504})
 
 
@@ -167,9 +169,7 @@ class Client:
             if time.monotonic() >= deadline:
                 raise AwayError(f"ECG {ecg_id} is still queued after {timeout_s:g} s")
 
-    async def submit_and_wait(
-        self, ecg: Mapping[str, Any] | bytes, *, timeout_s: float = 60.0
-    ) -> Result:
+    async def submit_and_wait(self, ecg: Mapping[str, Any] | bytes, *, timeout_s: float = 60.0) -> Result:
         """Submit an ECG and return its result as soon as it is completed or failed."""
         return await self.wait((await self.submit(ecg)).id, timeout_s=timeout_s)
 
@@ -184,27 +184,27 @@ class Client:
                 return
             query["cursor"] = page["next_cursor"]
 
-    async def delete(self, ecg_id: str) -> None:
+    async def delete(self, ecg_id: str) -> bool:
         """Erase an ECG with all that was found; its id is free again.
 
-        After a lost answer the erasure is asked for again, and "there is none" then counts as done.
+        Returns:
+            Whether there was one. False may also mean that we erased it and the answer was lost.
         """
-        await self._ask("DELETE", _path(ecg_id), missing_is_done_when_repeated=True)
+        try:
+            await self._ask("DELETE", _path(ecg_id))
+        except RefusedError as error:
+            if error.status == _NOT_FOUND:
+                return False
+            raise
+        return True
 
-    async def _ask(
-        self, method: str, path: str, *, missing_is_done_when_repeated: bool = False, **options: Any
-    ) -> Any:
-        """The JSON that a request with our token is answered with; a token that was refused is renewed once."""
-        used = await self._valid_token()
-        for is_second in (False, True):
-            status, document, is_repeated = await self._repeat(
-                method, path, headers={"Authorization": f"Bearer {used}", **options.pop("headers", {})}, **options
-            )
-            if status != _UNAUTHORIZED or is_second or not self._can_renew:
-                break
-            used = await self._valid_token(refused=used)
-        if status == 404 and is_repeated and missing_is_done_when_repeated:  # noqa: PLR2004 - not found
-            return {}
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON that a request with our token is answered with; a refused token is renewed once."""
+        token = await self._valid_token()
+        status, document = await self._repeat(method, path, token=token, **options)
+        if status == _UNAUTHORIZED and self._can_renew:
+            token = await self._valid_token(refused=token)
+            status, document = await self._repeat(method, path, token=token, **options)
         return _accepted(status, document)
 
     @property
@@ -222,25 +222,29 @@ class Client:
         return self._token
 
     async def _renew(self) -> None:
-        """Spend the refresh token if there is one, else or if it is dead, log in again."""
-        status, answer = _UNAUTHORIZED, {}
+        """Spend the refresh token if there is one; else, or if it is dead, log in again."""
+        status: int = _UNAUTHORIZED
+        answer: Any = None
         if self._refresh_token is not None:
             spent, self._refresh_token = self._refresh_token, None
-            status, answer, _ = await self._repeat("POST", "/token/refresh", json={"refresh_token": spent})
-        if status >= 400 and self._credentials is not None:  # noqa: PLR2004 - whatever it died of
-            status, answer, _ = await self._repeat("POST", "/token", json=self._credentials)
+            status, answer = await self._repeat("POST", "/token/refresh", json={"refresh_token": spent})
+        if status >= _ERRORS and self._credentials is not None:
+            status, answer = await self._repeat("POST", "/token", json=self._credentials)
         tokens = _accepted(status, answer)
         self._token, self._refresh_token = tokens["access_token"], tokens.get("refresh_token")
         self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
 
-    async def _repeat(self, method: str, path: str, **options: Any) -> tuple[int, Any, bool]:
-        """Send until there is an answer that will not pass by itself; its status, its JSON, and if repeated."""
+    async def _repeat(
+        self, method: str, path: str, *, token: str | None = None, **options: Any
+    ) -> tuple[int, Any]:
+        """Send until there is an answer that will not pass by itself: its status and its JSON."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         deadline, attempt = time.monotonic() + self._patience_s, 1
         while True:
             try:
-                async with self._session.request(method, path, **options) as response:
+                async with self._session.request(method, path, headers=headers, **options) as response:
                     if response.status not in _PASSING:
-                        return response.status, await _json(response), attempt > 1
+                        return response.status, await _json(response)
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
                 reason, asked_s = str(error) or type(error).__name__, None
@@ -286,13 +290,13 @@ async def open_client(
 def _path(ecg_id: str) -> str:
     # An id holds nothing that a path would have to escape; a slash would ask for something else.
     if "/" in ecg_id or "?" in ecg_id or "#" in ecg_id or ecg_id in {"", ".", ".."}:
-        raise RefusedError(404, "No ECG can have this id.")
+        raise RefusedError(_NOT_FOUND, "No ECG can have this id.")
     return f"/ecg/{ecg_id}"
 
 
 def _body(ecg: Mapping[str, Any] | bytes) -> dict[str, Any]:
     if isinstance(ecg, bytes):
-        return {"data": ecg, "headers": {"Content-Type": "application/json"}}
+        return {"data": aiohttp.BytesPayload(ecg, content_type="application/json")}
     return {"json": ecg}
 
 
@@ -302,7 +306,7 @@ def _result(answer: Mapping[str, Any]) -> Result:
 
 
 def _accepted(status: int, document: Any) -> Any:
-    if status < 400:  # noqa: PLR2004 - from here on it is an error
+    if status < _ERRORS:
         return document
     problem = document if isinstance(document, dict) else {}
     raise RefusedError(status, problem.get("detail", "no reason was given"), tuple(problem.get("errors", ())))

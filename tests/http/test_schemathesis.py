@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 
 from shared.domain.account import Account, Role
 from shared.storage.postgres_accounts import PostgresAccountStore
+from tests.e2e.conftest import ROOT
 from tests.http.conftest import ROLES, TOKENS
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ async def _schemathesis(address: str, name: str | None, folder: Path) -> tuple[i
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
-        env=os.environ | {"SCHEMATHESIS_HOOKS_FILE": str(_FOLDER / "schemathesis_hooks.py")},
+        env=os.environ
+        | {"SCHEMATHESIS_HOOKS_FILE": str(_FOLDER / "schemathesis_hooks.py"), "PYTHONPATH": str(ROOT)},
     )
     async with asyncio.timeout(_WITHIN_S):
         printed, _ = await process.communicate()
