@@ -26,7 +26,7 @@ logs: ## Show the end of its log
 create-admin: .venv/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: .venv/.dev rabbitmq ## Run every test, on servers of its own
+test: .venv/.dev rabbitmq chromium ## Run every test, on servers of its own
 	@$(BIN)/pytest
 
 test-module: .venv/.dev ## Run the unit tests of the insights alone
@@ -42,6 +42,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, compose file
 rabbitmq:
 	@scripts/install-rabbitmq
 
+chromium:
+	@scripts/install-chromium
+
 lock: .venv/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
@@ -56,4 +59,4 @@ clean: stop ## Stop, and remove all that was built or stored
 	@scripts/install requirements/dev.lock
 	@touch $@ .venv/.run
 
-.PHONY: help run stop status logs create-admin test test-module check rabbitmq lock clean
+.PHONY: help run stop status logs create-admin test test-module check rabbitmq chromium lock clean

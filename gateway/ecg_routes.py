@@ -89,7 +89,7 @@ ECG_ROUTES: Final = (
                 headers={"Location": "Where its result will be."},
             )
         },
-        problems={HTTPStatus.CONFLICT: "ECG 10 exists already with other content."},
+        problems={HTTPStatus.CONFLICT: "You have another ECG of this id already, with other content."},
     ),
     Route(
         method="GET",

@@ -88,7 +88,6 @@ def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, 
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {
             "title": "Isoline",
             "version": version,

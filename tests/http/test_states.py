@@ -141,7 +141,7 @@ class TestSubmittingAgain:
         async with ada.post("/ecg/process", json=another_body()) as answer:
             problem = await problem_of(answer, 409)
 
-        assert problem["detail"] == "ECG 10 exists already with other content."
+        assert problem["detail"] == "You have another ECG of this id already, with other content."
         assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
 
     @pytest.mark.parametrize(
