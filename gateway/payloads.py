@@ -301,6 +301,14 @@ def read_account(document: object, *, password_min_length: int) -> AccountBody:
     return _read(AccountBody, document, password_min_length)
 
 
+def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+    """The document as a model, or all that is wrong with it; no value of it is repeated."""
+    try:
+        return model.model_validate(document, context=context), []
+    except ValidationError as error:
+        return None, [_problem(found) for found in error.errors(include_url=False)]
+
+
 def _read(model: type[_M], document: object, context: object) -> _M:
     if _has_too_many_fields(document):
         raise body_does_not_fit([_TOO_MANY_FIELDS])
@@ -308,14 +316,6 @@ def _read(model: type[_M], document: object, context: object) -> _M:
     if body is None:
         raise body_does_not_fit(problems)
     return body
-
-
-def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
-    """The document as a model, or all that is wrong with it; no value of it is repeated."""
-    try:
-        return model.model_validate(document, context=context), []
-    except ValidationError as error:
-        return None, [_problem(found) for found in error.errors(include_url=False)]
 
 
 def _problem(found: ErrorDetails) -> Problem:

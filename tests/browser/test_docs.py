@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
 _SLOWEST_MS: Final = 20_000
-_SIZE: Final = {"width": 1280, "height": 1600}
 
 
 class Visit:
@@ -45,7 +44,7 @@ async def visit(gateway: str) -> AsyncIterator[Visit]:
             executable_path=shutil.which("chromium"),
             args=[*arguments, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )
-        page = await browser.new_page(viewport=_SIZE)
+        page = await browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(_SLOWEST_MS)
         yield Visit(page, gateway)
         await browser.close()
