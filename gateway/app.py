@@ -13,7 +13,7 @@ from gateway.documents import Documents
 from gateway.handlers import Handlers
 from gateway.problems import problem_middleware
 from gateway.representations import representation_middleware
-from gateway.requests import for_role, record_middleware
+from gateway.requests import for_roles, record_middleware
 from gateway.results import Results
 from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
 from gateway.tokens import Tokens
@@ -23,6 +23,8 @@ from shared.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from aiohttp.typedefs import Handler
 
     from gateway.contract import Route
     from shared.health import Check
@@ -93,10 +95,11 @@ def _app(handlers: Handlers, documents: Documents, health: Health) -> web.Applic
 def _add(app: web.Application, routes: Iterable[Route], answering: object, tokens: Tokens) -> None:
     """Have an object answer the routes whose handlers are methods of its class."""
     for route in routes:
-        handler = partial(route.handler, answering)
-        app.router.add_route(
-            route.method, route.path, for_role(route.role, handler, tokens=tokens) if route.role else handler
-        )
+        handler: Handler = partial(route.handler, answering)
+        if route.roles:
+            handler = for_roles(route.roles, handler, tokens=tokens)
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            app.router.add_route(method, route.path, handler)
 
 
 @asynccontextmanager

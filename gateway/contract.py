@@ -48,7 +48,7 @@ class Route:
         method: Of HTTP.
         path: With names in braces; each of them is a key of ``gateway.openapi.PATH_PARAMETERS``.
         handler: Method of the object that answers it, unbound.
-        role: Who may ask: a role, or None for anybody.
+        role: Who may ask: a role, any of several, or None for anybody.
         tag: The heading under which it is shown.
         summary: What it does, in a few words.
         description: What a caller must know beside that, in Markdown.
@@ -62,7 +62,7 @@ class Route:
     method: str
     path: str
     handler: Callable[[Any, web.Request], Awaitable[web.StreamResponse]]
-    role: Role | None
+    role: Role | frozenset[Role] | None
     tag: str
     summary: str
     description: str = ""
@@ -71,3 +71,10 @@ class Route:
     examples: Mapping[str, Example] = field(default_factory=dict)
     answers: Mapping[HTTPStatus, Answer]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Any of these may ask; none means anybody."""
+        if self.role is None:
+            return frozenset()
+        return self.role if isinstance(self.role, frozenset) else frozenset([self.role])

@@ -105,14 +105,14 @@ def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, 
 
 
 def _operation(route: Route) -> Json:
-    who = f"Role: {route.role}." if route.role else "Anybody may ask."
+    who = f"Role: {' or '.join(sorted(route.roles))}." if route.roles else "Anybody may ask."
     operation: Json = {
         "operationId": route.handler.__name__,
         "tags": [route.tag],
         "summary": route.summary,
         "description": f"{route.description}\n\n{who}".strip(),
-        "x-isoline-role": route.role,
-        "security": [{"bearer": []}] if route.role else [],
+        "x-isoline-roles": sorted(route.roles),
+        "security": [{"bearer": []}] if route.roles else [],
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": {
             **{str(status.value): _response(answer) for status, answer in route.answers.items()},

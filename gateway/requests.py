@@ -37,8 +37,8 @@ def traceparent_of(request: web.Request) -> str:
     return request[_TRACEPARENT]
 
 
-def for_role(role: Role, handler: Handler, *, tokens: Tokens) -> Handler:
-    """The handler, reached only with a token that proves the role.
+def for_roles(roles: frozenset[Role], handler: Handler, *, tokens: Tokens) -> Handler:
+    """The handler, reached only with a token that proves one of the roles.
 
     Raises:
         ProblemError: 401 without a valid token, 403 without the role.
@@ -46,9 +46,10 @@ def for_role(role: Role, handler: Handler, *, tokens: Tokens) -> Handler:
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         caller = _proven_caller(request, tokens)
-        if role not in caller.roles:
+        if not roles & caller.roles:
             raise DeniedError(
-                f"This needs the role {role}; your token has {', '.join(sorted(caller.roles))}."
+                f"This needs the role {' or '.join(sorted(roles))}; "
+                f"your token has {', '.join(sorted(caller.roles))}."
             )
         request[_CALLER] = caller
         return await handler(request)

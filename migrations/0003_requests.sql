@@ -8,6 +8,9 @@ ALTER TABLE ecg DROP CONSTRAINT ecg_status_check;
 ALTER TABLE ecg ADD CONSTRAINT ecg_status_check
     CHECK (status IN ('queued', 'completed', 'failed', 'erased'));
 
+-- Only a submission fills a tombstone again: what would merely requeue it fails.
+ALTER TABLE ecg ADD CONSTRAINT ecg_erased_is_empty CHECK ((status = 'erased') = (content_hash = ''));
+
 -- Pages of all of an owner's ECGs, newest first.
 CREATE INDEX ecg_newest ON ecg (owner, submitted_at DESC, id DESC) WHERE status <> 'erased';
 
@@ -18,5 +21,6 @@ CREATE INDEX ecg_not_completed ON ecg (owner, status, submitted_at DESC, id DESC
 -- migrate: rollback
 DROP INDEX ecg_newest, ecg_not_completed;
 DELETE FROM ecg WHERE status = 'erased';
+ALTER TABLE ecg DROP CONSTRAINT ecg_erased_is_empty;
 ALTER TABLE ecg DROP CONSTRAINT ecg_status_check;
 ALTER TABLE ecg ADD CONSTRAINT ecg_status_check CHECK (status IN ('queued', 'completed', 'failed'));

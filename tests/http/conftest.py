@@ -109,7 +109,7 @@ async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, A
     assert document["type"].startswith("urn:isoline:problem:")
     assert document["title"]
     assert document["status"] == status
-    assert document["detail"].endswith((".", "?wait=10"))
+    assert document["detail"].endswith(".")
     assert document.keys() <= {"type", "title", "status", "detail", "errors"}
     assert ("errors" in document) == (status == 422)
     return document

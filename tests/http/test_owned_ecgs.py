@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 import gateway.results
@@ -148,7 +149,7 @@ class TestListing:
         async with database.connection() as connection:
             await connection.execute("""
                 INSERT INTO ecg (owner, id, content_hash, num_samples, status, finished_at, due_at, error)
-                SELECT 'ada', n::text, '', 0, s, CASE WHEN s <> 'queued' THEN now() END,
+                SELECT 'ada', n::text, 'hash', 0, s, CASE WHEN s <> 'queued' THEN now() END,
                     CASE WHEN s = 'queued' THEN now() END, CASE WHEN s = 'failed' THEN 'why' END
                 FROM generate_series(1, 20000) AS n,
                     LATERAL (SELECT CASE n % 1000 WHEN 0 THEN 'queued' WHEN 1 THEN 'failed'
@@ -247,6 +248,18 @@ class TestErasing:
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
             assert await connection.fetchval("SELECT array_agg(type) FROM outbox") == ["ecg.deleted"]
+
+    async def test_nothing_but_a_submission_brings_the_row_back(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+        await ada.delete("/ecg/10")
+
+        async with database.connection() as connection:
+            with pytest.raises(asyncpg.CheckViolationError, match="ecg_erased_is_empty"):
+                await connection.execute(
+                    "UPDATE ecg SET status = 'queued', due_at = now(), finished_at = NULL"
+                )
 
     async def test_the_relay_does_not_announce_it_again(
         self, ada: aiohttp.ClientSession, database: Database
@@ -449,7 +462,9 @@ class TestKeepingResults:
         await finished(ada)
         await status_of(ada)
         async with database.connection() as connection:
-            await connection.execute("UPDATE ecg SET status = 'erased'")  # as another gateway would
+            await connection.execute(
+                "UPDATE ecg SET status = 'erased', content_hash = ''"
+            )  # as another gateway would
 
         kept = await status_of(ada)
         await asyncio.sleep(short_age)

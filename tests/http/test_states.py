@@ -181,14 +181,14 @@ class TestSubmittingAgain:
 
 
 class TestWaiting:
-    @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e1", "10s", "NaN", "٣"])
+    @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e9", "10s", "NaN", "٣"])
     async def test_a_wait_that_is_no_time_is_a_bad_request(
         self, ada: aiohttp.ClientSession, wait: str
     ) -> None:
         async with ada.get("/ecg/10", params={"wait": wait}) as answer:
             problem = await problem_of(answer, 400)
 
-        assert problem["detail"] == "wait: expected seconds from 0 to 30, e.g. ?wait=10"
+        assert problem["detail"].startswith("The query does not fit: wait: expected a number")
 
     async def test_a_queued_ecg_is_answered_when_the_time_is_over(self, ada: aiohttp.ClientSession) -> None:
         await submitted(ada, an_ecg_body())
@@ -379,7 +379,7 @@ class TestHealth:
             (
                 """INSERT INTO _pogo_migration
                 SELECT (jsonb_populate_record(t, '{"migration_id": "9999_later", "migration_hash": "x"}')).*
-                FROM _pogo_migration AS t""",
+                FROM _pogo_migration AS t LIMIT 1""",
                 "the schema is newer than this process: ['9999_later']",
             ),
         ],
@@ -412,7 +412,7 @@ class TestHealth:
 
 
 class TestPaths:
-    @pytest.mark.parametrize("path", ["/", "/ecg", "/ecg/", "/ecg/a/b", "/user/ada", "/%00", "/token/"])
+    @pytest.mark.parametrize("path", ["/", "/ecgs", "/ecg/", "/ecg/a/b", "/user/ada", "/%00", "/token/"])
     async def test_an_unknown_path_is_a_problem(self, nobody: aiohttp.ClientSession, path: str) -> None:
         async with nobody.get(URL(path, encoded=True)) as answer:
             problem = await problem_of(answer, 404)
@@ -424,8 +424,8 @@ class TestPaths:
         [
             ("GET", "/token", "POST"),
             ("DELETE", "/user", "POST"),
-            ("PUT", "/ecg/process", "GET, POST"),
-            ("POST", "/ecg/10", "GET"),
+            ("PUT", "/ecg/process", "POST"),
+            ("POST", "/ecg/10", "DELETE, GET, HEAD"),
             ("POST", "/health/live", "GET, HEAD"),
         ],
     )
