@@ -26,7 +26,7 @@ logs: ## Show the end of its log
 create-admin: .venv/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: .venv/.dev rabbitmq redis ## Run every test, on servers of its own
+test: .venv/.dev rabbitmq redis chromium ## Run every test, on servers of its own
 	@$(BIN)/pytest
 
 test-module: .venv/.dev ## Run the unit tests of the insights alone
@@ -49,6 +49,9 @@ rabbitmq:
 redis:
 	@scripts/install-redis
 
+chromium:
+	@scripts/install-chromium
+
 lock: .venv/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
@@ -63,4 +66,4 @@ clean: stop ## Stop, and remove all that was built or stored
 	@scripts/install requirements/dev.lock
 	@touch $@ .venv/.run
 
-.PHONY: help run stop status logs create-admin test test-module hostile check rabbitmq redis lock clean
+.PHONY: help run stop status logs create-admin test test-module hostile check rabbitmq redis chromium lock clean

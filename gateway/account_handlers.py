@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -13,9 +12,9 @@ from aiohttp import web
 
 from gateway import accounts, logins, payloads
 from gateway.bodies import read_json
-from gateway.problems import ProblemError
+from gateway.queries import AccountsQuery, read_query
 from gateway.requests import address_of, caller_of, unauthorized
-from shared.domain.account import USER_NAME, Role
+from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 # Credentials and accounts are a few hundred bytes.
 _SMALL_BODY_BYTES: Final = 16 * 1024
 _BEARER: Final = "Bearer"
-_MAX_PAGE: Final = 1000
-_PAGE: Final = 100
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +88,11 @@ class AccountHandlers:
 
     async def get_users(self, request: web.Request) -> web.Response:
         """A page of the accounts, in the order of their names."""
-        limit, after = _page(request)
-        found = await self.accounts.page(limit=limit + 1, after=after)
-        page = found[:limit]
+        query = read_query(AccountsQuery, request.query)
+        found = await self.accounts.page(limit=query.limit + 1, after=query.cursor or "")
+        page = found[: query.limit]
         answer: dict[str, object] = {"users": [_shown(account) for account in page]}
-        if len(found) > limit:
+        if len(found) > query.limit:
             answer["next_cursor"] = page[-1].name
         return _json(answer)
 
@@ -156,15 +152,6 @@ class AccountHandlers:
 
 def _shown(account: Account) -> dict[str, object]:
     return {"user": account.name, "roles": sorted(account.roles)}
-
-
-def _page(request: web.Request) -> tuple[int, str]:
-    limit, cursor = request.query.get("limit", str(_PAGE)), request.query.get("cursor", "")
-    if not _NUMBER.fullmatch(limit) or int(limit) > _MAX_PAGE:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"limit: expected a number from 1 to {_MAX_PAGE}.")
-    if cursor and not USER_NAME.fullmatch(cursor):
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "cursor: expected the next_cursor of the page before.")
-    return int(limit), cursor
 
 
 async def _small_json(request: web.Request) -> object:

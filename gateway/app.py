@@ -1,9 +1,10 @@
-"""The gateway as an HTTP service: its route table, and a server that answers it."""
+"""The gateway as an HTTP service: its routes behind what every request passes, and a server that answers."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from gateway.accounts import Passwords
 from gateway.callers import Callers
 from gateway.connections import open_server
 from gateway.counters import open_counters
+from gateway.documents import Documents
 from gateway.guesses import Guesses
 from gateway.handlers import Handlers
 from gateway.in_flight import InFlight, in_flight_middleware
@@ -19,6 +21,7 @@ from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
 from gateway.problems import problem_middleware
 from gateway.rate_limits import Policy, RateLimits
+from gateway.representations import representation_middleware
 from gateway.requests import (
     address_limit_middleware,
     for_passwords,
@@ -26,11 +29,12 @@ from gateway.requests import (
     origin_middleware,
     record_middleware,
 )
+from gateway.results import Results
 from gateway.revocations import open_revocations
+from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
-from shared.domain.account import Role
-from shared.health import health_routes
+from shared.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -38,47 +42,11 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
     from limits.aio.storage import Storage
 
+    from gateway.contract import Route
+    from gateway.waiting import Waiting
     from shared.health import Check
-    from shared.ports import AccountStore, EcgStore, LoginStore, Publisher
+    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher
     from shared.settings import GatewayOnlySettings
-
-
-class Route(NamedTuple):
-    """A path and who may ask for it.
-
-    Attributes:
-        role: A role, any of several, or None for anybody.
-        takes_password: Whether each request costs what a password does, and is limited accordingly.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    role: Role | frozenset[Role] | None
-    takes_password: bool = False
-
-
-def routes(handlers: Handlers, account_handlers: AccountHandlers) -> list[Route]:
-    """Every route but health's; each one says who may call it."""
-    return [
-        *_account_routes(account_handlers),
-        Route("POST", "/ecg/process", handlers.post_ecg, Role.USER),
-        Route("GET", "/ecg/{id}", handlers.get_ecg, Role.USER),
-    ]
-
-
-def _account_routes(handlers: AccountHandlers) -> list[Route]:
-    return [
-        Route("POST", "/token", handlers.post_token, None, takes_password=True),
-        Route("POST", "/token/refresh", handlers.post_refresh, None),
-        Route("POST", "/token/revoke", handlers.post_revoke, None),
-        Route("GET", "/.well-known/jwks.json", handlers.get_jwks, None),
-        Route("POST", "/user", handlers.post_user, Role.ADMIN),
-        Route("GET", "/user", handlers.get_users, Role.ADMIN),
-        Route("DELETE", "/user/{name}", handlers.delete_user, Role.ADMIN),
-        Route("PUT", "/user/{name}/roles", handlers.put_roles, Role.ADMIN),
-        Route("PUT", "/user/{name}/password", handlers.put_password, frozenset(Role)),
-    ]
 
 
 @asynccontextmanager
@@ -87,6 +55,8 @@ async def open_gateway(
     *,
     token_key: str,
     store: EcgStore,
+    owned_ecgs: OwnedEcgs,
+    outbox: Outbox,
     accounts: AccountStore,
     logins: LoginStore,
     publisher: Publisher,
@@ -110,11 +80,13 @@ async def open_gateway(
         revocations = await opened.enter_async_context(
             open_revocations(accounts, within_s=settings.revocation_s)
         )
-        callers = Callers(tokens, revocations, await _external_issuer(settings, opened))
+        waiting = await opened.enter_async_context(open_waiting(store))
         handlers = Handlers(
             store=store,
+            owned_ecgs=owned_ecgs,
+            outbox=outbox,
             publisher=publisher,
-            waiting=await opened.enter_async_context(open_waiting(store)),
+            results=Results(waiting, max_bytes=settings.result_cache_bytes),
             settings=settings,
         )
         account_handlers = AccountHandlers(
@@ -125,18 +97,26 @@ async def open_gateway(
             guesses=Guesses(counters),
             settings=settings,
         )
+        callers = Callers(tokens, revocations, await _external_issuer(settings, opened))
         limits = _rate_limits(settings, counters)
-        app = _app(routes(handlers, account_handlers), callers, limits, settings)
-        app.add_routes(health_routes(checks))
-        app.on_shutdown.append(_leave(handlers))
+        app = _app(settings, limits)
+        app.on_shutdown.append(_leave(waiting))
+        answering = {
+            ECG_ROUTES: handlers,
+            ACCOUNT_ROUTES: account_handlers,
+            DOCUMENT_ROUTES: Documents(contract(settings)),
+            HEALTH_ROUTES: Health(checks),
+        }
+        for routes, answerer in answering.items():
+            _add(app, routes, answerer, callers, limits)
         yield await opened.enter_async_context(
             open_server(app, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)
         )
 
 
-def _leave(handlers: Handlers) -> Callable[[web.Application], Awaitable[None]]:
+def _leave(waiting: Waiting) -> Callable[[web.Application], Awaitable[None]]:
     async def leave(_: web.Application) -> None:
-        handlers.waiting.leave()  # else leaving would take as long as the last of them waits
+        waiting.leave()  # else leaving would take as long as the last of them waits
 
     return leave
 
@@ -163,26 +143,29 @@ def _rate_limits(settings: GatewayOnlySettings, counters: Storage) -> RateLimits
     return RateLimits(counters, per_minute)
 
 
-def _app(
-    routes: Iterable[Route], callers: Callers, limits: RateLimits, settings: GatewayOnlySettings
-) -> web.Application:
+def _app(settings: GatewayOnlySettings, limits: RateLimits) -> web.Application:
     in_flight = InFlight(max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s)
-    app = web.Application(
+    return web.Application(
         middlewares=[
             record_middleware,
             origin_middleware(proxies=settings.trusted_proxies),
+            representation_middleware,
             problem_middleware,
             address_limit_middleware(limits),
             in_flight_middleware(in_flight),
         ]
     )
+
+
+def _add(
+    app: web.Application, routes: Iterable[Route], answerer: object, callers: Callers, limits: RateLimits
+) -> None:
+    """Have an object answer the routes whose handlers are methods of its class."""
     for route in routes:
-        app.router.add_route(route.method, route.path, _guarded(route, callers, limits))
-    return app
-
-
-def _guarded(route: Route, callers: Callers, limits: RateLimits) -> Handler:
-    if route.role is None:
-        return for_passwords(route.handler, limits=limits) if route.takes_password else route.handler
-    roles = route.role if isinstance(route.role, frozenset) else frozenset({route.role})
-    return for_roles(roles, route.handler, callers=callers, limits=limits)
+        handler: Handler = partial(route.handler, answerer)
+        if route.roles:
+            handler = for_roles(route.roles, handler, callers=callers, limits=limits)
+        elif route.takes_password:
+            handler = for_passwords(handler, limits=limits)
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            app.router.add_route(method, route.path, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -13,20 +12,22 @@ from aiohttp import web
 
 from gateway import payloads
 from gateway.bodies import read_json
-from gateway.problems import ProblemError
+from gateway.erasure import erase
+from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.requests import caller_of, traceparent_of
 from gateway.submission import submit
 from shared.domain.errors import NotFoundError
-from shared.ports import Status, Submission
+from shared.ports import Place, Status, Submission
 
 if TYPE_CHECKING:
-    from gateway.waiting import Waiting
-    from shared.ports import EcgState, EcgStore, Publisher
+    from gateway.results import Results
+    from gateway.waiting import Owned
+    from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher
     from shared.settings import GatewayOnlySettings
 
-MAX_WAIT_S: Final = 30.0
-
-_SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
+_NO_ECG: Final = "You have no ECG of this id."
+# A browser may keep a result, but only for its owner, and asks each time whether it is still there.
+_REVALIDATE: Final = {"Cache-Control": "private, no-cache"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,9 @@ class Handlers:
 
     store: EcgStore
     publisher: Publisher
-    waiting: Waiting
+    owned_ecgs: OwnedEcgs
+    outbox: Outbox
+    results: Results
     settings: GatewayOnlySettings
 
     async def post_ecg(self, request: web.Request) -> web.Response:
@@ -53,34 +56,58 @@ class Handlers:
         answer = {"id": receipt.key.id, "status": receipt.status}
         return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
 
+    async def get_ecgs(self, request: web.Request) -> web.Response:
+        """A page of the caller's ECGs."""
+        query = read_query(EcgsQuery, request.query)
+        ecgs = await self.owned_ecgs.page(
+            caller_of(request).name,
+            limit=query.limit + 1,  # one more, to know whether there is a next page
+            after=place_of(query.cursor) if query.cursor else None,
+            status=Status(query.status) if query.status else None,
+        )
+        page = ecgs[: query.limit]
+        answer: dict[str, object] = {"ecgs": [ecg._asdict() for ecg in page]}
+        if len(ecgs) > len(page):
+            answer["next_cursor"] = cursor_of(Place(page[-1].submitted_at, page[-1].id))
+        return _json(answer)
+
     async def get_ecg(self, request: web.Request) -> web.Response:
         """Where an ECG stands, and what was found in it."""
-        ecg_id = request.match_info["id"]
-        wait_s = _wait_s(request.query.get("wait"))
-        state = None
-        if payloads.ECG_ID.fullmatch(ecg_id):
-            state = await self.waiting.state((caller_of(request).name, ecg_id), wait_s=wait_s)
-        if state is None:
-            raise NotFoundError("You have no ECG of this id.")
-        return _json(_answer(state))
+        wait_s = read_query(EcgQuery, request.query).wait
+        owned = _owned(request)
+        result = await self.results.result(owned, wait_s=wait_s)
+        if result is None:
+            raise NotFoundError(_NO_ECG)
+        response = web.Response(body=result.body, content_type="application/json", headers=_REVALIDATE)
+        response.etag = result.tag
+        return response
+
+    async def delete_ecg(self, request: web.Request) -> web.Response:
+        """Erase an ECG."""
+        owned = _owned(request)
+        await erase(
+            *owned,
+            owned_ecgs=self.owned_ecgs,
+            outbox=self.outbox,
+            publisher=self.publisher,
+            publish_timeout_s=self.settings.publish_timeout_s,
+            now=datetime.now(UTC),
+            traceparent=traceparent_of(request),
+        )
+        self.results.forget(owned)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _answer(state: EcgState) -> dict[str, object]:
-    answer: dict[str, object] = {"id": state.id, "status": state.status}
-    if state.status is Status.FAILED:
-        answer["error"] = state.error
-    if state.document is not None:
-        answer |= orjson.loads(state.document)
-    return answer
+def _owned(request: web.Request) -> Owned:
+    """Whose ECG the path names, and which.
 
-
-def _wait_s(text: str | None) -> float:
-    if text is None:
-        return 0.0
-    if not _SECONDS.fullmatch(text) or float(text) > MAX_WAIT_S:
-        detail = f"wait: expected seconds from 0 to {MAX_WAIT_S:g}, e.g. ?wait=10"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-    return float(text)
+    Raises:
+        NotFoundError: No ECG can have this id, so there is none.
+    """
+    ecg_id = request.match_info["id"]
+    if not payloads.ECG_ID.fullmatch(ecg_id):
+        raise NotFoundError(_NO_ECG)
+    return caller_of(request).name, ecg_id
 
 
 def _json(

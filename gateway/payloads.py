@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import (
@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 
 # Not "." or "..", which clients resolve away from a path.
 ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
+# The same for JSON Schema, whose expressions know no \Z.
+ECG_ID_SCHEMA: Final[dict[str, Any]] = {
+    "type": "string",
+    "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",
+}
 MAX_PASSWORD_LENGTH: Final = 128
 
 # Python's own reading takes any character between date and time, NUL among them.
@@ -52,6 +57,30 @@ _DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
 _CLOCK_TOLERANCE: Final = timedelta(hours=24)
 # Far more than any body has; each field too many would become a line in the answer.
 _MAX_FIELDS: Final = 32
+_ID_SCHEMA: Final = {
+    "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],
+    "description": "Unique among your ECGs; an integer is kept as its decimal string.",
+}
+_DATE_SCHEMA: Final = {
+    "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+    "description": "When it was recorded, ISO 8601; at most 24 h ahead.",
+}
+# \p{...} would say "printable" exactly, but many readers of JSON Schema, Python's among them, can't read it.
+_NAME_SCHEMA: Final = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_LENGTH,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+    "description": "Printable characters, kept as sent; unique within the ECG, ignoring case.",
+}
+_SIGNAL_SCHEMA: Final = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "integer", "format": "int32", "minimum": INT32_MIN, "maximum": INT32_MAX},
+    "description": (
+        "Samples in ADC units, written without a fraction: (sample - baseline) / adc_gain is physical."
+    ),
+}
 _TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {_MAX_FIELDS} fields")
 _SENTENCES: Final = {
     "missing": "this field is required",
@@ -176,17 +205,29 @@ class _Body(BaseModel):
 
 
 class LeadBody(_Body):
-    """One lead of a submission; design: name, signal, and what the signal's integers mean."""
+    """One lead of a submission: its name, its signal, and what the signal's integers mean."""
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH), AfterValidator(_printable)]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_NAME_LENGTH),
+        AfterValidator(_printable),
+        WithJsonSchema(_NAME_SCHEMA),
+    ]
     signal: Annotated[
         Samples,
         PlainValidator(_signal),
-        WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "integer", "format": "int32"}}),
+        WithJsonSchema(_SIGNAL_SCHEMA),
     ]
-    num_samples: Annotated[int, Field(ge=1)] | None = None
-    baseline: _Int32 | None = None
-    adc_gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    num_samples: Annotated[int, Field(ge=1, description="The length of `signal`.")] | None = None
+    baseline: Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")] | None = (
+        None
+    )
+    adc_gain: (
+        Annotated[
+            float, Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given.")
+        ]
+        | None
+    ) = None
 
     def lead(self) -> Lead:
         """The domain's lead."""
@@ -201,11 +242,13 @@ class LeadBody(_Body):
 class EcgBody(_Body):
     """A submission."""
 
-    id: Annotated[str, BeforeValidator(_ecg_id)]
-    date: Annotated[str, AfterValidator(_recording_date)]
+    id: Annotated[str, BeforeValidator(_ecg_id), WithJsonSchema(_ID_SCHEMA)]
+    date: Annotated[str, AfterValidator(_recording_date), WithJsonSchema(_DATE_SCHEMA)]
     leads: Annotated[list[LeadBody], Field(min_length=1)]
-    sampling_rate_hz: Annotated[float, Field(ge=1, le=10_000)] | None = None
-    unit: Unit | None = None
+    sampling_rate_hz: (
+        Annotated[float, Field(ge=1, le=10_000, description="Samples per second of every lead.")] | None
+    ) = None
+    unit: Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")] | None = None
 
     def ecg(self) -> Ecg:
         """The domain's ECG."""
@@ -257,7 +300,7 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)  # too much of it to look at each part
     cross_problems = list(_cross_problems(document, limits))
-    body, problems = _validated(EcgBody, document, _Rules(limits, now))
+    body, problems = validated(EcgBody, document, _Rules(limits, now))
     if body is None or cross_problems:
         raise body_does_not_fit([*problems, *cross_problems])
     return body.ecg()
@@ -308,20 +351,21 @@ def read_password(document: object, *, password_min_length: int) -> PasswordBody
     return _read(PasswordBody, document, password_min_length)
 
 
-def _read(model: type[_M], document: object, context: object) -> _M:
-    if _has_too_many_fields(document):
-        raise body_does_not_fit([_TOO_MANY_FIELDS])
-    body, problems = _validated(model, document, context)
-    if body is None:
-        raise body_does_not_fit(problems)
-    return body
-
-
-def _validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+    """The document as a model, or all that is wrong with it; no value of it is repeated."""
     try:
         return model.model_validate(document, context=context), []
     except ValidationError as error:
         return None, [_problem(found) for found in error.errors(include_url=False)]
+
+
+def _read(model: type[_M], document: object, context: object) -> _M:
+    if _has_too_many_fields(document):
+        raise body_does_not_fit([_TOO_MANY_FIELDS])
+    body, problems = validated(model, document, context)
+    if body is None:
+        raise body_does_not_fit(problems)
+    return body
 
 
 def _problem(found: ErrorDetails) -> Problem:

@@ -36,6 +36,12 @@ _STATUS_OF: Final[Mapping[type[IsolineError], HTTPStatus]] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
 }
 
+# RFC 9110's names, which Python knows from 3.13 on: a problem's type must not depend on who runs it.
+_TITLES: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -76,6 +82,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     """Answer every failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
     try:
         return await handler(request)
+    except web.HTTPMethodNotAllowed:
+        return problem_response(_not_allowed(await _allowed(request)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer of one shape
         return problem_response(_problem(error))
 
@@ -124,11 +132,22 @@ def _defect() -> ProblemError:
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
+async def _allowed(request: web.Request) -> str:
+    """The methods of the path that the contract names: of /ecg/process, and not of an ECG named process."""
+    for resource in request.app.router.resources():
+        _, methods = await resource.resolve(request)
+        if methods:
+            return ", ".join(sorted(methods))
+    return ""
+
+
+def _not_allowed(allowed: str) -> ProblemError:
+    detail = f"This path takes {allowed}."
+    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+
+
 def _of_library(error: web.HTTPException) -> ProblemError:
     status = HTTPStatus(error.status)
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return ProblemError(status, f"This path takes {allowed}.", headers={"Allow": allowed})
     if status is HTTPStatus.NOT_FOUND:
         return ProblemError(status, "There is nothing at this path.")
     return ProblemError(status, status.description or status.phrase)
@@ -136,17 +155,28 @@ def _of_library(error: web.HTTPException) -> ProblemError:
 
 def problem_response(problem: ProblemError) -> web.Response:
     """The answer that tells a problem."""
+    return web.Response(
+        body=orjson.dumps(document_of(problem)),
+        status=problem.status,
+        content_type=CONTENT_TYPE,
+        headers=problem.headers,
+    )
+
+
+def title_of(status: HTTPStatus) -> str:
+    """A status in words."""
+    return _TITLES.get(status, status.phrase)
+
+
+def document_of(problem: ProblemError) -> dict[str, object]:
+    """The body in which a problem is told."""
+    title = title_of(problem.status)
     document: dict[str, object] = {
-        "type": f"urn:isoline:problem:{problem.status.phrase.lower().replace(' ', '-')}",
-        "title": problem.status.phrase,
+        "type": f"urn:isoline:problem:{title.lower().replace(' ', '-')}",
+        "title": title,
         "status": problem.status.value,
         "detail": problem.detail,
     }
     if problem.errors:
         document["errors"] = [error._asdict() for error in problem.errors]
-    return web.Response(
-        body=orjson.dumps(document),
-        status=problem.status,
-        content_type=CONTENT_TYPE,
-        headers=problem.headers,
-    )
+    return document

@@ -36,7 +36,7 @@ async def submit(
     """
     [receipt] = await store.add([submission])
     if receipt.is_conflict:
-        raise ConflictError(f"ECG {receipt.key.id} exists already with other content.")
+        raise ConflictError("You have another ECG of this id already, with other content.")
     if receipt.is_new:
         event = submitted([receipt.key], now=now, traceparent=submission.traceparent)
         try:

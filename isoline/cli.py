@@ -11,7 +11,17 @@ import typer
 
 import gateway.__main__
 import processor.__main__
-from isoline import admin, background, embedded, keys, tour, users
+from isoline import (
+    admin,
+    background,
+    client,
+    ecg_commands,
+    embedded,
+    keys,
+    openapi_command,
+    tour,
+    users,
+)
 from isoline.embedded_state import read_state
 from shared.domain.errors import ConfigurationError, IsolineError
 from shared.process import EXIT_CONFIGURATION, run_until_told
@@ -25,6 +35,8 @@ _HEALTH_TIMEOUT_S: Final = 5.0
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="keys")
+ecg_commands.add_to(app)
+app.add_typer(openapi_command.app, name="openapi")
 
 
 @app.command("gateway")
@@ -100,7 +112,7 @@ def main() -> None:
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_CONFIGURATION)
-    except IsolineError as error:
+    except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)
 

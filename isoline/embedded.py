@@ -24,6 +24,7 @@ from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.schema import apply_migrations, check_schema
 from shared.telemetry import configure_logs
 
@@ -88,6 +89,8 @@ async def _serve_on(
             settings,
             token_key=token_key(settings.var),
             store=store,
+            owned_ecgs=PostgresOwnedEcgs(database),
+            outbox=outbox,
             accounts=accounts,
             logins=PostgresLoginStore(database),
             publisher=broker.publisher(),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import aiohttp
-import orjson
 from rich.console import Console
-from rich.table import Table
 
+from isoline.client import open_client
+from isoline.ecg_tables import leads_table
 from isoline.embedded import DEMO_ACCOUNTS
-from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from isoline.embedded_state import EmbeddedState
@@ -25,42 +23,14 @@ async def show_tour(state: EmbeddedState) -> None:
     """Submit the bundled ECG, print what was found in it and how to go on.
 
     Raises:
-        ConfigurationError: The gateway answered otherwise than it should.
+        isoline.client.IsolineError: The gateway answered otherwise than it should.
     """
-    body = _ECG.read_bytes()
-    ecg_id = orjson.loads(body)["id"]
-    async with aiohttp.ClientSession(state.address, raise_for_status=_raise_for_status) as session:
-        credentials = {"user": _SUBMITTER.name, "password": _SUBMITTER.password}
-        token = (await _json(session, "POST", "/token", json=credentials))["access_token"]
-        session.headers["Authorization"] = f"Bearer {token}"
-        headers = {"Content-Type": "application/json"}
-        await _json(session, "POST", "/ecg/process", data=body, headers=headers)
-        answer = await _json(session, "GET", f"/ecg/{ecg_id}", params={"wait": str(_WAIT_S)})
+    async with open_client(state.address, user=_SUBMITTER.name, password=_SUBMITTER.password) as client:
+        result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)
     console = Console()
-    console.print(f"ECG {ecg_id}: {answer['status']}", highlight=False)
-    console.print(_table(answer))
-    console.print(_how_to_go_on(state.address, ecg_id), soft_wrap=True, highlight=False, markup=False)
-
-
-async def _json(session: aiohttp.ClientSession, method: str, path: str, **options: Any) -> dict[str, Any]:
-    async with session.request(method, path, **options) as response:
-        answer: dict[str, Any] = await response.json()
-        return answer
-
-
-async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
-    if not response.ok:
-        raise ConfigurationError(
-            f"{response.method} {response.url}: {response.status} {await response.text()}"
-        )
-
-
-def _table(answer: dict[str, Any]) -> Table:
-    table = Table("lead", "zero crossings")
-    for lead in answer.get("leads", []):
-        for name, findings in lead.items():
-            table.add_row(name, str(findings["zero_crossings"]))
-    return table
+    console.print(f"ECG {result.id}: {result.status}", highlight=False)
+    console.print(leads_table(result))
+    console.print(_how_to_go_on(state.address, result.id), soft_wrap=True, highlight=False, markup=False)
 
 
 def _how_to_go_on(address: str, ecg_id: str) -> str:

@@ -77,6 +77,11 @@ def failed(key: EcgKey, error: str, *, now: datetime, traceparent: str | None) -
     return _event(EventType.FAILED, [key], data, now=now, traceparent=traceparent)
 
 
+def deleted(key: EcgKey, *, now: datetime, traceparent: str | None) -> Event:
+    """The ECG was erased by its owner; whoever keeps something of it should erase that too."""
+    return _event(EventType.DELETED, [key], key._asdict(), now=now, traceparent=traceparent)
+
+
 def read_submitted(body: bytes) -> list[EcgKey]:
     """The ECGs that an ``ecg.submitted`` names, at least one.
 

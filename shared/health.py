@@ -21,27 +21,34 @@ Check: TypeAlias = Callable[[], Awaitable[None]]
 _CHECK_TIMEOUT_S: Final = 3.0
 
 
-def health_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
-    """Live: the event loop turns. Ready: every check passes, else 503 with the reason of each that fails."""
+class Health:
+    """Answers whether a service lives and whether it is ready.
 
-    async def live(_: web.Request) -> web.Response:
+    Args:
+        checks: What must pass for it to be ready, by name.
+    """
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+
+    async def get_live(self, _: web.Request) -> web.Response:
+        """Live: the event loop turns."""
         return _json_response({"status": "live"})
 
-    async def ready(_: web.Request) -> web.Response:
-        outcomes = [(name, await _reason(check)) for name, check in checks.items()]
+    async def get_ready(self, _: web.Request) -> web.Response:
+        """Ready: every check passes, else 503 with the reason of each that fails."""
+        outcomes = [(name, await _reason(check)) for name, check in self._checks.items()]
         reasons = {name: reason for name, reason in outcomes if reason is not None}
         if reasons:
             return _json_response({"status": "not ready", "reasons": reasons}, status=503)
         return _json_response({"status": "ready"})
 
-    return [web.get("/health/live", live), web.get("/health/ready", ready)]
-
 
 @asynccontextmanager
 async def open_health_server(host: str, port: int, checks: Mapping[str, Check]) -> AsyncIterator[None]:
     """Answer health requests on a port of their own for as long as the context is open."""
-    app = web.Application()
-    app.add_routes(health_routes(checks))
+    app, health = web.Application(), Health(checks)
+    app.add_routes([web.get("/health/live", health.get_live), web.get("/health/ready", health.get_ready)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

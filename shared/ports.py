@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from shared.domain.account import Account, Role
@@ -124,6 +125,43 @@ class EcgStore(Protocol):
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         """Leave these queued and let the relay offer them again after the delay."""
+
+
+class EcgSummary(NamedTuple):
+    """An ECG in its owner's list."""
+
+    id: str
+    status: Status
+    submitted_at: datetime
+
+
+class Place(NamedTuple):
+    """Where a page of a list ended: what its last ECG is ordered by."""
+
+    submitted_at: datetime
+    id: str
+
+
+class OwnedEcgs(Protocol):
+    """ECGs as their owner asks for them. Every method raises UnavailableError."""
+
+    async def page(
+        self, owner: str, *, limit: int, after: Place | None = None, status: Status | None = None
+    ) -> list[EcgSummary]:
+        """The owner's ECGs, newest first, from the newest or from behind a place on; at most ``limit``.
+
+        Following the places gives each ECG that is there throughout exactly once, whatever comes and goes.
+        """
+
+    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Event | None:
+        """Erase an ECG with its signals and insights and put its event into the outbox: both or neither.
+
+        A processor that has it in hand settles nothing. The id may be submitted again; its generation goes
+        on from where it was, so that no event of the one is taken for the other's.
+
+        Returns:
+            The event, which is in the outbox; None when there is no such ECG.
+        """
 
 
 class AccountStore(Protocol):

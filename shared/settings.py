@@ -125,6 +125,7 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
     revocation_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
     publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
+    result_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 2**20
 
 
 class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 # Long enough that a submission's own event nearly always gets there first.
 REPUBLISH_AFTER_S: Final = 10.0
 
+# An id that was erased begins its next generation. Both halves look past the tombstone: the first takes its
+# place, the second does not see it.
 _ADD: Final = """
 WITH new AS (
-    INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
+    INSERT INTO ecg AS present (owner, id, content_hash, num_samples, traceparent, due_at)
     VALUES ($1, $2, $3, $4, $5, now() + $6::float8 * interval '1 second')
-    ON CONFLICT (owner, id) DO NOTHING
+    ON CONFLICT (owner, id) DO UPDATE SET
+        generation = present.generation + 1, status = 'queued', attempts = 0, republished = 0,
+        due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
+        traceparent = excluded.traceparent, submitted_at = now(), finished_at = NULL
+    WHERE present.status = 'erased'
     RETURNING row, generation, status, content_hash, true AS is_new
 ), signal AS (
     INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
@@ -35,7 +41,8 @@ WITH new AS (
 )
 SELECT generation, status, content_hash, is_new FROM new
 UNION ALL
-SELECT generation, status, content_hash, false FROM ecg WHERE owner = $1 AND id = $2
+SELECT generation, status, content_hash, false FROM ecg
+WHERE owner = $1 AND id = $2 AND status <> 'erased' AND NOT EXISTS (SELECT FROM new)
 """
 
 _FIND: Final = """
@@ -43,6 +50,7 @@ SELECT ecg.owner, ecg.id, ecg.status, ecg.error, found.document
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, id)
 JOIN ecg USING (owner, id)
 LEFT JOIN ecg_insights AS found ON found.row = ecg.row AND found.generation = ecg.generation
+WHERE ecg.status <> 'erased'
 """
 
 # Rows are locked in one order everywhere, so that two processors with the same ECGs can't deadlock.

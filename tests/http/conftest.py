@@ -26,6 +26,7 @@ from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.schema import check_schema
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ async def open_test_gateway(
         settings or GatewayOnlySettings(host="127.0.0.1", port=0),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
+        owned_ecgs=PostgresOwnedEcgs(database),
+        outbox=PostgresOutbox(database),
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
         publisher=publisher,
@@ -116,7 +119,7 @@ async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, A
     assert document["type"].startswith("urn:isoline:problem:")
     assert document["title"]
     assert document["status"] == status
-    assert document["detail"].endswith((".", "?wait=10"))
+    assert document["detail"].endswith(".")
     assert document.keys() <= {"type", "title", "status", "detail", "errors"}
     assert ("errors" in document) == (status == 422)
     return document

@@ -141,7 +141,7 @@ class TestSubmittingAgain:
         async with ada.post("/ecg/process", json=another_body()) as answer:
             problem = await problem_of(answer, 409)
 
-        assert problem["detail"] == "ECG 10 exists already with other content."
+        assert problem["detail"] == "You have another ECG of this id already, with other content."
         assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
 
     @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ class TestSubmittingAgain:
 
 
 class TestWaiting:
-    @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e1", "10s", "NaN", "٣"])
+    @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e9", "10s", "NaN", "٣"])
     async def test_a_wait_that_is_no_time_is_a_bad_request(
         self, ada: aiohttp.ClientSession, wait: str
     ) -> None:
         async with ada.get("/ecg/10", params={"wait": wait}) as answer:
             problem = await problem_of(answer, 400)
 
-        assert problem["detail"] == "wait: expected seconds from 0 to 30, e.g. ?wait=10"
+        assert problem["detail"].startswith("The query does not fit: wait: expected a number")
 
     async def test_a_queued_ecg_is_answered_when_the_time_is_over(self, ada: aiohttp.ClientSession) -> None:
         await submitted(ada, an_ecg_body())
@@ -412,7 +412,7 @@ class TestHealth:
 
 
 class TestPaths:
-    @pytest.mark.parametrize("path", ["/", "/ecg", "/ecg/", "/ecg/a/b", "/user/ada/x", "/%00", "/token/"])
+    @pytest.mark.parametrize("path", ["/", "/ecgs", "/ecg/", "/ecg/a/b", "/user/ada/x", "/%00", "/token/"])
     async def test_an_unknown_path_is_a_problem(self, nobody: aiohttp.ClientSession, path: str) -> None:
         async with nobody.get(URL(path, encoded=True)) as answer:
             problem = await problem_of(answer, 404)
@@ -423,9 +423,9 @@ class TestPaths:
         ("method", "path", "allowed"),
         [
             ("GET", "/token", "POST"),
-            ("DELETE", "/user", "GET, POST"),
-            ("PUT", "/ecg/process", "GET, POST"),
-            ("POST", "/ecg/10", "GET"),
+            ("DELETE", "/user", "GET, HEAD, POST"),
+            ("PUT", "/ecg/process", "POST"),
+            ("POST", "/ecg/10", "DELETE, GET, HEAD"),
             ("POST", "/health/live", "GET, HEAD"),
         ],
     )

@@ -1,0 +1,79 @@
+"""The contract as a document, and as a page in the browser: all of it from this service."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+from aiohttp import web
+
+from shared.domain.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FOLDER: Final = Path(__file__).parent / "docs"
+_PAGE: Final = "index.html"
+_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+
+# The page runs what this service sends and nothing else, and talks to this service and to nobody else.
+# Swagger UI puts styles into its elements as it draws them.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _File(NamedTuple):
+    body: bytes
+    content_type: str
+    tag: str
+
+    def response(self) -> web.Response:
+        charset = "utf-8" if self.content_type.startswith("text/") else None
+        answer = web.Response(
+            body=self.body, content_type=self.content_type, charset=charset, headers=_HEADERS
+        )
+        answer.etag = self.tag
+        return answer
+
+
+class Documents:
+    """Answers with the contract and the page that shows it."""
+
+    def __init__(self, contract: Mapping[str, Any]) -> None:
+        self._contract = _file(orjson.dumps(contract), "application/json")
+        self._files = _files()
+
+    async def get_contract(self, _: web.Request) -> web.Response:
+        """The OpenAPI document."""
+        return self._contract.response()
+
+    async def get_page(self, _: web.Request) -> web.Response:
+        """The page."""
+        return self._files[_PAGE].response()
+
+    async def get_docs_file(self, request: web.Request) -> web.Response:
+        """A file that the page asks for."""
+        file = self._files.get(request.match_info["file"])
+        if file is None:
+            raise NotFoundError("There is nothing at this path.")
+        return file.response()
+
+
+@cache
+def _files() -> dict[str, _File]:
+    return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()}
+
+
+def _file(body: bytes, content_type: str) -> _File:
+    return _File(body, content_type, hashlib.sha256(body).hexdigest()[:32])

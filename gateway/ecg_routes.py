@@ -1,0 +1,160 @@
+"""The routes of ECGs."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
+from gateway.contract import Answer, Route
+from gateway.handlers import Handlers
+from gateway.payloads import EcgBody
+from gateway.queries import EcgQuery, EcgsQuery
+from shared.domain.account import Role
+
+_NO_ECG: Final = {HTTPStatus.NOT_FOUND: "You have no ECG of this id."}
+_TAG: Final = "ECGs"
+
+_ONE_LEAD: Final = {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}]}
+_TWO_LEADS: Final = {
+    "id": "visit-4711:rest",
+    "date": "2023-07-30T09:15:00+02:00",
+    "sampling_rate_hz": 500,
+    "unit": "mV",
+    "leads": [
+        {
+            "name": "I",
+            "num_samples": 4,
+            "signal": [1019, 1030, 1027, 1020],
+            "baseline": 1024,
+            "adc_gain": 200,
+        },
+        {
+            "name": "aVR",
+            "num_samples": 4,
+            "signal": [1029, 1018, 1020, 1021],
+            "baseline": 1024,
+            "adc_gain": 200,
+        },
+    ],
+}
+_COMPLETED: Final = {
+    "id": "10",
+    "status": "completed",
+    "leads": [{"I": {"zero_crossings": 2}}],
+    "insights": {"zero_crossings": 1},
+}
+_WARNED: Final = {
+    "id": "11",
+    "status": "completed",
+    "leads": [{"I": {"zero_crossings": 0, "warnings": ["signal_never_near_zero"]}}],
+    "insights": {"zero_crossings": 1},
+}
+_PAGE: Final = {
+    "ecgs": [
+        {"id": "11", "status": "queued", "submitted_at": "2025-07-30T08:00:01.500000Z"},
+        {"id": "10", "status": "completed", "submitted_at": "2025-07-30T08:00:00Z"},
+    ],
+    "next_cursor": "WzE3NTM4NjI0MDAwMDAwMDAsIjEwIl0",
+}
+_TAGGED: Final = {
+    "ETag": "A strong tag of the result, once it is completed or failed.",
+    "Cache-Control": "`private, no-cache`: ask again with `If-None-Match`.",
+}
+
+ECG_ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/ecg/process",
+        handler=Handlers.post_ecg,
+        role=Role.USER,
+        tag=_TAG,
+        summary="Submit an ECG",
+        description=(
+            "Once this is answered with 202 the ECG is never lost. Sending the same again is safe: the same "
+            "id with the same content answers 202 with the present status and stores nothing new. Lead names "
+            "are unique ignoring case; `num_samples`, if given, is the length of `signal`; `date` is at most "
+            "24 h ahead. The body may be gzipped (`Content-Encoding: gzip`)."
+        ),
+        request=EcgBody,
+        examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},
+        answers={
+            HTTPStatus.ACCEPTED: Answer(
+                description="It is kept and will be analysed, or was already.",
+                model=ReceiptAnswer,
+                examples={
+                    "new": {"id": "10", "status": "queued"},
+                    "known": {"id": "10", "status": "completed"},
+                },
+                headers={"Location": "Where its result will be."},
+            )
+        },
+        problems={HTTPStatus.CONFLICT: "You have another ECG of this id already, with other content."},
+    ),
+    Route(
+        method="GET",
+        path="/ecg",
+        handler=Handlers.get_ecgs,
+        role=Role.USER,
+        tag=_TAG,
+        summary="List your ECGs, newest first",
+        description="A page at a time: ask for the next one with its `next_cursor`, until there is none.",
+        query=EcgsQuery,
+        answers={
+            HTTPStatus.OK: Answer(
+                description="A page of your ECGs.",
+                model=EcgsAnswer,
+                examples={"a page": _PAGE, "none": {"ecgs": []}},
+            )
+        },
+        problems={HTTPStatus.BAD_REQUEST: "The query does not fit: limit: expected an integer."},
+    ),
+    Route(
+        method="GET",
+        path="/ecg/{id}",
+        handler=Handlers.get_ecg,
+        role=Role.USER,
+        tag=_TAG,
+        summary="Get an ECG's result",
+        description=(
+            "With `?wait=10` it is answered as soon as the ECG is completed or failed, after 10 s at the "
+            "latest. A finished result has an `ETag`: send it as `If-None-Match` and a result that you have "
+            "is not sent again. What one gateway has erased, another may still answer for 5 s."
+        ),
+        query=EcgQuery,
+        answers={
+            HTTPStatus.OK: Answer(
+                description="Where it stands and, once completed, what was found.",
+                model=EcgAnswer,
+                examples={
+                    "completed": _COMPLETED,
+                    "with a warning": _WARNED,
+                    "queued": {"id": "10", "status": "queued"},
+                    "failed": {"id": "10", "status": "failed", "error": "Given up after 5 attempts."},
+                },
+                headers=_TAGGED,
+            ),
+            HTTPStatus.NOT_MODIFIED: Answer(
+                description="You have this result: its tag stands in `If-None-Match`.", headers=_TAGGED
+            ),
+        },
+        problems={
+            HTTPStatus.BAD_REQUEST: "The query does not fit: wait: expected a number.",
+            **_NO_ECG,
+        },
+    ),
+    Route(
+        method="DELETE",
+        path="/ecg/{id}",
+        handler=Handlers.delete_ecg,
+        role=Role.USER,
+        tag=_TAG,
+        summary="Erase an ECG",
+        description=(
+            "Queued or finished, it is erased with its signals and results; subscribers hear `ecg.deleted`. "
+            "Its id may then be submitted again, with any content."
+        ),
+        answers={HTTPStatus.NO_CONTENT: Answer(description="It is gone.")},
+        problems=_NO_ECG,
+    ),
+)

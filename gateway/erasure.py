@@ -1,0 +1,50 @@
+"""Erase an ECG: first for good, then tell; nobody waits for the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.domain.errors import NotFoundError, UnavailableError
+from shared.events import deleted
+from shared.relay import tell
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.ports import Outbox, OwnedEcgs, Publisher
+
+_log = structlog.get_logger(__name__)
+
+
+async def erase(
+    owner: str,
+    ecg_id: str,
+    *,
+    owned_ecgs: OwnedEcgs,
+    outbox: Outbox,
+    publisher: Publisher,
+    publish_timeout_s: float,
+    now: datetime,
+    traceparent: str,
+) -> None:
+    """Erase an ECG, queued or finished, with all that was kept of it, and announce that.
+
+    Once this returns it is gone: if that could not be announced in time, the relay will do it.
+
+    Raises:
+        NotFoundError: The owner has no such ECG, or none any more.
+        UnavailableError: It may have been erased. Erasing it again tells.
+    """
+    event_of = partial(deleted, now=now, traceparent=traceparent)
+    event = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
+    if event is None:
+        raise NotFoundError("You have no ECG of this id.")
+    try:
+        async with asyncio.timeout(publish_timeout_s):
+            await tell([event], outbox=outbox, publisher=publisher)
+    except (TimeoutError, UnavailableError) as error:
+        _log.warning("an erasure may not be announced yet; the relay will", reason=str(error))

@@ -1,0 +1,216 @@
+"""The route table and its models, written out as an OpenAPI 3.1 document."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from gateway.answers import ProblemAnswer
+from gateway.payloads import ECG_ID_SCHEMA
+from gateway.problems import CONTENT_TYPE, ProblemError, document_of, title_of
+from shared.domain.account import USER_NAME
+from shared.domain.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from gateway.contract import Answer, Example, Route
+    from shared.settings import GatewayOnlySettings
+
+Json = dict[str, Any]
+
+PATH_PARAMETERS: Final[Mapping[str, Json]] = {
+    "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},
+    "name": {
+        "schema": {"type": "string", "pattern": f"^{USER_NAME.pattern}$"},
+        "example": "grace@example.org",
+        "description": "The account's name.",
+    },
+    "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
+}
+
+_DESCRIPTION: Final = """
+Submit ECGs, have them measured in the background, and get what was found.
+
+Every error is `application/problem+json` (RFC 9457); a body that does not fit is answered with all that is
+wrong with it. After a 429, a 503, a time-out or a lost connection send the same request again, after
+`Retry-After` seconds or after a second that doubles: nothing happens twice. A path that exists answers
+another method with 405 and `Allow`. Answers of 1 KiB or more are gzipped for clients that accept it.
+
+Isoline is not a diagnostic device.
+"""
+
+# A whole and true problem for each kind of route; a route adds its own.
+_OF_A_BODY: Final = {
+    HTTPStatus.BAD_REQUEST: "The body is empty; expected JSON.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time; send it again, faster.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body, unpacked, may have 16777216 bytes at most.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
+        "The body is declared as text/csv; expected Content-Type: application/json."
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The body does not fit: 1 problem, see errors.",
+}
+_OF_A_ROLE: Final = {
+    HTTPStatus.UNAUTHORIZED: (
+        "This needs a token: send Authorization: Bearer and the access_token of POST /token."
+    ),
+    HTTPStatus.FORBIDDEN: "This needs a role that your token does not have.",
+}
+_OF_ALL: Final = {
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: send this one again later.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something in Isoline failed; the request may be sent again.",
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "A service behind the gateway is away. Send the same request again: nothing happens twice."
+    ),
+}
+_HEADERS_OF: Final = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "`Bearer`, where a token is missing or not valid."},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "Seconds."},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds."},
+}
+_REQUEST_ID: Final = {"X-Request-Id": "Name it when you report something: the logs know it."}
+_BEARER: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The `access_token` of `POST /token`.",
+}
+
+
+def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, version: str) -> Json:
+    """The contract that a gateway of these settings keeps."""
+    table = list(routes)
+    paths: Json = {}
+    for route in table:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Isoline",
+            "version": version,
+            "description": _DESCRIPTION.strip(),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
+        "paths": paths,
+        "components": {
+            "schemas": _within_limits(_schemas(table), settings),
+            "securitySchemes": {"bearer": _BEARER},
+        },
+    }
+
+
+def _operation(route: Route) -> Json:
+    who = f"Role: {' or '.join(sorted(route.roles))}." if route.roles else "Anybody may ask."
+    operation: Json = {
+        "operationId": route.handler.__name__,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": f"{route.description}\n\n{who}".strip(),
+        "x-isoline-roles": sorted(route.roles),
+        "security": [{"bearer": []}] if route.roles else [],
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {
+            **{str(status.value): _response(answer) for status, answer in route.answers.items()},
+            **{str(status.value): _problem(status, detail) for status, detail in _problems(route).items()},
+        },
+    }
+    if route.request:
+        content = _content(route.request, route.examples)
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return operation
+
+
+def _path_parameters(route: Route) -> list[Json]:
+    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, **PATH_PARAMETERS[name]} for name in names]
+
+
+def _query_parameters(route: Route) -> list[Json]:
+    if route.query is None:
+        return []
+    schema = route.query.model_json_schema()
+    return [_query_parameter(name, dict(field)) for name, field in schema["properties"].items()]
+
+
+def _query_parameter(name: str, schema: Json) -> Json:
+    description, [example] = schema.pop("description"), schema.pop("examples")
+    schema.pop("title", None)
+    if "anyOf" in schema:  # None stands for a parameter that was not sent, which no query can say otherwise
+        schema = schema["anyOf"][0]
+    return {"name": name, "in": "query", "description": description, "schema": schema, "example": example}
+
+
+def _response(answer: Answer) -> Json:
+    response = {"description": answer.description, "headers": _headers(answer.headers)}
+    if answer.model:
+        response["content"] = {answer.content_type: _content(answer.model, answer.examples)}
+    elif answer.content_type != "application/json":
+        response["content"] = {answer.content_type: {}}
+    return response
+
+
+def _problems(route: Route) -> dict[HTTPStatus, str]:
+    """Every way in which a route fails, in the order of the statuses; its own words win."""
+    every = {
+        **(_OF_A_BODY if route.request else {}),
+        **(_OF_A_ROLE if route.role else {}),
+        **_OF_ALL,
+        **route.problems,
+    }
+    return {status: every[status] for status in sorted(every) if status not in route.answers}
+
+
+def _problem(status: HTTPStatus, detail: str) -> Json:
+    errors: Sequence[Problem] = ()
+    if status is HTTPStatus.UNPROCESSABLE_ENTITY:
+        errors = [Problem("/leads/0/num_samples", "the signal has 3 samples, not 2")]
+    example = document_of(ProblemError(status, detail, errors=errors))
+    return {
+        "description": title_of(status),
+        "headers": _headers(_HEADERS_OF.get(status, {})),
+        "content": {CONTENT_TYPE: _content(ProblemAnswer, {"a problem": example})},
+    }
+
+
+def _content(model: type[BaseModel], examples: Mapping[str, Example]) -> Json:
+    shown = {title.replace(" ", "-"): {"summary": title, "value": value} for title, value in examples.items()}
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "examples": shown}
+
+
+def _headers(headers: Mapping[str, str]) -> Json:
+    return {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in {**_REQUEST_ID, **headers}.items()
+    }
+
+
+def _schemas(routes: Iterable[Route]) -> Json:
+    models: dict[type[BaseModel], None] = {ProblemAnswer: None}
+    for route in routes:
+        models |= {answer.model: None for answer in route.answers.values() if answer.model}
+        models |= {route.request: None} if route.request else {}
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    schemas: Json = definitions["$defs"]
+    return schemas
+
+
+def _within_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
+    """The schemas with the limits of this gateway, which the models learn only when they are asked."""
+    limits = {
+        ("EcgBody", "leads"): {"maxItems": settings.max_leads},
+        ("LeadBody", "signal"): {"maxItems": settings.max_lead_samples},
+        ("AccountBody", "password"): {"minLength": settings.password_min_length},
+        ("PasswordBody", "password"): {"minLength": settings.password_min_length},
+    }
+    for (model, name), limit in limits.items():
+        if model in schemas:
+            schemas[model]["properties"][name] |= limit
+    return schemas

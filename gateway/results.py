@@ -1,0 +1,105 @@
+"""Results as they are answered. A finished one is kept for a few seconds, within a number of bytes.
+
+A result never changes within its generation, so it may be kept; an erasure or a replay through another
+gateway is not heard of here, so it may not be kept for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+
+from shared.ports import Status
+
+if TYPE_CHECKING:
+    from gateway.waiting import Owned, Waiting
+    from shared.ports import EcgState
+
+# Within so many seconds an erased ECG is gone from every gateway.
+MAX_AGE_S: Final = 5.0
+
+# What an entry takes beside its body: keys, tuple, tag and the dictionary's slot.
+_ENTRY_BYTES: Final = 512
+_TAG_BYTES: Final = 16
+
+
+class Result(NamedTuple):
+    """The JSON body of an answer, and its entity tag once it is finished."""
+
+    body: bytes
+    tag: str | None
+
+
+class _Entry(NamedTuple):
+    result: Result
+    looked_up_at: float
+
+    @property
+    def size(self) -> int:
+        return len(self.result.body) + _ENTRY_BYTES
+
+
+class Results:
+    """Looks results up, and remembers the finished ones.
+
+    Args:
+        waiting: Where they are looked up.
+        max_bytes: What all that is remembered may take; 0 remembers nothing.
+    """
+
+    def __init__(self, waiting: Waiting, *, max_bytes: int) -> None:
+        self._waiting = waiting
+        self._max_bytes = max_bytes
+        self._kept: dict[Owned, _Entry] = {}
+        self._size = 0
+        self._erasures = 0
+
+    async def result(self, owned: Owned, *, wait_s: float) -> Result | None:
+        """What to answer, as `Waiting.state` finds it; not older than `MAX_AGE_S`. None if there is none.
+
+        Raises:
+            UnavailableError: It can't be looked up.
+        """
+        now = asyncio.get_running_loop().time()
+        kept = self._kept.get(owned)
+        if kept is not None and now - kept.looked_up_at <= MAX_AGE_S:
+            return kept.result
+        erasures = self._erasures
+        state = await self._waiting.state(owned, wait_s=wait_s)
+        if state is None:
+            return None
+        result = _result(state)
+        if result.tag is not None and erasures == self._erasures:
+            self._keep(owned, _Entry(result, now))
+        return result
+
+    def forget(self, owned: Owned) -> None:
+        """The ECG was erased: it is not answered again, nor is a look-up that was under way kept."""
+        self._erasures += 1
+        self._drop(owned)
+
+    def _keep(self, owned: Owned, entry: _Entry) -> None:
+        self._drop(owned)
+        self._kept[owned] = entry
+        self._size += entry.size
+        while self._size > self._max_bytes:
+            self._drop(next(iter(self._kept)))  # the one that was looked up the longest ago
+
+    def _drop(self, owned: Owned) -> None:
+        entry = self._kept.pop(owned, None)
+        if entry is not None:
+            self._size -= entry.size
+
+
+def _result(state: EcgState) -> Result:
+    answer: dict[str, object] = {"id": state.id, "status": state.status}
+    if state.status is Status.FAILED:
+        answer["error"] = state.error
+    if state.document is not None:
+        answer |= orjson.loads(state.document)
+    body = orjson.dumps(answer)
+    is_finished = state.status is not Status.QUEUED
+    return Result(body, hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES] if is_finished else None)

@@ -1,0 +1,87 @@
+"""The routes about the service itself: its health, its contract and that contract's page."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from gateway.answers import LiveAnswer, ReadyAnswer
+from gateway.contract import Answer, Route
+from gateway.documents import Documents
+from shared.health import Health
+
+_TAG: Final = "Service"
+
+HEALTH_ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/health/live",
+        handler=Health.get_live,
+        role=None,
+        tag=_TAG,
+        summary="Ask whether the process turns",
+        answers={
+            HTTPStatus.OK: Answer(
+                description="It does.", model=LiveAnswer, examples={"live": {"status": "live"}}
+            )
+        },
+    ),
+    Route(
+        method="GET",
+        path="/health/ready",
+        handler=Health.get_ready,
+        role=None,
+        tag=_TAG,
+        summary="Ask whether requests should come here",
+        answers={
+            HTTPStatus.OK: Answer(
+                description="They should.", model=ReadyAnswer, examples={"ready": {"status": "ready"}}
+            ),
+            HTTPStatus.SERVICE_UNAVAILABLE: Answer(
+                description="They should not, for these reasons.",
+                model=ReadyAnswer,
+                examples={"leaving": {"status": "not ready", "reasons": {"process": "leaving"}}},
+            ),
+        },
+    ),
+)
+
+DOCUMENT_ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/openapi.json",
+        handler=Documents.get_contract,
+        role=None,
+        tag=_TAG,
+        summary="Get this contract",
+        answers={
+            HTTPStatus.OK: Answer(description="An OpenAPI 3.1 document.", content_type="application/json"),
+            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
+        },
+    ),
+    Route(
+        method="GET",
+        path="/docs",
+        handler=Documents.get_page,
+        role=None,
+        tag=_TAG,
+        summary="Read this contract in a browser, and try it",
+        answers={
+            HTTPStatus.OK: Answer(description="A page.", content_type="text/html"),
+            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
+        },
+    ),
+    Route(
+        method="GET",
+        path="/docs/{file}",
+        handler=Documents.get_docs_file,
+        role=None,
+        tag=_TAG,
+        summary="Get a file of that page",
+        answers={
+            HTTPStatus.OK: Answer(description="The file.", content_type="*/*"),
+            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
+        },
+        problems={HTTPStatus.NOT_FOUND: "There is nothing at this path."},
+    ),
+)

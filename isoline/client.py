@@ -1,0 +1,333 @@
+"""A client of Isoline's gateway for Python programs: asynchronous, typed, patient.
+
+```python
+async with open_client("https://isoline.example.org", user="ada", password=...) as isoline:
+    result = await isoline.submit_and_wait({"id": "10", "date": "2023-07-30", "leads": [...]})
+    print(result.leads[0].name, result.leads[0].zero_crossings)
+```
+
+It needs aiohttp and nothing else of this project.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+Status: TypeAlias = Literal["queued", "completed", "failed"]
+
+# The gateway holds a waiting request for 30 s at the most; we ask again well before proxies lose patience.
+_ASK_FOR_S: Final = 20.0
+_ANSWER_WITHIN_S: Final = 60.0
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+# A token that is about to expire would not survive the way to the gateway.
+_RENEW_BEFORE_S: Final = 30.0
+_PAGE: Final = 100
+
+_ERRORS: Final = 400  # and above
+_UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
+_PASSING: Final = frozenset({429, 502, 503, 504})
+
+
+class IsolineError(Exception):
+    """The root of what this client raises."""
+
+
+class RefusedError(IsolineError):
+    """The gateway refused: sending the same again would change nothing.
+
+    Attributes:
+        status: Of HTTP.
+        detail: What was found and what was expected.
+        errors: All that is wrong with the body: dictionaries of ``pointer`` and ``detail``.
+    """
+
+    def __init__(self, status: int, detail: str, errors: tuple[Mapping[str, str], ...] = ()) -> None:
+        lines = "".join(f"\n  {error['pointer'] or '/'}: {error['detail']}" for error in errors)
+        super().__init__(f"{status}: {detail}{lines}")
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+
+
+class AwayError(IsolineError):
+    """The gateway was away, overloaded or not done for as long as we had patience; trying later is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What was found in one lead.
+
+    Attributes:
+        findings: All of it, by name, also what later versions of the gateway add.
+    """
+
+    name: str
+    findings: Mapping[str, Any]
+
+    @property
+    def zero_crossings(self) -> int:
+        """How often the lead crosses its baseline."""
+        count: int = self.findings["zero_crossings"]
+        return count
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the findings must know."""
+        return tuple(self.findings.get("warnings", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where an ECG stands, and what was found.
+
+    Attributes:
+        leads: In the order sent; empty unless completed.
+        error: Why it was given up; None unless failed.
+        document: The whole answer.
+    """
+
+    id: str
+    status: Status
+    leads: tuple[Lead, ...] = ()
+    error: str | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An ECG in the list; ``submitted_at`` is ISO 8601."""
+
+    id: str
+    status: Status
+    submitted_at: str
+
+
+class Client:
+    """Talks to one gateway as one user; opened by `open_client`.
+
+    Every method logs in when it must, and repeats what failed for a reason that passes (429, 502, 503, 504,
+    a lost connection, a time-out) after ``Retry-After`` or a pause that doubles.
+
+    Every method raises `RefusedError` when the gateway refuses and `AwayError` when patience ends.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        user: str | None,
+        password: str | None,
+        token: str | None,
+        refresh_token: str | None,
+        patience_s: float,
+    ) -> None:
+        self._session = session
+        self._credentials = {"user": user, "password": password} if user is not None else None
+        self._token = token
+        self._refresh_token = refresh_token
+        self._renew_at = float("inf")
+        self._renewing = asyncio.Lock()
+        self._patience_s = patience_s
+
+    async def submit(self, ecg: Mapping[str, Any] | bytes) -> Result:
+        """Submit an ECG: a mapping, or JSON as bytes. Submitting the same again is safe and changes nothing.
+
+        Returns:
+            Its id and where it stands. It is kept: it will be analysed, whatever happens to us.
+        """
+        return _result(await self._ask("POST", "/ecg/process", **_body(ecg)))
+
+    async def get(self, ecg_id: str) -> Result:
+        """Where an ECG stands, and what was found."""
+        return _result(await self._ask("GET", _path(ecg_id)))
+
+    async def wait(self, ecg_id: str, *, timeout_s: float = 60.0) -> Result:
+        """The ECG's result as soon as it is completed or failed.
+
+        Raises:
+            AwayError: It is still queued after ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = max(deadline - time.monotonic(), 0.0)
+            params = {"wait": f"{min(left_s, _ASK_FOR_S):.3f}"}
+            result = _result(await self._ask("GET", _path(ecg_id), params=params))
+            if result.status != "queued":
+                return result
+            if time.monotonic() >= deadline:
+                raise AwayError(f"ECG {ecg_id} is still queued after {timeout_s:g} s")
+
+    async def submit_and_wait(self, ecg: Mapping[str, Any] | bytes, *, timeout_s: float = 60.0) -> Result:
+        """Submit an ECG and return its result as soon as it is completed or failed."""
+        return await self.wait((await self.submit(ecg)).id, timeout_s=timeout_s)
+
+    async def list(self, *, status: Status | None = None) -> AsyncIterator[Summary]:
+        """Every ECG of the user's, newest first; pages are fetched as they are needed."""
+        query = {"limit": str(_PAGE)} | ({"status": status} if status else {})
+        while True:
+            page = await self._ask("GET", "/ecg", params=query)
+            for ecg in page["ecgs"]:
+                yield Summary(ecg["id"], ecg["status"], ecg["submitted_at"])
+            if "next_cursor" not in page:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    async def delete(self, ecg_id: str) -> bool:
+        """Erase an ECG with all that was found; its id is free again.
+
+        Returns:
+            Whether there was one. False may also mean that we erased it and the answer was lost.
+        """
+        try:
+            await self._ask("DELETE", _path(ecg_id))
+        except RefusedError as error:
+            if error.status == _NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON that a request with our token is answered with; a refused token is renewed once."""
+        token = await self._valid_token()
+        status, document = await self._repeat(method, path, token=token, **options)
+        if status == _UNAUTHORIZED and self._can_renew:
+            token = await self._valid_token(refused=token)
+            status, document = await self._repeat(method, path, token=token, **options)
+        return _accepted(status, document)
+
+    @property
+    def _can_renew(self) -> bool:
+        return self._credentials is not None or self._refresh_token is not None
+
+    async def _valid_token(self, *, refused: str | None = None) -> str:
+        """A token that is good for a while; of many that need a new one, one gets it for all."""
+        async with self._renewing:
+            is_old = self._token in {None, refused} or time.monotonic() >= self._renew_at
+            if is_old and self._can_renew:
+                await self._renew()
+        if self._token is None:
+            raise RefusedError(_UNAUTHORIZED, "There is neither a token nor a user and a password.")
+        return self._token
+
+    async def _renew(self) -> None:
+        """Spend the refresh token if there is one; else, or if it is dead, log in again."""
+        status: int = _UNAUTHORIZED
+        answer: Any = None
+        if self._refresh_token is not None:
+            spent, self._refresh_token = self._refresh_token, None
+            status, answer = await self._repeat("POST", "/token/refresh", json={"refresh_token": spent})
+        if status >= _ERRORS and self._credentials is not None:
+            status, answer = await self._repeat("POST", "/token", json=self._credentials)
+        tokens = _accepted(status, answer)
+        self._token, self._refresh_token = tokens["access_token"], tokens.get("refresh_token")
+        self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
+
+    async def _repeat(
+        self, method: str, path: str, *, token: str | None = None, **options: Any
+    ) -> tuple[int, Any]:
+        """Send until there is an answer that will not pass by itself: its status and its JSON."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        deadline, attempt = time.monotonic() + self._patience_s, 1
+        while True:
+            try:
+                async with self._session.request(method, path, headers=headers, **options) as response:
+                    if response.status not in _PASSING:
+                        return response.status, await _json(response)
+                    reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                reason, asked_s = str(error) or type(error).__name__, None
+            pause_s = _pause_s(attempt) if asked_s is None else asked_s
+            if time.monotonic() + pause_s > deadline:
+                raise AwayError(f"{method} {path}: {reason}, {attempt} attempts")
+            await asyncio.sleep(pause_s)
+            attempt += 1
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    refresh_token: str | None = None,
+    patience_s: float = 60.0,
+) -> AsyncIterator[Client]:
+    """Yield a client of the gateway at an address.
+
+    Args:
+        url: Where it is, e.g. ``https://isoline.example.org``.
+        user: With the password: who we are.
+        password: The user's.
+        token: An access token, instead of user and password or beside them.
+        refresh_token: Renews the access token.
+        patience_s: For how long a request is repeated.
+    """
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
+    async with aiohttp.ClientSession(url, timeout=timeout) as session:
+        yield Client(
+            session,
+            user=user,
+            password=password,
+            token=token,
+            refresh_token=refresh_token,
+            patience_s=patience_s,
+        )
+
+
+def _path(ecg_id: str) -> str:
+    # An id holds nothing that a path would have to escape; a slash would ask for something else.
+    if "/" in ecg_id or "?" in ecg_id or "#" in ecg_id or ecg_id in {"", ".", ".."}:
+        raise RefusedError(_NOT_FOUND, "No ECG can have this id.")
+    return f"/ecg/{ecg_id}"
+
+
+def _body(ecg: Mapping[str, Any] | bytes) -> dict[str, Any]:
+    if isinstance(ecg, bytes):
+        return {"data": aiohttp.BytesPayload(ecg, content_type="application/json")}
+    return {"json": ecg}
+
+
+def _result(answer: Mapping[str, Any]) -> Result:
+    leads = tuple(Lead(name, found) for lead in answer.get("leads", ()) for name, found in lead.items())
+    return Result(answer["id"], answer["status"], leads, answer.get("error"), answer)
+
+
+def _accepted(status: int, document: Any) -> Any:
+    if status < _ERRORS:
+        return document
+    problem = document if isinstance(document, dict) else {}
+    raise RefusedError(status, problem.get("detail", "no reason was given"), tuple(problem.get("errors", ())))
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    """The answer's JSON; None for an answer without, e.g. of a proxy."""
+    try:
+        return await response.json(content_type=None)
+    except ValueError:
+        return None
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    try:
+        return max(float(response.headers["Retry-After"]), 0.0)
+    except (KeyError, ValueError):
+        return None
+
+
+def _pause_s(attempt: int) -> float:
+    """Doubling up to a longest, half of it by chance: clients that failed together do not return together."""
+    pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16), _LONGEST_PAUSE_S)
+    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - nobody gains by guessing it

@@ -1,0 +1,72 @@
+"""ECGs in PostgreSQL as their owners ask for them: listed by keyset, erased to a tombstone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from shared.events import EcgKey
+from shared.ports import EcgSummary, Place, Status
+from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.events import Event
+    from shared.storage.postgres import Database
+
+_BEFORE_THE_NEWEST: Final = Place(datetime(9999, 12, 31, tzinfo=UTC), "")
+
+# The status is a literal, not a parameter: only so can a generic plan use the partial indexes.
+_PAGE: Final = """
+SELECT id, status, submitted_at FROM ecg
+WHERE owner = $1 AND status {which} AND (submitted_at, id) < ($2, $3)
+ORDER BY submitted_at DESC, id DESC LIMIT $4
+"""
+_PAGE_OF: Final[dict[Status | None, str]] = {
+    None: _PAGE.format(which="<> 'erased'"),
+    **{status: _PAGE.format(which=f"= '{status}'") for status in Status},
+}
+
+_LOCK: Final = """
+SELECT row, generation FROM ecg WHERE owner = $1 AND id = $2 AND status <> 'erased' FOR NO KEY UPDATE
+"""
+
+_ERASE: Final = """
+WITH erased AS (
+    UPDATE ecg SET
+        status = 'erased', due_at = NULL, error = NULL, content_hash = '', num_samples = 0,
+        traceparent = NULL, finished_at = now()
+    WHERE row = $1
+), signals AS (
+    DELETE FROM ecg_signal WHERE row = $1
+), insights AS (
+    DELETE FROM ecg_insights WHERE row = $1
+)
+INSERT INTO outbox (event_id, type, body, due_at)
+VALUES ($2, $3, $4, now() + $5::float8 * interval '1 second')
+"""
+
+
+class PostgresOwnedEcgs:
+    """`shared.ports.OwnedEcgs` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, owner: str, *, limit: int, after: Place | None = None, status: Status | None = None
+    ) -> list[EcgSummary]:
+        place = after or _BEFORE_THE_NEWEST
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PAGE_OF[status], owner, *place, limit)
+        return [EcgSummary(row["id"], Status(row["status"]), row["submitted_at"]) for row in rows]
+
+    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Event | None:
+        async with self._database.connection() as connection, connection.transaction():
+            row = await connection.fetchrow(_LOCK, owner, ecg_id)
+            if row is None:
+                return None
+            event = event_of(EcgKey(owner, ecg_id, row["generation"]))
+            await connection.execute(_ERASE, row["row"], event.id, event.type, event.body, REPUBLISH_AFTER_S)
+        return event

@@ -1,0 +1,104 @@
+"""What must stay secret, planted in good and bad requests, is in no log line and in no error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import pytest
+
+from tests.builders import an_ecg_body
+from tests.e2e.conftest import PASSWORD, Installation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A patient-like name, a run of samples, a password and a token that nothing else would print.
+_NAME: Final = "Lovelace.Augusta.1815-12-10"
+_SAMPLES: Final = [71234567, -71234567, 71234567]
+_PASSWORD: Final = "canary-password-x7Kq"
+_TOKEN: Final = "canary.token.Zm9vYmFy"
+_CANARIES: Final = ("Lovelace", "71234567", PASSWORD, _PASSWORD, _TOKEN, "Zm9vYmFy")
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+def _bodies() -> Iterator[Any]:
+    """ECGs and what passes for them, each with a canary somewhere."""
+    lead = {"name": _NAME, "signal": _SAMPLES}
+    yield an_ecg_body(id=_NAME, leads=[lead])  # good
+    yield an_ecg_body(id=_NAME, leads=[lead, {**lead, "name": "II"}])  # in conflict with the one before
+    yield an_ecg_body(id=f"{_NAME}/", leads=[lead])
+    yield an_ecg_body(date=_NAME, unit=_NAME, sampling_rate_hz=_NAME, leads=_NAME)
+    yield an_ecg_body(leads=[{**lead, "num_samples": 4}])
+    yield an_ecg_body(leads=[{**lead, "signal": [*_SAMPLES, 1.5, _NAME, None]}])
+    yield an_ecg_body(leads=[lead, lead])
+    yield an_ecg_body(leads=[{**lead, "name": f"{_NAME}\n"}])
+    yield _NAME
+    yield _SAMPLES
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """The folder of the services' logs."""
+    return tmp_path
+
+
+async def test_no_log_line_and_no_error_repeats_what_was_sent(installation: Installation, logs: Path) -> None:
+    await installation.start_gateway()
+    await installation.start_processor()
+
+    async with aiohttp.ClientSession(installation.address) as session:
+        async with session.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
+            token = (await answer.json())["access_token"]
+        errors = [text async for text in _errors(session, token)]
+        async with session.get(
+            f"/ecg/{_NAME}?wait=20", headers={"Authorization": f"Bearer {token}"}
+        ) as answer:
+            assert (await answer.json())["status"] == "completed"
+
+    assert len(errors) > 20
+    for error in errors:
+        assert not [canary for canary in (*_CANARIES, token) if canary in error], error
+    lines = [line for log in logs.glob("*.log") for line in log.read_text().splitlines()]
+    assert len(lines) > 20
+    for line in lines:
+        json.loads(line)
+        assert not [canary for canary in (*_CANARIES, token) if canary in line], line
+
+
+async def _errors(session: aiohttp.ClientSession, token: str) -> Any:
+    """The body of every answer that is an error."""
+    ours = {"Authorization": f"Bearer {token}"}
+    for body in _bodies():
+        packed = gzip.compress(json.dumps(body).encode())
+        for data, headers in (
+            (json.dumps(body).encode(), {**_JSON, **ours}),
+            (packed, {**_JSON, **ours, "Content-Encoding": "gzip"}),
+            (packed, {**_JSON, **ours}),  # not declared as gzip
+            (json.dumps(body).encode()[:-2], {**_JSON, **ours}),  # breaks off
+            (json.dumps(body).encode(), {"Content-Type": _NAME, **ours}),
+            (json.dumps(body).encode(), {**_JSON, "Authorization": f"Bearer {_TOKEN}"}),
+        ):
+            async with session.post("/ecg/process", data=data, headers=headers) as answer:
+                if not answer.ok:
+                    yield await answer.text()
+    for path in (f"/ecg/{_NAME}.none", f"/{_NAME}", f"/ecg?cursor={_NAME}&status={_NAME}", f"/docs/{_NAME}"):
+        async with session.get(path, headers=ours) as answer:
+            yield await answer.text()
+    async with session.delete(f"/ecg/{_NAME}.none", headers=ours) as answer:
+        yield await answer.text()
+    credentials = {"user": _NAME, "password": _PASSWORD}
+    for sent in (
+        credentials,
+        {**credentials, "x": _PASSWORD},
+        {"user": _TOKEN, "password": 71234567},
+        _PASSWORD,
+    ):
+        async with session.post("/token", json=sent) as answer:
+            yield await answer.text()
+    for header in (f"Bearer {_TOKEN}", f"Basic {_TOKEN}", _TOKEN, f"Bearer {token}x"):
+        async with session.get("/ecg", headers={"Authorization": header}) as answer:
+            yield await answer.text()

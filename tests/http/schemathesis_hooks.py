@@ -1,0 +1,52 @@
+"""What JSON Schema can't say of a request, told to schemathesis, which loads this file by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import schemathesis
+from hypothesis import strategies as st
+
+from gateway.queries import cursor_of
+from shared.ports import Place
+
+_LONGEST_NAME: Final = 32
+_LAST_DAY: Final = date(2024, 12, 31)
+
+# A recording's date is not ahead, and a cursor is one that a page has given.
+_DATES: Final = st.dates(max_value=_LAST_DAY)
+_TIMES: Final = st.datetimes(max_value=datetime(2024, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+schemathesis.openapi.format("date", _DATES.map(str))
+schemathesis.openapi.format("date-time", _TIMES.map(datetime.isoformat))
+schemathesis.openapi.format(
+    "isoline-cursor", st.builds(Place, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(cursor_of)
+)
+
+
+@schemathesis.hook
+def map_case(_: Any, case: Any) -> Any:
+    """Mend what fits by its schema alone; what is meant to be wrong stays as it is."""
+    is_good = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
+        case.body = _integral(case.body)
+        for index, lead in enumerate(case.body["leads"]):
+            _mend(lead, index)
+    return case
+
+
+def _mend(lead: dict[str, Any], index: int) -> None:
+    """A name that is printable and repeats no other, and the true length."""
+    printable = "".join(character for character in lead["name"] if character.isprintable())
+    lead["name"] = f"{index} {printable}"[:_LONGEST_NAME]
+    if lead.get("num_samples") is not None:
+        lead["num_samples"] = len(lead["signal"])
+
+
+def _integral(value: Any) -> Any:
+    """Integers as such: to JSON Schema 1.0 is one."""
+    if isinstance(value, dict):
+        return {name: _integral(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_integral(member) for member in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+import isoline.client
+from isoline.client import AwayError, RefusedError, open_client
+from tests.builders import an_ecg_body
+from tests.http.conftest import PASSWORD, open_test_processor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from isoline.client import Client
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+
+@pytest.fixture
+async def client(gateway: str) -> AsyncIterator[Client]:
+    async with open_client(gateway, user="ada", password=PASSWORD) as client:
+        yield client
+
+
+class TestAgainstAGateway:
+    @pytest.mark.usefixtures("processor")
+    async def test_submits_and_waits(self, client: Client) -> None:
+        result = await client.submit_and_wait(an_ecg_body(id="10"))
+
+        assert (result.id, result.status, result.error) == ("10", "completed", None)
+        assert [(lead.name, lead.zero_crossings, lead.warnings) for lead in result.leads] == [("I", 2, ())]
+
+    async def test_a_submission_is_queued_and_can_be_got(self, client: Client) -> None:
+        submitted = await client.submit(
+            b'{"id": 10, "date": "2023-07-30", "leads": [{"name": "I", "signal": [1]}]}'
+        )
+
+        assert (submitted.id, submitted.status, submitted.leads) == ("10", "queued", ())
+        assert (await client.get("10")).status == "queued"
+
+    async def test_waiting_ends_with_patience(self, client: Client) -> None:
+        await client.submit(an_ecg_body(id="10"))
+
+        with pytest.raises(AwayError, match="ECG 10 is still queued"):
+            await client.wait("10", timeout_s=0.3)
+
+    async def test_waiting_ends_with_the_result(
+        self, client: Client, database: Database, broker: InProcessBroker
+    ) -> None:
+        await client.submit(an_ecg_body(id="10"))
+        waiting = asyncio.create_task(client.wait("10"))
+        await asyncio.sleep(0.1)
+
+        async with open_test_processor(database, broker):
+            assert (await waiting).status == "completed"
+
+    async def test_lists_over_all_pages(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(isoline.client, "_PAGE", 2)
+        for n in range(5):
+            await client.submit(an_ecg_body(id=str(n)))
+
+        assert [ecg.id async for ecg in client.list()] == ["4", "3", "2", "1", "0"]
+        assert [ecg async for ecg in client.list(status="failed")] == []
+
+    async def test_deletes(self, client: Client) -> None:
+        await client.submit(an_ecg_body(id="10"))
+
+        assert await client.delete("10")
+
+        with pytest.raises(RefusedError, match="404: You have no ECG of this id"):
+            await client.get("10")
+        assert not await client.delete("10")
+
+    async def test_a_refusal_says_all_that_is_wrong(self, client: Client) -> None:
+        with pytest.raises(RefusedError) as refusal:
+            await client.submit(an_ecg_body(date="yesterday", leads=[]))
+
+        assert refusal.value.status == 422
+        assert {error["pointer"] for error in refusal.value.errors} == {"/date", "/leads"}
+        assert "/leads: expected 1 or more, found 0" in str(refusal.value)
+
+    @pytest.mark.parametrize("ecg_id", ["", ".", "..", "a/b", "a?b", "a#b"])
+    async def test_an_id_that_would_ask_for_something_else_is_refused(
+        self, client: Client, ecg_id: str
+    ) -> None:
+        with pytest.raises(RefusedError):
+            await client.get(ecg_id)
+
+    async def test_a_wrong_password_is_refused(self, gateway: str) -> None:
+        async with open_client(gateway, user="ada", password="wrong") as client:
+            with pytest.raises(RefusedError, match="401: No account has this name and this password"):
+                await client.get("10")
+
+
+class TestPatience:
+    """Against a server that fails in a given way."""
+
+    @pytest.fixture(autouse=True)
+    def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(isoline.client, "_FIRST_PAUSE_S", 0.01)
+
+    async def test_what_passes_is_repeated_until_it_has_passed(self) -> None:
+        failures = [503, 429, 502, 504]
+
+        def answer(_: web.Request) -> web.Response:
+            return web.Response(status=failures.pop()) if failures else _queued()
+
+        async with _serving(answer) as url, open_client(url, token="t") as client:
+            assert (await client.get("10")).status == "queued"
+        assert failures == []
+
+    async def test_retry_after_is_honoured(self) -> None:
+        times: list[float] = []
+
+        def answer(_: web.Request) -> web.Response:
+            times.append(asyncio.get_running_loop().time())
+            return _queued() if len(times) > 1 else web.Response(status=429, headers={"Retry-After": "0.5"})
+
+        async with _serving(answer) as url, open_client(url, token="t") as client:
+            await client.get("10")
+
+        assert times[1] - times[0] >= 0.5
+
+    async def test_a_lost_connection_is_repeated(self) -> None:
+        seen: list[str] = []
+
+        def answer(request: web.Request) -> web.Response:
+            seen.append(request.method)
+            if len(seen) < 3:
+                assert request.transport
+                request.transport.abort()
+            return _queued()
+
+        async with _serving(answer) as url, open_client(url, token="t") as client:
+            await client.submit(an_ecg_body())
+
+        assert seen == ["POST", "POST", "POST"]
+
+    async def test_patience_ends(self) -> None:
+        async with (
+            _serving(lambda _: web.Response(status=503)) as url,
+            open_client(url, token="t", patience_s=0.1) as client,
+        ):
+            with pytest.raises(AwayError, match="503 Service Unavailable"):
+                await client.get("10")
+
+    async def test_a_pause_longer_than_our_patience_is_not_waited_for(self) -> None:
+        async with (
+            _serving(lambda _: web.Response(status=429, headers={"Retry-After": "3600"})) as url,
+            open_client(url, token="t", patience_s=5) as client,
+        ):
+            async with asyncio.timeout(2):
+                with pytest.raises(AwayError):
+                    await client.get("10")
+
+    async def test_a_gateway_that_is_not_there_is_away(self) -> None:
+        async with open_client("http://127.0.0.1:1", token="t", patience_s=0.1) as client:
+            with pytest.raises(AwayError):
+                await client.get("10")
+
+    async def test_an_answer_that_is_not_json_is_a_refusal(self) -> None:
+        async with (
+            _serving(lambda _: web.Response(status=400, text="<html>")) as url,
+            open_client(url, token="t") as client,
+        ):
+            with pytest.raises(RefusedError, match="400: no reason was given"):
+                await client.get("10")
+
+
+class TestTokens:
+    async def test_one_login_serves_many_requests(self) -> None:
+        gateway = TokenGateway()
+
+        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+            await asyncio.gather(*(client.get("10") for _ in range(10)))
+
+        assert gateway.logins == 1
+
+    async def test_a_token_that_the_gateway_refuses_is_renewed_with_the_refresh_token(self) -> None:
+        gateway = TokenGateway()
+
+        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+            await client.get("10")
+            gateway.good_tokens.clear()
+            await asyncio.gather(*(client.get("10") for _ in range(10)))
+
+        assert (gateway.logins, gateway.refreshes) == (1, 1)
+
+    async def test_a_token_is_renewed_before_it_expires(self) -> None:
+        gateway = TokenGateway(expires_in=30)
+
+        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+            await client.get("10")
+            await client.get("10")
+
+        assert (gateway.logins, gateway.refreshes) == (1, 1)
+
+    async def test_a_dead_refresh_token_is_followed_by_a_login(self) -> None:
+        gateway = TokenGateway()
+
+        async with (
+            _serving(gateway.answer) as url,
+            open_client(url, user="ada", password="p", token="old", refresh_token="dead") as client,
+        ):
+            assert (await client.get("10")).status == "queued"
+
+        assert (gateway.logins, gateway.refreshes) == (1, 0)
+
+    async def test_a_refresh_token_alone_is_enough(self) -> None:
+        gateway = TokenGateway()
+        gateway.good_refresh_tokens.add("good")
+
+        async with _serving(gateway.answer) as url, open_client(url, refresh_token="good") as client:
+            assert (await client.get("10")).status == "queued"
+
+    async def test_a_refused_token_without_a_way_to_renew_is_a_refusal(self) -> None:
+        async with _serving(TokenGateway().answer) as url, open_client(url, token="old") as client:
+            with pytest.raises(RefusedError, match="401"):
+                await client.get("10")
+
+    async def test_neither_token_nor_password_is_a_refusal(self) -> None:
+        async with open_client("http://127.0.0.1:1") as client:
+            with pytest.raises(RefusedError, match="neither a token nor a user"):
+                await client.get("10")
+
+
+class TokenGateway:
+    """Gives out tokens, each refresh token good for one use, and counts."""
+
+    def __init__(self, *, expires_in: int = 900) -> None:
+        self.logins = 0
+        self.refreshes = 0
+        self.good_tokens: set[str] = set()
+        self.good_refresh_tokens: set[str] = set()
+        self._expires_in = expires_in
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.path == "/token":
+            self.logins += 1
+            return self._tokens()
+        if request.path == "/token/refresh":
+            sent = (await request.json())["refresh_token"]
+            if sent not in self.good_refresh_tokens:
+                return web.json_response({"detail": "dead"}, status=401)
+            self.good_refresh_tokens.remove(sent)
+            self.refreshes += 1
+            return self._tokens()
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        return _queued() if token in self.good_tokens else web.json_response({"detail": "no"}, status=401)
+
+    def _tokens(self) -> web.Response:
+        name = str(self.logins + self.refreshes)
+        self.good_tokens.add(name)
+        self.good_refresh_tokens.add(f"refresh {name}")
+        return web.json_response(
+            {
+                "access_token": name,
+                "refresh_token": f"refresh {name}",
+                "token_type": "Bearer",
+                "expires_in": self._expires_in,
+            }
+        )
+
+
+def _queued() -> web.Response:
+    return web.json_response({"id": "10", "status": "queued"})
+
+
+@asynccontextmanager
+async def _serving(answer: Callable[[web.Request], Any]) -> AsyncIterator[str]:
+    """A server that answers everything with a function."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answered = answer(request)
+        response: web.StreamResponse = await answered if asyncio.iscoroutine(answered) else answered
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,109 @@
+"""The command line against a running Isoline, as people and scripts use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.builders import an_ecg_body
+from tests.e2e.conftest import ROOT
+from tests.http.conftest import PASSWORD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WITHIN_S: Final = 60.0
+
+
+class CommandLine:
+    """``isoline ...`` as ada, against one gateway."""
+
+    def __init__(self, address: str) -> None:
+        self._environment = {
+            "ISOLINE_URL": address,
+            "ISOLINE_USER": "ada",
+            "ISOLINE_PASSWORD": PASSWORD,
+            "COLUMNS": "200",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "isoline", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | self._environment,
+        )
+        async with asyncio.timeout(_WITHIN_S):
+            printed, complained = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, printed.decode(), complained.decode()
+
+
+@pytest.fixture
+def isoline(gateway: str, processor: None) -> CommandLine:  # noqa: ARG001 - something must analyse
+    return CommandLine(gateway)
+
+
+def a_file(folder: Path, name: str, content: object) -> str:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+async def test_files_are_submitted_waited_for_listed_and_erased(isoline: CommandLine, tmp_path: Path) -> None:
+    files = [a_file(tmp_path, f"{n}.json", an_ecg_body(id=f"ecg-{n}")) for n in range(3)]
+
+    status, printed, _ = await isoline.run("submit", *files, "--wait")
+    assert status == 0
+    assert [f"ecg-{n}" in printed for n in range(3)] == [True] * 3
+    assert "completed" in printed
+
+    _, printed, _ = await isoline.run("list", "--format", "json")
+    assert {json.loads(line)["id"] for line in printed.splitlines()} == {"ecg-0", "ecg-1", "ecg-2"}
+
+    assert (await isoline.run("delete", "ecg-1"))[:2] == (0, "ECG ecg-1 is erased.\n")
+    assert (await isoline.run("delete", "ecg-1"))[0] == 1
+    status, _, complained = await isoline.run("get", "ecg-1")
+    assert (status, complained) == (1, "404: You have no ECG of this id.\n")
+
+
+async def test_json_is_one_line_for_each_ecg(isoline: CommandLine, tmp_path: Path) -> None:
+    file = a_file(tmp_path, "10.json", an_ecg_body(id="10"))
+
+    submitted = await isoline.run("submit", file, "--wait", "--format", "json")
+    got = await isoline.run("get", "10", "--format", "json")
+
+    assert json.loads(submitted[1]) == {"file": file, **json.loads(got[1])}
+    assert json.loads(got[1])["leads"] == [{"I": {"zero_crossings": 2}}]
+
+
+async def test_one_bad_file_fails_the_command_and_not_the_others(
+    isoline: CommandLine, tmp_path: Path
+) -> None:
+    good = a_file(tmp_path, "good.json", an_ecg_body(id="good"))
+    bad = a_file(tmp_path, "bad.json", an_ecg_body(id="bad", leads=[]))
+    none = str(tmp_path / "none.json")
+
+    status, printed, complained = await isoline.run("submit", good, bad, none, "--wait")
+
+    assert status == 1
+    assert "good" in printed
+    assert "bad" not in printed
+    assert "expected 1 or more, found 0" in complained
+    assert "No such file or directory" in complained
+
+
+async def test_the_contract_is_exported(isoline: CommandLine, tmp_path: Path) -> None:
+    status, printed, _ = await isoline.run("openapi", "export")
+    await isoline.run("openapi", "export", str(tmp_path / "openapi.json"))
+
+    assert status == 0
+    assert json.loads(printed)["openapi"] == "3.1.0"
+    assert (tmp_path / "openapi.json").read_text() == printed

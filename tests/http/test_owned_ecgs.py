@@ -1,0 +1,500 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+import gateway.results
+from processor.delivery import Bench, settle_deliveries
+from processor.insights import INSIGHTS
+from shared.events import EcgKey, EventType, submitted
+from shared.ports import Status
+from shared.storage import postgres_owned_ecgs
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from tests.builders import an_ecg_body
+from tests.http.conftest import QUEUE, open_client, open_test_gateway, problem_of
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+
+async def submit(client: aiohttp.ClientSession, *ids: str, **fields: Any) -> None:
+    for ecg_id in ids:
+        async with client.post("/ecg/process", json=an_ecg_body(id=ecg_id, **fields)) as answer:
+            assert answer.status == 202, await answer.text()
+
+
+async def finished(client: aiohttp.ClientSession, ecg_id: str = "10") -> aiohttp.ClientResponse:
+    """The answer about an ECG that was waited for."""
+    plain = {"Accept-Encoding": "identity"}
+    async with client.get(f"/ecg/{ecg_id}", params={"wait": "10"}, headers=plain) as answer:
+        assert (await answer.json())["status"] == "completed"
+        return answer
+
+
+async def status_of(client: aiohttp.ClientSession, ecg_id: str = "10", **headers: str) -> int:
+    async with client.get(f"/ecg/{ecg_id}", headers=headers) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def page(client: aiohttp.ClientSession, **query: str) -> dict[str, Any]:
+    async with client.get("/ecg", params=query) as answer:
+        found: dict[str, Any] = await answer.json()
+        assert answer.status == 200, found
+        return found
+
+
+def ids_of(page: dict[str, Any]) -> list[str]:
+    return [ecg["id"] for ecg in page["ecgs"]]
+
+
+class TestListing:
+    async def test_one_owns_nothing_at_first(self, ada: aiohttp.ClientSession) -> None:
+        assert await page(ada) == {"ecgs": []}
+
+    async def test_the_newest_comes_first(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, "b", "a", "c")
+
+        found = await page(ada)
+
+        assert ids_of(found) == ["c", "a", "b"]
+        assert {ecg["status"] for ecg in found["ecgs"]} == {"queued"}
+        assert found["ecgs"][0]["submitted_at"] > found["ecgs"][1]["submitted_at"]
+        assert "next_cursor" not in found
+
+    async def test_another_s_are_not_listed(
+        self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
+    ) -> None:
+        await submit(ada, "adas")
+        await submit(bob, "bobs")
+
+        assert ids_of(await page(bob)) == ["bobs"]
+
+    async def test_pages_give_each_once_although_ecgs_come_and_go(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, *map(str, range(7)))
+        first = await page(ada, limit="3")
+        await submit(ada, "new")
+        await ada.delete("/ecg/4")  # the place where the first page ended
+
+        second = await page(ada, limit="3", cursor=first["next_cursor"])
+        third = await page(ada, limit="3", cursor=second["next_cursor"])
+
+        assert [ids_of(first), ids_of(second), ids_of(third)] == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
+        assert "next_cursor" not in third
+
+    async def test_ecgs_of_one_instant_are_all_on_some_page(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, *"abcde")
+        async with database.connection() as connection:
+            await connection.execute("UPDATE ecg SET submitted_at = now()")
+
+        first = await page(ada, limit="3")
+        second = await page(ada, limit="3", cursor=first["next_cursor"])
+
+        assert ids_of(first) + ids_of(second) == ["e", "d", "c", "b", "a"]
+
+    @pytest.mark.usefixtures("processor")
+    async def test_a_status_narrows_the_list(self, ada: aiohttp.ClientSession, database: Database) -> None:
+        await submit(ada, "done")
+        await finished(ada, "done")
+        await submit(ada, "failed")
+        await finished(ada, "failed")
+        async with database.connection() as connection:
+            await connection.execute("UPDATE ecg SET status = 'failed', error = 'why' WHERE id = 'failed'")
+
+        assert ids_of(await page(ada, status="completed")) == ["done"]
+        assert ids_of(await page(ada, status="failed")) == ["failed"]
+        assert ids_of(await page(ada, status="queued")) == []
+
+    @pytest.mark.parametrize(
+        ("query", "detail"),
+        [
+            ("limit=0", "limit: expected a number greater than or equal to 1"),
+            ("limit=101", "limit: expected a number less than or equal to 100"),
+            ("limit=ten", "limit: expected an integer"),
+            ("limit=1&limit=2", "limit: expected it once"),
+            ("status=done", "status: expected 'queued', 'completed' or 'failed'"),
+            ("status=", "status: expected 'queued', 'completed' or 'failed'"),
+            ("cursor=x", "cursor: expected the next_cursor of an earlier page"),
+            ("cursor=", "cursor: expected the next_cursor of an earlier page"),
+            ("cursor=WzFlOTksIjEwIl0", "cursor: expected the next_cursor of an earlier page"),
+            ("cursor=WzEsIlx1MDAwMCJd", "cursor: expected the next_cursor of an earlier page"),
+            ("cursor=" + "W" * 300, "cursor: expected at most 256 characters"),
+            ("owner=bob", "owner: this field is not known here"),
+        ],
+    )
+    async def test_a_query_that_does_not_fit_is_told_why(
+        self, ada: aiohttp.ClientSession, query: str, detail: str
+    ) -> None:
+        async with ada.get(f"/ecg?{query}") as answer:
+            problem = await problem_of(answer, 400)
+
+        assert problem["detail"] == f"The query does not fit: {detail}."
+
+    @pytest.mark.parametrize("status", list(Status))
+    async def test_a_page_is_read_from_an_index_however_many_ecgs_there_are(
+        self, database: Database, status: Status
+    ) -> None:
+        async with database.connection() as connection:
+            await connection.execute("""
+                INSERT INTO ecg (owner, id, content_hash, num_samples, status, finished_at, due_at, error)
+                SELECT 'ada', n::text, 'hash', 0, s, CASE WHEN s <> 'queued' THEN now() END,
+                    CASE WHEN s = 'queued' THEN now() END, CASE WHEN s = 'failed' THEN 'why' END
+                FROM generate_series(1, 20000) AS n,
+                    LATERAL (SELECT CASE n % 1000 WHEN 0 THEN 'queued' WHEN 1 THEN 'failed'
+                             ELSE 'completed' END) AS of (s)
+            """)
+            await connection.execute("ANALYZE ecg")
+            plan = await connection.fetch(f"EXPLAIN {statement_of(status)}")
+
+        assert "Seq Scan" not in str(plan)
+
+
+def statement_of(status: Status) -> str:
+    """The statement behind a page, with its parameters filled in."""
+    statement = postgres_owned_ecgs._PAGE_OF[status]
+    for name, value in {"$1": "'ada'", "$2": "now()", "$3": "''", "$4": "20"}.items():
+        statement = statement.replace(name, value)
+    return statement
+
+
+class TestErasing:
+    @pytest.mark.usefixtures("processor")
+    async def test_a_finished_ecg_is_gone_with_its_signals_and_insights(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+
+        async with ada.delete("/ecg/10") as answer:
+            assert answer.status == 204
+            assert await answer.read() == b""
+
+        assert await status_of(ada) == 404
+        assert ids_of(await page(ada)) == []
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM ecg_signal") == 0
+            assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
+            left = await connection.fetchrow("SELECT * FROM ecg")
+        assert left
+        assert (left["content_hash"], left["num_samples"], left["error"]) == (b"", 0, None)
+
+    async def test_what_is_erased_or_another_s_or_was_never_there_is_not_found(
+        self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
+    ) -> None:
+        await submit(ada, "10")
+        async with bob.delete("/ecg/10") as others:
+            await problem_of(others, 404)
+        await ada.delete("/ecg/10")
+
+        async with ada.delete("/ecg/10") as again:
+            await problem_of(again, 404)
+        async with ada.delete("/ecg/a%20b") as impossible:
+            await problem_of(impossible, 404)
+
+    async def test_subscribers_hear_of_it(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker, database: Database
+    ) -> None:
+        broker.bind("sub.archive", EventType.DELETED)
+        await submit(ada, "10")
+
+        await ada.delete("/ecg/10")
+
+        [message] = broker.waiting("sub.archive")
+        event = json.loads(message)
+        assert event["type"] == "ecg.deleted"
+        assert event["data"] == {"owner": "ada", "id": "10", "generation": 1}
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
+
+    async def test_what_can_t_be_told_now_stays_in_the_outbox(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+
+        await ada.delete("/ecg/10")  # nobody is bound to the event
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT type FROM outbox") == "ecg.deleted"
+
+    async def test_a_processor_that_has_it_in_hand_settles_nothing(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        await submit(ada, "10")
+        store, outbox = PostgresEcgStore(database), PostgresOutbox(database)
+        bench = Bench(
+            store=ErasingStore(database, ada),
+            outbox=outbox,
+            publisher=broker.publisher(),
+            insights=INSIGHTS,
+            max_attempts=5,
+            batch_samples=1000,
+        )
+        async with broker.consumer(QUEUE, prefetch=1) as consumer:
+            await settle_deliveries(await consumer.receive(1), bench=bench)
+
+        assert await store.find([("ada", "10")]) == {}
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
+            assert await connection.fetchval("SELECT array_agg(type) FROM outbox") == ["ecg.deleted"]
+
+    async def test_nothing_but_a_submission_brings_the_row_back(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+        await ada.delete("/ecg/10")
+
+        async with database.connection() as connection:
+            with pytest.raises(asyncpg.CheckViolationError, match="ecg_erased_is_empty"):
+                await connection.execute(
+                    "UPDATE ecg SET status = 'queued', due_at = now(), finished_at = NULL"
+                )
+
+    async def test_the_relay_does_not_announce_it_again(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+        await ada.delete("/ecg/10")
+        outbox = PostgresOutbox(database)
+        await outbox.make_all_due()
+
+        assert await outbox.take_due_ecgs(10) == []
+
+    @pytest.mark.usefixtures("processor")
+    async def test_a_redelivery_does_not_bring_it_back(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+        await ada.delete("/ecg/10")
+
+        await broker.publisher().publish([an_announcement("10", generation=1)])
+        await until_idle(broker)
+
+        assert await status_of(ada) == 404
+
+    async def test_its_id_may_be_submitted_again_and_begins_the_next_generation(
+        self, ada: aiohttp.ClientSession, database: Database
+    ) -> None:
+        await submit(ada, "10")
+        await ada.delete("/ecg/10")
+
+        await submit(ada, "10", date="2024-01-01")
+        await submit(ada, "10", date="2024-01-01")  # the same again is the same
+        async with ada.post("/ecg/process", json=an_ecg_body(id="10")) as other:
+            await problem_of(other, 409)
+
+        async with database.connection() as connection:
+            rows = await connection.fetch("SELECT generation, status, attempts FROM ecg")
+        assert [tuple(row) for row in rows] == [(2, "queued", 0)]
+
+    @pytest.mark.usefixtures("processor")
+    async def test_a_redelivery_of_the_erased_does_not_touch_its_successor(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        broker.bind("sub.results", EventType.PROCESSED)
+        await submit(ada, "10")
+        await finished(ada)
+        await ada.delete("/ecg/10")
+        await submit(ada, "10", leads=[{"name": "V1", "signal": [1, 1]}])
+        await finished(ada)
+
+        await broker.publisher().publish([an_announcement("10", generation=1)])
+        await until_idle(broker)
+
+        events = [json.loads(message) for message in broker.waiting("sub.results")]
+        assert [event["data"]["generation"] for event in events] == [1, 2]
+        assert events[0]["id"] != events[1]["id"]
+
+    async def test_of_many_that_erase_one_ecg_exactly_one_succeeds(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, "10")
+
+        answers = await asyncio.gather(*(ada.delete("/ecg/10") for _ in range(10)))
+
+        assert sorted(answer.status for answer in answers) == [204, *[404] * 9]
+
+    async def test_submissions_that_race_with_erasures_never_reuse_a_generation(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        broker.bind("sub.archive", EventType.DELETED)
+
+        async def submit_and_erase() -> None:
+            for _ in range(20):
+                await submit(ada, "10")
+                await ada.delete("/ecg/10")
+
+        await asyncio.gather(*(submit_and_erase() for _ in range(5)))
+
+        generations = [json.loads(event)["data"]["generation"] for event in broker.waiting("sub.archive")]
+        assert len(generations) >= 20
+        assert len(set(generations)) == len(generations)
+
+
+class ErasingStore(PostgresEcgStore):
+    """Its ECG is erased between being loaded and being settled."""
+
+    def __init__(self, database: Database, owner: aiohttp.ClientSession) -> None:
+        super().__init__(database)
+        self._owner = owner
+
+    async def load(self, claims: Any) -> Any:
+        loaded = await super().load(claims)
+        async with self._owner.delete("/ecg/10") as answer:
+            assert answer.status == 204
+        return loaded
+
+
+def an_announcement(ecg_id: str, *, generation: int) -> Any:
+    return submitted([EcgKey("ada", ecg_id, generation)], now=datetime.now(UTC))
+
+
+async def until_idle(broker: InProcessBroker) -> None:
+    async with asyncio.timeout(5):
+        while broker.waiting(QUEUE):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("processor")
+class TestTags:
+    async def test_a_client_that_has_the_result_is_not_sent_it_again(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        await submit(ada, "10")
+        tag = (await finished(ada)).headers["ETag"]
+
+        async with ada.get("/ecg/10", headers={"If-None-Match": tag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
+            assert answer.headers["ETag"] == tag
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+
+        assert not tag.startswith("W/")
+        assert await status_of(ada, **{"If-None-Match": f'"other", W/{tag}'}) == 304
+        assert await status_of(ada, **{"If-None-Match": "*"}) == 304
+        assert await status_of(ada, **{"If-None-Match": '"other"'}) == 200
+        assert await status_of(ada, **{"If-None-Match": "garbage"}) == 200
+
+    async def test_another_result_has_another_tag(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, "10", "11")
+
+        tags = {(await finished(ada, ecg_id)).headers["ETag"] for ecg_id in ("10", "11")}
+
+        assert len(tags) == 2
+
+    async def test_a_tag_does_not_hide_an_erasure(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, "10")
+        tag = (await finished(ada)).headers["ETag"]
+        await ada.delete("/ecg/10")
+
+        assert await status_of(ada, **{"If-None-Match": tag}) == 404
+
+
+async def test_what_is_queued_has_no_tag(ada: aiohttp.ClientSession) -> None:
+    await submit(ada, "10")
+
+    async with ada.get("/ecg/10") as answer:
+        assert "ETag" not in answer.headers
+    assert await status_of(ada, **{"If-None-Match": "*"}) == 200
+
+
+@pytest.mark.usefixtures("processor")
+class TestPacking:
+    @pytest.mark.parametrize(
+        ("accepted", "is_packed"),
+        [
+            ("gzip", True),
+            ("deflate, GZIP;q=0.5", True),
+            ("*", True),
+            ("gzip;q=0", False),
+            ("*, gzip;q=0", False),
+            ("identity", False),
+            ("gzip;q=x", False),
+            ("", False),
+        ],
+    )
+    async def test_a_large_answer_is_gzipped_for_who_accepts_that(
+        self, ada: aiohttp.ClientSession, accepted: str, *, is_packed: bool
+    ) -> None:
+        leads = [{"name": f"lead {n}", "signal": [1, -1]} for n in range(32)]
+        await submit(ada, "10", leads=leads)
+        plain = await finished(ada)
+
+        async with ada.get("/ecg/10", headers={"Accept-Encoding": accepted}) as answer:
+            body = await answer.read()
+
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        assert (answer.headers.get("Content-Encoding") == "gzip") == is_packed
+        found = json.loads(gzip.decompress(body) if is_packed else body)
+        assert len(found["leads"]) == 32
+        assert (answer.headers["ETag"] != plain.headers["ETag"]) == is_packed
+        assert await status_of(ada, **{"If-None-Match": answer.headers["ETag"]}) == 304
+
+    async def test_a_small_answer_is_not(self, ada: aiohttp.ClientSession) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+
+        async with ada.get("/ecg/10", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert "Content-Encoding" not in answer.headers
+
+
+@pytest.mark.usefixtures("processor")
+class TestKeepingResults:
+    @pytest.fixture
+    def short_age(self, monkeypatch: pytest.MonkeyPatch) -> float:
+        monkeypatch.setattr(gateway.results, "MAX_AGE_S", 0.3)
+        return 0.3
+
+    async def test_a_finished_result_is_answered_without_postgresql_for_a_while(
+        self, ada: aiohttp.ClientSession, database: Database, short_age: float
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+        await status_of(ada)
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE ecg SET status = 'erased', content_hash = ''"
+            )  # as another gateway would
+
+        kept = await status_of(ada)
+        await asyncio.sleep(short_age)
+
+        assert (kept, await status_of(ada)) == (200, 404)
+
+    async def test_what_this_gateway_erased_is_gone_at_once_and_its_successor_is_answered(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+        await status_of(ada)
+        await ada.delete("/ecg/10")
+
+        assert await status_of(ada) == 404
+        await submit(ada, "10", leads=[{"name": "V9", "signal": [0]}])
+        async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
+            assert (await answer.json())["leads"] == [{"V9": {"zero_crossings": 0}}]
+
+    async def test_an_erasure_through_another_gateway_is_seen_in_time(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker, short_age: float
+    ) -> None:
+        async with (
+            open_test_gateway(database, broker.publisher()) as other,
+            open_client(other, "ada") as there,
+        ):
+            await submit(ada, "10")
+            await finished(ada)
+            await status_of(ada)
+            await there.delete("/ecg/10")
+            await asyncio.sleep(short_age)
+
+            assert await status_of(ada) == 404

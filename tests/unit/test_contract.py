@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from gateway.account_routes import ACCOUNT_ROUTES
+from gateway.answers import ProblemAnswer
+from gateway.openapi import PATH_PARAMETERS
+from gateway.routes import ROUTES, VERSION, contract
+from shared.settings import GatewayOnlySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.contract import Route
+
+_CONTRACT: Final = contract(GatewayOnlySettings())
+_ROOT: Final = Path(__file__).parents[2]
+
+
+def _contents(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every place of the contract where a schema stands beside its examples."""
+    if isinstance(node, dict):
+        if "schema" in node and ("examples" in node or "example" in node):
+            yield where, node
+        for key, value in node.items():
+            yield from _contents(value, f"{where}/{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _contents(value, f"{where}/{index}")
+
+
+@pytest.mark.parametrize(("where", "content"), list(_contents(_CONTRACT["paths"])))
+def test_every_example_fits_its_schema(where: str, content: dict[str, Any]) -> None:
+    registry = Registry().with_resource("urn:contract", Resource.from_contents(_CONTRACT, DRAFT202012))
+    schema = _absolute(content["schema"])
+    validator = Draft202012Validator(
+        schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+    examples = (
+        [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+    )
+
+    assert examples, where
+    for example in examples:
+        assert not [error.message for error in validator.iter_errors(example)], where
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+class TestEveryRoute:
+    def test_says_who_may_ask_and_what_it_does(self, route: Route) -> None:
+        assert route.role is None or route.roles
+        assert route.summary
+        assert route.tag
+        assert route.answers
+
+    def test_shows_every_body_filled_in(self, route: Route) -> None:
+        assert (route.request is None) == (not route.examples)
+        for answer in route.answers.values():
+            assert (answer.model is None) == (not answer.examples)
+
+    def test_tells_how_it_fails(self, route: Route) -> None:
+        operation = _CONTRACT["paths"][route.path][route.method.lower()]
+        expected = {429, 500, 503}
+        expected |= {401, 403} if route.role else set()
+        expected |= {400, 413, 415, 422} if route.request else set()
+        expected |= {404} if "{" in route.path else set()
+
+        assert expected <= set(map(int, operation["responses"]))
+
+
+def test_each_name_in_a_path_is_described() -> None:
+    names = {part[1:-1] for route in ROUTES for part in route.path.split("/") if part.startswith("{")}
+
+    assert names <= PATH_PARAMETERS.keys()
+
+
+def test_each_operation_has_a_name_of_its_own() -> None:
+    names = [route.handler.__name__ for route in ROUTES]
+
+    assert len(set(names)) == len(names)
+
+
+def test_limits_are_those_of_the_gateway_that_shows_them() -> None:
+    settings = GatewayOnlySettings(max_leads=3, max_lead_samples=7, password_min_length=20)
+
+    schemas = contract(settings)["components"]["schemas"]
+
+    assert schemas["EcgBody"]["properties"]["leads"]["maxItems"] == 3
+    assert schemas["LeadBody"]["properties"]["signal"]["maxItems"] == 7
+    assert schemas["AccountBody"]["properties"]["password"]["minLength"] == 20
+
+
+def test_the_contract_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["version"] == VERSION
+
+
+def test_problems_are_described_with_an_example_of_their_own_status() -> None:
+    for route in ACCOUNT_ROUTES:
+        responses = _CONTRACT["paths"][route.path][route.method.lower()]["responses"]
+        for status, response in responses.items():
+            problem = response.get("content", {}).get("application/problem+json")
+            if problem:
+                [example] = problem["examples"].values()
+                assert ProblemAnswer(**example["value"]).status == int(status)
+
+
+def _absolute(schema: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    return {"$ref": f"urn:contract{reference}"} if reference else schema
