@@ -101,13 +101,13 @@ async def open_gateway(
         limits = _rate_limits(settings, counters)
         app = _app(settings, limits)
         app.on_shutdown.append(_leave(waiting))
-        answering = {
-            ECG_ROUTES: handlers,
-            ACCOUNT_ROUTES: account_handlers,
-            DOCUMENT_ROUTES: Documents(contract(settings)),
-            HEALTH_ROUTES: Health(checks),
-        }
-        for routes, answerer in answering.items():
+        answering: tuple[tuple[Iterable[Route], object], ...] = (
+            (ECG_ROUTES, handlers),
+            (ACCOUNT_ROUTES, account_handlers),
+            (DOCUMENT_ROUTES, Documents(contract(settings))),
+            (HEALTH_ROUTES, Health(checks)),
+        )
+        for routes, answerer in answering:
             _add(app, routes, answerer, callers, limits)
         yield await opened.enter_async_context(
             open_server(app, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)

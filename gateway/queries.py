@@ -110,7 +110,10 @@ class AccountsQuery(_Query):
     ] = 100
     cursor: Annotated[
         Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")] | None,
-        Field(description="The `next_cursor` of the page before; leave it out for the first page."),
+        Field(
+            description="The `next_cursor` of the page before; leave it out for the first page.",
+            examples=["ada"],
+        ),
     ] = None
 
 
