@@ -40,7 +40,7 @@ check: .venv/.dev ## Format, lint, types, import contracts, security, compose fi
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/bandit --quiet --recursive gateway shared isoline processor
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive gateway shared isoline processor
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 rabbitmq:

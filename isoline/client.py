@@ -330,4 +330,4 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
 def _pause_s(attempt: int) -> float:
     """Doubling up to a longest, half of it by chance: clients that failed together do not return together."""
     pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16), _LONGEST_PAUSE_S)
-    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - nobody gains by guessing it
+    return pause_s * random.uniform(0.5, 1)  # nosec B311 # noqa: S311 - nobody gains by guessing it
