@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ECG: Final = Path(__file__).parents[1] / "examples" / "data" / "ptbxl_06004.json"
 _WAIT_S: Final = 30
+# It was ready a moment ago; if it is away now, somebody has stopped it.
+_PATIENCE_S: Final = 3.0
 _SUBMITTER: Final = DEMO_ACCOUNTS[1]
 
 
@@ -25,7 +27,9 @@ async def show_tour(state: EmbeddedState) -> None:
     Raises:
         isoline.client.IsolineError: The gateway answered otherwise than it should.
     """
-    async with open_client(state.address, user=_SUBMITTER.name, password=_SUBMITTER.password) as client:
+    async with open_client(
+        state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, patience_s=_PATIENCE_S
+    ) as client:
         result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)
     console = Console()
     console.print(f"ECG {result.id}: {result.status}", highlight=False)
