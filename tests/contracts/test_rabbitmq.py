@@ -11,11 +11,11 @@ import aio_pika
 from structlog.testing import capture_logs
 from yarl import URL
 
-from shared.broker.rabbitmq import failure_of
 from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
+from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pytest
     from aio_pika.abc import AbstractIncomingMessage
 
-    from shared.broker.rabbitmq_consumer import RabbitmqConsumer
+    from shared.broker.rabbitmq_consumer import RabbitmqConsumer, _Hearing
     from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
     from shared.ports import Consumer, Publisher
@@ -159,7 +159,7 @@ class TestMessages:
             headers: dict[str, int] = {}  # noqa: RUF012 - a stand-in
             redelivered = True
 
-        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()))
+        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()), cast("_Hearing", None))
 
         assert delivery.attempt == 2
 

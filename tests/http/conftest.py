@@ -66,7 +66,7 @@ async def open_test_gateway(
 ) -> AsyncIterator[str]:
     """Yield the address of a gateway on a free port."""
     async with open_gateway(
-        settings or GatewayOnlySettings(host="127.0.0.1", port=0),
+        settings or GatewayOnlySettings(host="127.0.0.1", port=0, drain_s=0),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
         owned_ecgs=PostgresOwnedEcgs(database),
