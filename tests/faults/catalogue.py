@@ -40,6 +40,7 @@ class Fault(NamedTuple):
 
     Attributes:
         spares_clients: Whether no client may see a failed request meanwhile.
+        prepare: What is done before ECGs come in.
         random: Whether the seeded mix may draw it: not what takes a minute, plants things, or needs root.
     """
 
@@ -47,16 +48,19 @@ class Fault(NamedTuple):
     harm: Harm
     spares_clients: bool = False
     random: bool = True
+    prepare: Harm | None = None
 
 
 CATALOGUE: Final[dict[str, Fault]] = {}
 
 
-def fault(name: str, *, spares_clients: bool = False, random: bool = True) -> Callable[[Harm], Harm]:
+def fault(
+    name: str, *, spares_clients: bool = False, random: bool = True, prepare: Harm | None = None
+) -> Callable[[Harm], Harm]:
     """Enter the function into the catalogue."""
 
     def enter(harm: Harm) -> Harm:
-        CATALOGUE[name] = Fault(name, harm, spares_clients, random)
+        CATALOGUE[name] = Fault(name, harm, spares_clients, random, prepare)
         return harm
 
     return enter
@@ -90,22 +94,26 @@ async def freeze_processor(world: World) -> None:
     await _freeze(world.processors[0].send, _PAST_THE_HEARTBEAT_S)
 
 
-@fault("gateway: killed between commit and publish")
-async def kill_before_publish(world: World) -> None:
-    await world.gateways[0].restart(ISOLINE_FAILPOINT="after-commit-before-publish:20")
-    await _until_killed(world.gateways[0].statuses)
+def _die_at(kind: str, point: str) -> tuple[Harm, Harm]:
+    async def prepare(world: World) -> None:
+        await getattr(world, kind)[0].restart(ISOLINE_FAILPOINT=point)
 
-
-def _kill_at(point: str) -> Harm:
     async def harm(world: World) -> None:
-        await world.processors[0].restart(ISOLINE_FAILPOINT=f"{point}:5")
-        await _until_killed(world.processors[0].statuses)
+        await _until_killed(getattr(world, kind)[0].statuses)
 
-    return harm
+    return prepare, harm
 
 
-for _point in ("after-claim", "before-commit", "after-commit", "after-event", "before-ack"):
-    fault(f"processor: killed {_point}")(_kill_at(_point))
+for _kind, _point in (
+    ("gateways", "after-commit-before-publish:100"),
+    ("processors", "after-claim:10"),
+    ("processors", "before-commit:10"),
+    ("processors", "after-commit:10"),
+    ("processors", "after-event:10"),
+    ("processors", "before-ack:50"),
+):
+    _prepare, _harm = _die_at(_kind, _point)
+    fault(f"{_kind[:-1]}: killed at {_point.split(':')[0]}", random=False, prepare=_prepare)(_harm)
 
 
 @fault("rolling restart of everything (SIGTERM)", spares_clients=True)
@@ -163,7 +171,7 @@ async def _lose(world: World, what: str) -> None:
     for leg in legs:
         setattr(leg, what, 25)
     async with asyncio.timeout(30):
-        while any(leg.lost - lost < 25 for leg, lost in zip(legs, before, strict=True)):  # noqa: ASYNC110
+        while any(leg.lost - lost < 25 for leg, lost in zip(legs, before, strict=True)):
             await asyncio.sleep(0.05)
 
 
@@ -388,5 +396,5 @@ async def _freeze(send: Callable[[signal.Signals], None], pause_s: float) -> Non
 
 async def _until_killed(statuses: list[int]) -> None:
     async with asyncio.timeout(30):
-        while statuses[-1] != -signal.SIGKILL:  # noqa: ASYNC110 - nothing tells
+        while statuses[-1] != -signal.SIGKILL:
             await asyncio.sleep(0.05)

@@ -48,6 +48,8 @@ class Outcome:
 
 async def run_fault(world: World, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
     """Load the installation, do the harm, wait for quiet, check every invariant."""
+    if fault.prepare:
+        await fault.prepare(world)
     deliveries, heard = world.listener.deliveries.total(), len(world.listener.heard_s)
     accepted = len(world.accepted)
     load = Load(world.balancer.address, ecgs, f"{len(world.known)}")
