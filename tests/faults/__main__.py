@@ -78,18 +78,21 @@ def _told(outcome: Outcome) -> Outcome:
 
 
 def _growth(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> tuple[bool, str]:
-    """Whether a process has grown too much, and all of them in words (I6)."""
-    plateau = max(it["rss_kb"] for it in before.values())
-    largest = max(it["rss_kb"] for it in after.values())
+    """Whether a kind of process has grown too much, and all of them in words (I6)."""
+    ratios = {kind: _largest_kb(after, kind) / _largest_kb(before, kind) for kind in ("gateway", "processor")}
     described = "; ".join(
         f"{name} {it['rss_kb'] // 1024} MB, {it['files']} files, {it['threads']} threads"
         for name, it in after.items()
     )
-    ratio = largest / plateau
+    compared = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
     return (
-        ratio > _GROWTH,
-        f"At the end (I6): {described}. Largest to the plateau after the first load: {ratio:.2f}.",
+        max(ratios.values()) > _GROWTH,
+        f"At the end (I6): {described}. Largest to the plateau after the first load: {compared}.",
     )
+
+
+def _largest_kb(resources: dict[str, dict[str, int]], kind: str) -> int:
+    return max(it["rss_kb"] for name, it in resources.items() if name.startswith(kind))
 
 
 async def _versions(world: World) -> dict[str, str]:

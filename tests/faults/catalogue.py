@@ -234,15 +234,15 @@ async def delete_queue(world: World) -> None:
 
 
 async def _away_with_messages(world: World, what: str) -> None:
-    """Let messages pile up in the queue first."""
-    for processor in world.processors:
-        processor.send(signal.SIGSTOP)
+    """Let messages pile up in the queue first; a frozen processor would still be handed them."""
+    leg = world.legs["processor-rabbitmq"]
+    leg.is_refusing = True
+    leg.cut()
     await asyncio.sleep(_MOMENT_S)
     async with world.rabbitmq.channel() as channel:
         name = _TOPOLOGY.submitted_queue
         await (channel.queue_delete(name) if what == "delete" else (await channel.get_queue(name)).purge())
-    for processor in world.processors:
-        processor.send(signal.SIGCONT)
+    leg.heal()
 
 
 @fault("RabbitMQ: fresh and empty")
