@@ -76,7 +76,7 @@ _CLAIM: Final = f"""
         AND (ecg.attempts = 0 OR ecg.claimed_by = $4 OR $5)
     RETURNING ecg.row, ecg.attempts
 )
-SELECT row, owner, id, generation, claimed.attempts, num_samples, traceparent
+SELECT DISTINCT ON (row) row, owner, id, generation, claimed.attempts, num_samples, traceparent
 FROM wanted JOIN ecg USING (row) LEFT JOIN claimed USING (row)
 ORDER BY row
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in

@@ -329,10 +329,10 @@ class TestConnections:
             network.freeze()
 
             async with asyncio.timeout(_LIMIT_S):
-                while consumer.is_connected:  # noqa: ASYNC110 - nothing tells
+                while consumer.is_connected:
                     await asyncio.sleep(0.05)
                 network.heal()
-                while not consumer.is_connected:  # noqa: ASYNC110 - nothing tells
+                while not consumer.is_connected:
                     await asyncio.sleep(0.05)
 
     async def test_a_deaf_consumer_connects_again(

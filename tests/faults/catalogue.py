@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110 - polls what does not tell
 """The faults by name: each does its harm while ECGs come in, and has undone it when it returns."""
 
 from __future__ import annotations

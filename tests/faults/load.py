@@ -41,7 +41,7 @@ class Load:
 
     async def until_accepted(self, share: float) -> None:
         """Return when this share of them was accepted."""
-        while len(self.accepted) < share * len(self.ecgs):  # noqa: ASYNC110 - nothing tells
+        while len(self.accepted) < share * len(self.ecgs):
             await asyncio.sleep(0.02)
 
     async def _log_in(self, session: aiohttp.ClientSession) -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC240 - looks at local files
 """PostgreSQL and RabbitMQ of the suite's own, with all that can be done to them."""
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Service:
         self._once = environment
         count = len(self.statuses)
         self.send(signal.SIGTERM)
-        while len(self.statuses) == count:  # noqa: ASYNC110 - nothing tells
+        while len(self.statuses) == count:
             await asyncio.sleep(_POLL_S)
         await self.until_ready()
         return self.statuses[count]
@@ -73,7 +73,7 @@ class Service:
     async def until_ready(self) -> None:
         """Return when it says that it is ready."""
         async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession() as session:
-            while not await self._asked(session):  # noqa: ASYNC110 - nothing tells
+            while not await self._asked(session):
                 await asyncio.sleep(_POLL_S)
 
     async def is_ready(self) -> bool:

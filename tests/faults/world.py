@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC240 - looks at local files
 """Everything that a fault may happen to: two of each service, their servers, and the legs between them."""
 
 from __future__ import annotations

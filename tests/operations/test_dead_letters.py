@@ -40,7 +40,7 @@ async def put_aside(amqp_url: str, topology: Topology, *bodies: bytes) -> None:
             await publish_when_possible(publisher, an_event(body))
             [delivery] = await consumer.receive(1)
             await delivery.dead_letter()
-        while len(await letters()) < len(bodies):  # noqa: ASYNC110 - nothing tells
+        while len(await letters()) < len(bodies):
             await asyncio.sleep(0.05)
 
 

@@ -109,7 +109,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
         first = await operations.replay(Selection(owner="ada"), _WHY)
         second = await operations.replay(Selection(owner="ada"), _WHY)
         async with asyncio.timeout(20):
-            while {status for status, _ in (await rows(database)).values()} != {"completed"}:  # noqa: ASYNC110
+            while {status for status, _ in (await rows(database)).values()} != {"completed"}:
                 await asyncio.sleep(0.02)
         told_to_leave.set()
 
