@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from shared.events import EcgKey
     from shared.ports import Claim, Claims, Delivery, EcgStore, Outbox, Publisher
 
+# A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more.
+_BATCH_ECGS: Final = 512
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 60.0
 
@@ -125,10 +127,11 @@ async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool
 
 
 def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim]]:
-    """The claims in portions of so many samples at the most; a larger ECG is one by itself."""
+    """The claims in portions of so many samples and ECGs at the most; a larger ECG is one by itself."""
     batch: list[Claim] = []
     for claim in claims:
-        if batch and sum(other.num_samples for other in batch) + claim.num_samples > batch_samples:
+        samples = sum(other.num_samples for other in batch) + claim.num_samples
+        if batch and (samples > batch_samples or len(batch) == _BATCH_ECGS):
             yield batch
             batch = []
         batch.append(claim)

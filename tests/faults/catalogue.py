@@ -215,9 +215,12 @@ async def freeze_broker(world: World) -> None:
     await _freeze(world.rabbitmq.send, 12)
 
 
-@fault("RabbitMQ: memory alarm")
-async def memory_alarm(world: World) -> None:
+async def _raise_alarm(world: World) -> None:
     await world.rabbitmq.evaluate("set_vm_memory_high_watermark", "0.000001")
+
+
+@fault("RabbitMQ: memory alarm", random=False, prepare=_raise_alarm)
+async def memory_alarm(world: World) -> None:
     await asyncio.sleep(2 * _MOMENT_S)
     await world.rabbitmq.evaluate("set_vm_memory_high_watermark", "0.9")
 
