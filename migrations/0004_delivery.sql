@@ -1,5 +1,5 @@
 -- Attempts that count once, transitions that the database guards, and who operated on what
--- depends: 0001_spine
+-- depends: 0003_requests
 
 -- migrate: apply
 -- Who counted the last attempt: asking again after a lost answer must not count another.
@@ -13,10 +13,12 @@ BEGIN
 END;
 $$;
 
--- One terminal transition per generation; only a terminal ECG gets a next generation, and begins it queued.
+-- One terminal transition per generation, after which only its owner may erase it; only a terminal ECG, or an
+-- erased one that is submitted anew, gets a next generation, and begins it queued.
 -- The conditions are here and not in the function, so that no lawful update pays for calling it.
 CREATE TRIGGER terminal_is_final BEFORE UPDATE ON ecg FOR EACH ROW
 WHEN (OLD.generation = NEW.generation AND OLD.status <> 'queued'
+    AND (OLD.status = 'erased' OR NEW.status <> 'erased')
     AND (NEW.status, NEW.error, NEW.finished_at) IS DISTINCT FROM (OLD.status, OLD.error, OLD.finished_at))
 EXECUTE FUNCTION refuse_transition();
 

@@ -18,7 +18,7 @@ _PAGE: Final = 1000
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
 _SELECTED: Final = """
-status <> 'queued' AND id = coalesce($1, id) AND owner = coalesce($2, owner)
+status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce($2, owner)
     AND (NOT $3 OR status = 'failed') AND finished_at >= coalesce($4, finished_at)
 """
 
@@ -32,7 +32,7 @@ WITH chosen AS MATERIALIZED (
 )
 UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, republished = 0,
     claimed_by = NULL, error = NULL, finished_at = NULL, due_at = now()
-FROM chosen WHERE ecg.row = chosen.row AND status <> 'queued'
+FROM chosen WHERE ecg.row = chosen.row AND status IN ('completed', 'failed')
 RETURNING owner, id, generation
 """  # noqa: S608 - only the constants above are pasted in
 

@@ -42,7 +42,7 @@ async def main(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"\n{table(outcomes)}\n\n{resources}\n")
     for breach in (breaches := [f"{it.name}: {breach}" for it in outcomes for breach in it.breaches])[:50]:
         sys.stdout.write(f"BROKEN {breach}\n")
-    if not arguments.only and not breaches:
+    if not arguments.only and not breaches and not grown:
         write_page(
             outcomes,
             command=f"make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}",

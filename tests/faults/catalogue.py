@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
@@ -18,10 +19,11 @@ import numpy as np
 from processor.planted import KILLS, RAISES
 from shared.broker.topology import Topology
 from shared.domain.ecg import Ecg, Lead
-from shared.events import EcgKey, EventType, submitted
+from shared.events import EcgKey, EventType, deleted, submitted
 from shared.ports import Submission
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 
 if TYPE_CHECKING:
     from tests.faults.world import World
@@ -317,10 +319,13 @@ for _leg in ("gateway-postgres", "gateway-rabbitmq", "processor-postgres", "proc
 
 @fault("commands three times, shuffled", random=False)
 async def commands_thrice(world: World) -> None:
-    finished = await world.postgres.query("SELECT id FROM ecg WHERE status <> 'queued' LIMIT 50")
+    finished = await world.postgres.query("SELECT id FROM ecg WHERE status = 'completed' LIMIT 50")
     ids = [row["id"] for row in finished]
     world.erased |= set(ids[:10])
-    await world.postgres.query("DELETE FROM ecg WHERE id = ANY($1)", ids[:10])
+    async with open_database(world.postgres.url) as database:
+        for ecg_id in ids[:10]:
+            event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+            await PostgresOwnedEcgs(database).erase("ada", ecg_id, event_of=event_of)
     keys = [EcgKey("ada", ecg_id) for ecg_id in [*ids, "unknown-1", "unknown-2"]] * 3
     random.shuffle(keys)
     await _publish(world, [submitted([key], now=datetime.now(UTC)).body for key in keys])
@@ -363,7 +368,9 @@ async def _poison(world: World, signal_: tuple[int, ...]) -> None:
 
 
 _CLONE: Final = """
-WITH source AS (SELECT row, id, content_hash, num_samples FROM ecg ORDER BY row LIMIT 1), new AS (
+WITH source AS (
+    SELECT row, id, content_hash, num_samples FROM ecg WHERE status = 'completed' ORDER BY row LIMIT 1
+), new AS (
     INSERT INTO ecg (owner, id, content_hash, num_samples, due_at)
     SELECT 'ada', 'backlog-' || n, content_hash, num_samples, now() FROM source, generate_series(1, $1) AS n
     RETURNING row
@@ -377,7 +384,7 @@ FROM new, source JOIN ecg_signal USING (row)
 @fault("20,000 queued after an outage", random=False)
 async def backlog(world: World) -> None:
     await world.postgres.query(_CLONE, _BACKLOG)
-    [row] = await world.postgres.query("SELECT id FROM ecg ORDER BY row LIMIT 1")
+    [row] = await world.postgres.query("SELECT id FROM ecg WHERE status = 'completed' ORDER BY row LIMIT 1")
     ids = {f"backlog-{number}" for number in range(1, _BACKLOG + 1)}
     world.known |= dict.fromkeys(ids, world.known[row["id"]])
     world.accepted |= ids

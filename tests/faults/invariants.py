@@ -46,7 +46,8 @@ async def until_quiet(world: World, *, within_s: float) -> str | None:
 
 async def broken_invariants(world: World) -> list[str]:
     """Each breach in a sentence."""
-    rows = {row["id"]: row for row in await world.postgres.query(_ROWS)}
+    found = {row["id"]: row for row in await world.postgres.query(_ROWS)}
+    rows = {ecg_id: row for ecg_id, row in found.items() if row["status"] != "erased"}
     letters = (await _depths(world))[1]
     return [
         *(f"I1 {ecg_id} was accepted and is gone" for ecg_id in world.accepted - rows.keys() - world.erased),

@@ -62,6 +62,7 @@ class Service:
 
     async def restart(self, **environment: str) -> int:
         """Tell it to leave and start it with these additions; the old one's exit status."""
+        await self.until_ready()  # one that has just died gets no signal
         self._once = environment
         count = len(self.statuses)
         self.send(signal.SIGTERM)

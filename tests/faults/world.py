@@ -130,6 +130,9 @@ def _service(module: str, legs: Mapping[str, Leg], logs: Path, number: int) -> S
         "ISOLINE_TOKEN_KEY": _KEY,
         "ISOLINE_HOST": "127.0.0.1",
         "ISOLINE_PORT": str(port),
+        "ISOLINE_RATE_PER_ADDRESS": "1000000",  # all clients share one
+        "ISOLINE_RATE_PER_CALLER": "1000000",
+        "ISOLINE_RATE_OF_LOGINS": "10000",
         "ISOLINE_HEALTH_HOST": "127.0.0.1",
         "ISOLINE_HEALTH_PORT": str(port),
         "PYTHONPATH": str(_ROOT),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_is_taken(
     database: Database, broker: InProcessBroker
 ) -> None:
-    settings = GatewayOnlySettings(host="127.0.0.1", port=0, drain_s=0, max_backlog=2)
+    settings = GatewayOnlySettings(host="127.0.0.1", port=0, max_backlog=2)
     async with (
         open_test_gateway(database, broker.publisher(), settings=settings) as address,
         open_client(address, "ada") as ada,

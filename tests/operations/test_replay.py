@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -14,12 +15,13 @@ from typer.testing import CliRunner
 from isoline.cli import app
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.events import EcgKey, EventType, failed, processed
+from shared.events import EcgKey, EventType, deleted, failed, processed
 from shared.ports import Settlement
 from shared.settings import ProcessorOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from tests.builders import a_submission
 
 if TYPE_CHECKING:
@@ -84,6 +86,16 @@ async def test_conditions_add_up(database: Database, selection: Selection, ids: 
     replayed = await PostgresOperations(database).replay(selection, _WHY)
 
     assert {key.id for key in replayed} == ids
+
+
+async def test_what_was_erased_stays_erased(database: Database) -> None:
+    await a_finished_ecg(database, "10")
+    event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+    await PostgresOwnedEcgs(database).erase("ada", "10", event_of=event_of)
+
+    assert await PostgresOperations(database).replay(Selection(owner="ada"), _WHY) == []
+
+    assert await rows(database) == {"10": ("erased", 1)}
 
 
 async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Database) -> None:
