@@ -32,6 +32,9 @@ test: .venv/.dev rabbitmq redis chromium ## Run every test, on servers of its ow
 test-module: .venv/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
+faults: .venv/.dev rabbitmq ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
+	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
+
 hostile: .venv/.dev rabbitmq ## Measure what hostile clients cost a gateway
 	@$(BIN)/python -m tests.benchmarks.hostile_clients
 
@@ -66,4 +69,4 @@ clean: stop ## Stop, and remove all that was built or stored
 	@scripts/install requirements/dev.lock
 	@touch $@ .venv/.run
 
-.PHONY: help run stop status logs create-admin test test-module hostile check rabbitmq redis chromium lock clean
+.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq redis chromium lock clean

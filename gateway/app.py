@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from gateway.account_handlers import AccountHandlers
 from gateway.accounts import Passwords
+from gateway.backlog import open_backlog
 from gateway.callers import Callers
 from gateway.connections import open_server
 from gateway.counters import open_counters
@@ -37,13 +39,12 @@ from gateway.waiting import open_waiting
 from shared.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from aiohttp.typedefs import Handler
+    from aiohttp.typedefs import Handler, Middleware
     from limits.aio.storage import Storage
 
     from gateway.contract import Route
-    from gateway.waiting import Waiting
     from shared.health import Check
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher
     from shared.settings import GatewayOnlySettings
@@ -62,7 +63,11 @@ async def open_gateway(
     publisher: Publisher,
     checks: Mapping[str, Check],
 ) -> AsyncIterator[str]:
-    """Answer requests for as long as the context is open; on leaving, finish those in hand.
+    """Answer requests for as long as the context is open, then leave so that no client notices.
+
+    Readiness is 503 by then, by one of the ``checks``. For ``settings.drain_s`` every answer closes its
+    connection and nobody waits for a result any longer, so that load balancer and clients turn to others;
+    then accepting stops and requests in hand are finished.
 
     Yields the address at which it listens.
 
@@ -86,6 +91,7 @@ async def open_gateway(
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,
+            backlog=await opened.enter_async_context(open_backlog(store, limit=settings.max_backlog)),
             results=Results(waiting, max_bytes=settings.result_cache_bytes),
             settings=settings,
         )
@@ -99,8 +105,8 @@ async def open_gateway(
         )
         callers = Callers(tokens, revocations, await _external_issuer(settings, opened))
         limits = _rate_limits(settings, counters)
-        app = _app(settings, limits)
-        app.on_shutdown.append(_leave(waiting))
+        leaving = asyncio.Event()
+        app = _app(settings, limits, leaving)
         answering: tuple[tuple[Iterable[Route], object], ...] = (
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
@@ -112,13 +118,20 @@ async def open_gateway(
         yield await opened.enter_async_context(
             open_server(app, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)
         )
-
-
-def _leave(waiting: Waiting) -> Callable[[web.Application], Awaitable[None]]:
-    async def leave(_: web.Application) -> None:
+        leaving.set()
         waiting.leave()  # else leaving would take as long as the last of them waits
+        await asyncio.sleep(settings.drain_s)
 
-    return leave
+
+def _farewell(leaving: asyncio.Event) -> Middleware:
+    @web.middleware
+    async def close_connections(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if leaving.is_set():
+            response.force_close()
+        return response
+
+    return close_connections
 
 
 async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack) -> ExternalIssuer | None:
@@ -143,10 +156,11 @@ def _rate_limits(settings: GatewayOnlySettings, counters: Storage) -> RateLimits
     return RateLimits(counters, per_minute)
 
 
-def _app(settings: GatewayOnlySettings, limits: RateLimits) -> web.Application:
+def _app(settings: GatewayOnlySettings, limits: RateLimits, leaving: asyncio.Event) -> web.Application:
     in_flight = InFlight(max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s)
     return web.Application(
         middlewares=[
+            _farewell(leaving),
             record_middleware,
             origin_middleware(proxies=settings.trusted_proxies),
             representation_middleware,

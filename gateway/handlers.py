@@ -20,6 +20,7 @@ from shared.domain.errors import NotFoundError
 from shared.ports import Place, Status, Submission
 
 if TYPE_CHECKING:
+    from gateway.backlog import Backlog
     from gateway.results import Results
     from gateway.waiting import Owned
     from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher
@@ -39,6 +40,7 @@ class Handlers:
     owned_ecgs: OwnedEcgs
     outbox: Outbox
     results: Results
+    backlog: Backlog
     settings: GatewayOnlySettings
 
     async def post_ecg(self, request: web.Request) -> web.Response:
@@ -51,6 +53,7 @@ class Handlers:
             store=self.store,
             publisher=self.publisher,
             publish_timeout_s=self.settings.publish_timeout_s,
+            backlog=self.backlog,
             now=now,
         )
         answer = {"id": receipt.key.id, "status": receipt.status}

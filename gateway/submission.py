@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared import failpoint
 from shared.domain.errors import ConflictError, UnavailableError
 from shared.events import submitted
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gateway.backlog import Backlog
     from shared.ports import EcgStore, Publisher, Receipt, Submission
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +26,7 @@ async def submit(
     store: EcgStore,
     publisher: Publisher,
     publish_timeout_s: float,
+    backlog: Backlog,
     now: datetime,
 ) -> Receipt:
     """Keep an ECG and announce it; the same content again changes nothing and says where it stands.
@@ -32,9 +35,11 @@ async def submit(
 
     Raises:
         ConflictError: The owner has another ECG of this id.
-        UnavailableError: It may have been kept. Submitting the same again is safe.
+        UnavailableError: It may have been kept, or too many are queued. Submitting the same again is safe.
     """
+    backlog.check()
     [receipt] = await store.add([submission])
+    failpoint.reach("after-commit-before-publish")
     if receipt.is_conflict:
         raise ConflictError("You have another ECG of this id already, with other content.")
     if receipt.is_new:

@@ -10,6 +10,7 @@ import structlog
 
 from shared.domain.errors import UnavailableError
 from shared.ports import Status
+from shared.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,7 +107,5 @@ class Waiting:
 async def open_waiting(store: EcgStore) -> AsyncIterator[Waiting]:
     """Yield a `Waiting` that looks for as long as the context is open."""
     waiting = Waiting(store)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(waiting.watch())
+    async with running(waiting.watch(), "looking for results"):
         yield waiting
-        watch.cancel()

@@ -19,6 +19,7 @@ from isoline import (
     embedded,
     keys,
     openapi_command,
+    operations,
     tour,
     users,
 )
@@ -37,6 +38,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="keys")
 ecg_commands.add_to(app)
 app.add_typer(openapi_command.app, name="openapi")
+operations.register(app)
 
 
 @app.command("gateway")

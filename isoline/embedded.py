@@ -30,6 +30,7 @@ from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from isoline.postgres_server import PostgresServer
@@ -85,7 +86,7 @@ async def _serve_on(
         )
         await create_demo_accounts(accounts)
         await outbox.make_all_due()
-        async with open_gateway(
+        gateway = open_gateway(
             settings,
             token_key=token_key(settings.var),
             store=store,
@@ -98,8 +99,9 @@ async def _serve_on(
                 "process": partial(check_staying, told_to_leave),
                 "schema": partial(check_schema, database),
             },
-        ) as address:
-            ready(address)
+        )
+        async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit
+            tasks.create_task(_answer(gateway, told_to_leave, ready))
             await run_processor(
                 settings,
                 store=store,
@@ -108,6 +110,14 @@ async def _serve_on(
                 consumer=consumer,
                 told_to_leave=told_to_leave,
             )
+
+
+async def _answer(
+    gateway: AbstractAsyncContextManager[str], told_to_leave: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    async with gateway as address:
+        ready(address)
+        await told_to_leave.wait()
 
 
 async def create_demo_accounts(accounts: AccountStore) -> None:

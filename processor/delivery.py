@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 import structlog
 
 from processor.analysis import analyse
+from processor.finishing import finished
+from processor.room import Room
+from shared import failpoint
 from shared.domain.errors import (
     AnalysisError,
     InvalidEcgError,
@@ -25,13 +29,15 @@ from shared.ports import Settlement
 from shared.relay import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from shared.domain.ecg import Ecg
     from shared.domain.insights import Insight
     from shared.events import EcgKey
-    from shared.ports import Claim, Delivery, EcgStore, Outbox, Publisher
+    from shared.ports import Claim, Claims, Delivery, EcgStore, Outbox, Publisher
 
+# A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more.
+_BATCH_ECGS: Final = 512
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 60.0
 
@@ -46,6 +52,7 @@ class Bench:
         insights: What is measured.
         max_attempts: After so many an ECG is failed.
         batch_samples: Samples that may be in memory for one batch; a larger ECG is a batch by itself.
+        room: Who is analysed beside whom in this process.
     """
 
     store: EcgStore
@@ -54,22 +61,52 @@ class Bench:
     insights: Sequence[Insight]
     max_attempts: int
     batch_samples: int
+    room: Room = field(default_factory=Room)
 
 
 async def settle_deliveries(deliveries: Sequence[Delivery], *, bench: Bench) -> None:
-    """Settle every ECG that these deliveries name, then end each delivery.
+    """Settle every ECG that these deliveries name; each delivery ends once all of its ECGs have.
 
-    While storage is away it waits: the deliveries stay in hand and nothing is analysed twice. When it is
-    cancelled the deliveries come again.
+    An ECG that was tried before is analysed while nothing else is, and counted when that begins: if it kills
+    the process, it takes no other ECG's attempts with it. While storage is away the deliveries stay in hand
+    and nothing is analysed twice. Cancelled, it finishes the commit that it is in and ends what that
+    settled; the other deliveries come again.
     """
-    keys = {delivery: await _named(delivery) for delivery in deliveries}
-    wanted = {key for named in keys.values() for key in named}
-    if wanted:
-        for batch in _batches(await until_available(partial(bench.store.claim, wanted)), bench.batch_samples):
-            await _settle(batch, bench)
-    for delivery, named in keys.items():
-        if named:
-            await delivery.ack()
+    hand = _Hand({delivery: await _named(delivery) for delivery in deliveries})
+    if not hand.open:
+        return
+    async with bench.room.shared():
+        claims = await _claimed(hand.open, bench)
+        nothing_to_do = hand.open - {claim.key for claim in claims.claimed} - {*claims.tried_before}
+        await hand.close(nothing_to_do)
+        for batch in _batches(claims.claimed, bench.batch_samples):
+            await _settle(batch, hand, bench)
+    for key in claims.tried_before:
+        async with bench.room.alone():
+            again = await _claimed({key}, bench, tried_before=True)
+            await _settle(again.claimed, hand, bench)
+            await hand.close({key})
+
+
+class _Hand:
+    """Deliveries in hand, and which of the ECGs that they name are still open."""
+
+    def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
+        self._open = {delivery: set(keys) for delivery, keys in named.items() if keys}
+
+    @property
+    def open(self) -> set[EcgKey]:
+        """The ECGs that nothing was decided about yet."""
+        return set().union(*self._open.values())
+
+    async def close(self, keys: Collection[EcgKey]) -> None:
+        """Nothing is left to do for these; a delivery that names no other is done."""
+        for delivery, still_open in list(self._open.items()):
+            still_open.difference_update(keys)
+            if not still_open:
+                del self._open[delivery]
+                failpoint.reach("before-ack")
+                await delivery.ack()
 
 
 async def _named(delivery: Delivery) -> list[EcgKey]:
@@ -82,14 +119,19 @@ async def _named(delivery: Delivery) -> list[EcgKey]:
         return []
 
 
+async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool = False) -> Claims:
+    claim = partial(bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before)
+    claims = await until_available(claim)
+    failpoint.reach("after-claim")
+    return claims
+
+
 def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim]]:
-    """First attempts together, up to a number of samples; each later one alone: it may be what kills us."""
+    """The claims in portions of so many samples and ECGs at the most; a larger ECG is one by itself."""
     batch: list[Claim] = []
     for claim in claims:
-        if claim.attempt > 1:
-            yield [claim]
-            continue
-        if batch and sum(other.num_samples for other in batch) + claim.num_samples > batch_samples:
+        samples = sum(other.num_samples for other in batch) + claim.num_samples
+        if batch and (samples > batch_samples or len(batch) == _BATCH_ECGS):
             yield batch
             batch = []
         batch.append(claim)
@@ -97,7 +139,7 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
         yield batch
 
 
-async def _settle(claims: Sequence[Claim], bench: Bench) -> None:
+async def _settle(claims: Sequence[Claim], hand: _Hand, bench: Bench) -> None:
     exhausted = [claim for claim in claims if claim.attempt > bench.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= bench.max_attempts]
     ecgs = await until_available(partial(bench.store.load, tried)) if tried else {}
@@ -109,8 +151,15 @@ async def _settle(claims: Sequence[Claim], bench: Bench) -> None:
             await _postpone(claim, outcome, bench)
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome))
+    await finished(_conclude(settlements, claims, hand, bench))
+
+
+async def _conclude(
+    settlements: Sequence[Settlement], claims: Sequence[Claim], hand: _Hand, bench: Bench
+) -> None:
     if settlements:
         await _commit_and_tell(settlements, bench)
+    await hand.close([claim.key for claim in claims])
 
 
 def _measured(
@@ -148,7 +197,9 @@ def _failed(claim: Claim, error: str) -> Settlement:
 
 
 async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> None:
+    failpoint.reach("before-commit")
     settled = await until_available(partial(bench.store.settle, settlements))
+    failpoint.reach("after-commit")
     events = [settlement.event for settlement in settlements if settlement.claim.key in settled]
     _log.info("ECGs were settled", settled=len(events), settled_before=len(settlements) - len(events))
     try:

@@ -10,7 +10,9 @@ import structlog
 
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
+from processor.planted import planted_insights
 from shared.relay import run_relay
+from shared.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
     from shared.ports import Consumer, Delivery, EcgStore, Outbox, Publisher
@@ -35,24 +37,38 @@ async def run_processor(
         store=store,
         outbox=outbox,
         publisher=publisher,
-        insights=INSIGHTS,
+        insights=INSIGHTS + planted_insights(),
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
     )
     relay = partial(run_relay, outbox=outbox, publisher=publisher, interval_s=settings.relay_interval_s)
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
-            relaying = tasks.create_task(relay())
+            relaying = tasks.create_task(lasting(relay(), "the relay"))
             for _ in range(settings.concurrency):
                 tasks.create_task(_work(consumer, bench, settings.batch_messages, told_to_leave))
             await told_to_leave.wait()
             relaying.cancel()
             limit.reschedule(asyncio.get_running_loop().time() + _LEAVE_WITHIN_S)
+            await consumer.stop()
     except TimeoutError:
         _log.warning("left with work in hand, which will be delivered again", waited_s=_LEAVE_WITHIN_S)
 
 
 async def _work(consumer: Consumer, bench: Bench, batch_messages: int, told_to_leave: asyncio.Event) -> None:
+    """Work until told to leave.
+
+    Raises:
+        RuntimeError: Something else ended it, be it a cancellation that nobody asked for.
+    """
+    failure = await failure_of(_work_on(consumer, bench, batch_messages, told_to_leave))
+    if failure is not None:
+        raise RuntimeError("a worker ended") from failure
+
+
+async def _work_on(
+    consumer: Consumer, bench: Bench, batch_messages: int, told_to_leave: asyncio.Event
+) -> None:
     while deliveries := await _received(consumer, batch_messages, told_to_leave):
         await settle_deliveries(deliveries, bench=bench)
 
@@ -63,7 +79,12 @@ async def _received(consumer: Consumer, limit: int, told_to_leave: asyncio.Event
     leaving = asyncio.ensure_future(told_to_leave.wait())
     try:
         await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return receiving.result() if receiving.done() and not leaving.done() else []
+        deliveries = receiving.result() if receiving.done() else []
     finally:
         receiving.cancel()
         leaving.cancel()
+    if not told_to_leave.is_set():
+        return deliveries
+    for delivery in deliveries:
+        await delivery.requeue()
+    return []

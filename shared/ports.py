@@ -80,6 +80,13 @@ class Claim:
     traceparent: str | None
 
 
+class Claims(NamedTuple):
+    """What came of asking for queued ECGs: those claimed, and those that were tried before and were not."""
+
+    claimed: list[Claim]
+    tried_before: list[EcgKey]
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both."""
@@ -105,11 +112,16 @@ class EcgStore(Protocol):
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         """The present state of each (owner, id) that exists."""
 
-    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
         """Count an attempt for each of these that is still queued, and say what it is.
 
-        What is finished, erased, unknown or of another generation is left out: there is nothing to do.
+        One that has an attempt behind it is named and not claimed, unless ``tried_before`` asks for such.
+        Claiming again with the same ``claim_id`` counts nothing more. What is finished, erased, unknown or
+        of another generation is left out: there is nothing to do.
         """
+
+    async def count_queued(self, limit: int) -> int:
+        """How many ECGs are queued; counting stops at the limit."""
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
         """The claimed ECGs with their signals, or why one can't be read; what was erased is left out."""
@@ -295,3 +307,6 @@ class Consumer(Protocol):
 
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for a delivery, then take what is waiting: between 1 and ``limit``, oldest first."""
+
+    async def stop(self) -> None:
+        """Take nothing more and give back what nobody received; what was received can still be ended."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 EXIT_CONFIGURATION: Final = 2
 _EXIT_DIED: Final = 1
 
+# Below the 30 s after which compose and Kubernetes kill, above the 20 s for work in hand.
+LEAVE_LIMIT_S: Final = 28.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -31,6 +35,8 @@ def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_with_signals(main))
+    except asyncio.CancelledError:
+        return _exit_status(RuntimeError("cancelled, though nobody told the process to leave"))
     except Exception as error:  # noqa: BLE001 - the last frame of the process: whatever it was ends it
         return _exit_status(error)
     return 0
@@ -91,8 +97,23 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
             os._exit(_EXIT_DIED)
         _log.info("told to leave", signal=name)
         told_to_leave.set()
+        _limit_leaving()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
     await main(told_to_leave)
+    if not told_to_leave.is_set():
+        raise RuntimeError("the work ended, though nobody told the process to leave")
+
+
+def _limit_leaving() -> None:
+    """Whatever hangs, be it a thread that measures, the process is gone in time."""
+
+    def leave() -> None:
+        _log.error("leaving took too long and was cut short", waited_s=LEAVE_LIMIT_S)
+        os._exit(_EXIT_DIED)
+
+    limit = threading.Timer(LEAVE_LIMIT_S, leave)
+    limit.daemon = True
+    limit.start()

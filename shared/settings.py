@@ -126,6 +126,8 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
     publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
     result_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 2**20
+    max_backlog: Annotated[int, Field(ge=1)] = 100_000
+    drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
 
 
 class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):
@@ -167,6 +169,7 @@ class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
 
     host: str = "127.0.0.1"  # its demo accounts are no secret
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 4
+    drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to turn to
     var: Path = Path("var")
 
 

@@ -130,6 +130,7 @@ class InProcessConsumer:
         self._tags = count()
         self._unsettled: dict[int, _Message] = {}
         self._is_closed = False
+        self._is_stopped = False
 
     @property
     def is_connected(self) -> bool:
@@ -140,6 +141,9 @@ class InProcessConsumer:
         while not (deliveries := self._take(limit)):
             await self._broker.wait_for_change()
         return deliveries
+
+    async def stop(self) -> None:
+        self._is_stopped = True
 
     def settle(self, tag: int, *, returned: bool = False, dead: bool = False) -> None:
         """End a delivery; one that was ended or taken back before is left alone."""
@@ -162,7 +166,7 @@ class InProcessConsumer:
         self.give_back()
 
     def _take(self, limit: int) -> list[Delivery]:
-        if not self.is_connected:
+        if self._is_stopped or not self.is_connected:
             return []
         room = self._prefetch - len(self._unsettled)
         return [self._hand_out() for _ in range(min(limit, room, len(self._queue.waiting)))]

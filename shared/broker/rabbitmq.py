@@ -12,11 +12,11 @@ everything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import aio_pika
 import structlog
@@ -24,9 +24,10 @@ from aio_pika.abc import AbstractChannel
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
 from shared.events import EventType
+from shared.supervision import failure_of, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from yarl import URL
 
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
 _RECONNECT_INTERVAL_S: Final = 1.0
 _HEARTBEAT_S: Final = 15  # aiormq gives a silent broker three of them and 3 s: 48 s
 _CLOSE_TIMEOUT_S: Final = 3.0
+# A black hole shows after 15 s at the latest, long before the heartbeats tell.
+_LOOK_EVERY_S: Final = 5.0
+_LOOK_WITHIN_S: Final = 10.0
 _DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
 
 _log = structlog.get_logger(__name__)
 
 End: TypeAlias = Callable[[str], None]
-Attach: TypeAlias = Callable[[AbstractChannel, End], AbstractAsyncContextManager[None]]
+Look: TypeAlias = Callable[[], Awaitable[None]]
+Attach: TypeAlias = Callable[[AbstractChannel, End], AbstractAsyncContextManager[Look]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,44 +63,20 @@ async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
     """Inside, there is a connection whenever the broker is there.
 
     It begins after the first attempt, whether that succeeded or not. Each channel is held by ``attach``,
-    from when the topology is declared until the channel is lost, or ended with the function given.
+    from when the topology is declared until the channel is lost, or ended with the function given. Every few
+    seconds the function that ``attach`` yields looks whether the channel still works, and raises if not.
     """
     attempted = asyncio.Event()
-    # No task group: it would wrap what the caller raises into an ExceptionGroup.
-    connecting = asyncio.create_task(_stay_connected(link, attach, attempted))
-    try:
+    async with running(_stay_connected(link, attach, attempted), link.name):
         await attempted.wait()
         yield
-    finally:
-        connecting.cancel()
-        await asyncio.wait([connecting])
-
-
-async def failure_of(call: Awaitable[object]) -> Exception | None:
-    """Await a call into the library and give back what it raised.
-
-    A lost channel ends the calls that wait on it with whatever ended itself, CancelledError included.
-    Only when somebody cancelled this task is that a cancellation.
-    """
-    try:
-        await call
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        return ConnectionError("the channel was lost")
-    except Exception as error:  # noqa: BLE001 - RuntimeError and a bare Exception are among its failures
-        return error
-    return None
 
 
 async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
     told = None
     while True:
-        try:
-            reason = await _connect_once(link, attach, attempted)
-        except Exception as error:  # noqa: BLE001 - time mends it, or an operator who reads the log
-            reason = repr(error)
+        # A dying channel cancels who waits on it: that must end the connection and not this loop.
+        reason = repr(await failure_of(_connect_once(link, attach, attempted)))
         if reason != told:  # one record when it is gone, not one each second
             _log.warning("broker is away", connection=link.name, reason=reason)
         told = reason
@@ -103,8 +84,12 @@ async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) 
         await asyncio.sleep(_RECONNECT_INTERVAL_S)
 
 
-async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) -> str:
-    """Be connected, and say in the end why that ended."""
+async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) -> NoReturn:
+    """Be connected.
+
+    Raises:
+        ConnectionError: Why that ended; whatever else the library raises means the same.
+    """
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         async with asyncio.timeout(link.connect_timeout_s):
@@ -112,10 +97,14 @@ async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) ->
             channel = await connection.channel(on_return_raises=True)
             channel.close_callbacks.add(lambda _, error: _end(ended, repr(error)))
             await _declare(channel, link.topology)
-            await stack.enter_async_context(attach(channel, partial(_end, ended)))
+            look = await stack.enter_async_context(attach(channel, partial(_end, ended)))
         _log.info("broker is connected", connection=link.name)
         attempted.set()
-        return await ended
+        while not ended.done():
+            await asyncio.wait([ended], timeout=_LOOK_EVERY_S)
+            async with asyncio.timeout(_LOOK_WITHIN_S):
+                await look()
+        raise ConnectionError(ended.result())
 
 
 def _end(ended: asyncio.Future[str], reason: str) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import PublishError
 
-from shared.broker.rabbitmq import Link, failure_of, keep_connected
+from shared.broker.rabbitmq import Link, keep_connected
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
+from shared.supervision import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aio_pika.abc import AbstractChannel, AbstractExchange
+    from aiormq.abc import AbstractChannel as UnderlayChannel
 
-    from shared.broker.rabbitmq import End
+    from shared.broker.rabbitmq import End, Look
     from shared.broker.topology import Topology
     from shared.events import Event
 
 _MAX_IN_FLIGHT: Final = 256
+_BLOCKED_AFTER_S: Final = 0.1
 
 
 @asynccontextmanager
@@ -44,6 +47,11 @@ async def open_rabbitmq_publisher(
         yield publisher
 
 
+class _Open(NamedTuple):
+    underlay: UnderlayChannel
+    exchange: AbstractExchange
+
+
 class RabbitmqPublisher:
     """A `shared.ports.Publisher`."""
 
@@ -51,21 +59,28 @@ class RabbitmqPublisher:
         self._name = exchange
         self._timeout_s = timeout_s
         self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
-        self._exchange: AbstractExchange | None = None
+        self._channel: _Open | None = None
 
     @property
     def is_connected(self) -> bool:
         """Whether publishing can succeed now."""
-        return self._exchange is not None
+        return self._channel is not None
 
     @asynccontextmanager
-    async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[None]:
+    async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[Look]:
         """Publish on this channel."""
-        self._exchange = await channel.get_exchange(self._name, ensure=False)
+        underlay = await channel.get_underlay_channel()
+        exchange = await channel.get_exchange(self._name, ensure=False)
+
+        async def look() -> None:
+            if await _is_unblocked(underlay, within_s=_BLOCKED_AFTER_S):  # a blocked one may not answer
+                await channel.get_exchange(self._name, ensure=True)
+
+        self._channel = _Open(underlay, exchange)
         try:
-            yield
+            yield look
         finally:
-            self._exchange = None
+            self._channel = None
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         return await asyncio.gather(*map(self._publish, events))
@@ -81,9 +96,22 @@ class RabbitmqPublisher:
     async def _send(self, event: Event) -> None:
         # The library's own time limit does not cover waiting for the channel.
         async with asyncio.timeout(self._timeout_s), self._in_flight:
-            if self._exchange is None:
+            if self._channel is None:
                 raise ConnectionError("not connected")
-            await self._exchange.publish(_message(event), event.type, mandatory=True)
+            # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
+            # and be published long after we had called it unavailable and published it again.
+            if not await _is_unblocked(self._channel.underlay, within_s=self._timeout_s):
+                raise ConnectionError("the broker blocks publishers")
+            await self._channel.exchange.publish(_message(event), event.type, mandatory=True)
+
+
+async def _is_unblocked(underlay: UnderlayChannel, *, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await underlay.connection.ready()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _message(event: Event) -> Message:

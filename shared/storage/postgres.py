@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable in the stubs only
 
 ACQUIRE_TIMEOUT_S: Final = 5.0
-COMMAND_TIMEOUT_S: Final = 30.0
+COMMAND_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 

@@ -9,11 +9,12 @@ import orjson
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey
-from shared.ports import Claim, EcgState, Receipt, Status
+from shared.ports import Claim, Claims, EcgState, Receipt, Status
 from shared.storage.signals import EncodedSignals, content_hash, decode_signals, encode_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
     import asyncpg
 
@@ -65,12 +66,19 @@ WITH wanted AS MATERIALIZED (
 )
 """
 
+# Counted once per claim id, however often the claim is asked for: its answer may be lost.
 _CLAIM: Final = f"""
-{LOCK_QUEUED}
-UPDATE ecg SET attempts = attempts + 1
-FROM wanted
-WHERE ecg.row = wanted.row AND ecg.status = 'queued'
-RETURNING ecg.row, owner, id, generation, attempts, num_samples, traceparent
+{LOCK_QUEUED}, claimed AS (
+    UPDATE ecg SET
+        attempts = ecg.attempts + (ecg.claimed_by IS DISTINCT FROM $4)::integer, claimed_by = $4
+    FROM wanted
+    WHERE ecg.row = wanted.row AND ecg.status = 'queued'
+        AND (ecg.attempts = 0 OR ecg.claimed_by = $4 OR $5)
+    RETURNING ecg.row, ecg.attempts
+)
+SELECT DISTINCT ON (row) row, owner, id, generation, claimed.attempts, num_samples, traceparent
+FROM wanted JOIN ecg USING (row) LEFT JOIN claimed USING (row)
+ORDER BY row
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _LOAD: Final = """
@@ -113,6 +121,9 @@ WHERE ecg.row = wanted.row AND ecg.status = 'queued'
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 
+_COUNT_QUEUED: Final = "SELECT count(*) FROM (SELECT FROM ecg WHERE status = 'queued' LIMIT $1) AS queued"
+
+
 class PostgresEcgStore:
     """`shared.ports.EcgStore` on PostgreSQL."""
 
@@ -129,19 +140,18 @@ class PostgresEcgStore:
             rows = await connection.fetch(_FIND, owners, ids)
         return {(row["owner"], row["id"]): _state(row) for row in rows}
 
-    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, *columns(keys))
-        return [
-            Claim(
-                row["row"],
-                EcgKey(row["owner"], row["id"], row["generation"]),
-                attempt=row["attempts"],
-                num_samples=row["num_samples"],
-                traceparent=row["traceparent"],
-            )
-            for row in rows
-        ]
+            rows = await connection.fetch(_CLAIM, *columns(keys), claim_id, tried_before)
+        return Claims(
+            claimed=[_claim(row) for row in rows if row["attempts"] is not None],
+            tried_before=[_key(row) for row in rows if row["attempts"] is None],
+        )
+
+    async def count_queued(self, limit: int) -> int:
+        async with self._database.connection() as connection:
+            queued: int = await connection.fetchval(_COUNT_QUEUED, limit)
+        return queued
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
         keys = {claim.row: claim.key for claim in claims}
@@ -152,7 +162,7 @@ class PostgresEcgStore:
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_SETTLE, *_settlement_columns(settlements), REPUBLISH_AFTER_S)
-        return {EcgKey(row["owner"], row["id"], row["generation"]) for row in rows}
+        return {_key(row) for row in rows}
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:
@@ -192,6 +202,14 @@ async def _add(connection: Connection, submission: Submission) -> Receipt:
         is_new=row["is_new"],
         is_conflict=row["content_hash"] != said,
     )
+
+
+def _key(row: asyncpg.Record) -> EcgKey:
+    return EcgKey(row["owner"], row["id"], row["generation"])
+
+
+def _claim(row: asyncpg.Record) -> Claim:
+    return Claim(row["row"], _key(row), row["attempts"], row["num_samples"], row["traceparent"])
 
 
 def _state(row: asyncpg.Record) -> EcgState:

@@ -220,6 +220,30 @@ class TestReceiving:
 
                 assert bodies_of(received or outcome) == [b"%d" % number]  # type: ignore[arg-type]
 
+    async def test_a_consumer_that_stopped_gives_back_what_nobody_received(
+        self, broker: BrokerUnderTest
+    ) -> None:
+        async with (
+            broker.publisher() as publisher,
+            broker.consumer() as leaving,
+            broker.consumer() as other,
+        ):
+            for number in range(4):
+                await publish(publisher, b"%d" % number)
+            [in_hand] = await receive(leaving, 1)
+
+            await leaving.stop()
+            await in_hand.ack()
+            await publish(publisher, b"4")
+
+            rest = bodies_of(await receive(other, 4))
+            waiting = asyncio.create_task(leaving.receive(1))
+            done, _ = await asyncio.wait([waiting], timeout=0.3)
+            waiting.cancel()
+
+        assert sorted([in_hand.body, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
+        assert not done
+
     async def test_no_more_than_the_prefetch_is_unsettled(self, broker: BrokerUnderTest) -> None:
         async with broker.publisher() as publisher, broker.consumer(prefetch=2) as consumer:
             await publish(publisher, b"1")

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import aio_pika
+import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
-from shared.broker.rabbitmq import failure_of
+from shared.broker import rabbitmq, rabbitmq_consumer
 from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
+from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    import pytest
     from aio_pika.abc import AbstractIncomingMessage
 
-    from shared.broker.rabbitmq_consumer import RabbitmqConsumer
+    from shared.broker.rabbitmq_consumer import RabbitmqConsumer, _Hearing
     from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
     from shared.ports import Consumer, Publisher
@@ -159,7 +160,7 @@ class TestMessages:
             headers: dict[str, int] = {}  # noqa: RUF012 - a stand-in
             redelivered = True
 
-        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()))
+        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()), cast("_Hearing", None))
 
         assert delivery.attempt == 2
 
@@ -318,6 +319,92 @@ class TestConnections:
         assert sorted(delivery.body for delivery in again) == [b"1", b"2"]
         assert {delivery.attempt for delivery in again} == {2}
         assert first.attempt == 1
+
+    async def test_a_consumer_behind_a_black_hole_connects_again(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.2)
+        monkeypatch.setattr(rabbitmq, "_LOOK_WITHIN_S", 0.5)
+        async with open_network(amqp_url) as network, a_consumer(network.url, topology) as consumer:
+            network.freeze()
+
+            async with asyncio.timeout(_LIMIT_S):
+                while consumer.is_connected:
+                    await asyncio.sleep(0.05)
+                network.heal()
+                while not consumer.is_connected:
+                    await asyncio.sleep(0.05)
+
+    async def test_a_deaf_consumer_connects_again(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.2)
+        monkeypatch.setattr(rabbitmq_consumer, "DEAF_AFTER_S", 0.5)
+        async with (
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology) as consumer,
+        ):
+            hearing = consumer._hearing
+            assert hearing is not None
+            assert hearing.tag is not None
+            await hearing.queue.cancel(hearing.tag)  # the broker has forgotten us and nobody said so
+            await publish_when_possible(publisher, an_event(b"1"))
+
+            assert await receive_one(consumer) == b"1"
+
+    async def test_a_consumer_that_is_busy_is_not_taken_for_deaf(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.1)
+        monkeypatch.setattr(rabbitmq_consumer, "DEAF_AFTER_S", 0.2)
+        async with (
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology, prefetch=1) as consumer,
+        ):
+            await publish_when_possible(publisher, an_event(b"1"))
+            await publish_when_possible(publisher, an_event(b"2"))
+            [in_hand] = await consumer.receive(1)
+
+            await asyncio.sleep(1)
+            await in_hand.ack()
+            [second] = await consumer.receive(1)
+
+        assert (second.body, second.attempt) == (b"2", 1)
+
+    async def test_a_cancellation_by_a_dying_channel_does_not_end_reconnecting(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        declare, failures = rabbitmq._declare, 2
+
+        async def dying(*arguments: Any) -> None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise asyncio.CancelledError  # what aiormq raises into those who wait on a lost channel
+            await declare(*arguments)
+
+        monkeypatch.setattr(rabbitmq, "_declare", dying)
+        monkeypatch.setattr(rabbitmq, "_RECONNECT_INTERVAL_S", 0.05)
+
+        async with (
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology) as consumer,
+        ):
+            await publish_when_possible(publisher, an_event(b"1"))
+
+            assert await receive_one(consumer) == b"1"
+
+    async def test_reconnecting_that_ends_interrupts_whoever_relies_on_it(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def end(*_: Any) -> None:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(rabbitmq, "_stay_connected", end)
+
+        with pytest.raises(RuntimeError, match="isoline consumer ended"):
+            async with a_consumer(amqp_url, topology):
+                await asyncio.sleep(_LIMIT_S)
 
 
 class TestOperators:

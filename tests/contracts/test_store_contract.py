@@ -6,6 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from shared.storage.postgres_outbox import PostgresOutbox
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from shared.ports import Claim
     from shared.storage.postgres import Database
@@ -79,8 +80,13 @@ async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
     return [receipt.key for receipt in await store.add([a_submission(ecg_id) for ecg_id in ids])]
 
 
+async def claim_all(store: PostgresEcgStore, keys: Collection[EcgKey]) -> list[Claim]:
+    """Claim them all, tried before or not."""
+    return (await store.claim(keys, claim_id=uuid4(), tried_before=True)).claimed
+
+
 async def claimed(store: PostgresEcgStore, *ids: str) -> list[Claim]:
-    return await store.claim(await queued(store, *ids))
+    return await claim_all(store, await queued(store, *ids))
 
 
 def completion(claim: Claim) -> Settlement:
@@ -148,7 +154,7 @@ class TestAdding:
 
         assert receipt.is_conflict
         assert not receipt.is_new
-        [kept] = (await store.load(await store.claim([key]))).values()
+        [kept] = (await store.load(await claim_all(store, [key]))).values()
         assert isinstance(kept, Ecg)
         assert kept.leads[0].signal.tolist() == [1, -1, 1]
 
@@ -228,21 +234,21 @@ class TestClaiming:
         leads = [a_lead("I", [1, 2, 3]), a_lead("II", [4, 5])]
         [receipt] = await store.add([a_submission(ecg=an_ecg("10", leads=leads))])
 
-        [claim] = await store.claim([receipt.key])
+        [claim] = await claim_all(store, [receipt.key])
 
         assert (claim.key, claim.attempt, claim.num_samples) == (receipt.key, 1, 5)
 
     async def test_each_claim_is_one_more_attempt(self, store: PostgresEcgStore) -> None:
         keys = await queued(store, "10")
 
-        attempts = [(await store.claim(keys))[0].attempt for _ in range(3)]
+        attempts = [(await claim_all(store, keys))[0].attempt for _ in range(3)]
 
         assert attempts == [1, 2, 3]
 
     async def test_a_key_that_is_named_twice_is_one_attempt(self, store: PostgresEcgStore) -> None:
         [key] = await queued(store, "10")
 
-        claims = await store.claim([key, key])
+        claims = await claim_all(store, [key, key])
 
         assert [claim.attempt for claim in claims] == [1]
 
@@ -252,14 +258,15 @@ class TestClaiming:
         await settled(store, "finished")
         [key] = await queued(store, "10")
 
-        claims = await store.claim(
+        claims = await claim_all(
+            store,
             [
                 EcgKey("ada", "finished"),
                 EcgKey("ada", "unknown"),
                 EcgKey("bob", "10"),
                 key._replace(generation=2),
                 key,
-            ]
+            ],
         )
 
         assert [claim.key for claim in claims] == [key]
@@ -272,7 +279,7 @@ class TestClaiming:
 
         async with asyncio.timeout(_LIMIT_S):
             rounds = await asyncio.gather(
-                *(store.claim(keys if n % 2 else keys[::-1]) for n in range(8)),
+                *(claim_all(store, keys if n % 2 else keys[::-1]) for n in range(8)),
             )
 
         attempts = {
@@ -289,8 +296,8 @@ class TestClaiming:
         async with asyncio.timeout(_LIMIT_S):
             for _ in range(5):
                 await asyncio.gather(
-                    store.claim(keys),
-                    store.claim(keys[::-1]),
+                    claim_all(store, keys),
+                    claim_all(store, keys[::-1]),
                     store.postpone(keys[::-1], delay_s=0),
                     store.postpone(keys, delay_s=0),
                     outbox.put_back(keys[::-1]),
@@ -300,7 +307,7 @@ class TestClaiming:
             settled_by = await asyncio.gather(
                 store.settle([completion(claim) for claim in claims]),
                 store.settle([completion(claim) for claim in claims[::-1]]),
-                store.claim(keys[::-1]),
+                claim_all(store, keys[::-1]),
                 outbox.put_back(keys[::-1]),
             )
 
@@ -316,7 +323,7 @@ class TestLoading:
         ecg = Ecg("10", "2023-07-30T10:00:00+02:00", leads, 360.5, "mV")
         [receipt] = await store.add([a_submission(ecg=ecg)])
 
-        [loaded] = (await store.load(await store.claim([receipt.key]))).values()
+        [loaded] = (await store.load(await claim_all(store, [receipt.key]))).values()
 
         assert isinstance(loaded, Ecg)
         assert (loaded.id, loaded.date, loaded.sampling_rate_hz, loaded.unit) == (
@@ -408,12 +415,13 @@ class TestSettling:
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         [claim] = await claimed(store, "10")
+        await store.settle([completion(claim)])
         await move_on(database)
 
         assert await store.settle([completion(claim)]) == set()
 
         assert await state_of(store) is Status.QUEUED
-        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (0, 0)
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
 
     async def test_an_erased_ecg_is_not_brought_back(
         self, store: PostgresEcgStore, database: Database
@@ -430,7 +438,7 @@ class TestSettling:
     ) -> None:
         await settled(store, "10")
         await move_on(database)
-        [claim] = await store.claim([EcgKey("ada", "10", 2)])
+        [claim] = await claim_all(store, [EcgKey("ada", "10", 2)])
 
         assert await store.settle([completion(claim)]) == {claim.key}
 
@@ -680,7 +688,7 @@ async def test_storage_that_is_away_is_unavailable_to_all_who_ask() -> None:
         asked: Sequence[Any] = [
             store.add([a_submission()]),
             store.find([("ada", "10")]),
-            store.claim([key]),
+            claim_all(store, [key]),
             store.load([]),
             store.settle([]),
             store.postpone([key], delay_s=1),

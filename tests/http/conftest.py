@@ -64,9 +64,10 @@ async def open_test_gateway(
     accounts: AccountStore | None = None,
     checks: Mapping[str, Check] | None = None,
 ) -> AsyncIterator[str]:
-    """Yield the address of a gateway on a free port."""
+    """Yield the address of a gateway on a free port; it leaves without draining."""
+    settings = settings or GatewayOnlySettings(host="127.0.0.1", port=0)
     async with open_gateway(
-        settings or GatewayOnlySettings(host="127.0.0.1", port=0),
+        settings.model_copy(update={"drain_s": 0}),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
         owned_ecgs=PostgresOwnedEcgs(database),

@@ -25,10 +25,11 @@ from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from uuid import UUID
 
     from shared.domain.ecg import Ecg, Lead
     from shared.domain.errors import InvalidEcgError
-    from shared.ports import Claim, Consumer
+    from shared.ports import Claim, Claims, Consumer, EcgStore
     from shared.storage.postgres import Database
 
 _QUEUE = "processor.ecg-submitted"
@@ -36,6 +37,11 @@ _SUBSCRIBER = "sub.test"
 _LIMIT_S = 20
 _MAX_ATTEMPTS = 3
 _CRASHING = "crashes"
+
+
+async def claim_all(store: EcgStore, keys: Collection[EcgKey]) -> list[Claim]:
+    """Claim them all, tried before or not."""
+    return (await store.claim(keys, claim_id=uuid4(), tried_before=True)).claimed
 
 
 class RecordingStore(PostgresEcgStore):
@@ -57,9 +63,9 @@ class AwayAtFirst(PostgresEcgStore):
         super().__init__(database)
         self.asked: list[str] = []
 
-    async def claim(self, keys: Collection[EcgKey]) -> list[Claim]:
+    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
         self._refuse_once("claim")
-        return await super().claim(keys)
+        return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
         self._refuse_once("load")
@@ -380,7 +386,7 @@ class TestFailing:
     ) -> None:
         keys = await submit(bench, "deadly")
         for _ in range(_MAX_ATTEMPTS):
-            await bench.store.claim(keys)  # and the processor died
+            await claim_all(bench.store, keys)  # and the processor died
 
         await work(bench, consumer)
 
@@ -447,7 +453,7 @@ class TestBatches:
         self, bench: Bench, consumer: Consumer
     ) -> None:
         keys = await submit(bench, "1", "2", "3")
-        await bench.store.claim(keys[1:2])
+        await claim_all(bench.store, keys[1:2])
 
         await work(bench, consumer)
 

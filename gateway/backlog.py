@@ -1,0 +1,56 @@
+"""How much is queued, and whether that is too much to take more."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from shared.domain.errors import UnavailableError
+from shared.supervision import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.ports import EcgStore
+
+_MEASURE_EVERY_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Backlog:
+    """Knows within a second or so whether more ECGs are queued than may be."""
+
+    def __init__(self, store: EcgStore, limit: int) -> None:
+        self._store = store
+        self._limit = limit
+        self._is_full = False
+
+    def check(self) -> None:
+        """Return if there is room for one more.
+
+        Raises:
+            UnavailableError: The limit is reached; the processors have to catch up first.
+        """
+        if self._is_full:
+            raise UnavailableError(f"the backlog limit of {self._limit} queued ECGs is reached")
+
+    async def watch(self) -> None:
+        """Measure forever: one query a second, however many submissions there are."""
+        while True:
+            try:
+                self._is_full = await self._store.count_queued(self._limit) >= self._limit
+            except UnavailableError as error:
+                _log.warning("the backlog could not be measured", reason=str(error))
+            await asyncio.sleep(_MEASURE_EVERY_S)
+
+
+@asynccontextmanager
+async def open_backlog(store: EcgStore, *, limit: int) -> AsyncIterator[Backlog]:
+    """Yield a backlog that is measured for as long as the context is open."""
+    backlog = Backlog(store, limit)
+    async with running(backlog.watch(), "measuring the backlog"):
+        yield backlog

@@ -1,0 +1,137 @@
+"""The dead letters at RabbitMQ: looked at, sent again or dropped by an operator.
+
+A quorum queue counts how often a message is given back, and from RabbitMQ 4.0 drops it at the 20th time: an
+operator who only looks would destroy it. So what is to stay is put into the queue once more, confirmed, and
+only then taken out. A crash between the two leaves it there twice, never not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import aio_pika
+from aio_pika.exceptions import AMQPException, PublishError
+
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import EventType
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+    from shared.broker.topology import Topology
+
+_TIMEOUT_S: Final = 10.0
+_NAME_LENGTH: Final = 12
+
+
+class Fate(Enum):
+    """What an operator decides about a dead letter."""
+
+    KEEP = auto()
+    REPLAY = auto()
+    DROP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that the processors, or the broker for them, put aside.
+
+    Attributes:
+        name: What an operator calls it: the same each time it is looked at.
+        reason: Why the broker put it here: ``rejected``, ``delivery_limit``.
+    """
+
+    name: str
+    reason: str
+    body: bytes
+
+
+Decide: TypeAlias = Callable[[DeadLetter], Fate]
+
+
+class DeadLetters:
+    """The dead-letter queue."""
+
+    def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
+        self._channel = channel
+        self._topology = topology
+
+    async def go_through(self, decide: Decide) -> list[DeadLetter]:
+        """Do with each letter that is there now what ``decide`` says; all of them, in their order.
+
+        Raises:
+            UnavailableError: The broker went away; what was not decided about is still there.
+            UnroutableError: A letter can't be sent again, because no processor has declared its queue.
+        """
+        async with _translated():
+            queue = await self._channel.declare_queue(self._topology.dead_letter_queue, passive=True)
+            letters: list[DeadLetter] = []
+            for _ in range(queue.declaration_result.message_count or 0):
+                message = await queue.get(fail=False, timeout=_TIMEOUT_S)
+                if message is None:
+                    break
+                letters.append(_letter(message))
+                await self._carry_out(decide(letters[-1]), message)
+            return letters
+
+    async def _carry_out(self, fate: Fate, message: AbstractIncomingMessage) -> None:
+        exchange, key = self._channel.default_exchange, self._topology.dead_letter_queue
+        if fate is Fate.REPLAY:
+            exchange = await self._channel.get_exchange(self._topology.exchange)
+            key = EventType.SUBMITTED
+        if fate is not Fate.DROP:
+            await exchange.publish(_copy(message), key, mandatory=True, timeout=_TIMEOUT_S)
+        await message.ack()
+
+
+@asynccontextmanager
+async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[DeadLetters]:
+    """Open the dead-letter queue of a broker.
+
+    Raises:
+        UnavailableError: The broker is away, or has no such queue yet.
+    """
+    async with _translated():
+        connection = await aio_pika.connect(url, timeout=_TIMEOUT_S)
+    async with connection:
+        yield DeadLetters(await connection.channel(on_return_raises=True), topology)
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except PublishError:
+        raise UnroutableError(f"no queue is bound to {EventType.SUBMITTED}") from None
+    except (AMQPException, OSError, RuntimeError, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        raise UnavailableError(f"RabbitMQ: {error!r}") from error
+
+
+def _letter(message: AbstractIncomingMessage) -> DeadLetter:
+    named = sha256((message.message_id or "").encode() + message.body).hexdigest()
+    deaths = message.headers.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths else {}
+    reason = death.get("reason", "unknown") if isinstance(death, dict) else "unknown"
+    return DeadLetter(named[:_NAME_LENGTH], str(reason), message.body)
+
+
+def _copy(message: AbstractIncomingMessage) -> aio_pika.Message:
+    return aio_pika.Message(
+        message.body,
+        headers={name: value for name, value in message.headers.items() if name != "x-delivery-count"},
+        message_id=message.message_id,
+        content_type=message.content_type,
+        type=message.type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )

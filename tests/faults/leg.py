@@ -1,0 +1,121 @@
+"""A TCP leg between a service and a server that can be cut, go silent, be slow, or lose one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+_CHUNK: Final = 65_536
+# asyncpg sends Bind, Execute and Sync of a prepared statement in one write.
+_BIND: Final = b"B"
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Leg:
+    """A proxy; what it does wrong applies to every connection through it, old and new."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
+        self._connect = connect
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._passes = asyncio.Event()
+        self._passes.set()
+        self.port = 0
+        self.is_refusing = False
+        self.delay_s = 0.0
+        self.answers_pass = True
+        self.lose_answers = 0
+        self.swallow_statements = 0
+        self.lost = 0
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def black_hole(self) -> None:
+        """Keep every connection, accept new ones, and let nothing through."""
+        self._passes.clear()
+
+    def heal(self) -> None:
+        """Be a wire again. What a black hole holds back goes on: TCP would have sent it again."""
+        self.is_refusing, self.delay_s, self.answers_pass = False, 0.0, True
+        self.lose_answers = self.swallow_statements = 0
+        self._passes.set()
+
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        ends = {writer}
+        self._writers.add(writer)
+        try:
+            if self.is_refusing:
+                return
+            await self._passes.wait()
+            server_reader, server_writer = await self._connect()
+            ends.add(server_writer)
+            self._writers.add(server_writer)
+            link = _Link()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._up(reader, server_writer, link))
+                tasks.create_task(self._down(server_reader, writer, link))
+        except (OSError, ExceptionGroup, asyncio.IncompleteReadError):
+            pass
+        finally:
+            for end in ends:
+                end.transport.abort()
+                self._writers.discard(end)
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+        while chunk := await reader.read(_CHUNK):
+            await self._on_the_way()
+            if chunk.startswith(_BIND):
+                if self.swallow_statements:
+                    self.swallow_statements -= 1
+                    self.lost += 1
+                    raise ConnectionResetError
+                if self.lose_answers:
+                    self.lose_answers -= 1
+                    link.loses_answer = True
+            writer.write(chunk)
+            await writer.drain()
+        raise ConnectionResetError  # ends the other direction too
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+        while chunk := await reader.read(_CHUNK):
+            await self._on_the_way()
+            if link.loses_answer:
+                self.lost += 1
+                raise ConnectionResetError
+            if self.answers_pass:
+                writer.write(chunk)
+                await writer.drain()
+        raise ConnectionResetError
+
+    async def _on_the_way(self) -> None:
+        await self._passes.wait()
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+
+
+class _Link:
+    loses_answer = False
+
+
+@asynccontextmanager
+async def open_leg(connect: Callable[[], Awaitable[Streams]]) -> AsyncIterator[Leg]:
+    """Yield a leg to whatever ``connect`` connects to."""
+    leg = Leg(connect)
+    server = await asyncio.start_server(leg.forward, "127.0.0.1", 0)
+    leg.port = server.sockets[0].getsockname()[1]
+    try:
+        yield leg
+    finally:
+        server.close()
+        leg.heal()
+        leg.cut()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(server.wait_closed(), 5)

@@ -1,0 +1,299 @@
+"""The real store, relay and delivery code, driven through crashes at every step and messages lost or doubled.
+
+What a process holds ends with a crash; PostgreSQL and the broker go on. After every step the invariants of
+the design hold, and in the end, once nothing fails any more, everything becomes terminal and is heard of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
+from uuid import uuid4
+
+import orjson
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from processor.delivery import Bench, settle_deliveries
+from processor.insights import INSIGHTS
+from shared import failpoint
+from shared.broker.in_process import InProcessBroker
+from shared.domain.errors import UnavailableError
+from shared.events import EcgKey, EventType, processed, submitted
+from shared.ports import Settlement
+from shared.relay import _sweep
+from shared.storage.postgres import open_database
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
+from shared.storage.postgres_outbox import PostgresOutbox
+from tests.builders import a_lead, a_submission, an_ecg
+from tests.databases import open_empty_database
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from shared.domain.errors import UnroutableError
+    from shared.events import Event
+    from shared.storage.postgres import Database
+
+_QUEUE: Final = "processor.ecg-submitted"
+_SUBSCRIBER: Final = "subscriber"
+# Zero crossings counted by hand.
+_SIGNALS: Final = {"a": ((1, -1, 1), 2), "b": ((1, 0, -1), 1), "c": ((5, 5), 0), "d": ((-1, 2, -3, 4), 3)}
+_POINTS: Final = (None, "after-claim", "before-commit", "after-commit", "after-event", "before-ack")
+_ROUNDS: Final = 40
+
+_ROWS: Final = """
+SELECT id, generation, status, due_at, document FROM ecg LEFT JOIN ecg_insights USING (row, generation)
+"""
+_HOUR_PASSES: Final = """
+WITH ecgs AS (UPDATE ecg SET due_at = due_at - interval '1 hour' WHERE status = 'queued')
+UPDATE outbox SET due_at = due_at - interval '1 hour'
+"""
+
+
+class CrashError(BaseException):
+    """The process is gone."""
+
+
+class _Publisher:
+    """The broker's publisher, with one call that may go wrong."""
+
+    def __init__(self, broker: InProcessBroker) -> None:
+        self._broker = broker
+        self.next = "works"
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        how, self.next = self.next, "works"
+        if how == "confirmed and lost" and {event.type for event in events} == {EventType.SUBMITTED}:
+            return [None for _ in events]
+        outcomes = await self._broker.publisher().publish(events)
+        if how == "published and unknown":
+            return [UnavailableError("no confirm") for _ in events]
+        return outcomes
+
+
+class Model(RuleBasedStateMachine):
+    """What may happen, and what must be true all the time."""
+
+    def __init__(self, runner: asyncio.Runner, database: Database) -> None:
+        super().__init__()
+        self._runner = runner
+        self._database = database
+        self.store, self.outbox = PostgresEcgStore(database), PostgresOutbox(database)
+        self.broker = InProcessBroker()
+        self.broker.bind(_QUEUE, EventType.SUBMITTED)
+        self.broker.bind(_SUBSCRIBER, EventType.PROCESSED, EventType.FAILED)
+        self.publisher = _Publisher(self.broker)
+        self.accepted: dict[str, int] = {}
+        self.terminal: dict[tuple[str, int], str] = {}
+        self.zombies: list[Settlement] = []
+        self._run(self._execute("TRUNCATE ecg, outbox CASCADE"))
+
+    @initialize()
+    def two_are_there(self) -> None:
+        """Something to go wrong with."""
+        for ecg_id in ("a", "b"):
+            self.submit(ecg_id, crashes=False)
+
+    @rule(ecg_id=st.sampled_from(sorted(_SIGNALS)), crashes=st.booleans())
+    def submit(self, ecg_id: str, crashes: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        """Keep it, and announce it unless the gateway dies first."""
+        ecg = an_ecg(ecg_id, leads=[a_lead(signal=_SIGNALS[ecg_id][0])])
+        [receipt] = self._run(self.store.add([a_submission(ecg=ecg)]))
+        assert receipt.is_new == (ecg_id not in self.accepted)
+        self.accepted.setdefault(ecg_id, 1)
+        if receipt.is_new and not crashes:
+            self._run(self.publisher.publish([submitted([receipt.key], now=datetime.now(UTC))]))
+
+    @rule(limit=st.integers(1, 4), point=st.sampled_from(_POINTS))
+    def process(self, limit: int, point: str | None) -> None:
+        """A processor takes a batch and may be killed at any point of it."""
+        self._run(self._process(limit, point))
+
+    @rule(point=st.sampled_from([None, "after-event"]))
+    def relay(self, point: str | None) -> None:
+        """A relay sweeps once, and may be killed."""
+        self._run(self._crashing(_sweep(self.outbox, self.publisher), point))
+
+    @rule(how=st.sampled_from(["confirmed and lost", "published and unknown"]))
+    def publishing_goes_wrong_next(self, how: str) -> None:
+        """The broker loses a command that it confirmed, or a confirm is lost.
+
+        An event that it confirmed and lost could not be repaired: the subscribers' queues are durable.
+        """
+        self.publisher.next = how
+
+    @rule()
+    def an_hour_passes(self) -> None:
+        """Whatever waits for its due time is due."""
+        self._run(self._execute(_HOUR_PASSES))
+
+    @precondition(lambda self: self.broker.waiting(_QUEUE))
+    @rule(data=st.data())
+    def lose_a_message(self, data: st.DataObject) -> None:
+        """The broker forgets one."""
+        waiting = self.broker._queues[_QUEUE].waiting
+        del waiting[data.draw(st.integers(0, len(waiting) - 1))]
+
+    @precondition(lambda self: self.broker.waiting(_QUEUE))
+    @rule(data=st.data())
+    def double_a_message(self, data: st.DataObject) -> None:
+        """The broker delivers one more than once, and out of order."""
+        waiting = self.broker._queues[_QUEUE].waiting
+        waiting.appendleft(waiting[data.draw(st.integers(0, len(waiting) - 1))])
+
+    @rule()
+    def broker_comes_or_goes(self) -> None:
+        """It is away until it is back."""
+        (self.broker.disconnect if self.broker.is_connected else self.broker.reconnect)()
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data(), value=st.integers(90, 99))
+    def a_processor_freezes_with_a_result(self, data: st.DataObject, value: int) -> None:
+        """It has claimed an ECG and, being broken, measured nonsense."""
+        ecg_id = data.draw(st.sampled_from(sorted(self.accepted)))
+        key = EcgKey("ada", ecg_id, self.accepted[ecg_id])
+        if (ecg_id, key.generation) in self.terminal:
+            return
+        claims = self._run(self.store.claim([key], claim_id=uuid4(), tried_before=True))
+        document: Any = {"leads": [{"I": {"zero_crossings": value}}]}
+        event = processed(key, document, now=datetime.now(UTC), traceparent=None)
+        self.zombies += [Settlement(claim, event, document=document) for claim in claims.claimed]
+
+    @precondition(lambda self: self.zombies)
+    @rule()
+    def a_frozen_processor_wakes_up(self) -> None:
+        """It commits; that has no effect on what was settled meanwhile."""
+        zombie = self.zombies.pop(0)
+        key = (zombie.claim.key.id, zombie.claim.key.generation)
+        if key in self.terminal:
+            assert self._run(self.store.settle([zombie])) == set()
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        """An operator has a finished ECG analysed again."""
+        ecg_id = data.draw(st.sampled_from(sorted(self.accepted)))
+        operations = PostgresOperations(self._database)
+        for key in self._run(operations.replay(Selection(id=ecg_id), Reason("ada", "model"))):
+            assert key.generation == self.accepted[ecg_id] + 1
+            self.accepted[ecg_id] = key.generation
+
+    @invariant()
+    def nothing_is_lost_or_wrong(self) -> None:
+        """I1 to I4, as far as they hold before quiet."""
+        rows, untold = self._run(self._state())
+        heard = [orjson.loads(body) for body in self.broker.waiting(_SUBSCRIBER)]
+        ids: dict[tuple[str, int], set[str]] = {}
+        for event in [*heard, *untold]:
+            data = event["data"]
+            ids.setdefault((data["id"], data["generation"]), set()).add(event["id"])
+        assert all(len(distinct) == 1 for distinct in ids.values())
+        assert {ecg_id: row["generation"] for ecg_id, row in rows.items()} == self.accepted
+        for ecg_id, row in rows.items():
+            key = (ecg_id, row["generation"])
+            if row["status"] == "queued":
+                assert key not in self.terminal
+                assert row["document"] is None
+                assert key not in ids
+                continue
+            assert self.terminal.setdefault(key, row["document"]) == row["document"]
+            found = orjson.loads(row["document"])["leads"][0]["I"]["zero_crossings"]
+            assert (row["status"], found) == ("completed", _SIGNALS[ecg_id][1])
+            assert key in ids
+
+    def teardown(self) -> None:
+        """Nothing fails any more: everything becomes terminal, is told and leaves nothing behind."""
+        self.publisher.next = "works"
+        self.broker.reconnect()
+        for _ in range(_ROUNDS):
+            if not self._is_busy():
+                break
+            self.an_hour_passes()
+            self.relay(None)
+            while self.broker.waiting(_QUEUE):
+                self.process(4, None)
+        self.nothing_is_lost_or_wrong()
+        while self.zombies:
+            self.a_frozen_processor_wakes_up()
+        rows, untold = self._run(self._state())
+        assert not untold
+        assert {row["status"] for row in rows.values()} <= {"completed"}
+        self.nothing_is_lost_or_wrong()
+
+    def _is_busy(self) -> bool:
+        rows, untold = self._run(self._state())
+        return bool(untold) or any(row["status"] == "queued" for row in rows.values())
+
+    async def _process(self, limit: int, point: str | None) -> None:
+        bench = Bench(
+            store=self.store,
+            outbox=self.outbox,
+            publisher=self.publisher,
+            insights=INSIGHTS,
+            max_attempts=1000,
+            batch_samples=4,
+        )
+        if not (self.broker.is_connected and self.broker.waiting(_QUEUE)):
+            return
+        async with self.broker.consumer(_QUEUE, prefetch=limit) as consumer:
+            deliveries = await consumer.receive(limit)
+            await self._crashing(settle_deliveries(deliveries, bench=bench), point)
+
+    async def _crashing(self, work: Coroutine[Any, Any, object], point: str | None) -> None:
+        def reach(name: str) -> None:
+            if name == point:
+                raise CrashError
+
+        with patch.object(failpoint, "reach", reach), suppress(CrashError, UnavailableError):
+            await work
+
+    async def _state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_ROWS)
+            untold = await connection.fetch("SELECT body FROM outbox")
+        return {row["id"]: row for row in rows}, [orjson.loads(row["body"]) for row in untold]
+
+    async def _execute(self, sql: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(sql)
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(work)
+
+
+def test_no_order_of_crashes_and_losses_breaks_an_invariant(
+    postgres_url: str, template_database: str
+) -> None:
+    with asyncio.Runner() as runner:
+        url_context = open_empty_database(postgres_url, template=template_database)
+        url = runner.run(url_context.__aenter__())
+        database_context = open_database(url, max_connections=2)
+        database = runner.run(database_context.__aenter__())
+        try:
+            run_state_machine_as_test(
+                partial(Model, runner, database),  # type: ignore[arg-type]
+                settings=settings(
+                    max_examples=60,
+                    stateful_step_count=25,
+                    deadline=None,
+                    derandomize=True,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(database_context.__aexit__(None, None, None))
+            runner.run(url_context.__aexit__(None, None, None))

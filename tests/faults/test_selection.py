@@ -1,0 +1,43 @@
+"""The most telling of the faults, in short; `make faults` runs all of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.catalogue import CATALOGUE
+from tests.faults.run import run_fault
+from tests.faults.world import open_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.faults.world import World
+
+_ECGS = 250
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    for library in ("aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    async with open_world() as world:
+        yield world
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gateway: kill -9",
+        "processor: kill -9",
+        "PostgreSQL: commits whose reply is lost",
+        "RabbitMQ: queue purged",
+    ],
+)
+async def test_nothing_is_lost_when_a_part_breaks(world: World, name: str) -> None:
+    outcome = await run_fault(world, CATALOGUE[name], ecgs=_ECGS)
+
+    assert outcome.breaches == []
+    assert outcome.accepted == _ECGS

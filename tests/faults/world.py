@@ -1,0 +1,163 @@
+"""Everything that a fault may happen to: two of each service, their servers, and the legs between them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import signal
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.accounts import Passwords, create_account
+from shared.domain.account import Role
+from shared.storage.postgres import open_database
+from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.schema import apply_migrations
+from tests.faults.balancer import Balancer, open_balancer
+from tests.faults.leg import Leg, open_leg
+from tests.faults.listener import Listener, open_listener
+from tests.faults.load import PASSWORD
+from tests.faults.servers import (
+    Disk,
+    Postgres,
+    Rabbitmq,
+    open_disk,
+    open_postgres,
+    open_rabbitmq,
+    resources_of,
+)
+from tests.faults.service import Service
+from tests.servers.services import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.e2e.load import KnownEcg
+
+_ROOT: Final = Path(__file__).parents[2]
+_EACH: Final = 2
+
+
+@dataclass(kw_only=True)
+class World:
+    """An installation, and what is expected of it."""
+
+    postgres: Postgres
+    rabbitmq: Rabbitmq
+    disk: Disk
+    legs: Mapping[str, Leg]
+    gateways: list[Service]
+    processors: list[Service]
+    balancer: Balancer
+    listener: Listener
+    logs: Path
+    known: dict[str, KnownEcg] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    must_fail: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    generations: dict[str, int] = field(default_factory=dict)
+    planted_letters: int = 0
+
+    @property
+    def services(self) -> list[Service]:
+        """All of them, gateways first."""
+        return [*self.gateways, *self.processors]
+
+    def heal(self) -> None:
+        """No leg does anything wrong any more, and nobody is frozen."""
+        for leg in self.legs.values():
+            leg.heal()
+        for service in self.services:
+            service.send(signal.SIGCONT)
+
+    async def until_ready(self) -> None:
+        """Every service says that it is ready."""
+        await asyncio.gather(*(service.until_ready() for service in self.services))
+
+    def resources(self) -> dict[str, dict[str, int]]:
+        """What each service's process holds."""
+        return {
+            f"{service.module} {number}": resources_of(service.pid)
+            for kind in (self.gateways, self.processors)
+            for number, service in enumerate(kind, 1)
+        }
+
+
+@asynccontextmanager
+async def open_world() -> AsyncIterator[World]:
+    """Start it all on servers of its own."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isoline-faults-", dir="/tmp")))
+        folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
+        disk = await stack.enter_async_context(open_disk(folder / "disk"))
+        postgres = await stack.enter_async_context(open_postgres(folder / "disk" / "postgres"))
+        rabbitmq = await stack.enter_async_context(open_rabbitmq(folder))
+        await apply_migrations(postgres.url)
+        await _create_account(postgres.url)
+        legs = {
+            f"{service}-{server}": await stack.enter_async_context(open_leg(connect))
+            for service in ("gateway", "processor")
+            for server, connect in (("postgres", postgres.connect), ("rabbitmq", rabbitmq.connect))
+        }
+        gateways = [_service("gateway", legs, folder, number) for number in range(_EACH)]
+        processors = [_service("processor", legs, folder, number) for number in range(_EACH)]
+        await stack.enter_async_context(_running([*gateways, *processors]))
+        world = World(
+            postgres=postgres,
+            rabbitmq=rabbitmq,
+            disk=disk,
+            legs=legs,
+            gateways=gateways,
+            processors=processors,
+            balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
+            listener=await stack.enter_async_context(open_listener(rabbitmq.url)),
+            logs=folder,
+        )
+        await world.until_ready()
+        yield world
+
+
+def _service(module: str, legs: Mapping[str, Leg], logs: Path, number: int) -> Service:
+    port = free_port()
+    database, broker = legs[f"{module}-postgres"].port, legs[f"{module}-rabbitmq"].port
+    environment = {
+        "ISOLINE_DATABASE_URL": f"postgresql://isoline@127.0.0.1:{database}/isoline?sslmode=disable",
+        "ISOLINE_AMQP_URL": f"amqp://guest:guest@127.0.0.1:{broker}/",
+        "ISOLINE_TOKEN_KEY": _KEY,
+        "ISOLINE_HOST": "127.0.0.1",
+        "ISOLINE_PORT": str(port),
+        "ISOLINE_RATE_PER_ADDRESS": "1000000",  # all clients share one
+        "ISOLINE_RATE_PER_CALLER": "1000000",
+        "ISOLINE_RATE_OF_LOGINS": "10000",
+        "ISOLINE_HEALTH_HOST": "127.0.0.1",
+        "ISOLINE_HEALTH_PORT": str(port),
+        "PYTHONPATH": str(_ROOT),
+    }
+    return Service(module, port, environment, logs / f"{module}-{number}.log")
+
+
+@asynccontextmanager
+async def _running(services: list[Service]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(service.keep_running()) for service in services]
+    try:
+        yield
+    finally:
+        for service in services:
+            service.end()
+        _, late = await asyncio.wait(tasks, timeout=40)
+        for service in services if late else ():
+            service.send(signal.SIGKILL)
+        await asyncio.wait(tasks)
+
+
+async def _create_account(url: str) -> None:
+    async with open_database(url) as database:
+        accounts = PostgresAccountStore(database)
+        await create_account("ada", PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+
+
+_KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()

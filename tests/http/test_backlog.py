@@ -1,0 +1,41 @@
+"""Too much is queued: what clients are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.settings import GatewayOnlySettings
+from tests.builders import an_ecg_body
+from tests.http.conftest import open_client, open_test_gateway, problem_of
+
+if TYPE_CHECKING:
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+
+@pytest.mark.usefixtures("gateway")  # for its accounts
+async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_is_taken(
+    database: Database, broker: InProcessBroker
+) -> None:
+    settings = GatewayOnlySettings(host="127.0.0.1", port=0, max_backlog=2)
+    async with (
+        open_test_gateway(database, broker.publisher(), settings=settings) as address,
+        open_client(address, "ada") as ada,
+    ):
+        for ecg_id in ("1", "2"):
+            async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as answer:
+                assert answer.status == 202
+        await asyncio.sleep(1.3)  # measured once a second
+
+        async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as refused:
+            await problem_of(refused, 503)
+            assert int(refused.headers["Retry-After"]) > 0
+
+        async with database.connection() as connection:
+            await connection.execute("DELETE FROM ecg")
+        await asyncio.sleep(1.3)
+        async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as taken:
+            assert taken.status == 202

@@ -1,0 +1,105 @@
+"""What the statements and the database itself refuse, whoever asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from shared.events import EcgKey, processed
+from shared.ports import Settlement
+from tests.builders import a_submission
+
+if TYPE_CHECKING:
+    from shared.ports import Claim
+    from shared.storage.postgres import Database
+    from shared.storage.postgres_ecgs import PostgresEcgStore
+
+_KEY = EcgKey("ada", "10")
+
+
+async def a_claim(store: PostgresEcgStore) -> Claim:
+    await store.add([a_submission()])
+    [claim] = (await store.claim([_KEY], claim_id=uuid4())).claimed
+    return claim
+
+
+def a_settlement(claim: Claim, value: int = 2) -> Settlement:
+    document = {"leads": [{"I": {"zero_crossings": value}}]}
+    event = processed(claim.key, document, now=datetime.now(UTC), traceparent=None)
+    return Settlement(claim, event, document=document)  # type: ignore[arg-type]
+
+
+async def test_a_zombies_result_changes_nothing(database: Database, store: PostgresEcgStore) -> None:
+    claim = await a_claim(store)
+
+    first = await store.settle([a_settlement(claim, 2)])
+    second = await store.settle([a_settlement(claim, 3)])
+
+    assert (first, second) == ({_KEY}, set())
+    async with database.connection() as connection:
+        assert (
+            await connection.fetchval("SELECT document->'leads'->0->'I'->>'zero_crossings' FROM ecg_insights")
+            == "2"
+        )
+        assert await connection.fetchval("SELECT count(*) FROM outbox") == 1
+
+
+async def test_a_claim_that_is_asked_for_again_counts_once(store: PostgresEcgStore) -> None:
+    await store.add([a_submission()])
+    claim_id = uuid4()
+
+    attempts = [(await store.claim([_KEY], claim_id=claim_id)).claimed[0].attempt for _ in range(7)]
+
+    assert attempts == [1] * 7
+
+
+async def test_what_was_tried_before_is_claimed_only_when_asked_for(store: PostgresEcgStore) -> None:
+    await a_claim(store)
+
+    together = await store.claim([_KEY], claim_id=uuid4())
+    alone = await store.claim([_KEY], claim_id=uuid4(), tried_before=True)
+
+    assert (together.claimed, together.tried_before) == ([], [_KEY])
+    assert [claim.attempt for claim in alone.claimed] == [2]
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        "status = 'queued', due_at = now(), finished_at = NULL",
+        "status = 'failed', error = 'no'",
+        "finished_at = now() + interval '1 hour'",
+        "generation = generation + 1",
+        "generation = generation + 2, status = 'queued', due_at = now(), finished_at = NULL",
+        "generation = generation - 1, status = 'queued', due_at = now(), finished_at = NULL",
+    ],
+)
+async def test_the_database_refuses_to_undo_or_repeat_a_terminal_transition(
+    database: Database, store: PostgresEcgStore, update: str
+) -> None:
+    await store.settle([a_settlement(await a_claim(store))])
+
+    async with database.connection() as connection:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await connection.execute(f"UPDATE ecg SET {update}")  # noqa: S608 - the test's own words
+
+
+async def test_the_database_refuses_a_next_generation_of_what_is_queued(
+    database: Database, store: PostgresEcgStore
+) -> None:
+    await store.add([a_submission()])
+
+    async with database.connection() as connection:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await connection.execute("UPDATE ecg SET generation = generation + 1")
+
+
+async def test_counting_what_is_queued_stops_at_the_limit(store: PostgresEcgStore) -> None:
+    for number in range(5):
+        await store.add([a_submission(str(number))])
+
+    assert [await store.count_queued(limit) for limit in (3, 100)] == [3, 5]

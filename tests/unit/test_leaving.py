@@ -1,0 +1,85 @@
+"""How a process leaves, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+_ROOT = Path(__file__).parents[2]
+_LIMIT_S = 20
+_PROCESS = """
+import asyncio, sys, threading, time
+from shared import process
+from shared.telemetry import configure_logs
+
+process.LEAVE_LIMIT_S = 0.5
+
+async def main(told_to_leave: asyncio.Event) -> None:
+    configure_logs("test", "info")
+    print("ready", flush=True)
+    await told_to_leave.wait()
+    {then}
+
+sys.exit(process.run_until_told(main))
+"""
+
+
+async def a_process(then: str) -> Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _PROCESS.format(then=then)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=_ROOT,
+    )
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), _LIMIT_S)
+    return process
+
+
+async def ended(process: Process) -> tuple[int | None, list[bytes]]:
+    _, errors = await asyncio.wait_for(process.communicate(), _LIMIT_S)
+    return process.returncode, errors.splitlines()
+
+
+async def test_the_first_signal_lets_it_finish() -> None:
+    process = await a_process("print('finished')")
+
+    process.send_signal(signal.SIGTERM)
+
+    assert (await ended(process))[0] == 0
+
+
+async def test_the_second_signal_ends_it_at_once() -> None:
+    process = await a_process("process.LEAVE_LIMIT_S = 60; print('leaving'); await asyncio.sleep(60)")
+
+    process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+
+    assert (await ended(process))[0] == 1
+
+
+async def test_a_thread_that_hangs_does_not_keep_it() -> None:
+    process = await a_process("await asyncio.to_thread(time.sleep, 60)")
+
+    process.send_signal(signal.SIGTERM)
+    status, records = await ended(process)
+
+    assert status == 1
+    assert b"leaving took too long and was cut short" in records[-1]
+
+
+async def test_a_part_that_dies_is_told_in_one_line() -> None:
+    process = await a_process("raise ValueError('a defect')")
+
+    process.send_signal(signal.SIGTERM)
+    status, records = await ended(process)
+
+    assert status == 1
+    assert [b"a part of it died" in record for record in records] == [False, True]

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.process import run_until_told
+from shared.supervision import lasting, running
+
+
+async def _end_after(pause_s: float, error: BaseException | None = None) -> None:
+    await asyncio.sleep(pause_s)
+    if error is not None:
+        raise error
+
+
+async def test_work_that_returns_interrupts_what_depends_on_it() -> None:
+    with pytest.raises(RuntimeError, match="the work ended"):
+        async with running(_end_after(0.01), "the work"):
+            await asyncio.sleep(10)
+
+
+async def test_work_that_was_cancelled_by_nobody_interrupts_what_depends_on_it() -> None:
+    with pytest.raises(RuntimeError, match="the work ended"):
+        async with running(_end_after(0.01, asyncio.CancelledError()), "the work"):
+            await asyncio.sleep(10)
+
+
+async def test_the_cause_is_told() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        async with running(_end_after(0.01, ValueError("why")), "the work"):
+            await asyncio.sleep(10)
+
+    assert repr(raised.value.__cause__) == "ValueError('why')"
+
+
+async def test_leaving_ends_the_work_quietly() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            ended.set()
+
+    async with running(work(), "the work"):
+        await asyncio.sleep(0)
+
+    assert ended.is_set()
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    async def inside() -> None:
+        async with running(asyncio.sleep(10), "the work"):
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(inside())
+    await asyncio.sleep(0.01)
+
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+
+    assert task.cancelled()
+
+
+async def test_a_task_group_hears_of_a_child_that_ended() -> None:
+    async def supervise() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(lasting(_end_after(0), "the relay"))
+            await asyncio.sleep(10)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await supervise()
+
+    assert str(raised.value.exceptions[0]) == "the relay ended"
+
+
+@pytest.mark.parametrize("error", [None, ValueError(), asyncio.CancelledError()])
+def test_a_process_whose_work_ends_by_itself_has_a_status_that_says_so(error: BaseException | None) -> None:
+    async def main(_: asyncio.Event) -> None:
+        await _end_after(0, error)
+
+    assert run_until_told(main) == 1
+
+
+def test_a_process_that_was_told_to_leave_has_status_0() -> None:
+    async def main(told_to_leave: asyncio.Event) -> None:
+        told_to_leave.set()
+
+    assert run_until_told(main) == 0
