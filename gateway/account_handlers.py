@@ -155,7 +155,10 @@ def _shown(account: Account) -> dict[str, object]:
 
 
 async def _small_json(request: web.Request) -> object:
-    document: object = await read_json(request, max_bytes=_SMALL_BODY_BYTES)
+    return await read_json(request, _as_it_is, max_bytes=_SMALL_BODY_BYTES)
+
+
+def _as_it_is(document: object) -> object:
     return document
 
 

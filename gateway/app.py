@@ -182,4 +182,8 @@ def _add(
         elif route.takes_password:
             handler = for_passwords(handler, limits=limits)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-            app.router.add_route(method, route.path, handler)
+            app.router.add_route(method, route.path, handler, expect_handler=_expect_nothing)
+
+
+async def _expect_nothing(_: web.Request) -> None:
+    """Invite no body yet: `gateway.bodies` does, when the request was looked at and its body is wanted."""

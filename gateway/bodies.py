@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
@@ -14,6 +14,8 @@ from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
 # What is still on its way would be taken for the next request.
@@ -25,10 +27,20 @@ _STEP_BYTES: Final = 1024 * 1024
 _PARSE_INLINE_BYTES: Final = 256 * 1024
 # Whoever sends a large body more slowly than a slow phone line does is not sending it.
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024
+# Nobody rests longer than this on what they have sent before.
+_LONGEST_CREDIT_S: Final = 30.0
+# Bodies up to here are not counted as in flight: logins must not wait for somebody's large ECGs.
+_UNCOUNTED_BYTES: Final = 64 * 1024
+# Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
+_MAX_CONTAINERS: Final = 4096
+
+_T = TypeVar("_T")
 
 
-async def read_json(request: web.Request, *, max_bytes: int) -> Any:
-    """The request's body as Python values.
+async def read_json(request: web.Request, read: Callable[[Any], _T], *, max_bytes: int) -> _T:
+    """What ``read`` makes of the request's body as Python values.
+
+    A large body is parsed and read in a thread, a few at a time: its Python values are gone before the next.
 
     Raises:
         ProblemError: 413 too large, also when unpacked; 415 not JSON by its headers; 400 not JSON by its
@@ -41,13 +53,13 @@ async def read_json(request: web.Request, *, max_bytes: int) -> Any:
         detail = f"Content-Encoding {encoding!r} is not known here; send gzip or none."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
     if encoding == "identity" and len(body) <= _PARSE_INLINE_BYTES:
-        return parse_json(body)
+        return read(parse_json(body))
     share = request[SHARE]
-    async with share.turn:  # for both, else all that wait for the second would hold what the first gave
+    async with share.turn:  # for all, else those that wait for the next would hold what the one before gave
         if encoding == "gzip":
             body = await asyncio.to_thread(_unpacked, body, max_bytes)
             share.take(len(body))
-        return await asyncio.to_thread(parse_json, body)
+        return await asyncio.to_thread(lambda: read(parse_json(body)))
 
 
 def parse_json(body: bytes) -> Any:
@@ -58,6 +70,9 @@ def parse_json(body: bytes) -> Any:
     """
     if not body.strip():
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is empty; expected JSON.")
+    if body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
+        detail = f"The body has more than {_MAX_CONTAINERS} arrays and objects; no request needs them."
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -78,6 +93,9 @@ def _check_content_type(request: web.Request) -> None:
 async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
     """Read the body, but don't wait for somebody who sends a byte a second."""
     timeout_s = request[SHARE].read_timeout_s
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return await _read_bounded(request, max_bytes, limit)
@@ -98,9 +116,11 @@ async def _read_bounded(request: web.Request, max_bytes: int, limit: asyncio.Tim
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        request[SHARE].take(len(chunk))
+        if size > _UNCOUNTED_BYTES:
+            request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
         chunks.append(chunk)
-        limit.reschedule((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S)
+        latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
+        limit.reschedule(min((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S, latest))
     return b"".join(chunks)
 
 

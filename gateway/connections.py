@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
+import orjson
 import structlog
 from aiohttp import web
 
-from gateway.problems import ProblemError, problem_response
+from gateway.problems import ProblemError, document_of, problem_response
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ _LEAVE_WITHIN_S: Final = 20.0
 _LINGER_S: Final = 3.0
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 100
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_SLOW_BODY: Final = orjson.dumps(
+    document_of(ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The head of the request did not come in time."))
+)
+_TOO_SLOW: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_TOO_SLOW_BODY), _TOO_SLOW_BODY)
+)
 
 _log = structlog.get_logger(__name__)
 

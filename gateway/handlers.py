@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -45,9 +46,12 @@ class Handlers:
 
     async def post_ecg(self, request: web.Request) -> web.Response:
         """Take an ECG in."""
-        document = await read_json(request, max_bytes=self.settings.max_body_bytes)
         now = datetime.now(UTC)
-        ecg = payloads.read_ecg(document, limits=self.settings, now=now)
+        ecg = await read_json(
+            request,
+            partial(payloads.read_ecg, limits=self.settings, now=now),
+            max_bytes=self.settings.max_body_bytes,
+        )
         receipt = await submit(
             Submission(caller_of(request).name, ecg, traceparent_of(request)),
             store=self.store,

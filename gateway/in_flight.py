@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -16,19 +17,23 @@ if TYPE_CHECKING:
 _RETRY_AFTER_S: Final = 1
 # What a large body becomes in parsing is many times as large as the body.
 _LARGE_AT_A_TIME: Final = 2
+# One caller may hold this part of all; the others are served meanwhile.
+_PART_OF_ONE: Final = 4
 
 
 class Share:
     """What one request holds of the bytes in flight, until it ends.
 
     Attributes:
+        holder: Who sends it, as far as that was proven; each holder has a limit of their own.
         read_timeout_s: How long its body may take to arrive, beside what its size allows for.
-        turn: To be held while a large body is unpacked or parsed.
+        turn: To be held from unpacking a large body until nothing large is left of it.
     """
 
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
         self._held = 0
+        self.holder = ""
         self.read_timeout_s: Final = in_flight.read_timeout_s
         self.turn: Final = in_flight.turn
 
@@ -36,14 +41,14 @@ class Share:
         """Hold so many bytes more.
 
         Raises:
-            ProblemError: 503, too many are held in all.
+            ProblemError: 503, too many are held in all, or by this holder.
         """
-        self._in_flight.take(count)
+        self._in_flight.take(count, self.holder)
         self._held += count
 
     def release(self) -> None:
         """Hold none."""
-        self._in_flight.release(self._held)
+        self._in_flight.release(self._held, self.holder)
         self._held = 0
 
 
@@ -52,22 +57,25 @@ class InFlight:
 
     def __init__(self, *, max_bytes: int, read_timeout_s: float) -> None:
         self._max_bytes = max_bytes
-        self._held = 0
+        self._held: Counter[str] = Counter()
         self.read_timeout_s: Final = read_timeout_s
         self.turn: Final = asyncio.Semaphore(_LARGE_AT_A_TIME)
 
-    def take(self, count: int) -> None:
+    def take(self, count: int, holder: str) -> None:
         """Hold so many bytes more; for `Share` alone."""
-        if self._held + count > self._max_bytes:
+        is_too_much = self._held.total() + count > self._max_bytes
+        if is_too_much or self._held[holder] + count > self._max_bytes // _PART_OF_ONE:
             detail = "The gateway has its hands full of other requests. Send the same request again."
             # What is still on its way would be taken for the next request.
             headers = {"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"}
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
-        self._held += count
+        self._held[holder] += count
 
-    def release(self, count: int) -> None:
+    def release(self, count: int, holder: str) -> None:
         """Hold so many bytes less; for `Share` alone."""
-        self._held -= count
+        self._held[holder] -= count
+        if not self._held[holder]:
+            del self._held[holder]
 
 
 SHARE: Final = web.RequestKey("share", Share)

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from gateway.addresses import caller_address
+from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 from gateway.rate_limits import Policy, Quota, rate_limit_headers
 from gateway.tokens import Caller, InvalidTokenError
@@ -74,6 +75,7 @@ def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, lim
                 f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
             )
         request[_CALLER] = caller
+        request[SHARE].holder = caller.name
         return await handler(request)
 
     return guarded

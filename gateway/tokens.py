@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import jwt
 
 from gateway.keys import ALGORITHM, read_keys
-from shared.domain.account import Role
+from shared.domain.account import USER_NAME, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,7 +119,9 @@ class Tokens:
                 options={"require": _REQUIRED, "strict_aud": True},
             )
             self._check_times(claims)
-            return Caller(claims["sub"], frozenset(map(Role, claims["roles"])), int(claims["ver"]))
+            if not USER_NAME.fullmatch(claims["sub"]) or type(claims["ver"]) is not int:
+                raise InvalidTokenError("it names nobody that we could have named")
+            return Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidTokenError(type(error).__name__) from error
 

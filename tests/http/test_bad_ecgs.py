@@ -74,7 +74,7 @@ class TestBodies:
             (b'{"adc_gain": 1e999}', "The body is not JSON: "),
             (b'{"id": "\xff"}', "The body is not JSON: "),
             (b'{"id": "\\ud800"}', "The body is not JSON: "),
-            (b"[" * 100_000 + b"]" * 100_000, "The body is not JSON: "),
+            (b"[" * 2000 + b"]" * 2000, "The body is not JSON: "),
             (b'{"id": "10", "id": "11"}', "The key 'id' stands twice in one object."),
             (b'{"id": "10", "\\u0069d": "11"}', "The key 'id' stands twice in one object."),
         ],

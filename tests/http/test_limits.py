@@ -266,11 +266,12 @@ class TestSizes:
 
         assert "canary" not in "".join(capfd.readouterr())
 
-    async def test_bytes_in_flight_are_bounded_over_all_requests(self) -> None:
+    async def test_one_caller_may_hold_a_quarter_of_the_bytes_in_flight_and_others_the_rest(self) -> None:
         packed = gzip.compress(b" " * 600_000)
         async with (
-            open_gateway_alone(max_bytes_in_flight=2**20) as address,
+            open_gateway_alone(max_bytes_in_flight=2**22) as address,
             open_client(address, "ada") as ada,
+            open_client(address, "bob") as bob,
             open_raw(address) as (reader, writer),
         ):
             token = ada.headers["Authorization"]
@@ -284,6 +285,8 @@ class TestSizes:
             headers = {**_JSON, "Content-Encoding": "gzip"}
             async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
                 problem = await problem_of(answer, 503)
+            async with bob.post("/ecg/process", data=packed, headers=headers) as of_another:
+                await problem_of(of_another, 400)
             writer.write(b" " * 100_000)
             assert b" 400 Bad Request" in await reader.readuntil(b"\r\n\r\n")
             async with ada.post("/ecg/process", data=packed, headers=headers) as again:
@@ -291,6 +294,34 @@ class TestSizes:
 
         assert answer.headers["Retry-After"] == "1"
         assert problem["detail"].startswith("The gateway has its hands full")
+
+    async def test_a_body_of_countless_arrays_is_refused_before_it_is_parsed(self) -> None:
+        body = b"[" + b"[]," * 10_000 + b"[]]"
+        async with (
+            open_gateway_alone() as address,
+            open_client(address, "ada") as ada,
+            ada.post("/ecg/process", data=body, headers=_JSON) as answer,
+        ):
+            problem = await problem_of(answer, 400)
+
+        assert problem["detail"] == "The body has more than 4096 arrays and objects; no request needs them."
+
+    @pytest.mark.parametrize(("expected", "status"), [("100-continue", b"400"), ("canary", b"400")])
+    async def test_what_a_client_expects_is_not_repeated(self, expected: str, status: bytes) -> None:
+        async with (
+            open_gateway_alone() as address,
+            open_client(address, "ada") as ada,
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(
+                f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+                f"Expect: {expected}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[,".encode()
+            )
+            answer = await reader.read()
+
+        assert answer.startswith(b"HTTP/1.1 100 Continue" if expected == "100-continue" else b"HTTP/1.1 400")
+        assert b"HTTP/1.1 " + status in answer
+        assert b"canary" not in answer
 
 
 async def _status(client: Any, path: str, method: str = "GET") -> int:

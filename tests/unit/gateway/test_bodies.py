@@ -130,7 +130,7 @@ def test_an_empty_body_is_told_that_it_is(body: bytes) -> None:
         b'"\\ud800"',
         b'"\\udc00\\ud800"',
         b'"\xed\xa0\x80"',
-        b"[" * 100_000,
+        b"[" * 3000,
         b"[" * 2000 + b"]" * 2000,
         b'{"a":' * 2000 + b"1" + b"}" * 2000,
         b"1" * 5000,
