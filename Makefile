@@ -27,7 +27,7 @@ create-admin: .venv/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
 test: .venv/.dev rabbitmq redis chromium ## Run every test, on servers of its own
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-module: .venv/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
