@@ -22,7 +22,7 @@ status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce
     AND (NOT $3 OR status = 'failed') AND finished_at >= coalesce($4, finished_at)
 """
 
-_COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_SELECTED}"  # noqa: S608 - only the constant above
+_COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_SELECTED}"  # nosec B608 # noqa: S608 - a constant
 
 # Finished before the replay began: what the processors finish meanwhile is not replayed once more.
 _REPLAY: Final = f"""
@@ -34,7 +34,7 @@ UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, rep
     claimed_by = NULL, error = NULL, finished_at = NULL, due_at = now()
 FROM chosen WHERE ecg.row = chosen.row AND status IN ('completed', 'failed')
 RETURNING owner, id, generation
-"""  # noqa: S608 - only the constants above are pasted in
+"""  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 _RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
 
