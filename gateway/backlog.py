@@ -52,5 +52,5 @@ class Backlog:
 async def open_backlog(store: EcgStore, *, limit: int) -> AsyncIterator[Backlog]:
     """Yield a backlog that is measured for as long as the context is open."""
     backlog = Backlog(store, limit)
-    async with running(backlog.watch(), "measuring the backlog"):
+    async with running(backlog.watch, "measuring the backlog"):
         yield backlog

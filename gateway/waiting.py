@@ -107,5 +107,5 @@ class Waiting:
 async def open_waiting(store: EcgStore) -> AsyncIterator[Waiting]:
     """Yield a `Waiting` that looks for as long as the context is open."""
     waiting = Waiting(store)
-    async with running(waiting.watch(), "looking for results"):
+    async with running(waiting.watch, "looking for results"):
         yield waiting

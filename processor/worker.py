@@ -44,7 +44,7 @@ async def run_processor(
     relay = partial(run_relay, outbox=outbox, publisher=publisher, interval_s=settings.relay_interval_s)
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
-            relaying = tasks.create_task(lasting(relay(), "the relay"))
+            relaying = tasks.create_task(lasting(relay, "the relay"))
             for _ in range(settings.concurrency):
                 tasks.create_task(_work(consumer, bench, settings.batch_messages, told_to_leave))
             await told_to_leave.wait()

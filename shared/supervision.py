@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 async def failure_of(call: Awaitable[object]) -> Exception | None:
@@ -28,8 +28,8 @@ async def failure_of(call: Awaitable[object]) -> Exception | None:
     return None
 
 
-async def lasting(work: Awaitable[object], name: str) -> NoReturn:
-    """Await work that never ends.
+async def lasting(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:
+    """Do work that never ends.
 
     A task group takes a child that returns, or that is cancelled by nobody, for one that is done: the rest
     would go on without it.
@@ -37,12 +37,12 @@ async def lasting(work: Awaitable[object], name: str) -> NoReturn:
     Raises:
         RuntimeError: It ended.
     """
-    failure = await failure_of(work)
+    failure = await failure_of(work())
     raise RuntimeError(f"{name} ended") from failure
 
 
 @asynccontextmanager
-async def running(work: Awaitable[object], name: str) -> AsyncIterator[None]:
+async def running(work: Callable[[], Awaitable[object]], name: str) -> AsyncIterator[None]:
     """Inside, the work runs; when it ends, the inside is interrupted.
 
     No task group: it would wrap what the inside raises into an ExceptionGroup.

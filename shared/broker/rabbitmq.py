@@ -67,7 +67,7 @@ async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
     seconds the function that ``attach`` yields looks whether the channel still works, and raises if not.
     """
     attempted = asyncio.Event()
-    async with running(_stay_connected(link, attach, attempted), link.name):
+    async with running(partial(_stay_connected, link, attach, attempted), link.name):
         await attempted.wait()
         yield
 

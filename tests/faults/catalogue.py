@@ -98,6 +98,7 @@ async def freeze_processor(world: World) -> None:
 def _die_at(kind: str, point: str) -> tuple[Harm, Harm]:
     async def prepare(world: World) -> None:
         await getattr(world, kind)[0].restart(ISOLINE_FAILPOINT=point)
+        await asyncio.sleep(1)  # until the balancer knows it again
 
     async def harm(world: World) -> None:
         await _until_killed(getattr(world, kind)[0].statuses)

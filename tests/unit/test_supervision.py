@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -16,19 +17,19 @@ async def _end_after(pause_s: float, error: BaseException | None = None) -> None
 
 async def test_work_that_returns_interrupts_what_depends_on_it() -> None:
     with pytest.raises(RuntimeError, match="the work ended"):
-        async with running(_end_after(0.01), "the work"):
+        async with running(partial(_end_after, 0.01), "the work"):
             await asyncio.sleep(10)
 
 
 async def test_work_that_was_cancelled_by_nobody_interrupts_what_depends_on_it() -> None:
     with pytest.raises(RuntimeError, match="the work ended"):
-        async with running(_end_after(0.01, asyncio.CancelledError()), "the work"):
+        async with running(partial(_end_after, 0.01, asyncio.CancelledError()), "the work"):
             await asyncio.sleep(10)
 
 
 async def test_the_cause_is_told() -> None:
     with pytest.raises(RuntimeError) as raised:
-        async with running(_end_after(0.01, ValueError("why")), "the work"):
+        async with running(partial(_end_after, 0.01, ValueError("why")), "the work"):
             await asyncio.sleep(10)
 
     assert repr(raised.value.__cause__) == "ValueError('why')"
@@ -43,15 +44,28 @@ async def test_leaving_ends_the_work_quietly() -> None:
         finally:
             ended.set()
 
-    async with running(work(), "the work"):
+    async with running(work, "the work"):
         await asyncio.sleep(0)
 
     assert ended.is_set()
 
 
+async def test_leaving_before_it_has_begun_leaves_nothing_behind() -> None:
+    begun = []
+
+    async def work() -> None:
+        begun.append(True)
+        await asyncio.sleep(10)
+
+    async with running(work, "the work"):
+        pass
+
+    assert begun == []
+
+
 async def test_a_cancellation_from_outside_stays_one() -> None:
     async def inside() -> None:
-        async with running(asyncio.sleep(10), "the work"):
+        async with running(partial(asyncio.sleep, 10), "the work"):
             await asyncio.sleep(10)
 
     task = asyncio.create_task(inside())
@@ -66,7 +80,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 async def test_a_task_group_hears_of_a_child_that_ended() -> None:
     async def supervise() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(lasting(_end_after(0), "the relay"))
+            tasks.create_task(lasting(partial(_end_after, 0), "the relay"))
             await asyncio.sleep(10)
 
     with pytest.raises(ExceptionGroup) as raised:
