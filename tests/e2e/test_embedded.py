@@ -19,26 +19,13 @@ import pytest
 
 from tests.e2e.conftest import ROOT
 from tests.e2e.load import real_ecgs, submit_all
+from tests.golden import PTB_XL_06004
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _COMMAND_WITHIN_S: Final = 90.0
-_GOLDEN: Final = {
-    "I": 83,
-    "II": 69,
-    "III": 66,
-    "aVR": 71,
-    "aVL": 63,
-    "aVF": 68,
-    "V1": 41,
-    "V2": 47,
-    "V3": 48,
-    "V4": 49,
-    "V5": 53,
-    "V6": 49,
-}
 
 
 class Embedded:
@@ -89,7 +76,7 @@ async def test_up_shows_the_zero_crossings_of_a_real_ecg_and_may_be_repeated(emb
     again_status, again = await embedded.isoline("up")
 
     assert (first_status, again_status) == (0, 0), first + again
-    assert _table(first) == _table(again) == _GOLDEN
+    assert _table(first) == _table(again) == PTB_XL_06004
     assert embedded.pid() == first_pid
 
 
@@ -119,7 +106,10 @@ async def test_what_was_queued_when_the_process_was_killed_completes_after_the_n
 async def test_two_starts_at_once_make_one(embedded: Embedded) -> None:
     outcomes = await asyncio.gather(embedded.isoline("up"), embedded.isoline("up"))
 
-    assert [(status, _table(printed)) for status, printed in outcomes] == [(0, _GOLDEN), (0, _GOLDEN)]
+    assert [(status, _table(printed)) for status, printed in outcomes] == [
+        (0, PTB_XL_06004),
+        (0, PTB_XL_06004),
+    ]
 
 
 async def test_a_stop_during_the_start_stops_it(embedded: Embedded) -> None:

@@ -15,6 +15,7 @@ from processor.insights import zero_crossings
 from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, never_near_zero
 from shared.domain.ecg import INT32_MAX, INT32_MIN, Lead
 from tests.builders import a_lead
+from tests.golden import PTB_XL_06004
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,22 +41,6 @@ _DEFINITION = [
     ([INT32_MIN, INT32_MAX], 0, 1),
     ([1024, 1030, 1020], 1024, 1),
 ]
-
-# Counted once by hand and by two programs that share no code with this one.
-_PTB_XL = {
-    "I": 83,
-    "II": 69,
-    "III": 66,
-    "aVR": 71,
-    "aVL": 63,
-    "aVF": 68,
-    "V1": 41,
-    "V2": 47,
-    "V3": 48,
-    "V4": 49,
-    "V5": 53,
-    "V6": 49,
-}
 
 
 def as_int32(signal: Sequence[int]) -> Samples:
@@ -175,7 +160,7 @@ class TestCount:
 
 
 class TestRecordings:
-    @pytest.mark.parametrize(("name", "crossings"), _PTB_XL.items())
+    @pytest.mark.parametrize(("name", "crossings"), PTB_XL_06004.items())
     def test_each_lead_of_the_ptb_xl_record_has_its_known_count(self, name: str, crossings: int) -> None:
         [lead] = [lead for lead in recorded_leads("ptbxl_06004.json") if lead["name"] == name]
 
