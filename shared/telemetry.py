@@ -24,10 +24,22 @@ _SHARED_PROCESSORS: Final[list[structlog.typing.Processor]] = [
 ]
 
 
-def configure_logs(service: str, level: str) -> None:
-    """Send every log record of this process, ours and the libraries', to standard error as JSON lines."""
+def configure_logs(service: str, level: str, *, worker: int | None = None) -> None:
+    """Send every log record of this process, ours and the libraries', to standard error as JSON lines.
+
+    Each says which service it is from and, of several processes of it, which worker.
+    """
+    sender: structlog.typing.EventDict = {"service": service} | ({} if worker is None else {"worker": worker})
+
+    # No context variable: signal handlers and threads have a context of their own.
+    def tell_sender(
+        _logger: object, _method: str, record: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**sender, **record}
+
+    processors = [tell_sender, *_SHARED_PROCESSORS]
     structlog.configure(
-        processors=[*_SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -35,7 +47,7 @@ def configure_logs(service: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED_PROCESSORS,
+            foreign_pre_chain=processors,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(serializer=_dumps),
@@ -47,7 +59,6 @@ def configure_logs(service: str, level: str) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     # One error for each attempt to connect; `shared.broker.rabbitmq` tells each reason once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def continued_traceparent(header: str | None) -> str:

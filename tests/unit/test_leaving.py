@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
@@ -83,3 +85,12 @@ async def test_a_part_that_dies_is_told_in_one_line() -> None:
 
     assert status == 1
     assert [b"a part of it died" in record for record in records] == [False, True]
+
+
+async def test_each_record_says_which_service_it_is_from_be_it_of_a_signal_or_a_thread() -> None:
+    process = await a_process("await asyncio.to_thread(time.sleep, 60)")
+
+    process.send_signal(signal.SIGTERM)
+    _, records = await ended(process)
+
+    assert [orjson.loads(record)["service"] for record in records] == ["test", "test"]
