@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import orjson
 from aiohttp import web
 
-from shared.domain.errors import IsolineError
+from shared.domain.errors import ConfigurationError, IsolineError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -46,16 +46,28 @@ class Health:
 
 @asynccontextmanager
 async def open_health_server(host: str, port: int, checks: Mapping[str, Check]) -> AsyncIterator[None]:
-    """Answer health requests on a port of their own for as long as the context is open."""
+    """Answer health requests on a port of their own for as long as the context is open.
+
+    Raises:
+        ConfigurationError: The port is taken.
+    """
     app, health = web.Application(), Health(checks)
     app.add_routes([web.get("/health/live", health.get_live), web.get("/health/ready", health.get_ready)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _listen(runner, host, port)
         yield
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        detail = f"can't listen on {host}:{port}: {error.strerror}"
+        raise ConfigurationError(f"ISOLINE_HEALTH_HOST, ISOLINE_HEALTH_PORT: {detail}") from None
 
 
 async def _reason(check: Check) -> str | None:
