@@ -1,4 +1,4 @@
-"""``python -m gateway``: the gateway against PostgreSQL and RabbitMQ."""
+"""``python -m gateway [--workers N]``: the gateway against PostgreSQL and RabbitMQ."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+import typer
+
 from gateway.app import open_gateway
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.process import check_staying, run_until_told
+from shared.process import check_staying, run_until_told, this_worker
 from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -19,15 +21,25 @@ from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.schema import check_schema
 from shared.telemetry import configure_logs
+from shared.workers import WorkersOption, hold_port, run_workers
 
 if TYPE_CHECKING:
     import asyncio
 
 
-async def serve(told_to_leave: asyncio.Event) -> None:
-    """Run the gateway until told to leave."""
-    settings = read_settings(GatewaySettings)
-    configure_logs("gateway", settings.log_level)
+async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
+    """Run the gateway, or the parent of its workers, until told to leave."""
+    settings = read_settings(GatewaySettings, workers=workers)
+    worker = this_worker()
+    configure_logs("gateway", settings.log_level, worker=worker.number if worker else None)
+    if settings.workers > 1 and worker is None:
+        async with hold_port(settings.host, settings.port):
+            await run_workers(settings.workers, told_to_leave)
+    else:
+        await _serve_alone(settings, told_to_leave)
+
+
+async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) -> None:
     async with (
         open_database(
             settings.database_url.get_secret_value(), max_connections=settings.database_connections
@@ -48,15 +60,16 @@ async def serve(told_to_leave: asyncio.Event) -> None:
                 "process": partial(check_staying, told_to_leave),
                 "schema": partial(check_schema, database),
             },
+            shares_port=settings.workers > 1,
         ),
     ):
         await told_to_leave.wait()
 
 
-def main() -> int:
-    """Run until told to leave; the exit status."""
-    return run_until_told(serve)
+def main(workers: WorkersOption = None) -> None:
+    """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    sys.exit(run_until_told(partial(serve, workers=workers)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

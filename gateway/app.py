@@ -62,6 +62,7 @@ async def open_gateway(
     logins: LoginStore,
     publisher: Publisher,
     checks: Mapping[str, Check],
+    shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open, then leave so that no client notices.
 
@@ -116,7 +117,13 @@ async def open_gateway(
         for routes, answerer in answering:
             _add(app, routes, answerer, callers, limits)
         yield await opened.enter_async_context(
-            open_server(app, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)
+            open_server(
+                app,
+                settings.host,
+                settings.port,
+                head_timeout_s=settings.read_timeout_s,
+                shares_port=shares_port,
+            )
         )
         leaving.set()
         waiting.leave()  # else leaving would take as long as the last of them waits

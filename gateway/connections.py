@@ -124,9 +124,12 @@ def _problem(status: HTTPStatus) -> ProblemError:
 
 @asynccontextmanager
 async def open_server(
-    app: web.Application, host: str, port: int, *, head_timeout_s: float
+    app: web.Application, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
 ) -> AsyncIterator[str]:
     """Answer requests with an app for as long as the context is open; yields the address.
+
+    A shared port is one on which other processes of this user may listen too: each gets its part of the
+    connections.
 
     Raises:
         ConfigurationError: The port is taken.
@@ -134,7 +137,8 @@ async def open_server(
     runner = web.AppRunner(app, shutdown_timeout=_LEAVE_WITHIN_S)
     await runner.setup()
     try:
-        async with _listening(runner, host, port, head_timeout_s) as listener:
+        listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
+        async with listening as listener:
             yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
     finally:
         await runner.cleanup()
@@ -142,7 +146,7 @@ async def open_server(
 
 @asynccontextmanager
 async def _listening(
-    runner: web.AppRunner, host: str, port: int, head_timeout_s: float
+    runner: web.AppRunner, host: str, port: int, *, head_timeout_s: float, shares_port: bool
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it
@@ -151,7 +155,7 @@ async def _listening(
         return Connection(server, loop=loop, head_timeout_s=head_timeout_s)
 
     try:
-        listener = await loop.create_server(connect, host, port, backlog=1024)
+        listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)
     except OSError as error:
         detail = f"can't listen on {host}:{port}: {error.strerror}"
         raise ConfigurationError(f"ISOLINE_HOST, ISOLINE_PORT: {detail}") from None

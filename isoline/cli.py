@@ -39,18 +39,8 @@ app.add_typer(keys.app, name="keys")
 ecg_commands.add_to(app)
 app.add_typer(openapi_command.app, name="openapi")
 operations.register(app)
-
-
-@app.command("gateway")
-def run_gateway() -> None:
-    """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL."""
-    sys.exit(gateway.__main__.main())
-
-
-@app.command("processor")
-def run_processor() -> None:
-    """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL; as many as you like."""
-    sys.exit(processor.__main__.main())
+app.command("gateway")(gateway.__main__.main)
+app.command("processor")(processor.__main__.main)
 
 
 @app.command("embedded")

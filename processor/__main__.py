@@ -1,4 +1,4 @@
-"""``python -m processor``: a processor against PostgreSQL and RabbitMQ; run as many as you like."""
+"""``python -m processor [--workers N]``: a processor against PostgreSQL and RabbitMQ; as many as you like."""
 
 from __future__ import annotations
 
@@ -6,27 +6,42 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+import typer
+
 from processor.worker import run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import open_health_server
-from shared.process import check_connected, check_staying, run_until_told
+from shared.process import check_connected, check_staying, run_until_told, this_worker
 from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema
 from shared.telemetry import configure_logs
+from shared.workers import WorkersOption, run_workers
 
 if TYPE_CHECKING:
     import asyncio
 
 
-async def serve(told_to_leave: asyncio.Event) -> None:
-    """Run a processor until told to leave."""
-    settings = read_settings(ProcessorSettings)
-    configure_logs("processor", settings.log_level)
+async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
+    """Run a processor, or the parent of its workers, until told to leave."""
+    settings = read_settings(ProcessorSettings, workers=workers)
+    worker = this_worker()
+    configure_logs("processor", settings.log_level, worker=worker.number if worker else None)
+    if settings.workers > 1 and worker is None:
+        await run_workers(settings.workers, told_to_leave)
+    else:
+        await _serve_alone(
+            settings, told_to_leave, health_port=settings.health_port_of(worker.number if worker else 1)
+        )
+
+
+async def _serve_alone(
+    settings: ProcessorSettings, told_to_leave: asyncio.Event, *, health_port: int
+) -> None:
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     topology = Topology(settings.amqp_namespace)
     async with (
@@ -35,7 +50,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
         open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=settings.prefetch) as consumer,
         open_health_server(
             settings.health_host,
-            settings.health_port,
+            health_port,
             {
                 "process": partial(check_staying, told_to_leave),
                 "schema": partial(check_schema, database),
@@ -53,10 +68,10 @@ async def serve(told_to_leave: asyncio.Event) -> None:
         )
 
 
-def main() -> int:
-    """Run until told to leave; the exit status."""
-    return run_until_told(serve)
+def main(workers: WorkersOption = None) -> None:
+    """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    sys.exit(run_until_told(partial(serve, workers=workers)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 import uvloop
@@ -20,14 +21,43 @@ if TYPE_CHECKING:
 EXIT_CONFIGURATION: Final = 2
 _EXIT_DIED: Final = 1
 
+# No setting: a parent sets it for each of its workers.
+_WORKER_VARIABLE: Final = "ISOLINE_WORKER"
+_PR_SET_PDEATHSIG: Final = 1
+
 # Below the 30 s after which compose and Kubernetes kill, above the 20 s for work in hand.
 LEAVE_LIMIT_S: Final = 28.0
 
 _log = structlog.get_logger(__name__)
 
 
+class Worker(NamedTuple):
+    """What a process is that is one of several under a parent.
+
+    Attributes:
+        number: Which of them, from 1.
+        parent: The parent's process id.
+    """
+
+    number: int
+    parent: int
+
+    def environment(self) -> dict[str, str]:
+        """What makes a process started with it this worker."""
+        return {_WORKER_VARIABLE: f"{self.number}:{self.parent}"}
+
+
+def this_worker() -> Worker | None:
+    """Which worker this process is; None for a process by itself, or a parent."""
+    told = os.environ.get(_WORKER_VARIABLE)
+    return Worker(*map(int, told.split(":"))) if told else None
+
+
 def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run ``main`` with an event that SIGTERM or SIGINT sets; a second signal leaves at once.
+
+    To a worker that is for its parent to say, with which it ends: it may well be signalled twice when the
+    parent was told once, by the parent and by a systemd that signals all processes of a service.
 
     Returns:
         The exit status: 0 when told to leave, 1 when something died, 2 when a setting is wrong.
@@ -91,10 +121,15 @@ async def check_connected(end: Connected) -> None:
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     told_to_leave = asyncio.Event()
+    worker = this_worker()
+    if worker is not None:
+        _end_with(worker.parent)
 
     def on_signal(name: str) -> None:
         if told_to_leave.is_set():
-            os._exit(_EXIT_DIED)
+            if worker is None:
+                os._exit(_EXIT_DIED)
+            return
         _log.info("told to leave", signal=name)
         told_to_leave.set()
         _limit_leaving()
@@ -105,6 +140,13 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     await main(told_to_leave)
     if not told_to_leave.is_set():
         raise RuntimeError("the work ended, though nobody told the process to leave")
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, be it by ``kill -9``."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it has ended already
+        os._exit(_EXIT_DIED)
 
 
 def _limit_leaving() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -24,7 +24,8 @@ SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret 
 # An empty variable, which is what compose files make of an unset one, counts as none.
 _FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
-Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes any that is free
+_LAST_PORT: Final = 65535
+Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -56,6 +57,15 @@ class DatabaseSettings(LogSettings):
 
     database_url: Annotated[SecretStr, _url("postgresql", "postgres")]
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class WorkerSettings(BaseSettings):
+    """How many processes one command runs."""
+
+    model_config = _FROM_ENVIRONMENT
+
+    # Each is a whole service with connections of its own; past one for each processor they only cost.
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class BrokerSettings(BaseSettings):
@@ -130,7 +140,7 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
 
 
-class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings):
+class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
     """What ``python -m gateway`` needs."""
 
     token_key: SecretStr
@@ -153,11 +163,21 @@ class ProcessorOnlySettings(BaseSettings):
     relay_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
 
 
-class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings):
+class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
     """What ``python -m processor`` needs."""
 
     health_host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - see `GatewayOnlySettings.host`
     health_port: Port = 8081
+
+    def health_port_of(self, worker: int) -> int:
+        """Where the worker of this number, from 1, tells its health: the first here, each other a port on."""
+        return self.health_port + worker - 1 if self.health_port else 0
+
+    @model_validator(mode="after")
+    def _port_for_each_worker(self) -> Self:
+        if (last := self.health_port_of(self.workers)) > _LAST_PORT:
+            raise ValueError(f"{PREFIX}HEALTH_PORT: {self.workers} workers would need ports up to {last}")
+        return self
 
     @model_validator(mode="after")
     def _no_sample_secrets(self) -> Self:
@@ -176,8 +196,12 @@ class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
 _S = TypeVar("_S", bound=BaseSettings)
 
 
-def read_settings(kind: type[_S]) -> _S:
+def read_settings(kind: type[_S], **given: Any) -> _S:
     """The settings that a process needs, from its environment.
+
+    Args:
+        kind: Which they are.
+        given: Those that win over the environment, by name; None and what is empty do not.
 
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
@@ -186,7 +210,7 @@ def read_settings(kind: type[_S]) -> _S:
     if secrets_dir and not Path(secrets_dir).is_dir():
         raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {secrets_dir}")
     try:
-        return kind(_secrets_dir=secrets_dir)
+        return kind(_secrets_dir=secrets_dir, **{name: value for name, value in given.items() if value})
     except ValidationError as error:
         wrong = map(_sentence, error.errors(include_input=False, include_url=False))
         raise ConfigurationError("; ".join(wrong)) from None

@@ -44,25 +44,35 @@ class Installation:
         self._logs = logs
         self._services = services
 
-    async def start_gateway(self) -> Process:
+    async def start_gateway(self, *arguments: str) -> Process:
         """A gateway, ready, at ``address``."""
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
-        return await self._start("gateway", self.address, ISOLINE_HOST="127.0.0.1", ISOLINE_PORT=str(port))
+        return await self._start(
+            ["gateway", *arguments], self.address, ISOLINE_HOST="127.0.0.1", ISOLINE_PORT=str(port)
+        )
 
-    async def start_processor(self) -> Process:
-        """One more processor, ready."""
-        port = free_port()
+    async def start_processor(self, *arguments: str) -> Process:
+        """One more processor, ready; there is room for two workers."""
+        port = free_port(2)
         address = f"http://127.0.0.1:{port}"
         return await self._start(
-            "processor", address, ISOLINE_HEALTH_HOST="127.0.0.1", ISOLINE_HEALTH_PORT=str(port)
+            ["processor", *arguments],
+            address,
+            ISOLINE_HEALTH_HOST="127.0.0.1",
+            ISOLINE_HEALTH_PORT=str(port),
         )
 
-    async def _start(self, service: str, address: str, **settings: str) -> Process:
-        log = self._logs / f"{service}-{secrets.token_hex(3)}.log"
+    async def _start(self, command: list[str], address: str, **settings: str) -> Process:
+        log = self._logs / f"{command[0]}-{secrets.token_hex(3)}.log"
         return await self._services.enter_async_context(
-            open_service(["-m", service], address=address, environment=self.environment | settings, log=log)
+            open_service(["-m", *command], address=address, environment=self.environment | settings, log=log)
         )
+
+    def records(self, service: str) -> list[dict[str, Any]]:
+        """What all processes of a service have logged."""
+        logs = self._logs.glob(f"{service}-*.log")
+        return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
 
 
 @pytest.fixture

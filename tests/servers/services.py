@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -21,12 +21,21 @@ _LEAVE_WITHIN_S: Final = 30.0
 _POLL_S: Final = 0.05
 
 
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """The first of so many ports in a row on which nobody listened a moment ago."""
+    while True:
+        with ExitStack() as bound, suppress(OSError, OverflowError):
+            first = _bind(bound, 0)
+            for port in range(first + 1, first + count):
+                _bind(bound, port)
+            return first
+
+
+def _bind(bound: ExitStack, port: int) -> int:
+    listener = bound.enter_context(socket.socket())
+    listener.bind(("127.0.0.1", port))
+    bound_to: int = listener.getsockname()[1]
+    return bound_to
 
 
 @asynccontextmanager

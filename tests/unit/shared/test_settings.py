@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,3 +147,47 @@ def test_a_folder_of_secrets_that_is_none_is_refused(
     environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path / name))
 
     assert refusal() == f"ISOLINE_SECRETS_DIR: there is no folder {tmp_path / name}"
+
+
+@pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings])
+@pytest.mark.parametrize(
+    ("workers", "reason"),
+    [
+        ("0", "greater than or equal to 1"),
+        ("-1", "greater than or equal to 1"),
+        ("abc", "a valid integer"),
+        ("1.5", "a valid integer"),
+        ("1000", "less than or equal to 64"),
+    ],
+)
+def test_a_count_of_workers_that_makes_no_sense_is_refused_in_one_sentence(
+    environment: pytest.MonkeyPatch,
+    kind: type[GatewaySettings | ProcessorSettings],
+    workers: str,
+    reason: str,
+) -> None:
+    environment.setenv("ISOLINE_WORKERS", workers)
+
+    assert re.fullmatch(rf"ISOLINE_WORKERS: it should be [^;]*{reason}[^;]*", refusal(kind))
+
+
+def test_what_is_given_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_WORKERS", "2")
+
+    assert read_settings(GatewaySettings, workers="3").workers == 3
+    assert read_settings(GatewaySettings, workers=None).workers == 2
+
+
+def test_each_worker_of_a_processor_has_a_health_port_of_its_own(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_WORKERS", "3")
+
+    settings = read_settings(ProcessorSettings)
+
+    assert [settings.health_port_of(worker) for worker in (1, 2, 3)] == [8081, 8082, 8083]
+
+
+def test_workers_whose_health_ports_would_not_exist_are_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_HEALTH_PORT", "65535")
+    environment.setenv("ISOLINE_WORKERS", "2")
+
+    assert refusal(ProcessorSettings) == "ISOLINE_HEALTH_PORT: 2 workers would need ports up to 65536"
