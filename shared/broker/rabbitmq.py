@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel
+from aio_pika.connection import make_url
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
 from shared.events import EventType
@@ -114,19 +115,20 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 @asynccontextmanager
 async def _open_connection(link: Link) -> AsyncIterator[_Connection]:
-    connection = await aio_pika.connect(
-        link.url,
-        heartbeat=_HEARTBEAT_S,
-        client_properties={"connection_name": link.name},
-        connection_class=_Connection,
+    # Not `aio_pika.connect`: one that fails leaves its connection to the garbage collector, which has it
+    # close itself in whatever thread it runs, where that is a coroutine that is never awaited.
+    connection = _Connection(
+        make_url(link.url, heartbeat=_HEARTBEAT_S), client_properties={"connection_name": link.name}
     )
     try:
+        await connection.connect()
         yield connection
     finally:
         abort = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, connection.abort)
         # A failure must not take the place of the cancellation that may have brought us here.
         await failure_of(connection.close())
         abort.cancel()
+        connection.abort()  # what an attempt had opened that was interrupted before it was the connection's
 
 
 class _Connection(aio_pika.Connection):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import aio_pika
 from aio_pika.exceptions import AMQPException, PublishError
+from yarl import URL
 
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
@@ -99,9 +100,9 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[De
     Raises:
         UnavailableError: The broker is away, or has no such queue yet.
     """
-    async with _translated():
-        connection = await aio_pika.connect(url, timeout=_TIMEOUT_S)
-    async with connection:
+    async with aio_pika.Connection(URL(url)) as connection:
+        async with _translated():
+            await connection.connect(timeout=_TIMEOUT_S)
         yield DeadLetters(await connection.channel(on_return_raises=True), topology)
 
 

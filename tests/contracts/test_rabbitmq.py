@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import aio_pika
+import aiormq
 import pytest
 from structlog.testing import capture_logs
 from yarl import URL
@@ -19,6 +23,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
+from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,13 +175,13 @@ class TestConnections:
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names: list[str] = []
-        connect = aio_pika.connect
+        connect = aio_pika.Connection.connect
 
-        async def spy(url: str, *, client_properties: dict[str, str], **others: Any) -> object:
-            names.append(client_properties["connection_name"])
-            return await connect(url, client_properties={**client_properties}, **others)
+        async def spy(connection: aio_pika.Connection) -> None:
+            names.append(connection.kwargs["client_properties"]["connection_name"])
+            await connect(connection)
 
-        monkeypatch.setattr(aio_pika, "connect", spy)
+        monkeypatch.setattr(aio_pika.Connection, "connect", spy)
         async with (
             a_publisher(amqp_url, topology) as publisher,
             a_consumer(amqp_url, topology) as consumer,
@@ -466,3 +471,38 @@ class TestOperators:
             await publish_when_possible(publisher, an_event())
 
         assert isinstance(outcome, UnavailableError)
+
+
+async def test_an_attempt_that_failed_leaves_nothing_for_the_garbage_collector_to_close(
+    topology: Topology, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "aiormq")  # a record of the failure would hold on to the connection
+    gc.collect()  # what others left
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        async with a_publisher(f"amqp://nobody@127.0.0.1:{free_port()}/", topology):
+            pass
+        await asyncio.to_thread(gc.collect)  # a thread has no loop to close a connection in
+
+    assert [str(warning.message) for warning in told] == []
+
+
+async def test_an_attempt_that_was_interrupted_when_the_broker_had_answered_leaves_no_connection(
+    amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    async def never_ready(connection: aiormq.Connection) -> None:
+        opened.append(connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiormq.Connection, "ready", never_ready)
+
+    async with a_publisher(amqp_url, topology, connect_timeout_s=0.5):
+        pass
+
+    assert opened
+    async with asyncio.timeout(_LIMIT_S):
+        while not all(connection.is_closed for connection in opened):
+            await asyncio.sleep(0.05)

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import aio_pika
 import aio_pika.exceptions
+from yarl import URL
 
 _LIBRARY = Path("/usr/lib/rabbitmq/lib")
 # Neither alarm may go off because the test machine is small.
@@ -207,10 +208,11 @@ def _tied_to_us() -> list[str]:
 
 async def _until_ready(process: Process, amqp_url: str) -> None:
     while process.returncode is None:
-        with suppress(OSError, aio_pika.exceptions.AMQPError):
-            connection = await aio_pika.connect(amqp_url, timeout=_START_S)
-            await connection.close()
-            return
+        # Each is closed, those that fail too: `aio_pika.connect` leaves them to the garbage collector.
+        async with aio_pika.Connection(URL(amqp_url)) as connection:
+            with suppress(OSError, aio_pika.exceptions.AMQPError):
+                await connection.connect(timeout=_START_S)
+                return
         await asyncio.sleep(_POLL_S)
     raise ChildProcessError(f"RabbitMQ ended with status {process.returncode}")
 

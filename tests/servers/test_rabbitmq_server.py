@@ -6,6 +6,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
+from yarl import URL
 
 from tests.servers import rabbitmq_server
 from tests.servers.rabbitmq_server import (
@@ -79,8 +80,9 @@ async def test_a_node_is_private_keeps_its_messages_and_leaves_nothing_behind(tm
         addresses = addresses_listened_on(tmp_path)
         await keep(server, b"before a stop")
         await server.stop()
-        with pytest.raises(OSError, match="Connect call failed"):
-            await aio_pika.connect(server.amqp_url, timeout=_LIMIT_S)
+        async with aio_pika.Connection(URL(server.amqp_url)) as connection:
+            with pytest.raises(OSError, match="Connect call failed"):
+                await connection.connect(timeout=_LIMIT_S)
         await server.start()
         after_stop = await body_kept(server)
         await keep(server, b"before a kill")
