@@ -30,6 +30,7 @@ from shared.supervision import failure_of, running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiormq.abc import AbstractChannel as UnderlayChannel
     from yarl import URL
 
     from shared.broker.topology import Topology
@@ -71,6 +72,16 @@ async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
     async with running(partial(_stay_connected, link, attach, attempted), link.name):
         await attempted.wait()
         yield
+
+
+async def is_unblocked(channel: UnderlayChannel, *, within_s: float) -> bool:
+    """Whether the broker reads what is published here; it does not while it is short of memory."""
+    try:
+        async with asyncio.timeout(within_s):
+            await channel.connection.ready()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:

@@ -1,16 +1,22 @@
-"""Publishing to RabbitMQ, each event confirmed by it."""
+"""Publishing to RabbitMQ, each event confirmed by it.
+
+Many go to a write with the versions of the libraries that this was proven with; with others, each by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from uuid import uuid4
 
+import structlog
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import PublishError
 
-from shared.broker.rabbitmq import Link, keep_connected
+from shared.broker.rabbitmq import Link, is_unblocked, keep_connected
+from shared.broker.rabbitmq_pipeline import PROVEN, PipelinedPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
 from shared.supervision import failure_of
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 _MAX_IN_FLIGHT: Final = 256
 _BLOCKED_AFTER_S: Final = 0.1
 
+_log = structlog.get_logger(__name__)
+
 
 @asynccontextmanager
 async def open_rabbitmq_publisher(
@@ -42,9 +50,22 @@ async def open_rabbitmq_publisher(
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.
     """
     link = Link(url=url, name="isoline publisher", topology=topology, connect_timeout_s=connect_timeout_s)
-    publisher = RabbitmqPublisher(topology.exchange, timeout_s=timeout_s)
+    publisher = _publisher(topology.exchange, timeout_s=timeout_s)
     async with keep_connected(link, publisher.attach):
         yield publisher
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the libraries whose inside the pipelined publisher uses."""
+    return {library: version(library) for library in PROVEN}
+
+
+def _publisher(exchange: str, *, timeout_s: float) -> RabbitmqPublisher:
+    installed = installed_versions()
+    if installed == PROVEN:
+        return PipelinedPublisher(exchange, timeout_s=timeout_s)
+    _log.warning("events are published one by one, which is slower", installed=installed, proven=PROVEN)
+    return PlainPublisher(exchange, timeout_s=timeout_s)
 
 
 class _Open(NamedTuple):
@@ -52,7 +73,7 @@ class _Open(NamedTuple):
     exchange: AbstractExchange
 
 
-class RabbitmqPublisher:
+class PlainPublisher:
     """A `shared.ports.Publisher`."""
 
     def __init__(self, exchange: str, *, timeout_s: float) -> None:
@@ -73,7 +94,7 @@ class RabbitmqPublisher:
         exchange = await channel.get_exchange(self._name, ensure=False)
 
         async def look() -> None:
-            if await _is_unblocked(underlay, within_s=_BLOCKED_AFTER_S):  # a blocked one may not answer
+            if await is_unblocked(underlay, within_s=_BLOCKED_AFTER_S):  # a blocked one may not answer
                 await channel.get_exchange(self._name, ensure=True)
 
         self._channel = _Open(underlay, exchange)
@@ -100,18 +121,9 @@ class RabbitmqPublisher:
                 raise ConnectionError("not connected")
             # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
             # and be published long after we had called it unavailable and published it again.
-            if not await _is_unblocked(self._channel.underlay, within_s=self._timeout_s):
+            if not await is_unblocked(self._channel.underlay, within_s=self._timeout_s):
                 raise ConnectionError("the broker blocks publishers")
             await self._channel.exchange.publish(_message(event), event.type, mandatory=True)
-
-
-async def _is_unblocked(underlay: UnderlayChannel, *, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            await underlay.connection.ready()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _message(event: Event) -> Message:
@@ -124,3 +136,6 @@ def _message(event: Event) -> Message:
         type=event.type,
         delivery_mode=DeliveryMode.PERSISTENT,
     )
+
+
+RabbitmqPublisher: TypeAlias = PipelinedPublisher | PlainPublisher

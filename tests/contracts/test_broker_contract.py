@@ -1,4 +1,4 @@
-"""What `shared.ports` promises of a broker, held by both of them."""
+"""What `shared.ports` promises of a broker, held by both, and by RabbitMQ in both ways of publishing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 _LIMIT_S = 30
 _RESTART_LIMIT_S = 90
-_BROKERS = ["in_process", "rabbitmq"]
+_BROKERS = ["in_process", "rabbitmq", "rabbitmq_one_by_one"]
 
 
 @pytest.fixture(params=_BROKERS)
 def broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
     if request.param == "in_process":
         return InProcessUnderTest()
+    if request.param == "rabbitmq_one_by_one":
+        request.getfixturevalue("one_by_one")
     return RabbitmqUnderTest(request.getfixturevalue("amqp_url"), request.getfixturevalue("topology"))
 
 
@@ -50,6 +52,8 @@ async def own_server() -> AsyncIterator[RabbitmqServer]:
 def mortal_broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
     if request.param == "in_process":
         return InProcessUnderTest()
+    if request.param == "rabbitmq_one_by_one":
+        request.getfixturevalue("one_by_one")
     server = request.getfixturevalue("own_server")
     topology = Topology(namespace=f"test-{secrets.token_hex(4)}-")
     return RabbitmqUnderTest(server.amqp_url, topology, server)

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import warnings
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -23,10 +23,10 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
+from tests.contracts.network import open_network
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from aio_pika.abc import AbstractIncomingMessage
@@ -85,59 +85,14 @@ async def take_raw(amqp_url: str, topology: Topology, count: int) -> list[Abstra
     return messages
 
 
-class Network:
-    """A way to the broker that can fail."""
-
-    def __init__(self, server: asyncio.Server, amqp_url: str) -> None:
-        port = server.sockets[0].getsockname()[1]
-        self.url = str(URL(amqp_url).with_host("127.0.0.1").with_port(port))
-        self.passes = asyncio.Event()
-        self.writers: list[asyncio.StreamWriter] = []
-
-    def heal(self) -> None:
-        self.passes.set()
-
-    def freeze(self) -> None:
-        """Keep every connection and let nothing through."""
-        self.passes.clear()
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for writer in self.writers:
-            writer.transport.abort()
-
-    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        try:
-            while chunk := await reader.read(65_536):
-                await self.passes.wait()
-                writer.write(chunk)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+@pytest.fixture(params=["many_to_a_write", "one_by_one"])
+def publishing(request: pytest.FixtureRequest) -> None:
+    """Both ways of publishing, one after the other."""
+    if request.param == "one_by_one":
+        request.getfixturevalue("one_by_one")
 
 
-@asynccontextmanager
-async def open_network(amqp_url: str) -> AsyncIterator[Network]:
-    broker = URL(amqp_url)
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_broker, to_broker = await asyncio.open_connection(broker.host, broker.port)
-        await asyncio.gather(network.forward(reader, to_broker), network.forward(from_broker, writer))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    network = Network(server, amqp_url)
-    network.heal()
-    try:
-        yield network
-    finally:
-        network.heal()
-        network.cut()
-        server.close()
-        await server.wait_closed()
-
-
+@pytest.mark.usefixtures("publishing")
 class TestMessages:
     async def test_a_message_is_persistent_and_says_what_it_is(
         self, amqp_url: str, topology: Topology
@@ -159,6 +114,18 @@ class TestMessages:
 
         message_ids = {message.message_id for message in await take_raw(amqp_url, topology, 3)}
         assert len(message_ids - {str(event.id), event.id.hex, None}) == 3
+
+    @pytest.mark.usefixtures("one_by_one")
+    async def test_other_versions_of_the_libraries_are_told_of_once(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        with capture_logs() as records:
+            async with a_publisher(amqp_url, topology) as publisher:
+                await publish_when_possible(publisher, an_event())
+                await publish_when_possible(publisher, an_event())
+
+        told = [record["event"] for record in records if record["log_level"] == "warning"]
+        assert told == ["events are published one by one, which is slower"]
 
     def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
         class Redelivered:
@@ -211,6 +178,7 @@ class TestConnections:
         assert [record["event"] for record in records] == ["broker is away"]
         assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
 
+    @pytest.mark.usefixtures("publishing")
     async def test_a_broker_that_never_answers_is_unavailable_within_the_time_limits(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -223,6 +191,7 @@ class TestConnections:
 
         assert isinstance(outcome, UnavailableError)
 
+    @pytest.mark.usefixtures("publishing")
     async def test_a_publish_on_a_frozen_connection_is_unavailable_after_its_time_limit(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -239,6 +208,7 @@ class TestConnections:
 
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
 
+    @pytest.mark.usefixtures("publishing")
     async def test_a_publish_on_a_frozen_connection_can_be_cancelled(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -267,6 +237,7 @@ class TestConnections:
 
         assert waiting.cancelled()
 
+    @pytest.mark.usefixtures("publishing")
     async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -459,6 +430,7 @@ class TestOperators:
             await publish_when_possible(publisher, an_event(b"again"))
             assert await receive_one(consumer) == b"again"
 
+    @pytest.mark.usefixtures("publishing")
     async def test_a_queue_that_is_in_the_way_is_waited_for(self, amqp_url: str, topology: Topology) -> None:
         async with open_channel(amqp_url) as channel:
             await channel.declare_queue(topology.submitted_queue, durable=True)
