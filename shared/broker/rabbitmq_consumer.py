@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
+from aiormq.abc import ChannelFrame
 
+from shared.broker.endings import Ending, Endings
 from shared.broker.rabbitmq import Link, keep_connected
-from shared.supervision import failure_of
+from shared.supervision import failure_of, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
-    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+    from aio_pika.abc import AbstractChannel
+    from aiormq.abc import AbstractChannel as UnderlayChannel
+    from aiormq.abc import DeliveredMessage
 
     from shared.broker.rabbitmq import End, Look
     from shared.broker.topology import Topology
@@ -25,8 +28,7 @@ if TYPE_CHECKING:
 # Longer than a quorum queue takes to elect a leader.
 DEAF_AFTER_S: Final = 10.0
 _CANCEL_WITHIN_S: Final = 3.0
-
-_log = structlog.get_logger(__name__)
+_LAST_WORD_WITHIN_S: Final = 1.0
 
 
 @asynccontextmanager
@@ -70,28 +72,28 @@ class RabbitmqConsumer:
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: end("the broker ended the consumer"))
         await channel.set_qos(prefetch_count=self._prefetch)
-        hearing = _Hearing(await channel.get_queue(self._name, ensure=False), self._prefetch)
-        if not self._is_stopped:
-            # A handler would be cancelled with its channel, so this one only puts the message down.
-            hearing.tag = await hearing.queue.consume(partial(self._put, hearing))
-        self._hearing = hearing
-        try:
-            yield partial(_look, channel, hearing)
-        finally:
-            self._hearing = None
+        async with _open_hearing(underlay, self._prefetch) as hearing:
+            if not self._is_stopped:
+                # A handler would be cancelled with its channel, so this one only puts the message down.
+                consuming = await underlay.basic_consume(self._name, partial(self._put, hearing))
+                hearing.consumer_tag = consuming.consumer_tag
+            self._hearing = hearing
+            try:
+                yield partial(_look, channel, self._name, hearing)
+            finally:
+                self._hearing = None
 
-    async def _put(self, hearing: _Hearing, message: AbstractIncomingMessage) -> None:
-        hearing.unsettled += 1
-        hearing.last_s = time.monotonic()
-        await self._arrived.put(RabbitmqDelivery(message, hearing))
+    async def _put(self, hearing: _Hearing, message: DeliveredMessage) -> None:
+        delivery = RabbitmqDelivery(message, hearing)
+        hearing.begin(delivery.tag)
+        await self._arrived.put(delivery)
 
     async def stop(self) -> None:
         self._is_stopped = True
-        if self._hearing is not None and self._hearing.tag is not None:
-            await failure_of(self._hearing.queue.cancel(self._hearing.tag, timeout=_CANCEL_WITHIN_S))
-            self._hearing.tag = None
-        while not self._arrived.empty():
-            await self._arrived.get_nowait().requeue()
+        if self._hearing is not None:
+            await self._hearing.stop()
+        unheard = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
+        await asyncio.gather(*(delivery.requeue() for delivery in unheard))
 
     async def receive(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -104,30 +106,106 @@ class RabbitmqConsumer:
 
 
 class _Hearing:
-    """What one channel's consumer has heard."""
+    """What one channel's consumer has heard, and what it has to say of that.
 
-    def __init__(self, queue: AbstractQueue, prefetch: int) -> None:
-        self.queue = queue
-        self.prefetch = prefetch
-        self.tag: str | None = None
-        self.unsettled = 0
-        self.last_s = time.monotonic()
+    What is said at the same time goes into one write.
+    """
+
+    def __init__(self, channel: UnderlayChannel, prefetch: int) -> None:
+        self.consumer_tag: str | None = None
+        self.is_over = False
+        self._channel = channel
+        self._prefetch = prefetch
+        self._silent_since_s = time.monotonic()
+        self._endings = Endings()
+        self._has_endings = asyncio.Event()
+        self._told = asyncio.Event()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether deliveries can still be ended; when not, they come again."""
+        return not (self.is_over or self._channel.is_closed)
+
+    def begin(self, tag: int) -> None:
+        """One more delivery is in our hands."""
+        self._endings.begin(tag)
+        self._silent_since_s = time.monotonic()
+
+    async def end(self, tag: int, ending: Ending) -> None:
+        """Return when the broker was told how a delivery ended, or can't be told any more."""
+        if self._endings.in_hand == self._prefetch:
+            self._silent_since_s = time.monotonic()  # until now there was no room for another
+        self._endings.end(tag, ending)
+        if self.is_live:
+            self._has_endings.set()
+            await self._told.wait()
+
+    def deaf_s(self) -> float:
+        """For how long nothing has come though it could."""
+        is_listening = self.consumer_tag is not None and self._endings.in_hand < self._prefetch
+        return time.monotonic() - self._silent_since_s if is_listening else 0.0
+
+    async def stop(self) -> None:
+        """Let nothing more come."""
+        tag, self.consumer_tag = self.consumer_tag, None
+        if tag is not None:
+            await failure_of(self._channel.basic_cancel(tag, timeout=_CANCEL_WITHIN_S))
+
+    async def keep_telling(self) -> None:
+        """Tell what there is to tell, for ever."""
+        while True:
+            await self._has_endings.wait()
+            self._has_endings.clear()
+            await self._tell()
+
+    async def tell_the_rest(self) -> None:
+        """Return when the last word is out: closing the connection would drop what still waits in it."""
+        self.is_over = True
+        try:
+            if not self._channel.is_closed:
+                async with asyncio.timeout(_LAST_WORD_WITHIN_S):
+                    await self._tell()
+        finally:
+            self._told.set()
+
+    async def _tell(self) -> None:
+        count, told = len(self._endings), self._told
+        self._told = asyncio.Event()  # who ends a delivery from now on waits for the next time
+        try:
+            written = asyncio.get_running_loop().create_future()
+            frame = ChannelFrame.marshall(self._channel.number, self._endings.frames(), drain_future=written)
+            # Cancelled, the queue has taken nothing, and nothing is forgotten.
+            await self._channel.connection.write_queue.put(frame)
+            self._endings.forget(count)
+            await written
+        finally:
+            told.set()
+
+
+@asynccontextmanager
+async def _open_hearing(channel: UnderlayChannel, prefetch: int) -> AsyncIterator[_Hearing]:
+    """A consumer on this channel that says what it has to say until the end."""
+    hearing = _Hearing(channel, prefetch)
+    try:
+        async with running(hearing.keep_telling, "telling how deliveries ended"):
+            yield hearing
+    finally:
+        await failure_of(hearing.tell_the_rest())
 
 
 class RabbitmqDelivery:
     """A `shared.ports.Delivery`."""
 
-    def __init__(self, message: AbstractIncomingMessage, hearing: _Hearing) -> None:
+    def __init__(self, message: DeliveredMessage, hearing: _Hearing) -> None:
         self._message = message
+        self.tag = message.delivery_tag or 0
         self._hearing = hearing
+        self._is_ended = False
 
     @property
     def is_live(self) -> bool:
         """Whether it can still be ended; when its channel is gone, the message comes again."""
-        try:
-            return bool(self._message.channel)
-        except RuntimeError:
-            return False
+        return self._hearing.is_live
 
     @property
     def body(self) -> bytes:
@@ -135,36 +213,34 @@ class RabbitmqDelivery:
 
     @property
     def attempt(self) -> int:
-        returns = self._message.headers.get("x-delivery-count")
+        headers = self._message.header.properties.headers or {}
+        returns = headers.get("x-delivery-count")
         known = returns if isinstance(returns, int) else 0
         return 1 + max(known, int(self._message.redelivered or 0))
 
     async def ack(self) -> None:
-        await self._end(self._message.ack())
+        await self._end(Ending.ACK)
 
     async def requeue(self) -> None:
-        # Not nack, which RabbitMQ 4.3 no longer counts as an attempt.
-        await self._end(self._message.reject(requeue=True))
+        await self._end(Ending.REQUEUE)
 
     async def dead_letter(self) -> None:
-        await self._end(self._message.reject(requeue=False))
+        await self._end(Ending.DEAD_LETTER)
 
-    async def _end(self, ending: Awaitable[None]) -> None:
-        self._hearing.unsettled -= 1
-        failure = await failure_of(ending)
-        if failure is not None:
-            _log.debug("delivery not ended, it comes again", error=repr(failure))
+    async def _end(self, ending: Ending) -> None:
+        if not self._is_ended:
+            self._is_ended = True
+            await self._hearing.end(self.tag, ending)
 
 
-async def _look(channel: AbstractChannel, hearing: _Hearing) -> None:
+async def _look(channel: AbstractChannel, queue: str, hearing: _Hearing) -> None:
     """Ask the broker how many messages wait, which also shows whether it still answers.
 
     Raises:
         ConnectionError: Messages wait, there is room for them, and none has come for too long.
     """
-    declared = await channel.declare_queue(hearing.queue.name, passive=True)
+    declared = await channel.declare_queue(queue, passive=True)
     waiting = declared.declaration_result.message_count or 0
-    silent_s = time.monotonic() - hearing.last_s
-    is_listening = hearing.tag is not None and hearing.unsettled < hearing.prefetch
-    if waiting and is_listening and silent_s > DEAF_AFTER_S:
-        raise ConnectionError(f"deaf: {waiting} messages wait and none has come for {silent_s:.0f} s")
+    deaf_s = hearing.deaf_s()
+    if waiting and deaf_s > DEAF_AFTER_S:
+        raise ConnectionError(f"deaf: {waiting} messages wait and none has come for {deaf_s:.0f} s")

@@ -13,6 +13,9 @@ from uuid import uuid4
 import aio_pika
 import aiormq
 import pytest
+from aiormq.abc import ChannelFrame, DeliveredMessage
+from pamqp import commands as spec
+from pamqp.header import ContentHeader
 from structlog.testing import capture_logs
 from yarl import URL
 
@@ -30,11 +33,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aio_pika.abc import AbstractIncomingMessage
+    from aiormq.abc import AbstractChannel
 
     from shared.broker.rabbitmq_consumer import RabbitmqConsumer, _Hearing
     from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
-    from shared.ports import Consumer, Publisher
+    from shared.ports import Consumer, Delivery, Publisher
 
 _LIMIT_S = 20
 
@@ -128,11 +132,13 @@ class TestMessages:
         assert told == ["events are published one by one, which is slower"]
 
     def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
-        class Redelivered:
-            headers: dict[str, int] = {}  # noqa: RUF012 - a stand-in
-            redelivered = True
-
-        delivery = RabbitmqDelivery(cast("AbstractIncomingMessage", Redelivered()), cast("_Hearing", None))
+        redelivered = DeliveredMessage(
+            spec.Basic.Deliver("consumer", delivery_tag=1, redelivered=True),
+            header=ContentHeader(),
+            body=b"",
+            channel=cast("AbstractChannel", None),
+        )
+        delivery = RabbitmqDelivery(redelivered, cast("_Hearing", None))
 
         assert delivery.attempt == 2
 
@@ -322,11 +328,56 @@ class TestConnections:
         ):
             hearing = consumer._hearing
             assert hearing is not None
-            assert hearing.tag is not None
-            await hearing.queue.cancel(hearing.tag)  # the broker has forgotten us and nobody said so
+            assert hearing.consumer_tag is not None
+            await hearing._channel.basic_cancel(
+                hearing.consumer_tag
+            )  # the broker has forgotten us and nobody said so
             await publish_when_possible(publisher, an_event(b"1"))
 
             assert await receive_one(consumer) == b"1"
+
+    async def test_what_was_acked_before_leaving_does_not_come_again(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
+        async with a_publisher(amqp_url, topology) as publisher:
+            assert await publisher.publish([an_event()] * 200) == [None] * 200
+            async with a_consumer(amqp_url, topology, prefetch=200) as consumer, asyncio.timeout(_LIMIT_S):
+                acked = 0
+                while acked < 200:
+                    deliveries = await consumer.receive(200)
+                    await asyncio.gather(*(delivery.ack() for delivery in deliveries))
+                    acked += len(deliveries)
+
+            await publish_when_possible(publisher, an_event(b"next"))
+            async with a_consumer(amqp_url, topology) as consumer:
+                assert await receive_one(consumer) == b"next"
+
+    async def test_deliveries_that_are_acked_at_once_are_acked_with_one_frame(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with (
+            a_publisher(amqp_url, topology) as publisher,
+            a_consumer(amqp_url, topology, prefetch=50) as consumer,
+            asyncio.timeout(_LIMIT_S),
+        ):
+            deliveries: list[Delivery] = []
+            assert await publisher.publish([an_event()] * 50) == [None] * 50
+            while len(deliveries) < 50:
+                deliveries += await consumer.receive(50)
+            hearing = consumer._hearing
+            assert hearing is not None
+            written: list[ChannelFrame] = []
+            queue = hearing._channel.connection.write_queue
+            put = queue.put
+
+            async def spy(frame: ChannelFrame) -> None:
+                written.append(frame)
+                await put(frame)
+
+            monkeypatch.setattr(queue, "put", spy)
+            await asyncio.gather(*(delivery.ack() for delivery in deliveries))
+
+            assert [len(frame.payload) for frame in written] == [21]  # as many bytes as one acknowledgement
 
     async def test_a_consumer_that_is_busy_is_not_taken_for_deaf(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
