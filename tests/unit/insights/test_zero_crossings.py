@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _DATA = Path(__file__).parents[3] / "examples" / "data"
 
+# Signals of any length are counted as a few samples are, or as many are.
+_FEW_OR_MANY = [64, 0]
+
 # The table of the definition, counted by hand: signal, baseline, crossings.
 _DEFINITION = [
     ([1, -1, 1], 0, 2),
@@ -74,7 +77,12 @@ def signals(draw: st.DrawFn) -> tuple[Samples, int]:
 
 class TestCount:
     @pytest.mark.parametrize(("signal", "baseline", "crossings"), _DEFINITION)
-    def test_it_follows_the_definition(self, signal: list[int], baseline: int, crossings: int) -> None:
+    @pytest.mark.parametrize("few", _FEW_OR_MANY)
+    def test_it_follows_the_definition(
+        self, signal: list[int], baseline: int, crossings: int, few: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(zero_crossings, "_FEW", few)
+
         assert count_zero_crossings(as_int32(signal), baseline) == crossings
 
     @pytest.mark.parametrize(("signal", "baseline", "crossings"), _DEFINITION)
@@ -82,23 +90,35 @@ class TestCount:
     def test_it_follows_the_definition_wherever_a_chunk_ends(
         self, signal: list[int], baseline: int, crossings: int, chunk: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(zero_crossings, "_FEW", 0)
         monkeypatch.setattr(zero_crossings, "_CHUNK", chunk)
 
         assert count_zero_crossings(as_int32(signal), baseline) == crossings
 
-    @given(signals())
+    @given(signals(), st.sampled_from(_FEW_OR_MANY))
     def test_it_equals_the_definition_for_every_16_and_32_bit_signal_and_baseline(
-        self, signal: tuple[Samples, int]
+        self, signal: tuple[Samples, int], few: int
     ) -> None:
         samples, baseline = signal
 
-        assert count_zero_crossings(samples, baseline) == crossings_by_definition(samples.tolist(), baseline)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zero_crossings, "_FEW", few)
+            crossings = count_zero_crossings(samples, baseline)
+
+        assert crossings == crossings_by_definition(samples.tolist(), baseline)
+
+    @pytest.mark.parametrize("size", [zero_crossings._FEW, zero_crossings._FEW + 1])
+    def test_few_and_many_samples_are_counted_alike(self, size: int) -> None:
+        samples = np.tile(np.array([1, 0, -1], np.int32), size)[:size]
+
+        assert count_zero_crossings(samples) == crossings_by_definition(samples.tolist(), 0)
 
     @given(signals(), st.integers(1, 7))
     def test_it_does_not_matter_where_a_chunk_ends(self, signal: tuple[Samples, int], chunk: int) -> None:
         samples, baseline = signal
 
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zero_crossings, "_FEW", 0)
             patch.setattr(zero_crossings, "_CHUNK", chunk)
             crossings = count_zero_crossings(samples, baseline)
 
