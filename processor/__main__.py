@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -24,6 +25,10 @@ from shared.workers import WorkersOption, run_workers
 
 if TYPE_CHECKING:
     import asyncio
+
+# A batch of 512 ECGs is some 20,000 objects that live and die together. Python's 700 had the collector look
+# through them again and again, a fifth of the time that a small ECG takes.
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 
 
 async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
@@ -70,6 +75,8 @@ async def _serve_alone(
 
 def main(workers: WorkersOption = None) -> None:
     """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    gc.freeze()  # modules never become garbage
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     sys.exit(run_until_told(partial(serve, workers=workers)))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -29,14 +30,15 @@ from shared.ports import Settlement
 from shared.relay import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from shared.domain.ecg import Ecg
     from shared.domain.insights import Insight
     from shared.events import EcgKey
     from shared.ports import Claim, Claims, Delivery, EcgStore, Outbox, Publisher
 
-# A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more.
+# A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more. Nor is more
+# claimed at once: what was claimed when a processor died is analysed one by one.
 _BATCH_ECGS: Final = 512
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 60.0
@@ -75,13 +77,15 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, bench: Bench) -> 
     hand = _Hand({delivery: await _named(delivery) for delivery in deliveries})
     if not hand.open:
         return
+    tried_before: list[EcgKey] = []
     async with bench.room.shared():
-        claims = await _claimed(hand.open, bench)
-        nothing_to_do = hand.open - {claim.key for claim in claims.claimed} - {*claims.tried_before}
-        await hand.close(nothing_to_do)
-        for batch in _batches(claims.claimed, bench.batch_samples):
-            await _settle(batch, hand, bench)
-    for key in claims.tried_before:
+        for keys in _portions(hand.open):
+            claims = await _claimed(keys, bench)
+            tried_before += claims.tried_before
+            await hand.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
+            for batch in _batches(claims.claimed, bench.batch_samples):
+                await _settle(batch, hand, bench)
+    for key in tried_before:
         async with bench.room.alone():
             again = await _claimed({key}, bench, tried_before=True)
             await _settle(again.claimed, hand, bench)
@@ -92,31 +96,42 @@ class _Hand:
     """Deliveries in hand, and which of the ECGs that they name are still open."""
 
     def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
-        self._open = {delivery: set(keys) for delivery, keys in named.items() if keys}
+        self._open = {delivery: len(keys) for delivery, keys in named.items()}
+        self._naming: dict[EcgKey, list[Delivery]] = {}
+        for delivery, keys in named.items():
+            for key in keys:
+                self._naming.setdefault(key, []).append(delivery)
 
     @property
-    def open(self) -> set[EcgKey]:
+    def open(self) -> list[EcgKey]:
         """The ECGs that nothing was decided about yet."""
-        return set().union(*self._open.values())
+        return list(self._naming)
 
-    async def close(self, keys: Collection[EcgKey]) -> None:
+    async def close(self, keys: Iterable[EcgKey]) -> None:
         """Nothing is left to do for these; a delivery that names no other is done."""
-        for delivery, still_open in list(self._open.items()):
-            still_open.difference_update(keys)
-            if not still_open:
-                del self._open[delivery]
-                failpoint.reach("before-ack")
-                await delivery.ack()
+        done: list[Delivery] = []
+        for delivery in chain.from_iterable(self._naming.pop(key, ()) for key in keys):
+            self._open[delivery] -= 1
+            if not self._open[delivery]:
+                done.append(delivery)
+        if done:
+            failpoint.reach("before-ack")
+            await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
 
 
-async def _named(delivery: Delivery) -> list[EcgKey]:
+async def _named(delivery: Delivery) -> set[EcgKey]:
     """The ECGs that a delivery names; none when it can't be read and was put aside."""
     try:
-        return read_submitted(delivery.body)
+        return set(read_submitted(delivery.body))
     except UnreadableMessageError as error:
         _log.warning("a message can't be read and was put aside", reason=str(error))
         await delivery.dead_letter()
-        return []
+        return set()
+
+
+def _portions(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
+    for start in range(0, len(keys), _BATCH_ECGS):
+        yield set(keys[start : start + _BATCH_ECGS])
 
 
 async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool = False) -> Claims:
@@ -127,14 +142,15 @@ async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool
 
 
 def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim]]:
-    """The claims in portions of so many samples and ECGs at the most; a larger ECG is one by itself."""
+    """The claims in portions of so many samples at the most; a larger ECG is one by itself."""
     batch: list[Claim] = []
+    samples = 0
     for claim in claims:
-        samples = sum(other.num_samples for other in batch) + claim.num_samples
-        if batch and (samples > batch_samples or len(batch) == _BATCH_ECGS):
+        if batch and samples + claim.num_samples > batch_samples:
             yield batch
-            batch = []
+            batch, samples = [], 0
         batch.append(claim)
+        samples += claim.num_samples
     if batch:
         yield batch
 
@@ -144,13 +160,15 @@ async def _settle(claims: Sequence[Claim], hand: _Hand, bench: Bench) -> None:
     tried = [claim for claim in claims if claim.attempt <= bench.max_attempts]
     ecgs = await until_available(partial(bench.store.load, tried)) if tried else {}
     found = await asyncio.to_thread(_measured, ecgs, bench.insights)
-    settlements = [_failed(claim, f"Given up after {bench.max_attempts} attempts.") for claim in exhausted]
+    now = datetime.now(UTC)
+    given_up = f"Given up after {bench.max_attempts} attempts."
+    settlements = [_failed(claim, given_up, now) for claim in exhausted]
     for claim in tried:
         outcome = found.get(claim.key)
         if isinstance(outcome, AnalysisError) and claim.attempt < bench.max_attempts:
             await _postpone(claim, outcome, bench)
         elif outcome is not None:
-            settlements.append(_settlement(claim, outcome))
+            settlements.append(_settlement(claim, outcome, now))
     await finished(_conclude(settlements, claims, hand, bench))
 
 
@@ -183,16 +201,16 @@ async def _postpone(claim: Claim, error: AnalysisError, bench: Bench) -> None:
     await until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
 
 
-def _settlement(claim: Claim, outcome: Insights | IsolineError) -> Settlement:
+def _settlement(claim: Claim, outcome: Insights | IsolineError, now: datetime) -> Settlement:
     if not isinstance(outcome, Insights):
-        return _failed(claim, str(outcome))
+        return _failed(claim, str(outcome), now)
     document = outcome.document()
-    event = processed(claim.key, document, now=datetime.now(UTC), traceparent=claim.traceparent)
+    event = processed(claim.key, document, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, document=document)
 
 
-def _failed(claim: Claim, error: str) -> Settlement:
-    event = failed(claim.key, error, now=datetime.now(UTC), traceparent=claim.traceparent)
+def _failed(claim: Claim, error: str, now: datetime) -> Settlement:
+    event = failed(claim.key, error, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, error=error)
 
 

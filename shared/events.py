@@ -67,7 +67,13 @@ def submitted(keys: Sequence[EcgKey], *, now: datetime, traceparent: str | None 
 
 def processed(key: EcgKey, document: Mapping[str, Any], *, now: datetime, traceparent: str | None) -> Event:
     """The ECG was analysed; ``document`` is what `Insights.document` gave."""
-    data = {**key._asdict(), "status": "completed", **document}
+    data = {
+        "owner": key.owner,
+        "id": key.id,
+        "generation": key.generation,
+        "status": "completed",
+        **document,
+    }
     return _event(EventType.PROCESSED, [key], data, now=now, traceparent=traceparent)
 
 
@@ -124,16 +130,17 @@ def _event(
     traceparent: str | None,
 ) -> Event:
     event_id = uuid5(_NAMESPACE, orjson.dumps([type_, *map(list, keys)]).decode())
-    document = {
+    document: dict[str, Any] = {
         "specversion": "1.0",
-        "id": str(event_id),
+        "id": event_id,
         "source": _SOURCE,
         "type": type_,
-        "subject": "/".join(keys[0][:2]) if len(keys) == 1 else None,
-        "time": now,
-        "datacontenttype": "application/json",
-        "traceparent": traceparent,
-        "data": data,
     }
-    present = {name: value for name, value in document.items() if value is not None}
-    return Event(event_id, type_, orjson.dumps(present))
+    if len(keys) == 1:
+        document["subject"] = f"{keys[0].owner}/{keys[0].id}"
+    document["time"] = now
+    document["datacontenttype"] = "application/json"
+    if traceparent is not None:
+        document["traceparent"] = traceparent
+    document["data"] = data
+    return Event(event_id, type_, orjson.dumps(document))

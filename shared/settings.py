@@ -155,10 +155,10 @@ class ProcessorOnlySettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 256
+    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches: one is always there
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
     concurrency: Annotated[int, Field(ge=1, le=64)] = 2
-    batch_samples: Annotated[int, Field(ge=1)] = 8_000_000
+    batch_samples: Annotated[int, Field(ge=1)] = 4_000_000  # 66 ECGs of 12 leads x 10 s x 500 Hz
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     relay_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
 

@@ -102,6 +102,8 @@ class Ecg:
 def repeated_names(names: Sequence[str | None]) -> list[Problem]:
     """One problem for each lead whose name, ignoring case, stands more than once; None repeats nothing."""
     folded = [name.casefold() if name is not None else None for name in names]
+    if len(set(folded)) == len(folded):  # nearly always, and 3 us sooner than by counting
+        return []
     counts = Counter(name for name in folded if name is not None)
     return [
         Problem(f"/leads/{index}/name", "lead names are unique ignoring case, and this one stands twice")

@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from processor import delivery
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.broker.in_process import InProcessBroker
@@ -45,11 +46,16 @@ async def claim_all(store: EcgStore, keys: Collection[EcgKey]) -> list[Claim]:
 
 
 class RecordingStore(PostgresEcgStore):
-    """Remembers which ECGs were loaded together."""
+    """Remembers how many ECGs were claimed together, and which were loaded together."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.batches: list[list[str]] = []
+        self.claimed: list[int] = []
+
+    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
+        self.claimed.append(len(keys))
+        return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
         self.batches.append(sorted(claim.key.id for claim in claims))
@@ -459,6 +465,33 @@ class TestBatches:
 
         assert isinstance(bench.store, RecordingStore)
         assert sorted(bench.store.batches) == [["1", "3"], ["2"]]
+
+    async def test_no_more_ecgs_are_claimed_than_are_analysed_together(
+        self, bench: Bench, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_BATCH_ECGS", 2)
+        await submit(bench, "1", "2", "3")
+        await submit(bench, "4", "5")
+        assert isinstance(bench.store, RecordingStore)
+
+        await work(bench, consumer)
+
+        assert bench.store.claimed == [2, 2, 1]
+        assert list(map(len, bench.store.batches)) == [2, 2, 1]
+
+    async def test_a_message_ends_when_the_last_of_its_ecgs_has(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_BATCH_ECGS", 1)
+        keys = await submit(bench, "1", "2")
+        await announce(bench, *keys, *keys)
+        await claim_all(bench.store, keys[1:])
+
+        await work(bench, consumer)
+        broker.disconnect()
+        broker.reconnect()
+
+        assert broker.waiting(_QUEUE) == []
 
     async def test_a_batch_holds_no_more_samples_than_it_may(self, bench: Bench, consumer: Consumer) -> None:
         await submit(bench, "1", "2", "3", lead=a_lead(signal=[1] * 400))
