@@ -35,6 +35,9 @@ test-module: .venv/.dev ## Run the unit tests of the insights alone
 faults: .venv/.dev rabbitmq ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
+bench: .venv/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
+	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
 hostile: .venv/.dev rabbitmq ## Measure what hostile clients cost a gateway
 	@$(BIN)/python -m tests.benchmarks.hostile_clients
 
@@ -51,6 +54,9 @@ rabbitmq:
 
 redis:
 	@scripts/install-redis
+
+wrk:
+	@scripts/install-wrk
 
 chromium:
 	@scripts/install-chromium
