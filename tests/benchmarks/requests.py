@@ -27,16 +27,14 @@ class Requests(NamedTuple):
 
 def posts(path: str, recording: Recording, tokens: Sequence[str] = _NO_TOKENS) -> Requests:
     """Submissions of a recording under ever new ids."""
-    body = f"Content-Type: {recording.content_type}\r\nContent-Length: {recording.num_bytes}\r\n\r\n".encode()
-    heads = [_head("POST", path, token) + body + recording.before_id for token in tokens]
-    return Requests(heads, recording.after_id)
+    said = f"Content-Type: {recording.content_type}\r\nContent-Length: {recording.num_bytes}\r\n\r\n"
+    heads = [f"POST {path} HTTP/1.1\r\n{_fields(token)}{said}".encode() for token in tokens]
+    return Requests([head + recording.before_id for head in heads], recording.after_id)
 
 
-def gets(path: str, tokens: Sequence[str] = _NO_TOKENS, *, query: str = "") -> Requests:
-    """Questions about an ECG each."""
-    tails = {_head("", query, token).removeprefix(b" ") for token in tokens}
-    [tail] = tails  # the number comes before the token, so there is only one who asks
-    return Requests([f"GET {path}/".encode()], tail + b"\r\n")
+def gets(path: str, token: str = "", *, query: str = "") -> Requests:
+    """Questions about one ECG each."""
+    return Requests([f"GET {path}/".encode()], f"{query} HTTP/1.1\r\n{_fields(token)}\r\n".encode())
 
 
 def blocks_of_numbers() -> Iterator[int]:
@@ -44,6 +42,5 @@ def blocks_of_numbers() -> Iterator[int]:
     return count(1_000_000_001, _BLOCK)
 
 
-def _head(method: str, path: str, token: str) -> bytes:
-    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}".encode()
+def _fields(token: str) -> str:
+    return "Host: 127.0.0.1\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")

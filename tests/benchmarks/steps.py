@@ -6,12 +6,14 @@ import asyncio
 import sys
 import time
 from asyncio.subprocess import PIPE
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.benchmarks import wrk
 from tests.benchmarks.meter import metered
+from tests.benchmarks.open_loop import percentile, submit_at_rate
 from tests.benchmarks.pipelines import PATH, open_textbook
 from tests.benchmarks.recordings import Recording, small, standard
 from tests.benchmarks.requests import gets, posts
@@ -53,7 +55,7 @@ class Bench:
         bare: Where `tests.benchmarks.baselines.bare` listens.
         blocks: The first id of each load.
         finished: The ids of some finished ECGs: the first, and how many.
-        capacity_per_s: SMALL ECGs that can be completed in a second, once that was measured.
+        small_completed_per_s: How many SMALL ECGs were completed in a second, each time.
     """
 
     servers: Servers
@@ -62,7 +64,7 @@ class Bench:
     blocks: Iterator[int]
     windows: Windows
     finished: tuple[int, int]
-    capacity_per_s: float = 0.0
+    small_completed_per_s: list[float] = field(default_factory=list)
 
 
 class Step(NamedTuple):
@@ -130,12 +132,18 @@ async def _ours(bench: Bench, *, name: str, recording: Recording, connections: i
         },
         **{f"{name}_{process}_pss_mb": through.peak_pss_mb[process] for process in ("gateway", "processor")},
     }
-    if name == "standard":
+    if name == "small":
+        bench.small_completed_per_s.append(through.completed_per_s)
+    elif name == "standard":
         figures["standard_kernel_cpu_us"] = 1e6 * await _kernel_cpu_s(
             bench.isoline.database_url, through.after
         )
     await bench.servers.until_quiet()
     return figures
+
+
+async def _ours_small(bench: Bench) -> Figures:
+    return await _ours(bench, name="small", recording=small(), connections=SMALL_CONNECTIONS)
 
 
 async def _kernel_cpu_s(database_url: str, after: int) -> float:
@@ -179,13 +187,34 @@ async def _get(bench: Bench) -> Figures:
     first, count = bench.finished
     load = await wrk.load(
         bench.isoline.address,
-        gets("/ecg", bench.isoline.tokens()),
+        gets("/ecg", *bench.isoline.tokens()),
         first,
         connections=GET_CONNECTIONS,
         seconds=bench.windows.baseline_s,
         period=count,
     )
     return {"get_per_s": load.per_s}
+
+
+async def _latency(bench: Bench) -> Figures:
+    """Percentiles at half of what SMALL ECGs can be completed."""
+    if not bench.small_completed_per_s:
+        await _ours_small(bench)
+    [token] = bench.isoline.tokens()
+    latencies = await submit_at_rate(
+        bench.isoline.address,
+        posts(PATH, small(), [token]),
+        gets("/ecg", token, query="?wait=10"),
+        next(bench.blocks),
+        rate_per_s=median(bench.small_completed_per_s) / 2,
+        seconds=bench.windows.latency_s,
+    )
+    await bench.servers.until_quiet()
+    return {
+        f"small_{name}_p{percent}_ms": 1000 * percentile(values, percent)
+        for name, values in (("submit", latencies.submit_s), ("result", latencies.result_s))
+        for percent in (50, 99)
+    }
 
 
 def _costs(name: str) -> tuple[str, ...]:
@@ -205,7 +234,7 @@ SCENARIOS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step(("small_bare_per_s",), partial(_SMALL, path="/bare", figure="small_bare_per_s")),
         Step(
             ("small_submit_per_s", "small_completed_per_s", *_costs("small")),
-            partial(_ours, name="small", recording=small(), connections=SMALL_CONNECTIONS),
+            _ours_small,
         ),
         Step(("small_textbook_64_per_s",), _textbook_64),
         Step(("small_textbook_1_per_s",), _textbook_1),
@@ -221,6 +250,12 @@ SCENARIOS: Final[Mapping[str, tuple[Step, ...]]] = {
                 *_costs("standard"),
             ),
             partial(_ours, name="standard", recording=standard(), connections=STANDARD_CONNECTIONS),
+        ),
+    ),
+    "latency": (
+        Step(
+            tuple(f"small_{name}_p{percent}_ms" for name in ("submit", "result") for percent in (50, 99)),
+            _latency,
         ),
     ),
     "get": (

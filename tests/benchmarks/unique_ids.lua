@@ -1,9 +1,10 @@
 -- Requests that differ in one number. All else is made by Python beforehand, for wrk shares the cores with what
 -- it measures: per request there is one concatenation.
 --
--- Arguments: the file of heads, with a NUL between them; the file of the tail; the first number; how many
--- numbers there are before it begins again (0: it never does).
+-- Arguments: the file of heads, the file of the tail, the first number, and how many numbers there are before it
+-- begins again (0: it never does).
 
+local between_heads = "\n-- next head --\n"
 local heads, count, tail, first, period
 local sent = -1 -- wrk asks for one that it does not send
 
@@ -14,11 +15,20 @@ local function read(path)
   return text
 end
 
-function init(args)
-  heads = {}
-  for head in (read(args[1]) .. "\0"):gmatch("(.-)%z") do
-    heads[#heads + 1] = head
+local function split(text)
+  local parts, start = {}, 1
+  while true do
+    local from, to = text:find(between_heads, start, true)
+    parts[#parts + 1] = text:sub(start, (from or 0) - 1)
+    if not from then
+      return parts
+    end
+    start = to + 1
   end
+end
+
+function init(args)
+  heads = split(read(args[1]))
   count, tail, first, period = #heads, read(args[2]), tonumber(args[3]), tonumber(args[4])
 end
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SCRIPT: Final = Path(__file__).with_name("unique_ids.lua")
 _ANSWER_WITHIN_S: Final = 60
 _MORE_S: Final = 90.0
+_BETWEEN_HEADS: Final = b"\n-- next head --\n"  # as the script has it; a binary head may hold any one byte
 
 
 class LoadError(Exception):
@@ -48,13 +49,12 @@ async def load(
     """
     with tempfile.TemporaryDirectory() as folder:
         heads, tail = Path(folder, "heads"), Path(folder, "tail")
-        heads.write_bytes(b"\0".join(requests.heads))
+        heads.write_bytes(_BETWEEN_HEADS.join(requests.heads))
         tail.write_bytes(requests.tail)
-        options = (
-            f"--threads 1 --connections {connections} --duration {seconds}s --timeout {_ANSWER_WITHIN_S}s "
-            f"--script {_SCRIPT} {address} -- {heads} {tail} {first} {period}"
-        )
-        process = await asyncio.create_subprocess_exec("wrk", *options.split(), stdout=PIPE, stderr=PIPE)
+        size = f"--threads 1 --connections {connections} --duration {seconds}s --timeout {_ANSWER_WITHIN_S}s"
+        command: tuple[str | Path, ...] = ("wrk", *size.split(), "--script", _SCRIPT, address)
+        arguments: tuple[str | Path, ...] = ("--", heads, tail, str(first), str(period))
+        process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(seconds + _MORE_S):
                 said, complaints = await process.communicate()
