@@ -1,28 +1,52 @@
-"""``make bench``: Isoline and its baselines in turn, on servers of its own; see docs/performance.md."""
+"""Isoline and its baselines in turn, on servers of its own; see docs/performance.md."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from tests.benchmarks.comparison import compare
+from tests.benchmarks.growth import show_growth
+from tests.benchmarks.plans import show_plans
+from tests.benchmarks.soak import soak
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 def main() -> int:
     """Run what was asked for; the exit status."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # that RabbitMQ is still starting is no news
     logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
-    arguments = _parser().parse_args()
-    return uvloop.run(compare(only=arguments.only, is_quick=arguments.quick))
+    return uvloop.run(_asked_for(_parser().parse_args()))
+
+
+def _asked_for(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
+    match arguments.command:
+        case "growth":
+            return show_growth(arguments.only)
+        case "plans":
+            return show_plans()
+        case "soak":
+            return soak(arguments.minutes)
+        case _:
+            return compare(only=arguments.only, is_quick=arguments.quick)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help="measure what this scenario or this ratio needs")
+    parser.add_argument("--only", default="", help="measure what this scenario, ratio or dimension needs")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")
+    commands = parser.add_subparsers(dest="command", metavar="growth | plans | soak")
+    growth = commands.add_parser("growth", help="cost by samples, rows, backlog and owners")
+    growth.add_argument("--only", default="", help="this dimension")
+    commands.add_parser("plans", help="EXPLAIN of each hot query on a large database")
+    soaking = commands.add_parser("soak", help="70 %% of capacity for a while")
+    soaking.add_argument("--minutes", type=int, default=10)
     return parser
 
 

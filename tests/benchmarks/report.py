@@ -26,14 +26,34 @@ _KEPT: Final = _ROOT / "var" / "bench"
 
 def tell(turn: str, figures: Mapping[str, float]) -> None:
     """One line as soon as something was measured."""
-    told = ", ".join(f"{name} {_number(value)}" for name, value in figures.items())
-    sys.stdout.write(f"{turn}: {told}\n")
+    told = ", ".join(f"{name} {number(value)}" for name, value in figures.items())
+    say(f"{turn}: {told}")
+
+
+def say(sentence: str) -> None:
+    """One line."""
+    sys.stdout.write(f"{sentence}\n")
     sys.stdout.flush()
+
+
+def print_table_head(*columns: str) -> None:
+    """Begin a Markdown table of numbers."""
+    say(f"\n| {' | '.join(columns)} |\n| {' | '.join(['---:'] * len(columns))} |")
+
+
+def print_row(*values: float) -> None:
+    """Go on with it, as soon as there is a row."""
+    say(f"| {' | '.join(map(number, values))} |")
+
+
+def number(value: float) -> str:
+    """A number with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
 
 
 def show(series: Series) -> None:
     """All tables, as Markdown."""
-    sys.stdout.write("\n" + tables(series) + "\n")
+    say(f"\n{tables(series)}")
 
 
 def tables(series: Series) -> str:
@@ -53,7 +73,7 @@ def write_down(series: Series, *, only: str, is_quick: bool) -> None:
     }
     file = _KEPT / f"{only or 'latest'}.json"
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.write(f"\n{file.relative_to(_ROOT)} was written\n")
+    say(f"\n{file.relative_to(_ROOT)} was written")
 
 
 def machine() -> dict[str, object]:
@@ -84,9 +104,5 @@ def _figure_rows(series: Series) -> list[str]:
 
 
 def _figure_row(name: str, values: Sequence[float]) -> str:
-    numbers = " | ".join(map(_number, (median(values), min(values), max(values))))
+    numbers = " | ".join(map(number, (median(values), min(values), max(values))))
     return f"| {name} | {numbers} |"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

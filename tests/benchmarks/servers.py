@@ -7,6 +7,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -49,6 +50,15 @@ class Servers(NamedTuple):
             await asyncio.sleep(_QUIET_S)
             if self._cpu_s() - before < _QUIET_SHARE * _QUIET_S:
                 return
+
+    async def with_database(self, name: str) -> Servers:
+        """The same servers, and a new database."""
+        connection = await asyncpg.connect(self.database_url, timeout=10)
+        try:
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        finally:
+            await connection.close(timeout=5)
+        return self._replace(database_url=urlunsplit(urlsplit(self.database_url)._replace(path=f"/{name}")))
 
     def _cpu_s(self) -> float:
         return sum(map(cpu_s, self.pids.values()))
