@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import filling
 from tests.benchmarks.meter import metered
-from tests.benchmarks.pipelines import OWNER, PATH, open_isoline
+from tests.benchmarks.pipelines import OWNER, PATH, ROOMY, open_isoline, open_isoline_apart
 from tests.benchmarks.recordings import of_length, small
 from tests.benchmarks.report import print_row, print_table_head
 from tests.benchmarks.requests import blocks_of_numbers, posts
@@ -20,7 +19,7 @@ from tests.benchmarks.servers import open_servers
 from tests.benchmarks.steps import SMALL_CONNECTIONS, run_through
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tests.benchmarks.pipelines import Pipeline
     from tests.benchmarks.servers import Servers
@@ -32,6 +31,8 @@ _BACKLOGS: Final = (1_000, 10_000, 100_000)
 _OWNERS: Final = (1, 100, 10_000)
 
 _WINDOW_S: Final = 4
+_LONG_WINDOW_S: Final = 20  # ten million samples are 45 MB of JSON and take seconds
+_LONG: Final = 1_000_000
 _TURNS: Final = 3
 _COMPARED_TURNS: Final = 5
 _DRAIN_WITHIN_S: Final = 300.0
@@ -61,12 +62,13 @@ async def _by_samples(servers: Servers) -> None:
         "processor MB",
     )
     blocks = blocks_of_numbers()
-    async with open_isoline(servers) as isoline:
+    async with open_isoline(servers, **ROOMY) as isoline:
         for length in _LENGTHS:
             connections = max(1, min(_MAX_CONNECTIONS, _SAMPLES_UNDER_WAY // length))
             requests = posts(PATH, of_length(length), isoline.tokens())
+            seconds = _WINDOW_S if length < _LONG else _LONG_WINDOW_S
             through = await run_through(
-                isoline, requests, next(blocks), connections=connections, seconds=_WINDOW_S
+                isoline, requests, next(blocks), connections=connections, seconds=seconds
             )
             gateway_us, processor_us = _cpu_us(through, "gateway"), _cpu_us(through, "processor")
             print_row(
@@ -82,7 +84,7 @@ async def _by_rows(servers: Servers) -> None:
     """In turn on an empty table and on one that grows, each with services of its own."""
     print_table_head("finished rows", "completed/s", "empty table", "ratio", "smallest", "largest")
     blocks = blocks_of_numbers()
-    async with _opened(servers, "empty") as empty, _opened(servers, "full") as full:
+    async with open_isoline_apart(servers, "empty") as empty, open_isoline_apart(servers, "full") as full:
         await filling.plant(full)
         filled = 0
         for rows in _ROWS:
@@ -146,14 +148,6 @@ _DIMENSIONS: Final[Mapping[str, Callable[[Servers], Awaitable[None]]]] = {
     "backlog": _by_backlog,
     "owners": _by_owners,
 }
-
-
-@asynccontextmanager
-async def _opened(servers: Servers, name: str) -> AsyncIterator[Pipeline]:
-    """Services on a database and in a namespace of the broker of their own."""
-    own = await servers.with_database(name)
-    async with open_isoline(own, ISOLINE_AMQP_NAMESPACE=f"{name}.") as isoline:
-        yield isoline
 
 
 async def _full_load(isoline: Pipeline, first: int) -> Through:

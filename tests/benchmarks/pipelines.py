@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -45,12 +44,13 @@ _ANY_OPEN: Final = "SELECT EXISTS (SELECT FROM ecg WHERE row > $1 AND status = '
 _COUNT_DONE: Final = "SELECT count(*) FROM ecg WHERE row > $1 AND status = 'completed'"
 _COUNT_FAILED: Final = "SELECT count(*) FROM ecg WHERE row > $1 AND status NOT IN ('queued', 'completed')"
 
-# Everything is as an operator gets it by default, logs included, but for limits: one client is all clients
-# here, and a Holter's hour is longer than what is taken by default.
+# Everything is as an operator gets it by default, logs included, but for the rates: one client is all.
 _SETTINGS: Final[Mapping[str, str]] = {
     "ISOLINE_RATE_PER_CALLER": "1000000000",
     "ISOLINE_RATE_PER_ADDRESS": "1000000000",
-    "ISOLINE_RATE_OF_LOGINS": "1000000",
+}
+# For recordings of hours in JSON.
+ROOMY: Final[Mapping[str, str]] = {
     "ISOLINE_MAX_BODY_BYTES": str(128 * 2**20),
     "ISOLINE_MAX_BYTES_IN_FLIGHT": str(512 * 2**20),
     "ISOLINE_MAX_LEAD_SAMPLES": "20000000",
@@ -130,10 +130,18 @@ async def open_isoline(servers: Servers, **settings: str) -> AsyncIterator[Pipel
 
 
 @asynccontextmanager
+async def open_isoline_apart(servers: Servers, name: str, **settings: str) -> AsyncIterator[Pipeline]:
+    """Ours once more, on a database and in a namespace of the broker of its own."""
+    own = await servers.with_database(name)
+    async with open_isoline(own, ISOLINE_AMQP_NAMESPACE=f"{name}.".replace("_", "-"), **settings) as isoline:
+        yield isoline
+
+
+@asynccontextmanager
 async def open_textbook(servers: Servers, *, prefetch: int) -> AsyncIterator[Pipeline]:
     """The textbook's, on a database and a queue that are empty."""
-    database_url = urlunsplit(urlsplit(servers.database_url)._replace(path="/textbook"))
-    await _create_textbook_database(servers.database_url, database_url)
+    database_url = (await servers.with_database("textbook")).database_url
+    await _create_textbook_tables(database_url)
     addresses = {role: f"http://127.0.0.1:{free_port()}" for role in ("gateway", "processor")}
     await textbook.forget(servers.amqp_url)
     module = ("-m", "tests.benchmarks.baselines.textbook")
@@ -167,13 +175,7 @@ async def _create_account(url: str) -> None:
             await create_account(OWNER, _PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
 
 
-async def _create_textbook_database(server_url: str, url: str) -> None:
-    connection = await asyncpg.connect(server_url, timeout=10)
-    try:
-        await connection.execute("DROP DATABASE IF EXISTS textbook WITH (FORCE)")
-        await connection.execute("CREATE DATABASE textbook TEMPLATE template0")
-    finally:
-        await connection.close(timeout=5)
+async def _create_textbook_tables(url: str) -> None:
     connection = await asyncpg.connect(url, timeout=10)
     try:
         await connection.execute(textbook.TABLE)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _KEPT: Final = _ROOT / "var" / "bench"
+_PAGE: Final = _ROOT / "docs" / "performance.md"
+_BEGIN: Final = "<!-- make bench writes from here -->\n"
+_END: Final = "<!-- to here -->\n"
 
 
 def tell(turn: str, figures: Mapping[str, float]) -> None:
@@ -51,17 +54,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
 
 
-def show(series: Series) -> None:
-    """All tables, as Markdown."""
-    say(f"\n{tables(series)}")
-
-
 def tables(series: Series) -> str:
-    """Ratios, and the figures that they are made of."""
+    """Ratios, and the figures that they are made of, in Markdown."""
     return "\n".join([*_ratio_rows(series), "", *_figure_rows(series)])
 
 
-def write_down(series: Series, *, only: str, is_quick: bool) -> None:
+def keep(series: Series, *, only: str, is_quick: bool) -> None:
     """Keep the ratios under their keys: ``latest.json`` when everything was measured."""
     _KEPT.mkdir(parents=True, exist_ok=True)
     spreads = {key: spread for key, ratio in RATIOS.items() if (spread := ratio.of(series))}
@@ -74,6 +72,15 @@ def write_down(series: Series, *, only: str, is_quick: bool) -> None:
     file = _KEPT / f"{only or 'latest'}.json"
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     say(f"\n{file.relative_to(_ROOT)} was written")
+
+
+def write_page(series: Series) -> None:
+    """Put the tables into docs/performance.md, between its markers."""
+    told = ", ".join(f"{name} {value}" for name, value in machine().items())
+    before, begin, rest = _PAGE.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    _PAGE.write_text(f"{before}{begin}\n{tables(series)}\n\nMeasured with {told}.\n{end}{after}")
+    say(f"{_PAGE.relative_to(_ROOT)} was written")
 
 
 def machine() -> dict[str, object]:
@@ -105,4 +112,4 @@ def _figure_rows(series: Series) -> list[str]:
 
 def _figure_row(name: str, values: Sequence[float]) -> str:
     numbers = " | ".join(map(number, (median(values), min(values), max(values))))
-    return f"| {name} | {numbers} |"
+    return f"| {name.replace('_', ' ')} | {numbers} |"

@@ -52,10 +52,11 @@ class Servers(NamedTuple):
                 return
 
     async def with_database(self, name: str) -> Servers:
-        """The same servers, and a new database."""
+        """The same servers, and a new database in the place of any of that name."""
         connection = await asyncpg.connect(self.database_url, timeout=10)
         try:
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         finally:
             await connection.close(timeout=5)
         return self._replace(database_url=urlunsplit(urlsplit(self.database_url)._replace(path=f"/{name}")))

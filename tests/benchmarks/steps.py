@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tests.benchmarks import wrk
 from tests.benchmarks.meter import metered
 from tests.benchmarks.open_loop import percentile, submit_at_rate
-from tests.benchmarks.pipelines import PATH, open_textbook
-from tests.benchmarks.recordings import Recording, small, standard
+from tests.benchmarks.pipelines import PATH, ROOMY, open_isoline_apart, open_textbook
+from tests.benchmarks.recordings import Recording, holter, holter_binary, small, standard
 from tests.benchmarks.requests import gets, posts
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ Figures = dict[str, float]
 SMALL_CONNECTIONS: Final = 256
 STANDARD_CONNECTIONS: Final = 16
 GET_CONNECTIONS: Final = 64
+HOLTER_CONNECTIONS: Final = 2
 
 _DRAIN_WITHIN_S: Final = 60.0
 # With a prefetch of 1 the backlog of one second takes a quarter of a minute; the rate is known earlier.
@@ -217,6 +218,33 @@ async def _latency(bench: Bench) -> Figures:
     }
 
 
+async def _holter_json(bench: Bench) -> Figures:
+    async with open_isoline_apart(bench.servers, "holter_json", **ROOMY) as isoline:
+        return await _holter(bench, isoline, "holter_json", holter())
+
+
+async def _holter_binary(bench: Bench) -> Figures:
+    """With the limits as they are: what is longer than JSON may be is what the form is for."""
+    async with open_isoline_apart(bench.servers, "holter_binary") as isoline:
+        return await _holter(bench, isoline, "holter_binary", holter_binary())
+
+
+async def _holter(bench: Bench, isoline: Pipeline, name: str, recording: Recording) -> Figures:
+    requests = posts(PATH, recording, isoline.tokens())
+    through = await run_through(
+        isoline, requests, next(bench.blocks), connections=HOLTER_CONNECTIONS, seconds=bench.windows.ours_s
+    )
+    await bench.servers.until_quiet()
+    return {
+        f"{name}_completed_per_s": through.completed_per_s,
+        **{
+            f"{name}_{process}_cpu_ms": 1e3 * cpu / through.completed
+            for process, cpu in through.cpu_s.items()
+        },
+        **{f"{name}_{process}_pss_mb": through.peak_pss_mb[process] for process in ("gateway", "processor")},
+    }
+
+
 def _costs(name: str) -> tuple[str, ...]:
     processes = ("gateway", "processor", "postgresql", "rabbitmq")
     return (
@@ -262,4 +290,6 @@ SCENARIOS: Final[Mapping[str, tuple[Step, ...]]] = {
         Step(("get_bare_per_s",), _bare_get),
         Step(("get_per_s",), _get),
     ),
+    "holter_json": (Step(("holter_json_completed_per_s",), _holter_json),),
+    "holter_binary": (Step(("holter_binary_completed_per_s",), _holter_binary),),
 }
