@@ -42,6 +42,10 @@ _PAGE: Final = 512
 _MAX_BACKLOG: Final = 100_000
 _WITHIN_S: Final = 60.0
 
+_BYTES: Final = """
+SELECT sum(pg_total_relation_size(relation::regclass)) / (SELECT count(*) FROM ecg)
+FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
+"""
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
 _EVENTS: Final = """
 INSERT INTO outbox (event_id, type, body, due_at)
@@ -57,6 +61,8 @@ async def show_plans() -> int:
         say(f"{_FINISHED:,} finished ECGs of 1,000 owners, {_QUEUED:,} that are queued, 100,000 events")
         await filling.fill_finished(isoline, 1, _FINISHED, owners=1000)
         await filling.fill_queued(isoline, 1, _QUEUED)
+        size = await isoline.query(_BYTES)
+        say(f"{size:,.0f} bytes on disk for each, of 3 samples, in all tables and indexes")
         for statement in (_DUE, _EVENTS, "VACUUM ANALYZE"):
             await isoline.query(statement, timeout_s=_WITHIN_S)
         async with asyncpg.create_pool(servers.database_url, command_timeout=_WITHIN_S) as pool:
