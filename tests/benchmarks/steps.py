@@ -33,6 +33,7 @@ GET_CONNECTIONS: Final = 64
 HOLTER_CONNECTIONS: Final = 2
 
 _DRAIN_WITHIN_S: Final = 60.0
+_HOLTER_S: Final = 10  # one takes a good part of a second
 # With a prefetch of 1 the backlog of one second takes a quarter of a minute; the rate is known earlier.
 _TEXTBOOK_DRAIN_S: Final = 6.0
 _KERNEL_ECGS: Final = 512
@@ -232,7 +233,7 @@ async def _holter_binary(bench: Bench) -> Figures:
 async def _holter(bench: Bench, isoline: Pipeline, name: str, recording: Recording) -> Figures:
     requests = posts(PATH, recording, isoline.tokens())
     through = await run_through(
-        isoline, requests, next(bench.blocks), connections=HOLTER_CONNECTIONS, seconds=bench.windows.ours_s
+        isoline, requests, next(bench.blocks), connections=HOLTER_CONNECTIONS, seconds=_HOLTER_S
     )
     await bench.servers.until_quiet()
     return {
