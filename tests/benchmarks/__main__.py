@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from shared.telemetry import configure_logs
 from tests.benchmarks.comparison import compare
 from tests.benchmarks.growth import show_growth
 from tests.benchmarks.plans import show_plans
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run what was asked for; the exit status."""
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # that RabbitMQ is still starting is no news
-    logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
+    configure_logs("benchmarks", "error")  # that RabbitMQ is still starting is no news
     return uvloop.run(_asked_for(_parser().parse_args()))
 
 

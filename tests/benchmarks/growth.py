@@ -63,6 +63,7 @@ async def _by_samples(servers: Servers) -> None:
     )
     blocks = blocks_of_numbers()
     async with open_isoline(servers, **ROOMY) as isoline:
+        await _full_load(isoline, next(blocks))
         for length in _LENGTHS:
             connections = max(1, min(_MAX_CONNECTIONS, _SAMPLES_UNDER_WAY // length))
             requests = posts(PATH, of_length(length), isoline.tokens())
@@ -86,6 +87,8 @@ async def _by_rows(servers: Servers) -> None:
     blocks = blocks_of_numbers()
     async with open_isoline_apart(servers, "empty") as empty, open_isoline_apart(servers, "full") as full:
         await filling.plant(full)
+        for isoline in (empty, full):
+            await _full_load(isoline, next(blocks))  # neither begins cold
         filled = 0
         for rows in _ROWS:
             if rows > filled:
@@ -109,6 +112,7 @@ async def _by_backlog(servers: Servers) -> None:
     print_table_head("backlog", "seconds", "completed/s", "processor us", "PostgreSQL us", "RabbitMQ us")
     async with open_isoline(servers) as isoline:
         await filling.plant(isoline)
+        await _full_load(isoline, next(blocks_of_numbers()))
         first = 1
         for backlog in _BACKLOGS:
             last = first + backlog - 1
@@ -131,6 +135,7 @@ async def _by_owners(servers: Servers) -> None:
     print_table_head("owners", "submitted/s", "completed/s", "gateway us", "gateway MB")
     blocks = blocks_of_numbers()
     async with open_isoline(servers) as isoline:
+        await _full_load(isoline, next(blocks))
         for count in _OWNERS:
             owners = [OWNER, *(f"owner-{index}" for index in range(1, count))]
             requests = posts(PATH, small(), isoline.tokens(owners))

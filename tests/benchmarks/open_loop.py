@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     OnAnswer = Callable[[bytes, bytes], None]
 
 _CONNECTIONS: Final = 256
+_IDLE_S: Final = 5.0
 _ANSWERED_WITHIN_S: Final = 60.0
 _ASK_ABOUT_EVERY: Final = 10
 _ACCEPTED: Final = b"HTTP/1.1 202"
@@ -44,7 +45,8 @@ async def submit_at_rate(
     Raises:
         LoadError: Some were refused, or not completed when the answer came.
     """
-    run = _Run(await _open_connections(address), await _open_connections(address), questions)
+    run = _Run(_Connections(address), _Connections(address), questions)
+    await run.open()
     begun_s = time.monotonic()  # the loop's own clock has steps of a millisecond
     for offset in range(int(rate_per_s * seconds)):
         intended_s = begun_s + offset / rate_per_s
@@ -70,16 +72,24 @@ class _Run:
         self._under_way = 0
         self._refusals: list[bytes] = []
 
+    async def open(self) -> None:
+        """Have connections that those who submit find open."""
+        await self._submitting.open(_CONNECTIONS)
+
     def submit(self, request: bytes, number: int, intended_s: float) -> None:
         self._under_way += 1
         self._submitting.send(request, partial(self._on_accepted, number, intended_s))
 
     async def until_answered(self) -> None:
-        async with asyncio.timeout(_ANSWERED_WITHIN_S):
-            while self._under_way:
-                await asyncio.sleep(0.01)
-        self._submitting.close()
-        self._asking.close()
+        try:
+            async with asyncio.timeout(_ANSWERED_WITHIN_S):
+                while self._under_way:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise LoadError(f"{self._under_way} requests were not answered") from None
+        finally:
+            self._submitting.close()
+            self._asking.close()
         if self._refusals:
             raise LoadError(f"{len(self._refusals)} answers were refusals, the first {self._refusals[0]!r}")
 
@@ -101,41 +111,72 @@ class _Run:
 
 
 class _Connections:
-    """So many connections; what finds none free waits its turn."""
+    """So many connections at the most; what finds none free waits its turn.
 
-    def __init__(self) -> None:
-        self._all: list[_Connection] = []
-        self._free: deque[_Connection] = deque()
+    The one that was used last is used first. One that was idle for long is not used again: the gateway says
+    goodbye to such, and a request might cross it on its way.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = urlsplit(address)
+        self._all: set[_Connection] = set()
+        self._free: dict[_Connection, float] = {}  # and since when, the longest first
         self._waiting: deque[tuple[bytes, OnAnswer]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
 
-    def add(self) -> _Connection:
-        connection = _Connection(self._on_free)
-        self._all.append(connection)
-        self._free.append(connection)
-        return connection
+    async def open(self, count: int) -> None:
+        """Have so many more."""
+        loop = asyncio.get_running_loop()
+        host, port = self._address.hostname, self._address.port
+        assert host
+        assert port
+        for _ in range(count):
+            _, connection = await loop.create_connection(partial(_Connection, self._on_lost), host, port)
+            self._all.add(connection)
+            self._give_work(connection)
 
     def send(self, request: bytes, on_answer: OnAnswer) -> None:
-        if self._free:
-            self._free.popleft().send(request, on_answer)
-        else:
-            self._waiting.append((request, on_answer))
+        while self._free:
+            connection, since_s = self._free.popitem()
+            if time.monotonic() - since_s < _IDLE_S:
+                self._send(connection, request, on_answer)
+                return
+            connection.close()
+        self._waiting.append((request, on_answer))
+        if len(self._all) + len(self._opening) < _CONNECTIONS:
+            opening = asyncio.create_task(self.open(1))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
 
     def close(self) -> None:
-        for connection in self._all:
+        for connection in list(self._all):
             connection.close()
 
-    def _on_free(self, connection: _Connection) -> None:
+    def _send(self, connection: _Connection, request: bytes, on_answer: OnAnswer) -> None:
+        def on_end(head: bytes, body: bytes) -> None:
+            on_answer(head, body)
+            self._give_work(connection)
+
+        connection.send(request, on_end)
+
+    def _give_work(self, connection: _Connection) -> None:
+        if connection not in self._all:
+            return  # it was lost
         if self._waiting:
-            connection.send(*self._waiting.popleft())
+            self._send(connection, *self._waiting.popleft())
         else:
-            self._free.append(connection)
+            self._free[connection] = time.monotonic()
+
+    def _on_lost(self, connection: _Connection) -> None:
+        self._all.discard(connection)
+        self._free.pop(connection, None)
 
 
 class _Connection(asyncio.Protocol):
     """One request at a time, with as little work for it as Python can do."""
 
-    def __init__(self, on_free: Callable[[_Connection], None]) -> None:
-        self._on_free = on_free
+    def __init__(self, on_lost: Callable[[_Connection], None]) -> None:
+        self._on_lost = on_lost
         self._on_answer: OnAnswer | None = None
         self._received = b""
         self._transport: asyncio.WriteTransport | None = None
@@ -149,34 +190,28 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
+        if self._on_answer is None:
+            self.close()  # nobody asked: it is a goodbye
+            return
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         if end and len(body) >= _length(head):
-            self._answered(head, body)
+            self._answer(head, body)
 
     def connection_lost(self, _: Exception | None) -> None:
+        self._on_lost(self)
         if self._on_answer is not None:
-            self._answered(b"the connection was lost", b"")
+            self._answer(b"the connection was lost", b"")
 
     def close(self) -> None:
         assert self._transport is not None
+        self._on_lost(self)
         self._transport.close()
 
-    def _answered(self, head: bytes, body: bytes) -> None:
+    def _answer(self, head: bytes, body: bytes) -> None:
         on_answer, self._on_answer, self._received = self._on_answer, None, b""
         assert on_answer is not None
         on_answer(head, body)
-        self._on_free(self)
-
-
-async def _open_connections(address: str) -> _Connections:
-    parts, connections = urlsplit(address), _Connections()
-    assert parts.hostname
-    assert parts.port
-    loop = asyncio.get_running_loop()
-    for _ in range(_CONNECTIONS):
-        await loop.create_connection(connections.add, parts.hostname, parts.port)
-    return connections
 
 
 def _length(head: bytes) -> int:
