@@ -17,11 +17,14 @@ import asyncpg
 
 from gateway.accounts import Passwords, create_account
 from gateway.tokens import Tokens
+from shared.broker.topology import Topology
 from shared.domain.account import Role
+from shared.events import EventType
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.schema import apply_migrations
 from tests.benchmarks.baselines import textbook
+from tests.benchmarks.subscriber import subscribe
 from tests.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
@@ -125,6 +128,8 @@ async def open_isoline(servers: Servers, **settings: str) -> AsyncIterator[Pipel
     }
     addresses = {"gateway": f"http://127.0.0.1:{port}", "processor": f"http://127.0.0.1:{health_port}"}
     commands = {module: ["-m", module] for module in addresses}
+    exchange = Topology(environment.get("ISOLINE_AMQP_NAMESPACE", "")).exchange
+    await subscribe(servers.amqp_url, exchange, EventType.PROCESSED)
     async with _open_pair(commands, addresses, environment, servers) as pids:
         yield Pipeline(address=addresses["gateway"], database_url=servers.database_url, processes=pids)
 
@@ -144,6 +149,7 @@ async def open_textbook(servers: Servers, *, prefetch: int) -> AsyncIterator[Pip
     await _create_textbook_tables(database_url)
     addresses = {role: f"http://127.0.0.1:{free_port()}" for role in ("gateway", "processor")}
     await textbook.forget(servers.amqp_url)
+    await subscribe(servers.amqp_url, textbook.EXCHANGE, textbook.PROCESSED)
     module = ("-m", "tests.benchmarks.baselines.textbook")
     commands = {
         role: [*module, role, address.rpartition(":")[2], database_url, servers.amqp_url, str(prefetch)]

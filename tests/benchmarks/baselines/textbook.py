@@ -47,10 +47,10 @@ _ADD: Final = "INSERT INTO ecg (id, leads, samples) VALUES ($1, $2, $3) ON CONFL
 _LOAD: Final = "SELECT leads, samples FROM ecg WHERE id = $1 AND status = 'queued'"
 _FINISH: Final = "UPDATE ecg SET status = 'completed', result = $2, finished_at = now() WHERE id = $1"
 
-_EXCHANGE: Final = "textbook.events"
+EXCHANGE: Final = "textbook.events"
 _QUEUE: Final = "textbook.submitted"
 _SUBMITTED: Final = "ecg.submitted"
-_PROCESSED: Final = "ecg.processed"
+PROCESSED: Final = "ecg.processed"
 _CONNECTIONS: Final = 10
 _MAX_BODY_BYTES: Final = 64 * 2**20
 
@@ -92,7 +92,7 @@ class Processor:
                     return
                 result = _counted(row["leads"], row["samples"])
                 await connection.execute(_FINISH, ecg_id, orjson.dumps(result).decode())
-            await _publish(self._exchange, _PROCESSED, {"id": ecg_id, "leads": result})
+            await _publish(self._exchange, PROCESSED, {"id": ecg_id, "leads": result})
 
 
 async def serve_gateway(port: int, database_url: str, amqp_url: str) -> None:
@@ -138,7 +138,7 @@ async def _publish(exchange: AbstractExchange, key: str, document: object) -> No
 
 
 async def _declare(channel: AbstractChannel) -> AbstractExchange:
-    exchange = await channel.declare_exchange(_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     queue = await channel.declare_queue(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
     await queue.bind(exchange, _SUBMITTED)
     return exchange
