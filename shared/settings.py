@@ -6,6 +6,7 @@ A secret may also be a file of that name, in lower case, in the folder ``ISOLINE
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -28,16 +29,20 @@ _LAST_PORT: Final = 65535
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
-def _url(*schemes: str) -> AfterValidator:
+def _url(*schemes: str, is_list: bool = False) -> AfterValidator:
     """Refuse a URL that no attempt to connect can mend, without repeating it: it holds a password."""
 
-    def check(url: SecretStr) -> SecretStr:
+    def is_usable(url: str) -> bool:
         try:
-            parts = urlsplit(url.get_secret_value())
-            is_usable = parts.scheme in schemes and parts.port != 0
+            parts = urlsplit(url)
+            port = parts.port
         except ValueError:
-            is_usable = False
-        if not is_usable:
+            return False
+        return parts.scheme in schemes and port != 0
+
+    def check(url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        if not all(map(is_usable, re.split(r",(?=\w+://)", text) if is_list else [text])):
             raise ValueError(f"expected {schemes[0]}://user:password@host:port/name, the port a number")
         return url
 
@@ -73,7 +78,7 @@ class BrokerSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    amqp_url: Annotated[SecretStr, _url("amqp", "amqps")]
+    amqp_url: Annotated[SecretStr, _url("amqp", "amqps", is_list=True)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
 
 

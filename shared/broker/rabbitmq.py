@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import aio_pika
@@ -24,6 +25,7 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.connection import make_url
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
+from shared.broker.nodes import urls_of_nodes
 from shared.events import EventType
 from shared.supervision import failure_of, running
 
@@ -52,7 +54,11 @@ Attach: TypeAlias = Callable[[AbstractChannel, End], AbstractAsyncContextManager
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Where the broker is, what it has to hold, and what it calls this connection."""
+    """Where the broker is, what it has to hold, and what it calls this connection.
+
+    Attributes:
+        url: Of the broker, or of each node of a cluster with commas between them, tried in turn.
+    """
 
     url: str = field(repr=False)
     name: str
@@ -86,9 +92,9 @@ async def is_unblocked(channel: UnderlayChannel, *, within_s: float) -> bool:
 
 async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
     told = None
-    while True:
+    for url in cycle(urls_of_nodes(link.url)):
         # A dying channel cancels who waits on it: that must end the connection and not this loop.
-        reason = repr(await failure_of(_connect_once(link, attach, attempted)))
+        reason = repr(await failure_of(_connect_once(link, url, attach, attempted)))
         if reason != told:  # one record when it is gone, not one each second
             _log.warning("broker is away", connection=link.name, reason=reason)
         told = reason
@@ -96,8 +102,8 @@ async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) 
         await asyncio.sleep(_RECONNECT_INTERVAL_S)
 
 
-async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) -> NoReturn:
-    """Be connected.
+async def _connect_once(link: Link, url: str, attach: Attach, attempted: asyncio.Event) -> NoReturn:
+    """Be connected to the node at this URL.
 
     Raises:
         ConnectionError: Why that ended; whatever else the library raises means the same.
@@ -105,7 +111,7 @@ async def _connect_once(link: Link, attach: Attach, attempted: asyncio.Event) ->
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         async with asyncio.timeout(link.connect_timeout_s):
-            connection = await stack.enter_async_context(_open_connection(link))
+            connection = await stack.enter_async_context(_open_connection(url, link.name))
             channel = await connection.channel(on_return_raises=True)
             channel.close_callbacks.add(lambda _, error: _end(ended, repr(error)))
             await _declare(channel, link.topology)
@@ -125,11 +131,11 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 
 @asynccontextmanager
-async def _open_connection(link: Link) -> AsyncIterator[_Connection]:
+async def _open_connection(url: str, name: str) -> AsyncIterator[_Connection]:
     # Not `aio_pika.connect`: one that fails leaves its connection to the garbage collector, which has it
     # close itself in whatever thread it runs, where that is a coroutine that is never awaited.
     connection = _Connection(
-        make_url(link.url, heartbeat=_HEARTBEAT_S), client_properties={"connection_name": link.name}
+        make_url(url, heartbeat=_HEARTBEAT_S), client_properties={"connection_name": name}
     )
     try:
         await connection.connect()

@@ -40,7 +40,7 @@ async def open_rabbitmq_consumer(
     What is unsettled at the end goes back to the queue.
 
     Args:
-        url: Where the broker is, ``amqp://`` or ``amqps://``.
+        url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
         topology: What is declared there, whenever it connects.
         prefetch: How many deliveries may be unsettled at any time.
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.

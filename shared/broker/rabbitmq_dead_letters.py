@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from hashlib import sha256
@@ -19,6 +19,7 @@ import aio_pika
 from aio_pika.exceptions import AMQPException, PublishError
 from yarl import URL
 
+from shared.broker.nodes import urls_of_nodes
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 
@@ -95,15 +96,29 @@ class DeadLetters:
 
 @asynccontextmanager
 async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[DeadLetters]:
-    """Open the dead-letter queue of a broker.
+    """Open the dead-letter queue of a broker, at the first of its nodes that answers.
 
     Raises:
         UnavailableError: The broker is away, or has no such queue yet.
     """
-    async with aio_pika.Connection(URL(url)) as connection:
-        async with _translated():
-            await connection.connect(timeout=_TIMEOUT_S)
+    async with AsyncExitStack() as opened:
+        connection = await _connected(urls_of_nodes(url), opened)
         yield DeadLetters(await connection.channel(on_return_raises=True), topology)
+
+
+async def _connected(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connection:
+    *others, last = urls
+    for url in others:
+        with suppress(UnavailableError):
+            return await _connect(url, opened)
+    return await _connect(last, opened)
+
+
+async def _connect(url: str, opened: AsyncExitStack) -> aio_pika.Connection:
+    connection = await opened.enter_async_context(aio_pika.Connection(URL(url)))
+    async with _translated():
+        await connection.connect(timeout=_TIMEOUT_S)
+    return connection
 
 
 @asynccontextmanager

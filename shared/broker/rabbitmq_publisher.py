@@ -44,7 +44,7 @@ async def open_rabbitmq_publisher(
     """Open a publisher, whether or not the broker is there: it connects as soon as that is possible.
 
     Args:
-        url: Where the broker is, ``amqp://`` or ``amqps://``.
+        url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
         topology: What is declared there, whenever it connects.
         timeout_s: How long a publish may take; after it the outcome is unknown.
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.

@@ -21,6 +21,7 @@ from yarl import URL
 
 from shared.broker import rabbitmq, rabbitmq_consumer
 from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
+from shared.broker.rabbitmq_dead_letters import Fate, open_dead_letters
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
@@ -165,6 +166,15 @@ class TestConnections:
         assert names == ["isoline publisher", "isoline consumer"]
         assert not publisher.is_connected
         assert not consumer.is_connected
+
+    async def test_the_next_node_is_tried_when_one_is_away(self, amqp_url: str, topology: Topology) -> None:
+        away = URL(amqp_url).with_port(free_port())
+
+        async with a_publisher(f"{away},{amqp_url}", topology) as publisher:
+            await publish_when_possible(publisher, an_event())
+
+        async with open_dead_letters(f"{away},{amqp_url}", topology=topology) as letters:
+            assert await letters.go_through(lambda _: Fate.KEEP) == []
 
     async def test_a_refused_password_is_not_told_to_anybody(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.broker.nodes import urls_of_nodes
 from shared.domain.errors import ConfigurationError
 from shared.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
 
@@ -90,6 +91,7 @@ def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) ->
         ("ISOLINE_DATABASE_URL", "postgresql://isoline@db:port/isoline"),
         ("ISOLINE_AMQP_URL", "http://mq/"),
         ("ISOLINE_AMQP_URL", "amqp://mq:99999/"),
+        ("ISOLINE_AMQP_URL", "amqp://mq-1/,http://mq-2/"),
     ],
 )
 def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -121,6 +123,14 @@ def test_a_sample_secret_is_refused_and_named(
     environment.setenv(name, value)
 
     assert refusal(kind) == f"{name}: still holds the sample secret 'change-me'"
+
+
+def test_several_nodes_of_a_broker_may_be_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_AMQP_URL", "amqp://isoline:a,b@mq-1/,amqps://isoline:good@mq-2:5671/")
+
+    url = read_settings(ProcessorSettings).amqp_url.get_secret_value()
+
+    assert urls_of_nodes(url) == ["amqp://isoline:a,b@mq-1/", "amqps://isoline:good@mq-2:5671/"]
 
 
 def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch) -> None:
