@@ -32,7 +32,7 @@ test: .venv/.dev rabbitmq redis chromium ## Run every test, on servers of its ow
 test-module: .venv/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-faults: .venv/.dev rabbitmq ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
+faults: .venv/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
 bench: .venv/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
@@ -51,6 +51,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, security, compose fi
 
 rabbitmq:
 	@scripts/install-rabbitmq
+
+libfaketime:
+	@scripts/install-libfaketime
 
 redis:
 	@scripts/install-redis
@@ -75,4 +78,4 @@ clean: stop ## Stop, and remove all that was built or stored
 	@scripts/install requirements/dev.lock
 	@touch $@ .venv/.run
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq redis chromium lock clean
+.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq libfaketime redis chromium lock clean

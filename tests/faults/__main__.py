@@ -10,15 +10,44 @@ import random
 import shutil
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tests.faults.catalogue import CATALOGUE, Fault
-from tests.faults.report import row, table, write_page
+from tests.faults import catalogue  # noqa: F401 - importing it enters every fault
+from tests.faults.clock import library
+from tests.faults.fault import CATALOGUE, Fault
+from tests.faults.report import duplicate_share, row, table, write_page
 from tests.faults.run import Outcome, run_fault
 from tests.faults.world import World, open_world
 
-_GROWTH: Final = 1.5
+if TYPE_CHECKING:
+    from tests.faults.footprint import Footprint
+
+_KEPT: Final = Path("var/faults")
+_MOST_DUPLICATES: Final = 0.01
+
+
+@dataclass
+class Findings:
+    """What the faults so far have shown."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    footprints: dict[str, Footprint] = field(default_factory=dict)
+    servers: dict[str, str] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome, and say so."""
+        self.outcomes.append(outcome)
+        breaches = "".join(f"  BROKEN {it}\n" for it in outcome.breaches[:5])
+        sys.stdout.write(f"{row(outcome)} {outcome.took_s:.0f} s\n{breaches}")
+        sys.stdout.flush()
+
+    def broken(self) -> list[str]:
+        """Every broken promise in a sentence."""
+        broken = [f"{it.name}: {breach}" for it in self.outcomes for breach in it.breaches]
+        share = duplicate_share(self.outcomes)
+        return broken + [f"{share:.2%} of the event deliveries are duplicates"] * (share > _MOST_DUPLICATES)
 
 
 async def main(arguments: argparse.Namespace) -> int:
@@ -27,39 +56,44 @@ async def main(arguments: argparse.Namespace) -> int:
     logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
     begun_s = time.monotonic()
     chosen = [it for name, it in CATALOGUE.items() if not arguments.only or arguments.only in name]
-    outcomes: list[Outcome] = []
-    async with open_world() as world:
-        try:
-            plateau: dict[str, dict[str, int]] = {}
-            for fault in chosen:
-                outcomes.append(_told(await run_fault(world, fault)))
-                plateau = plateau or world.resources()
-            outcomes += await _mix(world, seed=arguments.seed, minutes=arguments.minutes)
-            grown, resources = _growth(plateau, world.resources())
-            servers = await _versions(world)
-        finally:
-            _keep_logs(world)
-    sys.stdout.write(f"\n{table(outcomes)}\n\n{resources}\n")
-    for breach in (breaches := [f"{it.name}: {breach}" for it in outcomes for breach in it.breaches])[:50]:
+    found = Findings()
+    for nodes in sorted({it.nodes for it in chosen}):
+        mix_s = 60 * arguments.minutes if nodes == 1 and not arguments.only else 0
+        await _run(
+            [it for it in chosen if it.nodes == nodes], found, nodes=nodes, seed=arguments.seed, mix_s=mix_s
+        )
+    sys.stdout.write(f"\n{table(found.outcomes)}\n\n")
+    for breach in (broken := found.broken())[:50]:
         sys.stdout.write(f"BROKEN {breach}\n")
-    if not arguments.only and not breaches and not grown:
+    if not arguments.only and not broken:
         write_page(
-            outcomes,
+            found.outcomes,
             command=f"make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}",
             minutes=(time.monotonic() - begun_s) / 60,
             cores=os.cpu_count() or 0,
-            resources=resources,
-            servers=servers,
+            footprints=found.footprints,
+            servers=found.servers,
         )
-    return 1 if breaches or grown else 0
+    return 1 if broken else 0
 
 
-async def _mix(world: World, *, seed: int, minutes: float) -> list[Outcome]:
+async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, mix_s: float) -> None:
+    """Run these faults on an installation of their own, whose RabbitMQ has so many nodes, then the mix."""
+    async with open_world(nodes=nodes) as world:
+        try:
+            for fault in faults:
+                found.add(await run_fault(world, fault))
+            await _mix(world, found, seed=seed, until_s=time.monotonic() + mix_s)
+            found.footprints = found.footprints or world.footprints()
+            found.servers = await _versions(world)
+        finally:
+            _keep_logs(world, nodes)
+
+
+async def _mix(world: World, found: Findings, *, seed: int, until_s: float) -> None:
     """Two faults at a time, drawn by chance, for so long."""
     drawn = random.Random(seed)  # noqa: S311 - the same mix for the same seed
     able = [fault for fault in CATALOGUE.values() if fault.random and not fault.spares_clients]
-    outcomes: list[Outcome] = []
-    until_s = time.monotonic() + 60 * minutes
     while time.monotonic() < until_s:
         one, other = drawn.sample(able, 2)
 
@@ -67,32 +101,7 @@ async def _mix(world: World, *, seed: int, minutes: float) -> list[Outcome]:
             await one.harm(world)
             await other.harm(world)
 
-        outcomes.append(_told(await run_fault(world, Fault(f"mix: {one.name}, then {other.name}", both))))
-    return outcomes
-
-
-def _told(outcome: Outcome) -> Outcome:
-    sys.stdout.write(f"{row(outcome)}\n" + "".join(f"  BROKEN {it}\n" for it in outcome.breaches[:5]))
-    sys.stdout.flush()
-    return outcome
-
-
-def _growth(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> tuple[bool, str]:
-    """Whether a kind of process has grown too much, and all of them in words (I6)."""
-    ratios = {kind: _largest_kb(after, kind) / _largest_kb(before, kind) for kind in ("gateway", "processor")}
-    described = "; ".join(
-        f"{name} {it['rss_kb'] // 1024} MB, {it['files']} files, {it['threads']} threads"
-        for name, it in after.items()
-    )
-    compared = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
-    return (
-        max(ratios.values()) > _GROWTH,
-        f"At the end (I6): {described}. Largest to the plateau after the first load: {compared}.",
-    )
-
-
-def _largest_kb(resources: dict[str, dict[str, int]], kind: str) -> int:
-    return max(it["rss_kb"] for name, it in resources.items() if name.startswith(kind))
+        found.add(await run_fault(world, Fault(f"mix: {one.name}, then {other.name}", both)))
 
 
 async def _versions(world: World) -> dict[str, str]:
@@ -103,10 +112,14 @@ async def _versions(world: World) -> dict[str, str]:
     return {"PostgreSQL": str(found[0]), "RabbitMQ": rabbitmq}
 
 
-def _keep_logs(world: World) -> None:
-    kept = Path("var/faults")
+def _keep_logs(world: World, nodes: int) -> None:
+    kept = _KEPT / ("cluster" if nodes > 1 else "")
     kept.mkdir(parents=True, exist_ok=True)
-    for log in world.logs.glob("*.log"):
+    for log in (
+        *world.logs.glob("*.log"),
+        *world.logs.glob("disk/*.log"),
+        *world.logs.glob("rabbitmq/*.log"),
+    ):
         shutil.copy(log, kept)
 
 
@@ -115,4 +128,8 @@ if __name__ == "__main__":
     parser.add_argument("--only", help="run the faults whose name holds this")
     parser.add_argument("--seed", type=int, default=1, help="of the mix")
     parser.add_argument("--minutes", type=float, default=1.0, help="of the mix")
+    try:
+        library()
+    except FileNotFoundError as error:
+        parser.error(str(error))
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 _CHECK_EVERY_S: Final = 0.25
 _CHECK_WITHIN_S: Final = 1.0
+_POLL_S: Final = 0.05
 
 
 class Balancer:
@@ -25,19 +25,25 @@ class Balancer:
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
-        self._next = cycle(ports)
+        self._turn = 0
         self._ready: set[int] = set()
         self.address = ""
 
     async def connect(self) -> Streams:
         """A connection to a ready gateway, or else to any."""
-        candidates = [next(self._next) for _ in self._ports]
+        self._turn = (self._turn + 1) % len(self._ports)
+        candidates = [*self._ports[self._turn :], *self._ports[: self._turn]]
         for port in sorted(candidates, key=lambda port: port not in self._ready):
             try:
                 return await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 continue
         raise ConnectionRefusedError
+
+    async def until_all_ready(self) -> None:
+        """Return when new connections go to every gateway in turn."""
+        while self._ready != set(self._ports):
+            await asyncio.sleep(_POLL_S)
 
     async def watch(self) -> None:
         """Ask each gateway whether it is ready, forever."""

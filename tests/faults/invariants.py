@@ -1,16 +1,17 @@
-"""I1 to I5 of the design, looked at in the table, at the broker and at what the subscriber heard."""
+"""I1 to I6 of the design: in the table, at the broker, in /proc, and in what the subscriber heard."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import aio_pika.exceptions
 import asyncpg
 import orjson
 
 from shared.broker.topology import Topology
+from tests.faults.footprint import grown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _TOPOLOGY: Final = Topology()
 _POLL_S: Final = 0.2
+_BACK_WITHIN_S: Final = 60.0
 
 _OPEN: Final = """
 SELECT (SELECT count(*) FROM ecg WHERE status = 'queued') AS queued, (SELECT count(*) FROM outbox) AS untold
@@ -29,46 +31,73 @@ FROM ecg LEFT JOIN ecg_signal USING (row) LEFT JOIN ecg_insights USING (row, gen
 """
 
 
-async def until_quiet(world: World, *, within_s: float) -> str | None:
+class Breach(NamedTuple):
+    """A broken promise; ``number`` of them, where they can't be told apart."""
+
+    kind: Literal["lost", "wrong", "missing event", "stuck", "other"]
+    what: str
+    number: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+async def until_quiet(world: World, *, within_s: float) -> list[Breach]:
     """Wait until nothing is left to do; what still is, if that takes too long."""
     until_s = time.monotonic() + within_s
-    left: object = "?"
+    left: list[Breach] = []
     while time.monotonic() < until_s:
         try:
             left = await _left(world)
         except (OSError, asyncpg.PostgresError, aio_pika.exceptions.AMQPError) as error:
-            left = error
+            left = [Breach("stuck", repr(error))]
         if not left:
-            return None
+            return []
         await asyncio.sleep(_POLL_S)
-    return f"stuck: {left}"
+    return left
 
 
-async def broken_invariants(world: World) -> list[str]:
-    """Each breach in a sentence."""
+async def until_back(world: World) -> list[Breach]:
+    """Wait until no service holds more than it should (I6); those that still do, if that takes too long."""
+    until_s = time.monotonic() + _BACK_WITHIN_S
+    while (breaches := list(grown(world.plateau, world.footprints()))) and time.monotonic() < until_s:
+        await asyncio.sleep(_POLL_S)
+    return [Breach("other", f"I6 {breach}") for breach in breaches]
+
+
+async def broken_invariants(world: World) -> list[Breach]:
+    """Each breach of I1 to I4."""
     found = {row["id"]: row for row in await world.postgres.query(_ROWS)}
     rows = {ecg_id: row for ecg_id, row in found.items() if row["status"] != "erased"}
-    letters = (await _depths(world))[1]
+    changed = world.listener.changed
     return [
-        *(f"I1 {ecg_id} was accepted and is gone" for ecg_id in world.accepted - rows.keys() - world.erased),
-        *(f"I1 {ecg_id} was erased and is back" for ecg_id in world.erased & rows.keys()),
-        *(breach for ecg_id, row in rows.items() for breach in _breaches(world, ecg_id, row)),
-        *(f"I2 event {event_id} changed its content" for event_id in world.listener.changed),
         *(
-            [f"I5 {letters} dead letters instead of {world.planted_letters}"]
-            * (letters != world.planted_letters)
+            Breach("lost", f"I1 {it} was accepted and is gone")
+            for it in world.accepted - rows.keys() - world.erased
         ),
+        *(Breach("wrong", f"I1 {ecg_id} was erased and is back") for ecg_id in world.erased & rows.keys()),
+        *(breach for ecg_id, row in rows.items() for breach in _breaches(world, ecg_id, row)),
+        *(Breach("wrong", f"I2 event {event_id} changed its content") for event_id in changed),
     ]
 
 
-async def _left(world: World) -> dict[str, int]:
+async def _left(world: World) -> list[Breach]:
+    """What I5 says that must end."""
     [row] = await world.postgres.query(_OPEN)
-    waiting, _ = await _depths(world)
+    waiting, letters = await _depths(world)
     heard = world.listener.by_key
     expected = world.accepted - world.erased
     unheard = sum((ecg_id, world.generations.get(ecg_id, 1)) not in heard for ecg_id in expected)
-    left = {"queued": row["queued"], "untold": row["untold"], "waiting": waiting, "unheard": unheard}
-    return {what: count for what, count in left.items() if count}
+    left = {
+        "ECGs are queued": row["queued"],
+        "events are in the outbox": row["untold"],
+        "messages wait": waiting,
+        "results were not heard of": unheard,
+        "erasures were not heard of": len(world.erased - world.listener.erased),
+        f"dead letters are not the {world.planted_letters} that were planted": letters
+        - world.planted_letters,
+    }
+    return [Breach("stuck", f"{count} {what}", abs(count)) for what, count in left.items() if count]
 
 
 async def _depths(world: World) -> tuple[int, int]:
@@ -79,26 +108,36 @@ async def _depths(world: World) -> tuple[int, int]:
     return waiting.declaration_result.message_count or 0, dead.declaration_result.message_count or 0
 
 
-def _breaches(world: World, ecg_id: str, row: asyncpg.Record) -> Iterator[str]:
+def _breaches(world: World, ecg_id: str, row: asyncpg.Record) -> Iterator[Breach]:
     key = (ecg_id, row["generation"])
     events = [world.listener.events[event_id] for event_id in world.listener.by_key.get(key, ())]
     status = "failed" if ecg_id in world.must_fail else "completed"
-    if row["status"] != status:
-        yield f"I1 {key} is {row['status']} ({row['error']}) and should be {status}"
+    if row["status"] == "queued":
+        yield Breach("stuck", f"I1 {key} is still queued")
+    elif row["status"] != status:
+        yield Breach("wrong", f"I1 {key} is {row['status']} ({row['error']}) and should be {status}")
     if row["generation"] != world.generations.get(ecg_id, 1):
-        yield f"I1 {ecg_id} is in generation {row['generation']}"
-    if len(events) != 1:
-        yield f"I2 {key} has {len(events)} distinct events"
+        yield Breach("wrong", f"I1 {ecg_id} is in generation {row['generation']}")
+    if not events:
+        yield Breach("missing event", f"I2 {key} has none")
+    if len(events) > 1:
+        yield Breach("wrong", f"I2 {key} has {len(events)} distinct events")
     if not row["has_signal"] or (row["document"] is None) != (row["status"] != "completed"):
-        yield f"I4 {key} is half there"
+        yield Breach("wrong", f"I4 {key} is half there")
     if row["document"] is not None:
-        document = orjson.loads(row["document"])
-        if ecg_id in world.known and _found(document) != world.known[ecg_id].zero_crossings:
-            yield f"I3 {key} found {_found(document)}"
-        for event in events:
-            data = event["data"]
-            if data["status"] != "completed" or {name: data.get(name) for name in document} != document:
-                yield f"I2 the event of {key} differs from the row"
+        yield from _breaches_of_the_result(world, key, orjson.loads(row["document"]), events)
+
+
+def _breaches_of_the_result(
+    world: World, key: tuple[str, int], document: dict[str, Any], events: list[dict[str, Any]]
+) -> Iterator[Breach]:
+    ecg_id, _ = key
+    if ecg_id in world.known and _found(document) != world.known[ecg_id].zero_crossings:
+        yield Breach("wrong", f"I3 {key} found {_found(document)}")
+    for event in events:
+        data = event["data"]
+        if data["status"] != "completed" or {name: data.get(name) for name in document} != document:
+            yield Breach("wrong", f"I2 the event of {key} differs from the row")
 
 
 def _found(document: dict[str, Any]) -> dict[str, int]:

@@ -31,6 +31,7 @@ class Leg:
         self.lose_answers = 0
         self.swallow_statements = 0
         self.lost = 0
+        self.ended_by_server = 0
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -85,7 +86,7 @@ class Leg:
         raise ConnectionResetError  # ends the other direction too
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
-        while chunk := await reader.read(_CHUNK):
+        while chunk := await _received(reader):
             await self._on_the_way()
             if link.loses_answer:
                 self.lost += 1
@@ -93,12 +94,20 @@ class Leg:
             if self.answers_pass:
                 writer.write(chunk)
                 await writer.drain()
+        self.ended_by_server += 1
         raise ConnectionResetError
 
     async def _on_the_way(self) -> None:
         await self._passes.wait()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+
+
+async def _received(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(_CHUNK)
+    except ConnectionError:
+        return b""
 
 
 class _Link:

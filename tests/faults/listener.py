@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 import aio_pika
@@ -15,24 +16,26 @@ from shared.events import EventType
 from shared.supervision import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from aio_pika.abc import AbstractIncomingMessage
+    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 _QUEUE: Final = "sub.faults"
 _RETRY_S: Final = 0.3
+_ATTACH_WITHIN_S: Final = 10.0
 
 
 class Listener:
     """What was heard: each event by its id, how often, and when for the first time."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = cycle(urls)
         self.deliveries: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
         self.heard_s: dict[str, float] = {}
         self.by_key: dict[tuple[str, int], set[str]] = {}
         self.changed: set[str] = set()
+        self.erased: set[str] = set()
 
     async def listen(self) -> None:
         """Listen forever."""
@@ -41,17 +44,22 @@ class Listener:
             await asyncio.sleep(_RETRY_S)
 
     async def _listen_once(self) -> None:
-        async with await aio_pika.connect(self._url, timeout=5, heartbeat=5) as connection:
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=200)
-            exchange = await channel.declare_exchange("ecg.events", "topic", durable=True)
-            queue = await channel.declare_queue(_QUEUE, durable=True)
-            for type_ in (EventType.PROCESSED, EventType.FAILED):
-                await queue.bind(exchange, type_)
+        async with await aio_pika.connect(next(self._urls), timeout=5, heartbeat=5) as connection:
             ended = asyncio.Event()
-            channel.close_callbacks.add(lambda *_: ended.set())
-            await queue.consume(self._hear)
+            async with asyncio.timeout(_ATTACH_WITHIN_S):
+                channel = await connection.channel()
+                channel.close_callbacks.add(lambda *_: ended.set())
+                await self._attach(channel)
             await ended.wait()
+
+    async def _attach(self, channel: AbstractChannel) -> None:
+        await channel.set_qos(prefetch_count=200)
+        exchange = await channel.declare_exchange("ecg.events", "topic", durable=True)
+        # A classic queue would be gone for as long as its node is.
+        queue = await channel.declare_queue(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        for type_ in (EventType.PROCESSED, EventType.FAILED, EventType.DELETED):
+            await queue.bind(exchange, type_)
+        await queue.consume(self._hear)
 
     async def _hear(self, message: AbstractIncomingMessage) -> None:
         event = orjson.loads(message.body)
@@ -60,14 +68,17 @@ class Listener:
         if self.events.setdefault(event_id, event)["data"] != data:
             self.changed.add(event_id)
         self.heard_s.setdefault(event_id, time.monotonic())
-        self.by_key.setdefault((data["id"], data["generation"]), set()).add(event_id)
+        if event["type"] == EventType.DELETED:
+            self.erased.add(data["id"])
+        else:
+            self.by_key.setdefault((data["id"], data["generation"]), set()).add(event_id)
         await message.ack()
 
 
 @asynccontextmanager
-async def open_listener(url: str) -> AsyncIterator[Listener]:
-    """Yield a subscriber that listens for as long as the context is open."""
-    listener = Listener(url)
+async def open_listener(urls: Sequence[str]) -> AsyncIterator[Listener]:
+    """Yield a subscriber that listens for as long as the context is open, at one node or another."""
+    listener = Listener(urls)
     listening = asyncio.create_task(listener.listen())
     try:
         yield listener

@@ -6,28 +6,41 @@ import asyncio
 import os
 import shutil
 import signal
-import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
+import aio_pika.exceptions
 import asyncpg
+import orjson
 
-from isoline.postgres_server import PostgresServer, open_postgres_server
-from tests.servers import rabbitmq_server
-from tests.servers.rabbitmq_server import RabbitmqServer, open_rabbitmq_server
+from isoline import postgres_server
+from isoline.postgres_home import launcher
+from tests.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from aio_pika.abc import AbstractChannel
+    from aio_pika.abc import AbstractChannel, AbstractConnection
 
+    from isoline.postgres_server import PostgresServer
     from tests.faults.leg import Streams
 
-_OPTIONS: Final = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"}
+_OPTIONS: Final = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "60",
+    "log_min_duration_statement": "1000",  # what takes so long should be known when a fault fails
+    "log_parameter_max_length": "40",
+}
 _DISK: Final = "700m"
+_NO_ENVIRONMENT: Final = MappingProxyType[str, str]({})
+_CONNECT_WITHIN_S: Final = 5.0
+_POLL_S: Final = 0.5
 
 
 class Postgres:
@@ -44,8 +57,14 @@ class Postgres:
         assert self._server is not None
         return self._server.url
 
-    async def start(self) -> None:
-        self._server = await self._stack.enter_async_context(open_postgres_server(self._folder, _OPTIONS))
+    async def start(self, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> None:
+        """Start it, with these additions to its environment."""
+        # Only once the user was changed: what root leaves in shared memory, nobody else can use.
+        additions = ["env", *(f"{name}={value}" for name, value in environment.items())]
+        with patch.object(postgres_server, "launcher", lambda account: launcher(account) + additions):
+            self._server = await self._stack.enter_async_context(
+                postgres_server.open_postgres_server(self._folder, _OPTIONS)
+            )
 
     async def stop(self, *, immediately: bool = False) -> None:
         """Stop it in order, or as a crash would."""
@@ -105,19 +124,24 @@ async def open_disk(folder: Path) -> AsyncIterator[Disk]:
 
 
 class Rabbitmq:
-    """A RabbitMQ that can be killed, frozen, emptied and short of memory."""
+    """A RabbitMQ of one node or several, which can be killed, frozen, emptied and short of memory."""
 
-    def __init__(self, server: RabbitmqServer, folder: Path) -> None:
-        self.server = server
-        self.url = server.amqp_url
+    def __init__(self, nodes: Sequence[RabbitmqServer], folder: Path) -> None:
+        self.nodes = nodes
         self._data = folder / "rabbitmq" / "data"
 
-    async def connect(self) -> Streams:
-        return await asyncio.open_connection("127.0.0.1", urlsplit(self.url).port)
+    @property
+    def server(self) -> RabbitmqServer:
+        """The only node, or the first."""
+        return self.nodes[0]
 
-    def send(self, number: signal.Signals) -> None:
-        assert self.server._process is not None
-        os.killpg(self.server._process.pid, number)
+    @property
+    def urls(self) -> list[str]:
+        """Where each node is, round every leg."""
+        return [node.amqp_url for node in self.nodes]
+
+    async def connect(self) -> Streams:
+        return await asyncio.open_connection("127.0.0.1", urlsplit(self.server.amqp_url).port)
 
     async def empty(self) -> None:
         """Kill it and start it with nothing: no queue, no message."""
@@ -125,22 +149,38 @@ class Rabbitmq:
         shutil.rmtree(self._data)
         await self.server.start()
 
-    async def evaluate(self, *arguments: str) -> None:
-        """Run rabbitmqctl."""
-        script = rabbitmq_server.rabbitmq_script().with_name("rabbitmqctl")
-        process = await asyncio.create_subprocess_exec(
-            script,
-            *arguments,
-            env=dict(self.server._environment),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        assert await process.wait() == 0, arguments
+    async def leader(self, queue: str) -> RabbitmqServer:
+        """The node that leads a quorum queue."""
+        queues = orjson.loads(await self.server.control("list_queues", "name", "leader", "--formatter=json"))
+        names = {found["name"]: found["leader"] for found in queues}
+        return next(node for node in self.nodes if node.name == names[queue])
+
+    async def until_whole(self) -> None:
+        """Return when every node says that all of them run and none is cut off from another."""
+        while not await self._is_whole():
+            await asyncio.sleep(_POLL_S)
+
+    async def _is_whole(self) -> bool:
+        for node in self.nodes:
+            try:
+                status = orjson.loads(await node.control("cluster_status", "--formatter=json"))
+            except RabbitmqServerError:
+                return False
+            if len(status["running_nodes"]) < len(self.nodes) or status["partitions"]:
+                return False
+        return True
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """A way round every leg."""
-        async with await aio_pika.connect(self.url, timeout=10) as connection:
+        """A way round every leg, to a node that answers."""
+        async with await self._connection() as connection:
             yield await connection.channel()
+
+    async def _connection(self) -> AbstractConnection:
+        for url in self.urls[1:]:
+            with suppress(OSError, aio_pika.exceptions.AMQPError):
+                return await aio_pika.connect(url, timeout=_CONNECT_WITHIN_S)
+        return await aio_pika.connect(self.urls[0], timeout=_CONNECT_WITHIN_S)
 
 
 @asynccontextmanager
@@ -154,21 +194,9 @@ async def open_postgres(folder: Path) -> AsyncIterator[Postgres]:
 
 
 @asynccontextmanager
-async def open_rabbitmq(folder: Path) -> AsyncIterator[Rabbitmq]:
-    async with open_rabbitmq_server(folder) as server:
-        yield Rabbitmq(server, folder)
-
-
-def resources_of(pid: int) -> dict[str, int]:
-    """What a process holds: resident memory in kB, open files, threads."""
-    status: dict[str, Any] = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
-    )
-    return {
-        "rss_kb": int(status["VmRSS"].split()[0]),
-        "threads": int(status["Threads"]),
-        "files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
-    }
+async def open_rabbitmq(folder: Path, nodes: int) -> AsyncIterator[Rabbitmq]:
+    async with open_rabbitmq_cluster(folder, nodes) as servers:
+        yield Rabbitmq(servers, folder)
 
 
 def _children_serving(postmaster: int) -> Iterator[int]:
@@ -182,7 +210,3 @@ def _children_serving(postmaster: int) -> Iterator[int]:
 async def _run(*command: str | Path) -> bool:
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     return await process.wait() == 0
-
-
-def now_s() -> float:
-    return time.monotonic()

@@ -7,17 +7,20 @@ import os
 import shutil
 import signal
 import sys
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
 _RESTART_AFTER_S: Final = 0.3
-_READY_WITHIN_S: Final = 60.0
+_READY_WITHIN_S: Final = 180.0
+_ANSWER_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
 
 
@@ -30,6 +33,7 @@ class Service:
         self.statuses: list[int] = []
         self.log = log
         self.environment = dict(environment)
+        self._clock: Mapping[str, str] = {}
         self._once: dict[str, str] = {}
         self._process: Process | None = None
         self._is_wanted = True
@@ -49,7 +53,7 @@ class Service:
                     *(sys.executable, "-m", self.module),
                     stdout=output,
                     stderr=output,
-                    env=os.environ | self.environment | self._once,
+                    env=os.environ | self.environment | dict(self._clock) | self._once,
                 )
             self._once = {}
             self.statuses.append(await self._process.wait())
@@ -71,29 +75,45 @@ class Service:
         await self.until_ready()
         return self.statuses[count]
 
+    async def restart_by(self, clock: Mapping[str, str]) -> None:
+        """Start it anew, from now on by a clock that needs this in its environment."""
+        self._clock = clock
+        await self.restart()
+
     async def until_ready(self) -> None:
         """Return when it says that it is ready."""
-        async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession() as session:
-            while not await self._asked(session):
+        await self._until(lambda answer: answer is not None and answer.ok)
+
+    async def until_not_ready(self) -> None:
+        """Return when it says that it is not ready."""
+        await self._until(lambda answer: answer is not None and not answer.ok)
+
+    async def until_clock(self, is_right: Callable[[datetime], bool]) -> None:
+        """Return when its clock, which it shows in what it answers, is right."""
+        await self._until(lambda answer: answer is not None and is_right(_date(answer)))
+
+    async def _until(self, holds: Callable[[aiohttp.ClientResponse | None], bool]) -> None:
+        timeout = aiohttp.ClientTimeout(_ANSWER_WITHIN_S)
+        async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(timeout=timeout) as session:
+            while not holds(await self._answer(session)):
                 await asyncio.sleep(_POLL_S)
 
-    async def is_ready(self) -> bool:
-        """Whether it says that it is."""
-        async with aiohttp.ClientSession() as session:
-            return await self._asked(session)
-
-    async def _asked(self, session: aiohttp.ClientSession) -> bool:
+    async def _answer(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse | None:
         try:
             async with session.get(f"http://127.0.0.1:{self.port}/health/ready") as answer:
-                return answer.ok
-        except aiohttp.ClientError:
-            return False
+                return answer
+        except (aiohttp.ClientError, TimeoutError):
+            return None
 
     def end(self) -> None:
         """Let it leave and not come back."""
         self._is_wanted = False
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
+
+
+def _date(answer: aiohttp.ClientResponse) -> datetime:
+    return parsedate_to_datetime(answer.headers["Date"])
 
 
 def _tied_to_us() -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.catalogue import CATALOGUE
+from tests.faults import catalogue  # noqa: F401 - importing it enters every fault
+from tests.faults.fault import CATALOGUE
 from tests.faults.run import run_fault
 from tests.faults.world import open_world
 
@@ -40,4 +41,4 @@ async def test_nothing_is_lost_when_a_part_breaks(world: World, name: str) -> No
     outcome = await run_fault(world, CATALOGUE[name], ecgs=_ECGS)
 
     assert outcome.breaches == []
-    assert outcome.accepted == _ECGS
+    assert outcome.accepted >= _ECGS

@@ -18,6 +18,8 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.schema import apply_migrations
 from tests.faults.balancer import Balancer, open_balancer
+from tests.faults.clock import Clock
+from tests.faults.footprint import Footprint, footprint_of, largest_by_kind
 from tests.faults.leg import Leg, open_leg
 from tests.faults.listener import Listener, open_listener
 from tests.faults.load import PASSWORD
@@ -28,7 +30,6 @@ from tests.faults.servers import (
     open_disk,
     open_postgres,
     open_rabbitmq,
-    resources_of,
 )
 from tests.faults.service import Service
 from tests.servers.services import free_port
@@ -54,6 +55,7 @@ class World:
     processors: list[Service]
     balancer: Balancer
     listener: Listener
+    clock: Clock
     logs: Path
     known: dict[str, KnownEcg] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
@@ -61,6 +63,7 @@ class World:
     erased: set[str] = field(default_factory=set)
     generations: dict[str, int] = field(default_factory=dict)
     planted_letters: int = 0
+    plateau: dict[str, Footprint] = field(default_factory=dict)
 
     @property
     def services(self) -> list[Service]:
@@ -68,34 +71,41 @@ class World:
         return [*self.gateways, *self.processors]
 
     def heal(self) -> None:
-        """No leg does anything wrong any more, and nobody is frozen."""
+        """No leg does anything wrong any more, and nobody is frozen: no service, no node."""
         for leg in self.legs.values():
             leg.heal()
         for service in self.services:
             service.send(signal.SIGCONT)
+        for node in self.rabbitmq.nodes:
+            node.send(signal.SIGCONT)
 
     async def until_ready(self) -> None:
-        """Every service says that it is ready."""
+        """Every service says that it is ready, and new clients come to every gateway."""
         await asyncio.gather(*(service.until_ready() for service in self.services))
+        await self.balancer.until_all_ready()
 
-    def resources(self) -> dict[str, dict[str, int]]:
+    def footprints(self) -> dict[str, Footprint]:
         """What each service's process holds."""
         return {
-            f"{service.module} {number}": resources_of(service.pid)
+            f"{service.module} {number}": footprint_of(service.pid)
             for kind in (self.gateways, self.processors)
             for number, service in enumerate(kind, 1)
         }
 
+    def largest_footprints(self) -> dict[str, Footprint]:
+        """The most that a process of each kind holds."""
+        return largest_by_kind(self.footprints())
+
 
 @asynccontextmanager
-async def open_world() -> AsyncIterator[World]:
-    """Start it all on servers of its own."""
+async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
+    """Start it all on servers of its own, RabbitMQ with so many nodes."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isoline-faults-", dir="/tmp")))
         folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
         disk = await stack.enter_async_context(open_disk(folder / "disk"))
         postgres = await stack.enter_async_context(open_postgres(folder / "disk" / "postgres"))
-        rabbitmq = await stack.enter_async_context(open_rabbitmq(folder))
+        rabbitmq = await stack.enter_async_context(open_rabbitmq(folder, nodes))
         await apply_migrations(postgres.url)
         await _create_account(postgres.url)
         legs = {
@@ -103,8 +113,13 @@ async def open_world() -> AsyncIterator[World]:
             for service in ("gateway", "processor")
             for server, connect in (("postgres", postgres.connect), ("rabbitmq", rabbitmq.connect))
         }
-        gateways = [_service("gateway", legs, folder, number) for number in range(_EACH)]
-        processors = [_service("processor", legs, folder, number) for number in range(_EACH)]
+        gateways, processors = (
+            [
+                _service(kind, legs, _broker(kind, number, legs, rabbitmq), folder, number)
+                for number in range(_EACH)
+            ]
+            for kind in ("gateway", "processor")
+        )
         await stack.enter_async_context(_running([*gateways, *processors]))
         world = World(
             postgres=postgres,
@@ -114,19 +129,28 @@ async def open_world() -> AsyncIterator[World]:
             gateways=gateways,
             processors=processors,
             balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
-            listener=await stack.enter_async_context(open_listener(rabbitmq.url)),
+            listener=await stack.enter_async_context(open_listener(rabbitmq.urls)),
+            clock=Clock(folder),
             logs=folder,
         )
         await world.until_ready()
         yield world
 
 
-def _service(module: str, legs: Mapping[str, Leg], logs: Path, number: int) -> Service:
+def _broker(kind: str, number: int, legs: Mapping[str, Leg], rabbitmq: Rabbitmq) -> str:
+    """The leg to the only node, or all nodes, each service beginning with another."""
+    if len(rabbitmq.nodes) == 1:
+        return f"amqp://guest:guest@127.0.0.1:{legs[f'{kind}-rabbitmq'].port}/"
+    first = (number + (kind == "processor")) % len(rabbitmq.urls)
+    return ",".join(rabbitmq.urls[first:] + rabbitmq.urls[:first])
+
+
+def _service(kind: str, legs: Mapping[str, Leg], broker: str, logs: Path, number: int) -> Service:
     port = free_port()
-    database, broker = legs[f"{module}-postgres"].port, legs[f"{module}-rabbitmq"].port
+    database = legs[f"{kind}-postgres"].port
     environment = {
         "ISOLINE_DATABASE_URL": f"postgresql://isoline@127.0.0.1:{database}/isoline?sslmode=disable",
-        "ISOLINE_AMQP_URL": f"amqp://guest:guest@127.0.0.1:{broker}/",
+        "ISOLINE_AMQP_URL": broker,
         "ISOLINE_TOKEN_KEY": _KEY,
         "ISOLINE_HOST": "127.0.0.1",
         "ISOLINE_PORT": str(port),
@@ -137,7 +161,7 @@ def _service(module: str, legs: Mapping[str, Leg], logs: Path, number: int) -> S
         "ISOLINE_HEALTH_PORT": str(port),
         "PYTHONPATH": str(_ROOT),
     }
-    return Service(module, port, environment, logs / f"{module}-{number}.log")
+    return Service(kind, port, environment, logs / f"{kind}-{number}.log")
 
 
 @asynccontextmanager

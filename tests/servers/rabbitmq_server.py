@@ -1,4 +1,4 @@
-"""A private RabbitMQ node: own ports, own data, nothing left behind, root or not.
+"""Private RabbitMQ nodes, alone or as a cluster: own ports, own data, nothing left behind, root or not.
 
 Debian's `rabbitmq-server` on PATH is a wrapper that refuses every user but its own; the script in
 the library folder, which it would call in the end, refuses nobody.
@@ -7,10 +7,11 @@ the library folder, which it would call in the end, refuses nobody.
 import asyncio
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, STDOUT, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,10 +28,19 @@ _CONFIGURATION = """\
 disk_free_limit.absolute = 1MB
 vm_memory_high_watermark.relative = 0.9
 """
+# A node that was frozen for long comes back as a partition; autoheal has it start anew by itself.
+_CLUSTER = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = autoheal
+"""
 # Two schedulers that do not spin while idle: the node shares the machine with what is tested.
-_ERL_ARGS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+# A peer is given up after 8 s of silence instead of 60, so that no test has to wait for so long.
+_ERL_ARGS = (
+    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+    " -kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
+)
 _PORTS = range(20_000, 32_000)  # below the ephemeral ports: nobody takes one while the node is down
-_START_S = 60.0
+_START_S = 120.0  # three nodes on a busy machine; one alone needs 4
 _STOP_S = 30.0
 _POLL_S = 0.05
 _LOG_LINES = 100
@@ -45,8 +55,9 @@ class RabbitmqServer:
 
     def __init__(self, home: Path, script: Path, ports: Sequence[int]) -> None:
         amqp_port = ports[0]
+        self.name = _name(amqp_port)
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{amqp_port}/"
-        self.log = home / "rabbitmq.log"
+        self.log = home / f"rabbitmq-{amqp_port}.log"
         self._script = script
         self._environment = _environment(home, ports)
         self._process: Process | None = None
@@ -73,6 +84,30 @@ class RabbitmqServer:
         """End the node as a power cut would. Nothing happens when it is down."""
         await self._end(signal.SIGKILL)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the node. Nothing happens when it is down."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def control(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` on the node; what it prints.
+
+        Raises:
+            RabbitmqServerError: It failed; the message holds what it said.
+        """
+        process = await asyncio.create_subprocess_exec(
+            self._script.with_name("rabbitmqctl"),
+            *("--quiet", *arguments),
+            env=self._environment,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        printed, _ = await process.communicate()
+        if process.returncode != 0:
+            raise RabbitmqServerError(f"rabbitmqctl {arguments[0]}: {printed.decode()}")
+        return printed.decode()
+
     async def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             await _end(self._process, number)
@@ -86,17 +121,30 @@ async def open_rabbitmq_server(folder: Path) -> AsyncIterator[RabbitmqServer]:
         FileNotFoundError: RabbitMQ is not installed.
         RabbitmqServerError: It did not start.
     """
+    async with open_rabbitmq_cluster(folder, 1) as [server]:
+        yield server
+
+
+@asynccontextmanager
+async def open_rabbitmq_cluster(folder: Path, size: int) -> AsyncIterator[list[RabbitmqServer]]:
+    """Run so many nodes as one cluster, with all their files in `folder`/rabbitmq, removed at the end.
+
+    Raises:
+        FileNotFoundError: RabbitMQ is not installed.
+        RabbitmqServerError: One of them did not start.
+    """
     script = rabbitmq_script()
-    ports = _free_ports(3)
-    home = _prepare_home(folder)
+    epmd_port, *ports = _free_ports(1 + 2 * size)
+    ports_of_each = [(ports[2 * node], ports[2 * node + 1], epmd_port) for node in range(size)]
+    home = _prepare_home(folder, [_name(amqp_port) for amqp_port, _, _ in ports_of_each])
     try:
-        async with _running_epmd(_environment(home, ports), ports[2], home / "epmd.log"):
-            server = RabbitmqServer(home, script, ports)
+        async with _running_epmd(_environment(home, ports_of_each[0]), epmd_port, home / "epmd.log"):
+            nodes = [RabbitmqServer(home, script, ports) for ports in ports_of_each]
             try:
-                await server.start()
-                yield server
+                await asyncio.gather(*(node.start() for node in nodes))
+                yield nodes
             finally:
-                await server.stop()
+                await asyncio.gather(*(node.stop() for node in nodes))
     finally:
         shutil.rmtree(home)
 
@@ -127,12 +175,24 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def _prepare_home(folder: Path) -> Path:
+def _name(amqp_port: int) -> str:
+    return f"isoline-{amqp_port}@localhost"
+
+
+def _prepare_home(folder: Path, names: Sequence[str]) -> Path:
     home = folder / "rabbitmq"
     home.mkdir(parents=True)
-    (home / "rabbitmq.conf").write_text(_CONFIGURATION)
+    (home / "rabbitmq.conf").write_text(_CONFIGURATION + (_peers(names) if len(names) > 1 else ""))
     (home / "enabled_plugins").write_text("[].\n")
+    cookie = home / ".erlang.cookie"  # nodes that start at once would each make one
+    cookie.write_text(secrets.token_hex())
+    cookie.chmod(0o400)
     return home
+
+
+def _peers(names: Sequence[str]) -> str:
+    peers = (f"cluster_formation.classic_config.nodes.{n} = {name}\n" for n, name in enumerate(names, 1))
+    return _CLUSTER + "".join(peers)
 
 
 def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
@@ -144,7 +204,7 @@ def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
         "ERL_CRASH_DUMP_BYTES": "0",  # no dump
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
-        "RABBITMQ_NODENAME": f"isoline-{amqp_port}@localhost",
+        "RABBITMQ_NODENAME": _name(amqp_port),
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(amqp_port),
         "RABBITMQ_DIST_PORT": str(distribution_port),

@@ -1,0 +1,13 @@
+"""The faults: importing a module enters its own, and this order is the order in which they happen."""
+
+from tests.faults.catalogue import (  # noqa: I001 - the first fault of all shows what is usual
+    services,
+    postgres,
+    rabbitmq,
+    network,
+    messages,
+    clock,
+    cluster,
+)
+
+__all__ = ["clock", "cluster", "messages", "network", "postgres", "rabbitmq", "services"]

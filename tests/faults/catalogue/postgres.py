@@ -1,0 +1,95 @@
+"""Faults of PostgreSQL, and of the way to it as far as a commit is concerned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from tests.faults.fault import fault
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+_MOMENT_S: Final = 2.0
+_LOST: Final = 25
+_POLL_S: Final = 0.05
+
+
+@fault("PostgreSQL: a backend killed -9")
+async def kill_backend(world: World) -> None:
+    os.kill(world.postgres.backends()[0], signal.SIGKILL)
+    await asyncio.sleep(_MOMENT_S)
+
+
+@fault("PostgreSQL: restarted immediately")
+async def restart_postgres(world: World) -> None:
+    await world.postgres.stop(immediately=True)
+    await world.postgres.start()
+
+
+@fault("PostgreSQL: stopped 30 s", random=False)
+async def stop_postgres(world: World) -> None:
+    await world.postgres.stop()
+    await asyncio.sleep(30)
+    await world.postgres.start()
+
+
+@fault("PostgreSQL: backends frozen 12 s")
+async def freeze_backends(world: World) -> None:
+    frozen = world.postgres.backends()
+    for number, pause_s in ((signal.SIGSTOP, 12.0), (signal.SIGCONT, 0.0)):
+        for pid in frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        await asyncio.sleep(pause_s)
+
+
+@fault("PostgreSQL: commits whose reply is lost")
+async def lose_replies(world: World) -> None:
+    await _lose(world, "lose_answers")
+
+
+@fault("PostgreSQL: commits that are swallowed")
+async def swallow_commits(world: World) -> None:
+    await _lose(world, "swallow_statements")
+
+
+async def _lose(world: World, what: str) -> None:
+    legs = [world.legs["gateway-postgres"], world.legs["processor-postgres"]]
+    before = [leg.lost for leg in legs]
+    for leg in legs:
+        setattr(leg, what, _LOST)
+    while any(leg.lost - lost < _LOST for leg, lost in zip(legs, before, strict=True)):
+        await asyncio.sleep(_POLL_S)
+
+
+@fault("PostgreSQL: slow (100 ms more each way)")
+async def slow_postgres(world: World) -> None:
+    for leg in (world.legs["gateway-postgres"], world.legs["processor-postgres"]):
+        leg.delay_s = 0.1
+    await asyncio.sleep(2 * _MOMENT_S)
+
+
+@fault("PostgreSQL: disk full", random=False)
+async def fill_disk(world: World) -> None:
+    assert world.disk.is_mounted, "needs root, to mount a small disk"
+    world.disk.fill()
+    await asyncio.sleep(2 * _MOMENT_S)
+    world.disk.free()
+    await world.postgres.stop(immediately=True)  # it may have ended by itself
+    await world.postgres.start()
+
+
+@fault("PostgreSQL: a migration is pending", random=False)
+async def pending_migration(world: World) -> None:
+    [[newest]] = await world.postgres.query("SELECT max(migration_id) FROM public._pogo_migration")
+    rename = "UPDATE public._pogo_migration SET migration_id = $2 WHERE migration_id = $1"
+    await world.postgres.query(rename, newest, "hidden")
+    try:
+        for service in world.services:
+            await service.until_not_ready()
+    finally:
+        await world.postgres.query(rename, "hidden", newest)

@@ -1,0 +1,62 @@
+"""A clock that processes believe to be the host's, and that can be moved while they run.
+
+Debian's libfaketime is loaded into them and reads the offset from a file. Their monotonic clock is left
+alone, as it is when somebody sets a host's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LIBRARY: Final = "*/faketime/libfaketimeMT.so.1"
+_TOLERANCE: Final = timedelta(minutes=10)
+
+
+class Clock:
+    """How far it is ahead of the host's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.offset = timedelta()
+        self.set(timedelta())
+
+    def set(self, offset: timedelta) -> None:
+        """Move it; those who live by it know within a second."""
+        self.offset = offset
+        beside = self._file.with_suffix(".new")
+        beside.write_text(f"{offset.total_seconds():+.0f}\n")
+        beside.replace(self._file)
+
+    def environment(self) -> Mapping[str, str]:
+        """What a process needs in its environment to live by this clock.
+
+        Raises:
+            FileNotFoundError: The library is not installed.
+        """
+        return {
+            "LD_PRELOAD": str(library()),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def shows(self) -> Callable[[datetime], bool]:
+        """Whether a time is this clock's, give or take some minutes."""
+        return lambda time: abs(time - datetime.now(UTC) - self.offset) < _TOLERANCE
+
+
+def library() -> Path:
+    """Where libfaketime is.
+
+    Raises:
+        FileNotFoundError: It is not installed.
+    """
+    for folder in (Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib")):
+        if found := sorted(folder.glob(_LIBRARY)):
+            return found[0]
+    raise FileNotFoundError("libfaketime is not installed: run scripts/install-libfaketime as root")
