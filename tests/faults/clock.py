@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LIBRARY: Final = "*/faketime/libfaketimeMT.so.1"
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the library chose it
 _TOLERANCE: Final = timedelta(minutes=10)
 
 
@@ -48,6 +49,11 @@ class Clock:
     def shows(self) -> Callable[[datetime], bool]:
         """Whether a time is this clock's, give or take some minutes."""
         return lambda time: abs(time - datetime.now(UTC) - self.offset) < _TOLERANCE
+
+    def forget(self, pid: int) -> None:
+        """Remove what a process that has ended left in shared memory: the library does not."""
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (_SHARED_MEMORY / name).unlink(missing_ok=True)
 
 
 def library() -> Path:

@@ -31,7 +31,10 @@ async def _restore(world: World) -> None:
     world.clock.set(timedelta())
     await world.postgres.stop()
     await world.postgres.start()
+    pids = [service.pid for service in world.services]
     await asyncio.gather(*(service.restart_by({}) for service in world.services))
+    for pid in pids:
+        world.clock.forget(pid)
 
 
 @fault("clock: two hours forward", random=False, prepare=_begin_at(timedelta()), restore=_restore)
