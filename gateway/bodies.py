@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
+from gateway.encodings import encoding_of, too_large, unpack
 from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 # What is still on its way would be taken for the next request.
 _LAST: Final = {"Connection": "close"}
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-# Each step copies what is left of the packed bytes: few steps.
-_STEP_BYTES: Final = 1024 * 1024
 # Parsing 256 KiB takes about 1 ms, which other requests may wait; more goes to a thread.
 _PARSE_INLINE_BYTES: Final = 256 * 1024
 # Whoever sends a large body more slowly than a slow phone line does is not sending it.
@@ -47,17 +44,14 @@ async def read_json(request: web.Request, read: Callable[[Any], _T], *, max_byte
             content, or with a key that stands twice; 408 too slow; 503 too much in hand.
     """
     _check_content_type(request)
+    encoding = encoding_of(request)
     body = await _read_in_time(request, max_bytes)
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in {"gzip", "identity"}:
-        detail = f"Content-Encoding {encoding!r} is not known here; send gzip or none."
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    if encoding == "identity" and len(body) <= _PARSE_INLINE_BYTES:
+    if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
         return read(parse_json(body))
     share = request[SHARE]
     async with share.turn:  # for all, else those that wait for the next would hold what the one before gave
-        if encoding == "gzip":
-            body = await asyncio.to_thread(_unpacked, body, max_bytes)
+        if encoding is not None:
+            body = await asyncio.to_thread(unpack, body, encoding, max_bytes)
             share.take(len(body))
         return await asyncio.to_thread(lambda: read(parse_json(body)))
 
@@ -109,48 +103,19 @@ async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
 async def _read_bounded(request: web.Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
     """Read the body, but never hold more of it than may be sent; what has arrived moves the limit out."""
     if (request.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         if size > _UNCOUNTED_BYTES:
             request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
         chunks.append(chunk)
         latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
         limit.reschedule(min((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S, latest))
     return b"".join(chunks)
-
-
-def _unpacked(body: bytes, max_bytes: int) -> bytes:
-    """Unpack gzip; a small body that would become a large one is found out before it takes any memory."""
-    try:
-        return zlib.decompress(body, _GZIP_WINDOW, _unpacked_size(body, max_bytes))
-    except zlib.error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is declared as gzip and is not.") from None
-
-
-def _unpacked_size(body: bytes, max_bytes: int) -> int:
-    """Unpack a step at a time and keep nothing of it."""
-    unpacker, packed, size = zlib.decompressobj(_GZIP_WINDOW), body, 0
-    while packed and not unpacker.eof:
-        size += len(unpacker.decompress(packed, _STEP_BYTES))
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        packed = unpacker.unconsumed_tail
-    if not unpacker.eof:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "The gzip body breaks off before its end.")
-    if unpacker.unused_data:
-        detail = "Something follows the end of the gzip body; send all of it as one gzip member."
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-    return size
-
-
-def _too_large(max_bytes: int) -> ProblemError:
-    detail = f"The body, unpacked, may have {max_bytes} bytes at most."
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
 
 
 def _may_repeat_a_key(body: bytes, document: object) -> bool:

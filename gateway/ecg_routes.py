@@ -74,7 +74,7 @@ ECG_ROUTES: Final = (
             "Once this is answered with 202 the ECG is never lost. Sending the same again is safe: the same "
             "id with the same content answers 202 with the present status and stores nothing new. Lead names "
             "are unique ignoring case; `num_samples`, if given, is the length of `signal`; `date` is at most "
-            "24 h ahead. The body may be gzipped (`Content-Encoding: gzip`)."
+            "24 h ahead. The body may be packed (`Content-Encoding: gzip` or `zstd`)."
         ),
         request=EcgBody,
         examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},

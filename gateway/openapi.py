@@ -68,6 +68,7 @@ _OF_ALL: Final = {
     ),
 }
 _HEADERS_OF: Final = {
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"Accept-Encoding": "What `Content-Encoding` may say."},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "`Bearer`, where a token is missing or not valid."},
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "Seconds."},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds."},
