@@ -10,7 +10,15 @@ from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey
 from shared.ports import Claim, Claims, EcgState, Receipt, Status
-from shared.storage.signals import EncodedSignals, content_hash, decode_signals, encode_signals
+from shared.storage.signal_parts import PARTS, read_parts
+from shared.storage.signals import (
+    EncodedSignals,
+    content_hash,
+    count_samples,
+    decode_signals,
+    encode_signals,
+    leads_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.ecg import Lead
     from shared.ports import Settlement, Submission
     from shared.storage.postgres import Connection, Database
 
@@ -157,7 +166,7 @@ class PostgresEcgStore:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
-        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row) for row in rows}
+            return {keys[row["row"]]: await _ecg(connection, keys[row["row"]].id, row) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         async with self._database.connection() as connection:
@@ -217,12 +226,20 @@ def _state(row: asyncpg.Record) -> EcgState:
     return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
 
 
-def _ecg(ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
-    encoded = EncodedSignals(row["leads"].encode(), row["encoding"], row["samples"])
+async def _ecg(connection: Connection, ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
     try:
-        return Ecg(ecg_id, row["date"], decode_signals(encoded), row["sampling_rate_hz"], row["unit"])
+        leads = await _leads(connection, row)
+        return Ecg(ecg_id, row["date"], leads, row["sampling_rate_hz"], row["unit"])
     except InvalidEcgError as error:
         return error
+
+
+async def _leads(connection: Connection, row: asyncpg.Record) -> tuple[Lead, ...]:
+    described = row["leads"].encode()
+    if dtype := PARTS.get(row["encoding"]):
+        samples = await read_parts(connection, row["row"], dtype, count_samples(described))
+        return leads_of(described, samples)
+    return decode_signals(EncodedSignals(described, row["encoding"], row["samples"]))
 
 
 def _settlement_columns(settlements: Sequence[Settlement]) -> tuple[list[object], ...]:

@@ -63,6 +63,21 @@ def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
         raise _damaged(f"can't be read: {type(error).__name__}") from error
 
 
+def count_samples(leads: bytes) -> int:
+    """How many samples the leads of an ECG have together, by what is stored of them."""
+    return sum(lead["num_samples"] for lead in orjson.loads(leads))
+
+
+def leads_of(leads: bytes, samples: Samples) -> tuple[Lead, ...]:
+    """The leads by what is stored of them; their signals are views of these samples."""
+    described: list[dict[str, Any]] = orjson.loads(leads)
+    ends = np.cumsum([lead["num_samples"] for lead in described])
+    return tuple(
+        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
+        for lead, signal in zip(described, np.split(samples, ends[:-1]), strict=True)
+    )
+
+
 def content_hash(ecg: Ecg, encoded: EncodedSignals) -> bytes:
     """SHA-256 over all that the sender said: two submissions are the same when theirs is."""
     said = orjson.dumps([ecg.date, ecg.sampling_rate_hz, ecg.unit, encoded.encoding])
@@ -73,17 +88,12 @@ def content_hash(ecg: Ecg, encoded: EncodedSignals) -> bytes:
 
 
 def _decoded(encoded: EncodedSignals) -> tuple[Lead, ...]:
-    described: list[dict[str, Any]] = orjson.loads(encoded.leads)
-    ends = np.cumsum([lead["num_samples"] for lead in described])
+    total = count_samples(encoded.leads)
     dtype = _DTYPES.get(encoded.encoding)
-    if dtype is None or len(encoded.samples) != ends[-1] * dtype.itemsize:
+    if dtype is None or len(encoded.samples) != total * dtype.itemsize:
         found = f"{len(encoded.samples)} bytes of {encoded.encoding}"
-        raise _damaged(f"should be {ends[-1]} samples and are {found}")
-    samples = np.frombuffer(encoded.samples, dtype)
-    return tuple(
-        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
-        for lead, signal in zip(described, np.split(samples, ends[:-1]), strict=True)
-    )
+        raise _damaged(f"should be {total} samples and are {found}")
+    return leads_of(encoded.leads, cast("Samples", np.frombuffer(encoded.samples, dtype)))
 
 
 def _damaged(how: str) -> InvalidEcgError:

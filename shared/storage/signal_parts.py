@@ -1,0 +1,79 @@
+"""How a recording's samples lie in storage: in parts of a million or so, so that none needs much memory."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+
+from shared.domain.ecg import fits_int16, narrowed
+from shared.domain.errors import InvalidEcgError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.domain.ecg import Samples
+    from shared.storage.postgres import Connection
+
+# What the row that the parts belong to names as its encoding: what fits all of them.
+PARTS: Final[Mapping[str, np.dtype[Any]]] = {
+    "int16-parts": np.dtype("<i2"),
+    "int32-parts": np.dtype("<i4"),
+}
+
+_ADD: Final = """
+INSERT INTO ecg_signal_part (row, part, num_samples, encoding, samples) VALUES ($1, $2, $3, $4, $5)
+"""
+
+_PART: Final = "SELECT num_samples, encoding, samples FROM ecg_signal_part WHERE row = $1 AND part = $2"
+
+_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {"int16le": np.dtype("<i2"), "int32le": np.dtype("<i4")}
+
+
+async def write_parts(connection: Connection, row: int, blocks: Iterator[Samples]) -> None:
+    """Keep each of these blocks as a part of a row, each as narrow as it fits."""
+    for part in count():
+        encoded = await asyncio.to_thread(_next_encoded, blocks)
+        if encoded is None:
+            return
+        await connection.execute(_ADD, row, part, *encoded)
+
+
+async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num_samples: int) -> Samples:
+    """The samples of all parts, end to end: no more memory than they need, and one part's.
+
+    Raises:
+        InvalidEcgError: They are damaged, or are not so many.
+    """
+    samples, end = np.empty(num_samples, dtype), 0
+    for part in count():
+        found = await connection.fetchrow(_PART, row, part)
+        if found is None:
+            break
+        start, end = end, end + found["num_samples"]
+        if end <= num_samples:
+            await asyncio.to_thread(_decode, found["encoding"], found["samples"], samples[start:end])
+    if end != num_samples:
+        raise _damaged(f"should be {num_samples} samples and are {end}")
+    return cast("Samples", samples)
+
+
+def _next_encoded(blocks: Iterator[Samples]) -> tuple[int, str, bytes] | None:
+    block = next(blocks, None)
+    if block is None:
+        return None
+    encoding = "int16le" if fits_int16(block) else "int32le"
+    return block.size, encoding, narrowed(block).astype(_DTYPES[encoding], copy=False).tobytes()
+
+
+def _decode(encoding: str, data: bytes, into: Samples) -> None:
+    dtype = _DTYPES.get(encoding)
+    if dtype is None or len(data) != into.size * dtype.itemsize:
+        raise _damaged(f"have a part of {into.size} samples and {len(data)} bytes of {encoding}")
+    into[:] = np.frombuffer(data, dtype)
+
+
+def _damaged(how: str) -> InvalidEcgError:
+    return InvalidEcgError([Problem("", f"The stored signals {how}.")])
