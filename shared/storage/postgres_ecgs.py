@@ -10,7 +10,14 @@ from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey
 from shared.ports import Claim, Claims, EcgState, Receipt, Status
-from shared.storage.signals import EncodedSignals, content_hash, decode_signals, encode_signals
+from shared.storage.samples import EncodedSamples
+from shared.storage.signals import (
+    EncodedSignals,
+    content_hash,
+    decode_signals,
+    encode_signals,
+    join_signals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -177,8 +184,9 @@ def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
 
 async def _add(connection: Connection, submission: Submission) -> Receipt:
     ecg = submission.ecg
-    encoded = encode_signals(ecg.leads)
-    said = content_hash(ecg, encoded)
+    joined = join_signals(ecg.leads)
+    encoded = encode_signals(joined)
+    said = content_hash(ecg, joined)
     arguments = (
         submission.owner,
         ecg.id,
@@ -190,8 +198,8 @@ async def _add(connection: Connection, submission: Submission) -> Receipt:
         ecg.sampling_rate_hz,
         ecg.unit,
         encoded.leads.decode(),
-        encoded.encoding,
-        encoded.samples,
+        encoded.samples.encoding,
+        encoded.samples.data,
     )
     row = None
     while row is None:  # somebody else's insert may become visible between the two halves, then it is there
@@ -218,7 +226,8 @@ def _state(row: asyncpg.Record) -> EcgState:
 
 
 def _ecg(ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
-    encoded = EncodedSignals(row["leads"].encode(), row["encoding"], row["samples"])
+    samples = EncodedSamples(row["encoding"], row["samples"])
+    encoded = EncodedSignals(row["leads"].encode(), samples)
     try:
         return Ecg(ecg_id, row["date"], decode_signals(encoded), row["sampling_rate_hz"], row["unit"])
     except InvalidEcgError as error:
