@@ -10,6 +10,7 @@ from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey
 from shared.ports import Claim, Claims, EcgState, Receipt, Status
+from shared.storage.samples import EncodedSamples
 from shared.storage.signal_parts import PARTS, read_parts
 from shared.storage.signals import (
     EncodedSignals,
@@ -17,6 +18,7 @@ from shared.storage.signals import (
     count_samples,
     decode_signals,
     encode_signals,
+    join_signals,
     leads_of,
 )
 
@@ -186,8 +188,9 @@ def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
 
 async def _add(connection: Connection, submission: Submission) -> Receipt:
     ecg = submission.ecg
-    encoded = encode_signals(ecg.leads)
-    said = content_hash(ecg, encoded)
+    joined = join_signals(ecg.leads)
+    encoded = encode_signals(joined)
+    said = content_hash(ecg, joined)
     arguments = (
         submission.owner,
         ecg.id,
@@ -199,8 +202,8 @@ async def _add(connection: Connection, submission: Submission) -> Receipt:
         ecg.sampling_rate_hz,
         ecg.unit,
         encoded.leads.decode(),
-        encoded.encoding,
-        encoded.samples,
+        encoded.samples.encoding,
+        encoded.samples.data,
     )
     row = None
     while row is None:  # somebody else's insert may become visible between the two halves, then it is there
@@ -239,7 +242,7 @@ async def _leads(connection: Connection, row: asyncpg.Record) -> tuple[Lead, ...
     if dtype := PARTS.get(row["encoding"]):
         samples = await read_parts(connection, row["row"], dtype, count_samples(described))
         return leads_of(described, samples)
-    return decode_signals(EncodedSignals(described, row["encoding"], row["samples"]))
+    return decode_signals(EncodedSignals(described, EncodedSamples(row["encoding"], row["samples"])))
 
 
 def _settlement_columns(settlements: Sequence[Settlement]) -> tuple[list[object], ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from shared.domain.ecg import fits_int16, narrowed
-from shared.domain.errors import InvalidEcgError, Problem
+from shared.domain.ecg import narrowed
+from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,8 +28,6 @@ INSERT INTO ecg_signal_part (row, part, num_samples, encoding, samples) VALUES (
 """
 
 _PART: Final = "SELECT num_samples, encoding, samples FROM ecg_signal_part WHERE row = $1 AND part = $2"
-
-_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {"int16le": np.dtype("<i2"), "int32le": np.dtype("<i4")}
 
 
 async def write_parts(connection: Connection, row: int, blocks: Iterator[Samples]) -> None:
@@ -54,26 +52,17 @@ async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num
             break
         start, end = end, end + found["num_samples"]
         if end <= num_samples:
-            await asyncio.to_thread(_decode, found["encoding"], found["samples"], samples[start:end])
+            encoded = EncodedSamples(found["encoding"], found["samples"])
+            await asyncio.to_thread(_decode, encoded, samples[start:end])
     if end != num_samples:
-        raise _damaged(f"should be {num_samples} samples and are {end}")
+        raise damaged(f"should be {num_samples} samples and are {end}")
     return cast("Samples", samples)
 
 
 def _next_encoded(blocks: Iterator[Samples]) -> tuple[int, str, bytes] | None:
     block = next(blocks, None)
-    if block is None:
-        return None
-    encoding = "int16le" if fits_int16(block) else "int32le"
-    return block.size, encoding, narrowed(block).astype(_DTYPES[encoding], copy=False).tobytes()
+    return None if block is None else (block.size, *encode_samples(narrowed(block)))
 
 
-def _decode(encoding: str, data: bytes, into: Samples) -> None:
-    dtype = _DTYPES.get(encoding)
-    if dtype is None or len(data) != into.size * dtype.itemsize:
-        raise _damaged(f"have a part of {into.size} samples and {len(data)} bytes of {encoding}")
-    into[:] = np.frombuffer(data, dtype)
-
-
-def _damaged(how: str) -> InvalidEcgError:
-    return InvalidEcgError([Problem("", f"The stored signals {how}.")])
+def _decode(encoded: EncodedSamples, into: Samples) -> None:
+    into[:] = decode_samples(encoded, into.size)

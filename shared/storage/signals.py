@@ -1,43 +1,45 @@
-"""How signals lie in storage: all leads of an ECG end to end, as narrow as they fit."""
+"""How an ECG's signals lie in storage: all leads end to end, as narrow as they fit, and encoded as one."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import orjson
 
 from shared.domain.ecg import Lead, fits_int16
-from shared.domain.errors import InvalidEcgError, Problem
+from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from shared.domain.ecg import Ecg, Samples
 
-# Stored beside the samples: a stored name is never given another meaning.
-_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {"int16le": np.dtype("<i2"), "int32le": np.dtype("<i4")}
 
-
-class EncodedSignals(NamedTuple):
-    """An ECG's leads as they are stored.
+class JoinedSignals(NamedTuple):
+    """An ECG's leads in the one form that equal content has.
 
     Attributes:
         leads: JSON array of ``{name, baseline, adc_gain, num_samples}``.
-        encoding: Name of the samples' form, a key of the table above.
-        samples: The leads' signals, one after the other.
+        samples: The leads' signals, one after the other; int16 if all fit, else int32.
     """
 
     leads: bytes
-    encoding: str
-    samples: bytes
+    samples: Samples
 
 
-def encode_signals(leads: Sequence[Lead]) -> EncodedSignals:
-    """The narrowest form that holds every sample of these leads exactly."""
+class EncodedSignals(NamedTuple):
+    """An ECG's leads as they are stored: `JoinedSignals` with its samples encoded."""
+
+    leads: bytes
+    samples: EncodedSamples
+
+
+def join_signals(leads: Sequence[Lead]) -> JoinedSignals:
+    """These leads in the narrowest width that holds every sample exactly."""
     narrow = all(fits_int16(lead.signal) for lead in leads)
-    encoding = "int16le" if narrow else "int32le"
     described = [
         {
             "name": lead.name,
@@ -47,8 +49,13 @@ def encode_signals(leads: Sequence[Lead]) -> EncodedSignals:
         }
         for lead in leads
     ]
-    samples = b"".join(lead.signal.astype(_DTYPES[encoding], copy=False).tobytes() for lead in leads)
-    return EncodedSignals(orjson.dumps(described), encoding, samples)
+    samples = np.concatenate([lead.signal for lead in leads], dtype="<i2" if narrow else "<i4")
+    return JoinedSignals(orjson.dumps(described), cast("Samples", samples))
+
+
+def encode_signals(joined: JoinedSignals) -> EncodedSignals:
+    """The leads as they are to be stored."""
+    return EncodedSignals(joined.leads, encode_samples(joined.samples))
 
 
 def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
@@ -57,44 +64,52 @@ def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
     Raises:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
-    try:
-        return _decoded(encoded)
-    except (LookupError, TypeError, ValueError) as error:
-        raise _damaged(f"can't be read: {type(error).__name__}") from error
+    return leads_of(encoded.leads, decode_samples(encoded.samples, count_samples(encoded.leads)))
 
 
 def count_samples(leads: bytes) -> int:
-    """How many samples the leads of an ECG have together, by what is stored of them."""
-    return sum(lead["num_samples"] for lead in orjson.loads(leads))
+    """How many samples the leads of an ECG have together, by what is stored of them.
+
+    Raises:
+        InvalidEcgError: That is damaged.
+    """
+    with _damage_told():
+        counts: list[int] = [lead["num_samples"] for lead in orjson.loads(leads)]
+        if min(counts) < 1:
+            raise damaged(f"have a lead of {min(counts)} samples")
+        return sum(counts)
 
 
 def leads_of(leads: bytes, samples: Samples) -> tuple[Lead, ...]:
-    """The leads by what is stored of them; their signals are views of these samples."""
-    described: list[dict[str, Any]] = orjson.loads(leads)
-    ends = np.cumsum([lead["num_samples"] for lead in described])
-    return tuple(
-        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
-        for lead, signal in zip(described, np.split(samples, ends[:-1]), strict=True)
-    )
+    """The leads by what is stored of them; their signals are views of these samples.
+
+    Raises:
+        InvalidEcgError: What is stored is damaged.
+    """
+    with _damage_told():
+        described: list[dict[str, Any]] = orjson.loads(leads)
+        signals = np.split(samples, np.cumsum([lead["num_samples"] for lead in described])[:-1])
+        return tuple(
+            Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
+            for lead, signal in zip(described, signals, strict=True)
+        )
 
 
-def content_hash(ecg: Ecg, encoded: EncodedSignals) -> bytes:
-    """SHA-256 over all that the sender said: two submissions are the same when theirs is."""
-    said = orjson.dumps([ecg.date, ecg.sampling_rate_hz, ecg.unit, encoded.encoding])
+def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
+    """SHA-256 over all that the sender said: two submissions are the same when theirs is.
+
+    It is taken of the samples as they are, so that how they are stored may change.
+    """
+    said = orjson.dumps([ecg.date, ecg.sampling_rate_hz, ecg.unit, plain_encoding(joined.samples)])
     digest = sha256(said)
-    digest.update(encoded.leads)
-    digest.update(encoded.samples)
+    digest.update(joined.leads)
+    digest.update(joined.samples.data)
     return digest.digest()
 
 
-def _decoded(encoded: EncodedSignals) -> tuple[Lead, ...]:
-    total = count_samples(encoded.leads)
-    dtype = _DTYPES.get(encoded.encoding)
-    if dtype is None or len(encoded.samples) != total * dtype.itemsize:
-        found = f"{len(encoded.samples)} bytes of {encoded.encoding}"
-        raise _damaged(f"should be {total} samples and are {found}")
-    return leads_of(encoded.leads, cast("Samples", np.frombuffer(encoded.samples, dtype)))
-
-
-def _damaged(how: str) -> InvalidEcgError:
-    return InvalidEcgError([Problem("", f"The stored signals {how}.")])
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise damaged(f"can't be read: {type(error).__name__}") from error

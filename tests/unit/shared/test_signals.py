@@ -1,14 +1,40 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.ecg import INT32_MAX, INT32_MIN, Ecg, Lead
 from shared.domain.errors import InvalidEcgError
-from shared.storage.signals import EncodedSignals, content_hash, decode_signals, encode_signals
+from shared.storage.samples import EncodedSamples
+from shared.storage.signals import (
+    EncodedSignals,
+    content_hash,
+    decode_signals,
+    encode_signals,
+    join_signals,
+)
 from tests.builders import a_lead, an_ecg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
+
+
+def described(*counts: int) -> bytes:
+    """Leads of so many samples, as they are stored."""
+    return orjson.dumps(
+        [
+            {"name": f"V{n}", "baseline": 0, "adc_gain": 1, "num_samples": count}
+            for n, count in enumerate(counts)
+        ]
+    )
 
 
 @st.composite
@@ -33,7 +59,11 @@ def said(lead: Lead) -> tuple[str, list[int], int, float]:
 
 
 def hash_of(ecg: Ecg) -> bytes:
-    return content_hash(ecg, encode_signals(ecg.leads))
+    return content_hash(ecg, join_signals(ecg.leads))
+
+
+def encoded(leads: Sequence[Lead]) -> EncodedSignals:
+    return encode_signals(join_signals(leads))
 
 
 def with_signals(*signals: tuple[str, list[int]]) -> Ecg:
@@ -43,54 +73,64 @@ def with_signals(*signals: tuple[str, list[int]]) -> Ecg:
 class TestEncoding:
     @given(leads())
     def test_leads_come_back_exactly(self, leads: list[Lead]) -> None:
-        decoded = decode_signals(encode_signals(leads))
+        decoded = decode_signals(encoded(leads))
 
         assert [said(lead) for lead in decoded] == [said(lead) for lead in leads]
 
+    def test_a_real_ecg_comes_back_exactly_from_a_quarter_of_its_size(self) -> None:
+        recording = orjson.loads((EXAMPLES / "ptbxl_06004.json").read_bytes())
+        leads = [a_lead(lead["name"], lead["signal"]) for lead in recording["leads"]]
+
+        stored = encoded(leads)
+
+        assert [said(lead) for lead in decode_signals(stored)] == [said(lead) for lead in leads]
+        assert len(stored.samples.data) < 12 * 5000 * 2 / 4
+
     @given(leads())
     def test_samples_take_two_bytes_each_exactly_when_all_fit(self, leads: list[Lead]) -> None:
-        encoded = encode_signals(leads)
+        encoding, data = encoded(leads).samples
 
         values = [value for lead in leads for value in lead.signal.tolist()]
         fit = all(-(2**15) <= value < 2**15 for value in values)
-        assert encoded.encoding == ("int16le" if fit else "int32le")
-        assert len(encoded.samples) == len(values) * (2 if fit else 4)
+        assert encoding == ("int16le" if fit else "int32le")
+        assert len(data) == len(values) * (2 if fit else 4)
 
     def test_samples_lie_end_to_end_with_the_lowest_byte_first(self) -> None:
-        encoded = encode_signals([a_lead("I", [1, -2]), a_lead("II", [256])])
+        stored = encoded([a_lead("I", [1, -2]), a_lead("II", [256])])
 
-        assert encoded.samples == b"\x01\x00\xfe\xff\x00\x01"
+        assert stored.samples.data == b"\x01\x00\xfe\xff\x00\x01"
 
-    def test_decoded_signals_are_views_of_one_buffer(self) -> None:
-        encoded = encode_signals([a_lead("I", [1, 2]), a_lead("II", [3])])
+    @pytest.mark.parametrize("length", [2, 5000])
+    def test_decoded_signals_are_views_of_one_buffer(self, length: int) -> None:
+        first, second = decode_signals(encoded([a_lead("I", [1] * length), a_lead("II", [3])]))
 
-        first, second = decode_signals(encoded)
-
-        buffer = np.frombuffer(encoded.samples, np.uint8)
-        assert np.shares_memory(first.signal, buffer)
-        assert np.shares_memory(second.signal, buffer)
+        beginning = np.lib.array_utils.byte_bounds(first.signal)[0]
+        assert np.lib.array_utils.byte_bounds(second.signal)[0] == beginning + 2 * length
 
     @pytest.mark.parametrize(
         "changes",
         [
-            {"samples": b""},
-            {"samples": b"\x01"},
-            {"samples": b"\x01\x00" * 4},
-            {"encoding": "int32le"},
-            {"encoding": "int24le"},
+            {"samples": EncodedSamples("int16le", b"")},
+            {"samples": EncodedSamples("int16le", b"\x01")},
+            {"samples": EncodedSamples("int16le", b"\x01\x00" * 4)},
+            {"samples": EncodedSamples("int32le", b"\x01\x00" * 3)},
+            {"samples": EncodedSamples("int24le", b"\x01\x00" * 3)},
             {"leads": b"[]"},
             {"leads": b"{}"},
             {"leads": b"null"},
             {"leads": b"[1]"},
             {"leads": b"[{}]"},
             {"leads": b"not JSON"},
+            {"leads": described(-1, 4)},
+            {"leads": described(0, 3)},
+            {"leads": described(2**63, -(2**63), 3)},
         ],
     )
-    def test_what_is_damaged_can_not_be_decoded(self, changes: dict[str, bytes]) -> None:
-        encoded: EncodedSignals = encode_signals([a_lead()])._replace(**changes)  # type: ignore[arg-type]
+    def test_what_is_damaged_can_not_be_decoded(self, changes: dict[str, Any]) -> None:
+        stored = encoded([a_lead()])._replace(**changes)
 
         with pytest.raises(InvalidEcgError, match=r"^The stored signals "):
-            decode_signals(encoded)
+            decode_signals(stored)
 
 
 class TestContentHash:
@@ -126,6 +166,20 @@ class TestContentHash:
         ]
 
         assert len({hash_of(ecg) for ecg in different}) == len(different)
+
+    @pytest.mark.parametrize(
+        ("signal", "expected"),
+        [
+            ([1, -1, 1], "5fe41372fadf5b3e9e714f9d8451f36cfc9b31513966293fba98f7f161ddba83"),
+            ([1, -1, 40_000] * 2000, "c62dba399d9b972fd2e5ac8b0a63a3b050a39880485c080e2de7b97933a0ec6f"),
+        ],
+    )
+    def test_it_is_what_it_was_when_samples_were_stored_as_they_are(
+        self, signal: list[int], expected: str
+    ) -> None:
+        leads = (Lead("I", np.array(signal, np.int32)),)
+
+        assert hash_of(Ecg("10", "2023-07-30", leads, 500, "uV")).hex() == expected
 
     def test_the_id_is_not_content(self) -> None:
         assert hash_of(an_ecg("10")) == hash_of(an_ecg("11"))
