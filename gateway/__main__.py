@@ -17,6 +17,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import check_schema
 from shared.telemetry import configure_logs
 
@@ -39,6 +40,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
             settings,
             token_key=settings.token_key.get_secret_value(),
             store=PostgresEcgStore(database),
+            recordings=PostgresRecordingStore(database),
             owned_ecgs=PostgresOwnedEcgs(database),
             outbox=PostgresOutbox(database),
             accounts=PostgresAccountStore(database),

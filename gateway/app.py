@@ -34,6 +34,7 @@ from gateway.requests import (
 from gateway.results import Results
 from gateway.revocations import open_revocations
 from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
+from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
 from shared.health import Health
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     from gateway.contract import Route
     from shared.health import Check
-    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher
+    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 
@@ -56,6 +57,7 @@ async def open_gateway(
     *,
     token_key: str,
     store: EcgStore,
+    recordings: RecordingStore,
     owned_ecgs: OwnedEcgs,
     outbox: Outbox,
     accounts: AccountStore,
@@ -72,7 +74,7 @@ async def open_gateway(
     Yields the address at which it listens.
 
     Raises:
-        ConfigurationError: The port is taken, or the token key is not one.
+        ConfigurationError: The port is taken, the token key is not one, or there is nowhere to spool to.
     """
     tokens = Tokens(
         key=token_key,
@@ -88,6 +90,8 @@ async def open_gateway(
         waiting = await opened.enter_async_context(open_waiting(store))
         handlers = Handlers(
             store=store,
+            recordings=recordings,
+            spools=_spools(settings),
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,
@@ -145,6 +149,13 @@ async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack
             open_issuer_keys(settings.oidc_issuer, settings.oidc_jwks_url or None)
         ),
     )
+
+
+def _spools(settings: GatewayOnlySettings) -> Spools:
+    room = InFlight(max_bytes=settings.max_spooled_bytes, read_timeout_s=settings.read_timeout_s)
+    spools = Spools(settings.spool_dir, room)
+    spools.check()
+    return spools
 
 
 def _rate_limits(settings: GatewayOnlySettings, counters: Storage) -> RateLimits:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
+from gateway.arrivals import arriving
 from gateway.encodings import encoding_of, too_large, unpack
 from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
@@ -18,14 +19,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-# What is still on its way would be taken for the next request.
-_LAST: Final = {"Connection": "close"}
 # Parsing 256 KiB takes about 1 ms, which other requests may wait; more goes to a thread.
 _PARSE_INLINE_BYTES: Final = 256 * 1024
-# Whoever sends a large body more slowly than a slow phone line does is not sending it.
-_SLOWEST_BYTES_PER_S: Final = 32 * 1024
-# Nobody rests longer than this on what they have sent before.
-_LONGEST_CREDIT_S: Final = 30.0
 # Bodies up to here are not counted as in flight: logins must not wait for somebody's large ECGs.
 _UNCOUNTED_BYTES: Final = 64 * 1024
 # Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
@@ -85,37 +80,21 @@ def _check_content_type(request: web.Request) -> None:
 
 
 async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
-    """Read the body, but don't wait for somebody who sends a byte a second."""
-    timeout_s = request[SHARE].read_timeout_s
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
-    try:
-        async with asyncio.timeout(timeout_s) as limit:
-            return await _read_bounded(request, max_bytes, limit)
-    except TimeoutError:
-        detail = (
-            f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
-        )
-        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
-
-
-async def _read_bounded(request: web.Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
-    """Read the body, but never hold more of it than may be sent; what has arrived moves the limit out."""
-    if (request.content_length or 0) > max_bytes:
-        raise too_large(max_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > max_bytes:
+    """Read the body, but never hold more of it than may be sent, nor wait for who does not send it."""
+    async with arriving(request) as patience:
+        if (request.content_length or 0) > max_bytes:
             raise too_large(max_bytes)
-        if size > _UNCOUNTED_BYTES:
-            request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
-        chunks.append(chunk)
-        latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
-        limit.reschedule(min((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S, latest))
-    return b"".join(chunks)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large(max_bytes)
+            if size > _UNCOUNTED_BYTES:
+                request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
+            chunks.append(chunk)
+            patience.credit(len(chunk))
+        return b"".join(chunks)
 
 
 def _may_repeat_a_key(body: bytes, document: object) -> bool:

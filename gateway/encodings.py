@@ -24,8 +24,8 @@ _GZIP_STEP_BYTES: Final = 1024 * 1024
 # Four bytes may become a block of 128 KiB, and the library bounds the input only: 2 MiB come of this at most.
 # Steps of 64 KiB would unpack 800 MB/s, these 300.
 _ZSTD_STEP_BYTES: Final = 64
-# A frame's header has 18 bytes at the most.
-_ZSTD_HEADER_BYTES: Final = 18
+# The header of a frame has so many bytes at the most.
+HEADER_BYTES: Final = 18
 
 
 class _Coding(Protocol):
@@ -152,7 +152,7 @@ def window_bytes(encoding: str, beginning: bytes) -> int:
     if encoding == "gzip":
         return 1 << zlib.MAX_WBITS
     try:
-        window: int = zstandard.get_frame_parameters(beginning[:_ZSTD_HEADER_BYTES]).window_size
+        window: int = zstandard.get_frame_parameters(beginning[:HEADER_BYTES]).window_size
     except zstandard.ZstdError:
         raise _not_as_declared(encoding) from None
     return window

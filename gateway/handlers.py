@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from gateway import payloads
+from gateway import payloads, recordings
 from gateway.bodies import read_json
 from gateway.erasure import erase
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.requests import caller_of, traceparent_of
-from gateway.submission import submit
+from gateway.submission import submit, submit_recording
+from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
-from shared.ports import Place, Status, Submission
+from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.results import Results
+    from gateway.spools import Spools
     from gateway.waiting import Owned
-    from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher
+    from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
@@ -37,6 +39,8 @@ class Handlers:
     """One method per route, over what the routes need."""
 
     store: EcgStore
+    recordings: RecordingStore
+    spools: Spools
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
@@ -47,12 +51,37 @@ class Handlers:
     async def post_ecg(self, request: web.Request) -> web.Response:
         """Take an ECG in."""
         now = datetime.now(UTC)
-        ecg = await read_json(
-            request,
-            partial(payloads.read_ecg, limits=self.settings, now=now),
-            max_bytes=self.settings.max_body_bytes,
-        )
-        receipt = await submit(
+        if request.content_type == recordings.CONTENT_TYPE:
+            receipt = await self._submit_binary(request, now)
+        else:
+            ecg = await read_json(
+                request,
+                partial(payloads.read_ecg, limits=self.settings, now=now),
+                max_bytes=self.settings.max_body_bytes,
+            )
+            receipt = await self._submit(request, ecg, now)
+        answer = {"id": receipt.key.id, "status": receipt.status}
+        return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
+
+    async def _submit_binary(self, request: web.Request, now: datetime) -> Receipt:
+        self.backlog.check()  # before a day of samples is sent for nothing
+        async with recordings.received(
+            request, holder=caller_of(request).name, limits=self.settings, spools=self.spools, now=now
+        ) as found:
+            if isinstance(found, Ecg):
+                return await self._submit(request, found, now)
+            async with self.spools.turn:
+                return await submit_recording(
+                    RecordingSubmission(caller_of(request).name, found, traceparent_of(request)),
+                    store=self.recordings,
+                    publisher=self.publisher,
+                    publish_timeout_s=self.settings.publish_timeout_s,
+                    backlog=self.backlog,
+                    now=now,
+                )
+
+    async def _submit(self, request: web.Request, ecg: Ecg, now: datetime) -> Receipt:
+        return await submit(
             Submission(caller_of(request).name, ecg, traceparent_of(request)),
             store=self.store,
             publisher=self.publisher,
@@ -60,8 +89,6 @@ class Handlers:
             backlog=self.backlog,
             now=now,
         )
-        answer = {"id": receipt.key.id, "status": receipt.status}
-        return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
 
     async def get_ecgs(self, request: web.Request) -> web.Response:
         """A page of the caller's ECGs."""

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gateway.backlog import Backlog
-    from shared.ports import EcgStore, Publisher, Receipt, Submission
+    from shared.ports import (
+        EcgStore,
+        Publisher,
+        Receipt,
+        RecordingStore,
+        RecordingSubmission,
+        Submission,
+    )
 
 _log = structlog.get_logger(__name__)
 
@@ -40,10 +47,32 @@ async def submit(
     backlog.check()
     [receipt] = await store.add([submission])
     failpoint.reach("after-commit-before-publish")
+    return await _announced(receipt, submission.traceparent, publisher, publish_timeout_s, now)
+
+
+async def submit_recording(
+    submission: RecordingSubmission,
+    *,
+    store: RecordingStore,
+    publisher: Publisher,
+    publish_timeout_s: float,
+    backlog: Backlog,
+    now: datetime,
+) -> Receipt:
+    """The same as `submit`, for an ECG that is too long to be held in memory."""
+    backlog.check()
+    receipt = await store.add(submission)
+    failpoint.reach("after-commit-before-publish")
+    return await _announced(receipt, submission.traceparent, publisher, publish_timeout_s, now)
+
+
+async def _announced(
+    receipt: Receipt, traceparent: str | None, publisher: Publisher, publish_timeout_s: float, now: datetime
+) -> Receipt:
     if receipt.is_conflict:
         raise ConflictError("You have another ECG of this id already, with other content.")
     if receipt.is_new:
-        event = submitted([receipt.key], now=now, traceparent=submission.traceparent)
+        event = submitted([receipt.key], now=now, traceparent=traceparent)
         try:
             async with asyncio.timeout(publish_timeout_s):
                 [failure] = await publisher.publish([event])

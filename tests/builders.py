@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from shared.domain.recording import RecordedLead, Recording
 from shared.ports import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from shared.domain.ecg import Samples
+
+_DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
 def a_lead(name: str = "I", signal: Sequence[int] = (1, -1, 1), *, baseline: int = 0) -> Lead:
@@ -48,3 +51,23 @@ def a_recording(ecg: Ecg, *, block_samples: int = 4) -> Recording:
 def an_ecg_body(**fields: Any) -> dict[str, Any]:
     """The JSON form of an ECG of one lead that crosses zero twice; ``fields`` win."""
     return {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}], **fields}
+
+
+def a_binary_ecg(body: Mapping[str, Any], *, sample_type: str = "int16", **head: Any) -> bytes:
+    """The binary form of an ECG in JSON form, all leads of one width; ``head`` is for `a_binary_body`."""
+    leads = [
+        {key: value for key, value in lead.items() if key != "signal"}
+        | {"num_samples": len(lead["signal"]), "sample_type": sample_type}
+        for lead in body["leads"]
+    ]
+    samples = b"".join(np.array(lead["signal"], _DTYPES[sample_type]).tobytes() for lead in body["leads"])
+    return a_binary_body({**body, "leads": leads}, samples, **head)
+
+
+def a_binary_body(
+    header: object, samples: bytes, *, magic: bytes = b"ISOLINE", version: int = 1, size: int | None = None
+) -> bytes:
+    """A body in binary form, byte by byte, right or wrong."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    stated = len(text) if size is None else size
+    return magic + bytes([version]) + stated.to_bytes(4, "little") + text + samples
