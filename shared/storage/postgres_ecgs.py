@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.domain.ecg import Lead
+    from shared.domain.ecg import Lead, Samples
     from shared.ports import Settlement, Submission
     from shared.storage.postgres import Connection, Database
 
@@ -168,7 +168,8 @@ class PostgresEcgStore:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
-            return {keys[row["row"]]: await _ecg(connection, keys[row["row"]].id, row) for row in rows}
+            parts = {row["row"]: await _joined(connection, row) for row in rows if row["encoding"] in PARTS}
+        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         async with self._database.connection() as connection:
@@ -229,20 +230,29 @@ def _state(row: asyncpg.Record) -> EcgState:
     return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
 
 
-async def _ecg(connection: Connection, ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
+def _ecg(ecg_id: str, row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> Ecg | InvalidEcgError:
     try:
-        leads = await _leads(connection, row)
-        return Ecg(ecg_id, row["date"], leads, row["sampling_rate_hz"], row["unit"])
+        return Ecg(ecg_id, row["date"], _leads(row, parts), row["sampling_rate_hz"], row["unit"])
     except InvalidEcgError as error:
         return error
 
 
-async def _leads(connection: Connection, row: asyncpg.Record) -> tuple[Lead, ...]:
+def _leads(row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> tuple[Lead, ...]:
     described = row["leads"].encode()
-    if dtype := PARTS.get(row["encoding"]):
-        samples = await read_parts(connection, row["row"], dtype, count_samples(described))
-        return leads_of(described, samples)
+    if isinstance(parts, InvalidEcgError):
+        raise parts
+    if parts is not None:
+        return leads_of(described, parts)
     return decode_signals(EncodedSignals(described, EncodedSamples(row["encoding"], row["samples"])))
+
+
+async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
+    """A recording's samples, or why they can't be read."""
+    try:
+        num_samples = count_samples(row["leads"].encode())
+        return await read_parts(connection, row["row"], PARTS[row["encoding"]], num_samples)
+    except InvalidEcgError as error:
+        return error
 
 
 def _settlement_columns(settlements: Sequence[Settlement]) -> tuple[list[object], ...]:

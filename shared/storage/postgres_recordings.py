@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from shared.ports import RecordingSubmission
     from shared.storage.postgres import Connection, Database
 
-# From the beginning of the transaction on. An earlier announcement would be a second one to be measured.
+# An announcement before the first is worked on would make it a second attempt.
 _REPUBLISH_AFTER_S: Final = 60.0
+
+_BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
 
 # An id that was erased begins its next generation, as with any ECG.
 _ADD: Final = """
 INSERT INTO ecg AS present (owner, id, content_hash, num_samples, traceparent, due_at)
-VALUES ($1, $2, $3, $4, $5, now() + $6::float8 * interval '1 second')
+VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6::float8 * interval '1 second')
 ON CONFLICT (owner, id) DO UPDATE SET
     generation = present.generation + 1, status = 'queued', attempts = 0, republished = 0,
     due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
@@ -36,8 +38,11 @@ RETURNING row, generation
 """
 
 _ADD_SIGNAL: Final = """
-INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
-VALUES ($1, $2, $3, $4, $5::json, $6, '')
+WITH signal AS (
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
+    VALUES ($1, $2, $3, $4, $5::json, $6, '')
+)
+UPDATE recording SET row = $1 WHERE id = $7
 """
 
 _HELD: Final = """
@@ -53,6 +58,10 @@ class _Said(NamedTuple):
     content_hash: bytes
 
 
+class _TakenError(Exception):
+    """The id is another ECG's: what was written is to be rolled back."""
+
+
 class PostgresRecordingStore:
     """`shared.ports.RecordingStore` on PostgreSQL."""
 
@@ -63,39 +72,48 @@ class PostgresRecordingStore:
         said = await asyncio.to_thread(_said, submission.recording)
         receipt = None
         async with self._database.connection() as connection:
-            while receipt is None:  # an erasure may come between the two halves
-                receipt = await _added(connection, submission, said) or await _held(
-                    connection, submission, said
-                )
+            while receipt is None:  # what held the id when all parts were there may be erased by then
+                receipt = await _held(connection, submission, said)
+                receipt = receipt or await _added(connection, submission, said)
         return receipt
 
 
 async def _added(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
-    """The receipt of what was kept; None, and nothing was, if the id is taken."""
+    """The receipt of what was kept; None, and nothing was, if the id is taken.
+
+    The parts come first: whoever submits another ECG of this id meanwhile would else wait for all of them.
+    """
     recording = submission.recording
-    async with connection.transaction():
-        row = await connection.fetchrow(
-            _ADD,
-            submission.owner,
-            recording.id,
-            said.content_hash,
-            recording.num_samples,
-            submission.traceparent,
-            _REPUBLISH_AFTER_S,
-        )
-        if row is None:
-            return None
-        await connection.execute(
-            _ADD_SIGNAL,
-            row["row"],
-            recording.date,
-            recording.sampling_rate_hz,
-            recording.unit,
-            said.leads.decode(),
-            said.encoding,
-        )
-        await write_parts(connection, row["row"], recording.blocks())
-    return Receipt(EcgKey(submission.owner, recording.id, row["generation"]), Status.QUEUED, is_new=True)
+    try:
+        async with connection.transaction():
+            recording_id = await connection.fetchval(_BEGIN)
+            await write_parts(connection, recording_id, recording.blocks())
+            generation = await _named(connection, submission, said, recording_id)
+    except _TakenError:
+        return None
+    return Receipt(EcgKey(submission.owner, recording.id, generation), Status.QUEUED, is_new=True)
+
+
+async def _named(
+    connection: Connection, submission: RecordingSubmission, said: _Said, recording_id: int
+) -> int:
+    """Make an ECG of parts that are there; its generation."""
+    recording = submission.recording
+    row = await connection.fetchrow(
+        _ADD,
+        submission.owner,
+        recording.id,
+        said.content_hash,
+        recording.num_samples,
+        submission.traceparent,
+        _REPUBLISH_AFTER_S,
+    )
+    if row is None:
+        raise _TakenError
+    described = (recording.date, recording.sampling_rate_hz, recording.unit, said.leads.decode())
+    await connection.execute(_ADD_SIGNAL, row["row"], *described, said.encoding, recording_id)
+    generation: int = row["generation"]
+    return generation
 
 
 async def _held(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:

@@ -24,23 +24,26 @@ PARTS: Final[Mapping[str, np.dtype[Any]]] = {
 }
 
 _ADD: Final = """
-INSERT INTO ecg_signal_part (row, part, num_samples, encoding, samples) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO recording_part (recording, part, num_samples, encoding, samples) VALUES ($1, $2, $3, $4, $5)
 """
 
-_PART: Final = "SELECT num_samples, encoding, samples FROM ecg_signal_part WHERE row = $1 AND part = $2"
+_PART: Final = """
+SELECT num_samples, encoding, samples FROM recording_part
+WHERE recording = (SELECT id FROM recording WHERE row = $1) AND part = $2
+"""
 
 
-async def write_parts(connection: Connection, row: int, blocks: Iterator[Samples]) -> None:
-    """Keep each of these blocks as a part of a row, each as narrow as it fits."""
+async def write_parts(connection: Connection, recording: int, blocks: Iterator[Samples]) -> None:
+    """Keep each of these blocks as a part of a recording, each as narrow as it fits."""
     for part in count():
         encoded = await asyncio.to_thread(_next_encoded, blocks)
         if encoded is None:
             return
-        await connection.execute(_ADD, row, part, *encoded)
+        await connection.execute(_ADD, recording, part, *encoded)
 
 
 async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num_samples: int) -> Samples:
-    """The samples of all parts, end to end: no more memory than they need, and one part's.
+    """The samples of a row's recording, end to end: in no more memory than they need, and one part.
 
     Raises:
         InvalidEcgError: They are damaged, or are not so many.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count as count_from
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 _NARROW: Final = (1, -2, 3, -4, 5, -6, 7, -8, 9, -10)
 _LIMIT_S: Final = 20
+# The two before find the width and the hash.
+_READ_THAT_WRITES: Final = 3
 
 
 def two_leads(*, date: str = "2023-07-30") -> Ecg:
@@ -80,7 +85,7 @@ async def test_a_recording_is_loaded_as_the_ecg_that_it_is(
     for lead, sent in zip(found.leads, ecg.leads, strict=True):
         assert (lead.name, lead.baseline, lead.adc_gain) == (sent.name, sent.baseline, sent.adc_gain)
         assert lead.signal.tolist() == sent.signal.tolist()
-    assert await count(database, "ecg_signal_part") == 3 * len(ecg.leads)
+    assert await count(database, "recording_part") == 3 * len(ecg.leads)
 
 
 @pytest.mark.parametrize("ecg", [an_ecg(leads=[a_lead("I", _NARROW)]), two_leads()])
@@ -106,7 +111,7 @@ async def test_other_content_of_the_same_id_is_a_conflict_and_changes_nothing(
     receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
 
     assert receipt.is_conflict
-    assert await count(database, "ecg_signal_part") == 6
+    assert await count(database, "recording_part") == 6
     found = await loaded(store, first.key)
     assert isinstance(found, Ecg)
     assert found.date == "2023-07-30"
@@ -120,7 +125,32 @@ async def test_a_recording_that_comes_many_times_at_once_is_kept_once(
 
     assert sorted(receipt.is_new for receipt in receipts) == [False] * 5 + [True]
     assert not any(receipt.is_conflict for receipt in receipts)
-    assert await count(database, "ecg_signal_part") == 6
+    assert await count(database, "recording_part") == 6
+
+
+async def test_whoever_submits_the_same_id_does_not_wait_for_all_parts(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore
+) -> None:
+    recording, reads = a_recording(an_ecg(leads=[a_lead("I", _NARROW)])), count_from(1)
+    is_written, may_end = threading.Event(), threading.Event()
+
+    def blocks() -> Iterator[Samples]:
+        read = next(reads)
+        yield from recording.blocks()
+        if read == _READ_THAT_WRITES:
+            is_written.set()
+            may_end.wait(_LIMIT_S)
+
+    slow = RecordingSubmission("ada", replace(recording, blocks=blocks))
+    adding = asyncio.ensure_future(recordings.add(slow))
+    await asyncio.to_thread(is_written.wait, _LIMIT_S)
+
+    async with asyncio.timeout(_LIMIT_S / 2):
+        [receipt] = await store.add([Submission("ada", an_ecg())])
+    may_end.set()
+
+    assert receipt.is_new
+    assert (await adding).is_conflict
 
 
 async def test_it_is_not_due_before_it_can_have_been_measured(
@@ -135,7 +165,7 @@ async def test_it_is_not_due_before_it_can_have_been_measured(
 
 
 class Breaking:
-    """Blocks that fail half-way, the second time they are read on."""
+    """Blocks that fail half-way while they are written."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -144,7 +174,7 @@ class Breaking:
     def __call__(self) -> Iterator[Samples]:
         self._reads += 1
         yield np.array(_NARROW, np.int16)
-        if self._reads > 2:
+        if self._reads == _READ_THAT_WRITES:
             raise self._error
         yield np.array(_NARROW, np.int16)
 
@@ -153,14 +183,12 @@ async def test_nothing_is_kept_of_a_recording_that_could_not_be_read_to_its_end(
     recordings: PostgresRecordingStore, database: Database
 ) -> None:
     recording = a_recording(an_ecg(leads=[a_lead("I", _NARROW * 2)]))
-    broken = type(recording)(
-        recording.id, recording.date, recording.leads, None, None, Breaking(UnavailableError("the disk"))
-    )
+    broken = replace(recording, blocks=Breaking(UnavailableError("the disk")))
 
     with pytest.raises(UnavailableError, match="the disk"):
         await recordings.add(RecordingSubmission("ada", broken))
 
-    assert [await count(database, table) for table in ("ecg", "ecg_signal", "ecg_signal_part")] == [0, 0, 0]
+    assert [await count(database, table) for table in ("ecg", "ecg_signal", "recording_part")] == [0, 0, 0]
 
 
 async def test_a_connection_that_dies_half_way_leaves_nothing(
@@ -172,7 +200,7 @@ async def test_a_connection_that_dies_half_way_leaves_nothing(
         kill = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND query LIKE '%INTO ecg_signal_part%'"
+            " AND query LIKE '%INTO recording_part%'"
         )
         while not await connection.fetchval(kill):
             await asyncio.sleep(0)
@@ -180,7 +208,7 @@ async def test_a_connection_that_dies_half_way_leaves_nothing(
         with pytest.raises(UnavailableError):
             await adding
 
-    assert [await count(database, table) for table in ("ecg", "ecg_signal", "ecg_signal_part")] == [0, 0, 0]
+    assert [await count(database, table) for table in ("ecg", "ecg_signal", "recording_part")] == [0, 0, 0]
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:
@@ -197,7 +225,7 @@ async def test_an_erased_recording_leaves_no_part_and_its_id_is_free(
     await PostgresOwnedEcgs(database).erase(
         "ada", "10", event_of=lambda key: deleted(key, now=datetime.now(UTC), traceparent=None)
     )
-    assert [await count(database, table) for table in ("ecg_signal", "ecg_signal_part")] == [0, 0]
+    assert [await count(database, table) for table in ("ecg_signal", "recording_part")] == [0, 0]
     receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
 
     assert receipt.is_new
@@ -227,12 +255,12 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
 @pytest.mark.parametrize(
     "damage",
     [
-        "DELETE FROM ecg_signal_part WHERE part = 5",
-        "DELETE FROM ecg_signal_part WHERE part = 1",
-        "UPDATE ecg_signal_part SET samples = 'x' WHERE part = 1",
-        "UPDATE ecg_signal_part SET encoding = 'unheard-of' WHERE part = 1",
-        "UPDATE ecg_signal_part SET num_samples = 3 WHERE part = 1",
-        "UPDATE ecg_signal_part SET num_samples = 3000 WHERE part = 1",
+        "DELETE FROM recording_part WHERE part = 5",
+        "DELETE FROM recording_part WHERE part = 1",
+        "UPDATE recording_part SET samples = 'x' WHERE part = 1",
+        "UPDATE recording_part SET encoding = 'unheard-of' WHERE part = 1",
+        "UPDATE recording_part SET num_samples = 3 WHERE part = 1",
+        "UPDATE recording_part SET num_samples = 3000 WHERE part = 1",
     ],
 )
 async def test_a_damaged_part_is_told_and_not_measured(

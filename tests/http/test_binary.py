@@ -108,7 +108,7 @@ async def refused(ada: aiohttp.ClientSession, body: Any, status: int, **headers:
 
 async def rows(database: Database) -> list[int]:
     async with database.connection() as connection:
-        tables = ("ecg", "ecg_signal", "ecg_signal_part")
+        tables = ("ecg", "ecg_signal", "recording_part")
         return [await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables]  # noqa: S608
 
 
