@@ -22,9 +22,10 @@ from shared.ports import Place, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
+    from gateway.intake import Intake
     from gateway.results import Results
     from gateway.waiting import Owned
-    from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher
+    from shared.ports import Outbox, OwnedEcgs, Publisher
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
@@ -36,7 +37,7 @@ _REVALIDATE: Final = {"Cache-Control": "private, no-cache"}
 class Handlers:
     """One method per route, over what the routes need."""
 
-    store: EcgStore
+    intake: Intake
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
@@ -54,11 +55,8 @@ class Handlers:
         )
         receipt = await submit(
             Submission(caller_of(request).name, ecg, traceparent_of(request)),
-            store=self.store,
-            publisher=self.publisher,
-            publish_timeout_s=self.settings.publish_timeout_s,
+            intake=self.intake,
             backlog=self.backlog,
-            now=now,
         )
         answer = {"id": receipt.key.id, "status": receipt.status}
         return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
-from shared import failpoint
-from shared.domain.errors import ConflictError, UnavailableError
-from shared.events import submitted
+from shared.domain.errors import ConflictError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from gateway.backlog import Backlog
-    from shared.ports import EcgStore, Publisher, Receipt, Submission
+    from gateway.intake import Intake
+    from shared.ports import Receipt, Submission
 
-_log = structlog.get_logger(__name__)
 
-
-async def submit(
-    submission: Submission,
-    *,
-    store: EcgStore,
-    publisher: Publisher,
-    publish_timeout_s: float,
-    backlog: Backlog,
-    now: datetime,
-) -> Receipt:
+async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) -> Receipt:
     """Keep an ECG and announce it; the same content again changes nothing and says where it stands.
 
     Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it.
@@ -38,17 +22,7 @@ async def submit(
         UnavailableError: It may have been kept, or too many are queued. Submitting the same again is safe.
     """
     backlog.check()
-    [receipt] = await store.add([submission])
-    failpoint.reach("after-commit-before-publish")
+    receipt = await intake.take(submission)
     if receipt.is_conflict:
         raise ConflictError("You have another ECG of this id already, with other content.")
-    if receipt.is_new:
-        event = submitted([receipt.key], now=now, traceparent=submission.traceparent)
-        try:
-            async with asyncio.timeout(publish_timeout_s):
-                [failure] = await publisher.publish([event])
-        except TimeoutError:
-            failure = UnavailableError(f"no answer from the broker within {publish_timeout_s:g} s")
-        if failure is not None:
-            _log.warning("an ECG was kept but not announced; the relay will", reason=str(failure))
     return receipt
