@@ -19,6 +19,7 @@ from gateway.documents import Documents
 from gateway.guesses import Guesses
 from gateway.handlers import Handlers
 from gateway.in_flight import InFlight, in_flight_middleware
+from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
 from gateway.problems import problem_middleware
@@ -88,8 +89,11 @@ async def open_gateway(
             open_revocations(accounts, within_s=settings.revocation_s)
         )
         waiting = await opened.enter_async_context(open_waiting(store))
+        intake = await opened.enter_async_context(
+            open_intake(store=store, publisher=publisher, publish_timeout_s=settings.publish_timeout_s)
+        )
         handlers = Handlers(
-            store=store,
+            intake=intake,
             recordings=recordings,
             spools=_spools(settings),
             owned_ecgs=owned_ecgs,

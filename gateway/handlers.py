@@ -23,10 +23,11 @@ from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
+    from gateway.intake import Intake
     from gateway.results import Results
     from gateway.spools import Spools
     from gateway.waiting import Owned
-    from shared.ports import EcgStore, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
+    from shared.ports import Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
@@ -38,7 +39,7 @@ _REVALIDATE: Final = {"Cache-Control": "private, no-cache"}
 class Handlers:
     """One method per route, over what the routes need."""
 
-    store: EcgStore
+    intake: Intake
     recordings: RecordingStore
     spools: Spools
     publisher: Publisher
@@ -59,7 +60,7 @@ class Handlers:
                 partial(payloads.read_ecg, limits=self.settings, now=now),
                 max_bytes=self.settings.max_body_bytes,
             )
-            receipt = await self._submit(request, ecg, now)
+            receipt = await self._submit(request, ecg)
         answer = {"id": receipt.key.id, "status": receipt.status}
         return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
 
@@ -69,7 +70,7 @@ class Handlers:
             request, holder=caller_of(request).name, limits=self.settings, spools=self.spools, now=now
         ) as found:
             if isinstance(found, Ecg):
-                return await self._submit(request, found, now)
+                return await self._submit(request, found)
             async with self.spools.turn:
                 return await submit_recording(
                     RecordingSubmission(caller_of(request).name, found, traceparent_of(request)),
@@ -80,14 +81,11 @@ class Handlers:
                     now=now,
                 )
 
-    async def _submit(self, request: web.Request, ecg: Ecg, now: datetime) -> Receipt:
+    async def _submit(self, request: web.Request, ecg: Ecg) -> Receipt:
         return await submit(
             Submission(caller_of(request).name, ecg, traceparent_of(request)),
-            store=self.store,
-            publisher=self.publisher,
-            publish_timeout_s=self.settings.publish_timeout_s,
+            intake=self.intake,
             backlog=self.backlog,
-            now=now,
         )
 
     async def get_ecgs(self, request: web.Request) -> web.Response:

@@ -15,27 +15,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gateway.backlog import Backlog
-    from shared.ports import (
-        EcgStore,
-        Publisher,
-        Receipt,
-        RecordingStore,
-        RecordingSubmission,
-        Submission,
-    )
+    from gateway.intake import Intake
+    from shared.ports import Publisher, Receipt, RecordingStore, RecordingSubmission, Submission
 
 _log = structlog.get_logger(__name__)
 
 
-async def submit(
-    submission: Submission,
-    *,
-    store: EcgStore,
-    publisher: Publisher,
-    publish_timeout_s: float,
-    backlog: Backlog,
-    now: datetime,
-) -> Receipt:
+async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) -> Receipt:
     """Keep an ECG and announce it; the same content again changes nothing and says where it stands.
 
     Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it.
@@ -45,9 +31,7 @@ async def submit(
         UnavailableError: It may have been kept, or too many are queued. Submitting the same again is safe.
     """
     backlog.check()
-    [receipt] = await store.add([submission])
-    failpoint.reach("after-commit-before-publish")
-    return await _announced(receipt, submission.traceparent, publisher, publish_timeout_s, now)
+    return _told(await intake.take(submission))
 
 
 async def submit_recording(
@@ -59,20 +43,12 @@ async def submit_recording(
     backlog: Backlog,
     now: datetime,
 ) -> Receipt:
-    """The same as `submit`, for an ECG that is too long to be held in memory."""
+    """The same as `submit`, for an ECG that is too long for memory and so is taken in by itself."""
     backlog.check()
     receipt = await store.add(submission)
     failpoint.reach("after-commit-before-publish")
-    return await _announced(receipt, submission.traceparent, publisher, publish_timeout_s, now)
-
-
-async def _announced(
-    receipt: Receipt, traceparent: str | None, publisher: Publisher, publish_timeout_s: float, now: datetime
-) -> Receipt:
-    if receipt.is_conflict:
-        raise ConflictError("You have another ECG of this id already, with other content.")
     if receipt.is_new:
-        event = submitted([receipt.key], now=now, traceparent=traceparent)
+        event = submitted([receipt.key], now=now, traceparent=submission.traceparent)
         try:
             async with asyncio.timeout(publish_timeout_s):
                 [failure] = await publisher.publish([event])
@@ -80,4 +56,10 @@ async def _announced(
             failure = UnavailableError(f"no answer from the broker within {publish_timeout_s:g} s")
         if failure is not None:
             _log.warning("an ECG was kept but not announced; the relay will", reason=str(failure))
+    return _told(receipt)
+
+
+def _told(receipt: Receipt) -> Receipt:
+    if receipt.is_conflict:
+        raise ConflictError("You have another ECG of this id already, with other content.")
     return receipt

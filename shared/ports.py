@@ -110,6 +110,12 @@ class Settlement:
 class EcgStore(Protocol):
     """ECGs, their signals and what was found in them. Every method raises UnavailableError."""
 
+    async def prepare(self, submission: Submission) -> Submission:
+        """The same submission with the work done that adding it takes, off the event loop if it is much.
+
+        Nothing is kept yet. Adding what was not prepared works as well and takes longer.
+        """
+
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         """Keep each submission, or none of it; one receipt per submission, in order.
 

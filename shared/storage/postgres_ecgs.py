@@ -9,18 +9,11 @@ import orjson
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey
-from shared.ports import Claim, Claims, EcgState, Receipt, Status
+from shared.ports import Claim, Claims, EcgState, Status
+from shared.storage.postgres_submissions import add, encoded
 from shared.storage.samples import EncodedSamples
 from shared.storage.signal_parts import PARTS, read_parts
-from shared.storage.signals import (
-    EncodedSignals,
-    content_hash,
-    count_samples,
-    decode_signals,
-    encode_signals,
-    join_signals,
-    leads_of,
-)
+from shared.storage.signals import EncodedSignals, count_samples, decode_signals, leads_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -29,33 +22,11 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.ecg import Lead, Samples
-    from shared.ports import Settlement, Submission
+    from shared.ports import Receipt, Settlement, Submission
     from shared.storage.postgres import Connection, Database
 
 # Long enough that a submission's own event nearly always gets there first.
 REPUBLISH_AFTER_S: Final = 10.0
-
-# An id that was erased begins its next generation. Both halves look past the tombstone: the first takes its
-# place, the second does not see it.
-_ADD: Final = """
-WITH new AS (
-    INSERT INTO ecg AS present (owner, id, content_hash, num_samples, traceparent, due_at)
-    VALUES ($1, $2, $3, $4, $5, now() + $6::float8 * interval '1 second')
-    ON CONFLICT (owner, id) DO UPDATE SET
-        generation = present.generation + 1, status = 'queued', attempts = 0, republished = 0,
-        due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
-        traceparent = excluded.traceparent, submitted_at = now(), finished_at = NULL
-    WHERE present.status = 'erased'
-    RETURNING row, generation, status, content_hash, true AS is_new
-), signal AS (
-    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
-    SELECT row, $7, $8, $9, $10::json, $11, $12 FROM new
-)
-SELECT generation, status, content_hash, is_new FROM new
-UNION ALL
-SELECT generation, status, content_hash, false FROM ecg
-WHERE owner = $1 AND id = $2 AND status <> 'erased' AND NOT EXISTS (SELECT FROM new)
-"""
 
 _FIND: Final = """
 SELECT ecg.owner, ecg.id, ecg.status, ecg.error, found.document
@@ -141,9 +112,13 @@ class PostgresEcgStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def prepare(self, submission: Submission) -> Submission:
+        return await encoded(submission)
+
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
+        every = [await encoded(submission) for submission in submissions]
         async with self._database.connection() as connection:
-            return [await _add(connection, submission) for submission in submissions]
+            return await add(connection, every, due_in_s=REPUBLISH_AFTER_S)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         owners, ids = [owner for owner, _ in owned], [ecg_id for _, ecg_id in owned]
@@ -185,36 +160,6 @@ def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
     """The keys as three arrays for ``unnest``: owners, ids, generations."""
     every = list(keys)
     return [key.owner for key in every], [key.id for key in every], [key.generation for key in every]
-
-
-async def _add(connection: Connection, submission: Submission) -> Receipt:
-    ecg = submission.ecg
-    joined = join_signals(ecg.leads)
-    encoded = encode_signals(joined)
-    said = content_hash(ecg, joined)
-    arguments = (
-        submission.owner,
-        ecg.id,
-        said,
-        ecg.num_samples,
-        submission.traceparent,
-        REPUBLISH_AFTER_S,
-        ecg.date,
-        ecg.sampling_rate_hz,
-        ecg.unit,
-        encoded.leads.decode(),
-        encoded.samples.encoding,
-        encoded.samples.data,
-    )
-    row = None
-    while row is None:  # somebody else's insert may become visible between the two halves, then it is there
-        row = await connection.fetchrow(_ADD, *arguments)
-    return Receipt(
-        EcgKey(submission.owner, ecg.id, row["generation"]),
-        Status(row["status"]),
-        is_new=row["is_new"],
-        is_conflict=row["content_hash"] != said,
-    )
 
 
 def _key(row: asyncpg.Record) -> EcgKey:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import asyncpg
 import numpy as np
 import pytest
 
 from shared.domain.account import Account, Role
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError, UnavailableError
-from shared.events import EcgKey, failed, processed
+from shared.events import EcgKey, deleted, failed, processed
 from shared.ports import Settlement, Status
+from shared.storage import postgres_submissions
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.signals import encode_signals
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
     from shared.ports import Claim
     from shared.storage.postgres import Database
+    from shared.storage.signals import EncodedSignals, JoinedSignals
 
 _LIMIT_S = 20
 _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}
@@ -78,6 +85,12 @@ async def move_on(database: Database) -> None:
 
 async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
     return [receipt.key for receipt in await store.add([a_submission(ecg_id) for ecg_id in ids])]
+
+
+async def erase(database: Database, *ids: str) -> None:
+    ecgs = PostgresOwnedEcgs(database)
+    event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+    await asyncio.gather(*(ecgs.erase("ada", ecg_id, event_of=event_of) for ecg_id in ids))
 
 
 async def claim_all(store: PostgresEcgStore, keys: Collection[EcgKey]) -> list[Claim]:
@@ -195,6 +208,148 @@ class TestAdding:
             (False, True),
             (True, False),
         ]
+
+    async def test_of_the_same_twice_in_a_batch_the_first_is_new(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        receipts = await store.add([a_submission("10"), a_submission("11"), a_submission("10")])
+
+        assert [receipt.is_new for receipt in receipts] == [True, True, False]
+        assert not any(receipt.is_conflict for receipt in receipts)
+        assert receipts[2].key == receipts[0].key
+        assert await count(database, "ecg_signal") == 2
+
+    async def test_of_different_contents_in_a_batch_the_first_is_kept_and_the_other_hears_of_it(
+        self, store: PostgresEcgStore
+    ) -> None:
+        other = a_submission(ecg=an_ecg("10", leads=[a_lead(signal=[9, 9])]))
+
+        first, second = await store.add([a_submission("10"), other])
+
+        assert (first.is_new, first.is_conflict) == (True, False)
+        assert (second.is_new, second.is_conflict) == (False, True)
+        [kept] = (await store.load(await claim_all(store, [first.key]))).values()
+        assert isinstance(kept, Ecg)
+        assert kept.leads[0].signal.tolist() == [1, -1, 1]
+
+    async def test_each_in_a_batch_keeps_its_own_signals(self, store: PostgresEcgStore) -> None:
+        signals = {f"{n * 7 % 30}": [n, -n, 5] * (n + 1) for n in range(30)}
+
+        receipts = await store.add(
+            [
+                a_submission(ecg=an_ecg(ecg_id, leads=[a_lead(signal=signal)]))
+                for ecg_id, signal in signals.items()
+            ]
+        )
+
+        loaded = await store.load(await claim_all(store, [receipt.key for receipt in receipts]))
+        kept = {ecg.id: ecg.leads[0].signal.tolist() for ecg in loaded.values() if isinstance(ecg, Ecg)}
+        assert kept == signals
+
+    async def test_what_was_erased_begins_its_next_generation_beside_what_is_new_and_what_is_there(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "finished", "erased", "erased too")
+        await erase(database, "erased", "erased too")
+
+        receipts = await store.add(
+            [a_submission(ecg_id) for ecg_id in ("new", "erased too", "finished", "erased")]
+        )
+
+        assert receipts == [
+            (EcgKey("ada", "new", 1), Status.QUEUED, True, False),
+            (EcgKey("ada", "erased too", 2), Status.QUEUED, True, False),
+            (EcgKey("ada", "finished", 1), Status.COMPLETED, False, False),
+            (EcgKey("ada", "erased", 2), Status.QUEUED, True, False),
+        ]
+        keys = [receipt.key for receipt in receipts if receipt.is_new]
+        claims = await claim_all(store, keys)
+        assert {claim.attempt for claim in claims} == {1}
+        assert set(await store.load(claims)) == set(keys)
+
+    async def test_batches_at_once_of_the_same_ids_in_any_order_keep_each_once(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        for ids in ([str(n) for n in range(m, m + 30)] for m in range(0, 150, 30)):
+            some, others = [a_submission(ecg_id) for ecg_id in ids], [a_submission(i) for i in ids[::-1]]
+
+            async with asyncio.timeout(_LIMIT_S):
+                receipts = await asyncio.gather(*(store.add(batch) for batch in (some, others) * 4))
+
+            new = [receipt.key.id for batch in receipts for receipt in batch if receipt.is_new]
+            assert sorted(new) == sorted(ids)
+        assert (await count(database, "ecg"), await count(database, "ecg_signal")) == (150, 150)
+
+    async def test_batches_at_once_of_erased_ids_begin_one_generation_of_each(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        ids = [str(n) for n in range(30)]
+        for generation in range(2, 6):
+            await settled(store, *ids)
+            await erase(database, *ids)
+
+            async with asyncio.timeout(_LIMIT_S):
+                receipts = await asyncio.gather(
+                    *(store.add([a_submission(i) for i in ids[::step]]) for step in (1, -1) * 4)
+                )
+
+            new = [receipt.key for batch in receipts for receipt in batch if receipt.is_new]
+            assert sorted(new) == sorted(EcgKey("ada", ecg_id, generation) for ecg_id in ids)
+        assert await count(database, "ecg_signal") == 30
+
+    async def test_adding_while_others_erase_always_gives_a_receipt_of_what_is_there(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        ids = [str(n) for n in range(20)]
+
+        async with asyncio.timeout(_LIMIT_S):
+            for _ in range(5):
+                receipts, others, _ = await asyncio.gather(
+                    store.add([a_submission(ecg_id) for ecg_id in ids]),
+                    store.add([a_submission(ecg_id) for ecg_id in ids[::-1]]),
+                    erase(database, *ids[::-1]),
+                )
+
+                assert [receipt.key.id for receipt in receipts] == ids
+                assert [receipt.key.id for receipt in others] == ids[::-1]
+                generations = [receipt.key for receipt in [*receipts, *others] if receipt.is_new]
+                assert len(generations) == len(set(generations))
+
+    async def test_of_a_batch_that_fails_nothing_is_kept(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        unfit = a_submission(ecg=an_ecg("11", date="2023\0"))  # PostgreSQL has no NUL
+
+        with pytest.raises(asyncpg.DataError):
+            await store.add([a_submission("10"), unfit])
+
+        assert (await count(database, "ecg"), await count(database, "ecg_signal")) == (0, 0)
+
+    async def test_what_was_prepared_is_kept_like_what_was_not(self, store: PostgresEcgStore) -> None:
+        prepared = await store.prepare(a_submission("10"))
+
+        [receipt] = await store.add([prepared])
+        [again] = await store.add([a_submission("10")])
+
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False)
+        assert again == (EcgKey("ada", "10", 1), Status.QUEUED, False, False)
+
+    async def test_a_large_ecg_is_prepared_off_the_event_loop(
+        self, store: PostgresEcgStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        threads = []
+
+        def spied(joined: JoinedSignals) -> EncodedSignals:
+            threads.append(threading.current_thread())
+            return encode_signals(joined)
+
+        monkeypatch.setattr(postgres_submissions, "encode_signals", spied)
+        large = an_ecg(leads=[a_lead("I", [0] * 150_000), a_lead("II", [0] * 150_000)])
+
+        await store.prepare(a_submission())
+        await store.prepare(a_submission(ecg=large))
+
+        assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 class TestFinding:

@@ -1,0 +1,208 @@
+"""Where the submissions of concurrent requests meet, to be kept and announced together.
+
+No timer collects them: whoever is there is taken, and while PostgreSQL writes one batch the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from shared import failpoint
+from shared.domain.errors import UnavailableError
+from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.supervision import lasting, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from shared.domain.errors import UnroutableError
+    from shared.events import Event
+    from shared.ports import EcgStore, Publisher, Receipt, Submission
+
+# While one batch is written, the other is on its way or gathers.
+_FLUSHERS: Final = 2
+_BATCH_ECGS: Final = 200
+# 4 MB as 16 bits; an ECG with more is a batch by itself.
+_BATCH_SAMPLES: Final = 2_000_000
+# Batches whose announcement is not confirmed yet. A broker that answers nobody keeps each of them waiting for
+# the time limit, and so more clients than 16 x 200 from being taken in that time.
+_UNCONFIRMED: Final = 16
+
+_log = structlog.get_logger(__name__)
+
+
+class _Waiting(NamedTuple):
+    """A submission and who waits for its receipt."""
+
+    submission: Submission
+    answer: asyncio.Future[Receipt]
+
+    def succeed(self, receipt: Receipt) -> None:
+        if not self.answer.done():
+            self.answer.set_result(receipt)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Intake:
+    """Takes submissions in, many at a time."""
+
+    def __init__(self, *, store: EcgStore, publisher: Publisher, publish_timeout_s: float) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._publish_timeout_s = publish_timeout_s
+        self._waiting: deque[_Waiting] = deque()
+        self._somebody_waits = asyncio.Event()
+        self._unanswered: set[asyncio.Future[Receipt]] = set()
+        self._unconfirmed = asyncio.Semaphore(_UNCONFIRMED)
+        self._has_ended = False
+
+    async def take(self, submission: Submission) -> Receipt:
+        """Keep an ECG and announce it if it is new.
+
+        Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it. Who is
+        cancelled takes nobody else's submission along.
+
+        Raises:
+            UnavailableError: It may have been kept. Taking the same again is safe.
+        """
+        prepared = await self._store.prepare(submission)
+        if self._has_ended:
+            raise UnavailableError("submissions are not taken in any more")
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(answer)
+        self._waiting.append(_Waiting(prepared, answer))
+        self._somebody_waits.set()
+        try:
+            return await answer
+        finally:
+            self._unanswered.discard(answer)
+
+    async def run(self) -> None:
+        """Take in whatever waits, forever; nobody is left waiting when it ends.
+
+        Raises:
+            ExceptionGroup: A part of it ended.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(_FLUSHERS):
+                    tasks.create_task(lasting(partial(self._flush, tasks), "taking a batch in"))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        for answer in self._unanswered:
+            if not answer.done():
+                answer.set_exception(UnavailableError("submissions are not taken in any more"))
+
+    async def _flush(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._somebody_waits.wait()
+            if batch := self._next_batch():
+                await self._keep(batch, tasks)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        room = _BATCH_SAMPLES
+        while self._waiting and len(batch) < _BATCH_ECGS:
+            room -= self._waiting[0].submission.ecg.num_samples
+            if batch and room < 0:
+                break
+            waiting = self._waiting.popleft()
+            if not waiting.answer.done():  # else nobody waits for it any more
+                batch.append(waiting)
+        if not self._waiting:
+            self._somebody_waits.clear()
+        return batch
+
+    async def _keep(self, batch: Sequence[_Waiting], tasks: asyncio.TaskGroup) -> None:
+        """Keep a batch and answer all of it, those that are new when they were announced."""
+        try:
+            receipts = await self._store.add([waiting.submission for waiting in batch])
+        except UnavailableError as error:
+            for waiting in batch:
+                waiting.fail(UnavailableError(str(error)))
+        except Exception as error:  # noqa: BLE001 - a defect that one submission met must not fail the others
+            await self._keep_alone(batch, error, tasks)
+        else:
+            failpoint.reach("after-commit-before-publish")
+            await self._answer(batch, receipts, tasks)
+
+    async def _keep_alone(
+        self, batch: Sequence[_Waiting], error: Exception, tasks: asyncio.TaskGroup
+    ) -> None:
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        for waiting in batch:
+            await self._keep([waiting], tasks)
+
+    async def _answer(
+        self, batch: Sequence[_Waiting], receipts: Sequence[Receipt], tasks: asyncio.TaskGroup
+    ) -> None:
+        new = []
+        for waiting, receipt in zip(batch, receipts, strict=True):
+            if receipt.is_new:
+                new.append((waiting, receipt))
+            else:
+                waiting.succeed(receipt)
+        if new:
+            await self._unconfirmed.acquire()
+            tasks.create_task(self._announce(new))  # the next batch need not wait for the broker
+
+    async def _announce(self, new: Sequence[tuple[_Waiting, Receipt]]) -> None:
+        """Publish one event for up to 64 of these, and answer who waits, whether or not the broker has it."""
+        try:
+            failures = [failure for failure in await self._published(_events(new)) if failure is not None]
+            if failures:
+                _log.warning(
+                    "ECGs were kept but not all announced; the relay will",
+                    ecgs=len(new),
+                    reason=str(failures[0]),
+                )
+        finally:
+            self._unconfirmed.release()
+            for waiting, receipt in new:
+                waiting.succeed(receipt)
+
+    async def _published(
+        self, events: Sequence[Event]
+    ) -> Sequence[UnroutableError | UnavailableError | None]:
+        try:
+            async with asyncio.timeout(self._publish_timeout_s):
+                return await self._publisher.publish(events)
+        except TimeoutError:
+            return [UnavailableError(f"no answer from the broker within {self._publish_timeout_s:g} s")]
+
+
+def _events(new: Sequence[tuple[_Waiting, Receipt]]) -> list[Event]:
+    """An event carries the trace of its first ECG; each ECG's own is stored with it."""
+    pages = [new[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(new), MAX_ECGS_PER_EVENT)]
+    now = datetime.now(UTC)
+    return [
+        submitted(
+            [receipt.key for _, receipt in page], now=now, traceparent=page[0][0].submission.traceparent
+        )
+        for page in pages
+    ]
+
+
+@asynccontextmanager
+async def open_intake(
+    *, store: EcgStore, publisher: Publisher, publish_timeout_s: float
+) -> AsyncIterator[Intake]:
+    """Yield an intake that takes in for as long as the context is open."""
+    intake = Intake(store=store, publisher=publisher, publish_timeout_s=publish_timeout_s)
+    async with running(intake.run, "taking submissions in"):
+        yield intake

@@ -1,0 +1,169 @@
+"""Submissions into PostgreSQL: many in one statement, each kept whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from shared.events import EcgKey
+from shared.ports import Receipt, Status, Submission
+from shared.storage.signals import content_hash, encode_signals, join_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import asyncpg
+
+    from shared.storage.postgres import Connection
+    from shared.storage.signals import EncodedSignals
+
+# Fewer samples are encoded and hashed within a millisecond, which is no reason to wait for a thread.
+_INLINE_SAMPLES: Final = 200_000
+
+# What is large is taken by its place: through `unnest` it would be copied twice, to disk above 4 MB.
+_SUBMITTED: Final = """
+WITH submission AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::text[])
+        WITH ORDINALITY AS s (owner, id, content_hash, num_samples, traceparent, place)
+)
+"""
+_WITH_SIGNALS: Final = """
+signal AS (
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
+    SELECT new.row, ($6::text[])[place], ($7::float8[])[place], ($8::text[])[place],
+        ($9::text[])[place]::json, ($10::text[])[place], ($11::bytea[])[place]
+    FROM new JOIN submission USING (owner, id)
+)
+"""
+
+# It reads nothing of the table: no plan of it can go wrong while the table grows. In the order of their
+# places, so that two who add the same ids wait for each other in one order.
+_ADD: Final = f"""
+{_SUBMITTED}, new AS (
+    INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
+    SELECT owner, id, content_hash, num_samples, traceparent, now() + $12::float8 * interval '1 second'
+    FROM submission ORDER BY place
+    ON CONFLICT (owner, id) DO NOTHING
+    RETURNING row, owner, id, generation, status, content_hash
+), {_WITH_SIGNALS}
+SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
+
+# For ids that are taken. One that was erased begins its next generation. LIMIT keeps each look at the table
+# one by its key, whatever the planner believes of the table's size.
+_ADD_AGAIN: Final = f"""
+{_SUBMITTED}, present AS MATERIALIZED (
+    SELECT found.* FROM submission CROSS JOIN LATERAL (
+        SELECT row, owner, id, generation, status, content_hash FROM ecg
+        WHERE ecg.owner = submission.owner AND ecg.id = submission.id LIMIT 1
+    ) AS found
+), erased AS MATERIALIZED (
+    SELECT locked.row FROM (SELECT row FROM present WHERE status = 'erased' ORDER BY row) AS p
+    CROSS JOIN LATERAL (
+        SELECT row FROM ecg WHERE ecg.row = p.row AND status = 'erased' LIMIT 1 FOR NO KEY UPDATE
+    ) AS locked
+), new AS (
+    UPDATE ecg SET
+        generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0,
+        due_at = now() + $12::float8 * interval '1 second', content_hash = submission.content_hash,
+        num_samples = submission.num_samples, traceparent = submission.traceparent,
+        submitted_at = now(), finished_at = NULL
+    FROM submission
+    WHERE ecg.row = ANY (ARRAY(SELECT row FROM erased)) AND ecg.status = 'erased'
+        AND ecg.owner = submission.owner AND ecg.id = submission.id
+    RETURNING ecg.row, ecg.owner, ecg.id, ecg.generation, ecg.status, ecg.content_hash
+), {_WITH_SIGNALS}
+SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
+UNION ALL
+SELECT owner, id, generation, status, content_hash, false FROM present WHERE status <> 'erased'
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSubmission(Submission):
+    """A submission with what is stored of it."""
+
+    signals: EncodedSignals
+    content_hash: bytes
+
+
+async def encoded(submission: Submission) -> EncodedSubmission:
+    """The same submission, encoded; a large one in a thread."""
+    if isinstance(submission, EncodedSubmission):
+        return submission
+    if submission.ecg.num_samples < _INLINE_SAMPLES:
+        return _encoded(submission)
+    return await asyncio.to_thread(_encoded, submission)
+
+
+async def add(
+    connection: Connection, submissions: Sequence[EncodedSubmission], *, due_in_s: float
+) -> list[Receipt]:
+    """What `shared.ports.EcgStore.add` promises; of several with one id the first is taken."""
+    firsts: dict[tuple[str, str], EncodedSubmission] = {}
+    for submission in submissions:
+        firsts.setdefault(_named(submission), submission)
+    rows = await _rows(connection, firsts.values(), due_in_s)
+    return [
+        _receipt(submission, rows[_named(submission)], is_first=submission is firsts[_named(submission)])
+        for submission in submissions
+    ]
+
+
+def _encoded(submission: Submission) -> EncodedSubmission:
+    ecg = submission.ecg
+    joined = join_signals(ecg.leads)
+    return EncodedSubmission(
+        submission.owner,
+        ecg,
+        submission.traceparent,
+        signals=encode_signals(joined),
+        content_hash=content_hash(ecg, joined),
+    )
+
+
+async def _rows(
+    connection: Connection, submissions: Collection[EncodedSubmission], due_in_s: float
+) -> dict[tuple[str, str], asyncpg.Record]:
+    """The row that each owner and id has then."""
+    rows: dict[tuple[str, str], asyncpg.Record] = {}
+    missing = sorted(submissions, key=_named)
+    statement = _ADD
+    while missing:  # an id may be taken or erased by somebody else between the two statements
+        found = await connection.fetch(statement, *_columns(missing), due_in_s)
+        rows.update(((row["owner"], row["id"]), row) for row in found)
+        missing = [submission for submission in missing if _named(submission) not in rows]
+        statement = _ADD if statement is _ADD_AGAIN else _ADD_AGAIN
+    return rows
+
+
+def _named(submission: Submission) -> tuple[str, str]:
+    return submission.owner, submission.ecg.id
+
+
+def _columns(submissions: Sequence[EncodedSubmission]) -> tuple[list[object], ...]:
+    ecgs = [submission.ecg for submission in submissions]
+    signals = [submission.signals for submission in submissions]
+    return (
+        [submission.owner for submission in submissions],
+        [ecg.id for ecg in ecgs],
+        [submission.content_hash for submission in submissions],
+        [ecg.num_samples for ecg in ecgs],
+        [submission.traceparent for submission in submissions],
+        [ecg.date for ecg in ecgs],
+        [ecg.sampling_rate_hz for ecg in ecgs],
+        [ecg.unit for ecg in ecgs],
+        [leads.decode() for leads, _ in signals],
+        [samples.encoding for _, samples in signals],
+        [samples.data for _, samples in signals],
+    )
+
+
+def _receipt(submission: EncodedSubmission, row: asyncpg.Record, *, is_first: bool) -> Receipt:
+    return Receipt(
+        EcgKey(*_named(submission), row["generation"]),
+        Status(row["status"]),
+        is_new=row["is_new"] and is_first,
+        is_conflict=row["content_hash"] != submission.content_hash,
+    )
