@@ -327,11 +327,12 @@ class TestBounds:
             with_signal(f"[{'1,' * 199}1]"),
             json.dumps(an_ecg_body(leads=[{"name": str(n), "signal": [1]} for n in range(5)])).encode(),
             b"[" * 100,
-            b"{" * 100,
+            b"[[" + b"{" * 100,
+            b"{}",
         ],
-        ids=["more samples", "more leads", "arrays", "objects"],
+        ids=["more samples", "more leads", "arrays", "objects", "no signal"],
     )
-    def test_a_body_of_more_than_an_ecg_may_have_is_not_parsed(
+    def test_a_body_of_more_than_an_ecg_may_have_or_of_no_signal_is_not_parsed(
         self, body: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delattr("gateway.ecg_json.Parser")
@@ -343,7 +344,7 @@ class TestBounds:
         fields = b",".join(b'"%d":%d' % (n, n) for n in range(33))
 
         with pytest.raises(TypeError, match="very many fields"):
-            with_arrays(b'{"leads":[],%s}' % fields, _LIMITS)
+            with_arrays(b'{"leads":[[]],%s}' % fields, _LIMITS)
 
     def test_as_many_arrays_and_objects_as_any_body_may_have_are_taken_and_no_more(self) -> None:
         limits = SubmissionLimits(max_leads=MAX_CONTAINERS)
