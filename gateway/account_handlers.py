@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from gateway import accounts, logins, payloads
-from gateway.bodies import read_json
+from gateway.bodies import parse_json, read_json
 from gateway.queries import AccountsQuery, read_query
 from gateway.requests import address_of, caller_of, unauthorized
 from shared.domain.account import Role
@@ -155,11 +155,7 @@ def _shown(account: Account) -> dict[str, object]:
 
 
 async def _small_json(request: web.Request) -> object:
-    return await read_json(request, _as_it_is, max_bytes=_SMALL_BODY_BYTES)
-
-
-def _as_it_is(document: object) -> object:
-    return document
+    return await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES)
 
 
 def _json(

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway import payloads, recordings
 from gateway.bodies import read_json
+from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.requests import caller_of, traceparent_of
@@ -57,7 +58,7 @@ class Handlers:
         else:
             ecg = await read_json(
                 request,
-                partial(payloads.read_ecg, limits=self.settings, now=now),
+                partial(read_ecg_json, limits=self.settings, now=now),
                 max_bytes=self.settings.max_body_bytes,
             )
             receipt = await self._submit(request, ecg)

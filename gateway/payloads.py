@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -57,7 +58,7 @@ MAX_PASSWORD_LENGTH: Final = 128
 _DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
 _CLOCK_TOLERANCE: Final = timedelta(hours=24)
 # Far more than any body has; each field too many would become a line in the answer.
-_MAX_FIELDS: Final = 32
+MAX_FIELDS: Final = 32
 _ID_SCHEMA: Final = {
     "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],
     "description": "Unique among your ECGs; an integer is kept as its decimal string.",
@@ -82,7 +83,7 @@ _SIGNAL_SCHEMA: Final = {
         "Samples in ADC units, written without a fraction: (sample - baseline) / adc_gain is physical."
     ),
 }
-_TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {_MAX_FIELDS} fields")
+_TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {MAX_FIELDS} fields")
 _SENTENCES: Final = {
     "missing": "this field is required",
     "extra_forbidden": "this field is not known here",
@@ -104,6 +105,8 @@ _JSON_TYPES: Final = {
     dict: "an object",
 }
 
+_ARRAYS: Final = (list, np.ndarray)
+
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -124,7 +127,7 @@ def _ecg_id(value: object) -> str:
     return value
 
 
-def _recording_date(value: str, info: ValidationInfo) -> str:
+def _recording_date(value: str, info: ValidationInfo[_Rules]) -> str:
     try:
         recorded = datetime.fromisoformat(value) if _DATE.fullmatch(value) else None
     except ValueError:
@@ -132,7 +135,7 @@ def _recording_date(value: str, info: ValidationInfo) -> str:
     if recorded is None:
         raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30")
     earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
-    if earliest_reading > _rules(info).now + _CLOCK_TOLERANCE:
+    if earliest_reading > info.context.now + _CLOCK_TOLERANCE:
         raise PydanticCustomError("date_ahead", "this date is more than 24 hours ahead")
     return value
 
@@ -143,24 +146,31 @@ def _printable(value: str) -> str:
     return value
 
 
-def _signal(value: object, info: ValidationInfo) -> Samples:
+def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
     """Samples of 32 bits in the narrowest array; the first that is none is pointed at."""
-    longest = _rules(info).limits.max_lead_samples
-    if not isinstance(value, list):
+    longest = info.context.limits.max_lead_samples
+    if not _is_signal(value):
         raise PydanticCustomError(
             "signal", "expected an array of integers, found {found}", {"found": _json_type(value)}
         )
     if not 1 <= len(value) <= longest:
         context = {"longest": longest, "found": len(value)}
         raise PydanticCustomError("signal_length", "expected 1 to {longest} samples, found {found}", context)
-    if set(map(type, value)) == {int}:
-        try:
-            samples = np.array(value, np.int64)
-        except OverflowError:
-            raise _first_bad_sample(value) from None
-        if samples.min() >= INT32_MIN and samples.max() <= INT32_MAX:
-            return narrowed(samples)
-    raise _first_bad_sample(value)
+    return _samples(value) if isinstance(value, list) else value
+
+
+def _is_signal(value: object) -> TypeGuard[list[object] | Samples]:
+    """Whether it is an array: of JSON values, or of samples that whoever read them has checked."""
+    return isinstance(value, _ARRAYS)
+
+
+def _samples(values: list[object]) -> Samples:
+    if set(map(type, values)) == {int}:
+        with suppress(OverflowError):  # the first that does not fit ends it
+            return np.array(values, np.int16)
+        with suppress(OverflowError):
+            return np.array(values, np.int32)
+    raise _first_bad_sample(values)
 
 
 def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
@@ -181,10 +191,6 @@ def _json_type(value: object) -> str:
     return _JSON_TYPES.get(type(value), "something else")
 
 
-def _rules(info: ValidationInfo) -> _Rules:
-    return cast("_Rules", info.context)
-
-
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 _Baseline = Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")]
 _AdcGain = Annotated[
@@ -202,12 +208,10 @@ _SamplingRate = Annotated[float, Field(ge=1, le=10_000, description="Samples per
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
-def _long_enough(value: str, info: ValidationInfo) -> str:
-    shortest = cast("int", info.context)
-    if len(value) < shortest:
-        raise PydanticCustomError(
-            "password", "expected {shortest} characters or more", {"shortest": shortest}
-        )
+def _long_enough(value: str, info: ValidationInfo[int]) -> str:
+    if len(value) < info.context:
+        context = {"shortest": info.context}
+        raise PydanticCustomError("password", "expected {shortest} characters or more", context)
     return value
 
 
@@ -359,10 +363,11 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    oversize_problems = list(_oversize_problems(document, limits))
+    leads = _leads(document)
+    oversize_problems = list(_oversize_problems(document, leads, limits))
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)  # too much of it to look at each part
-    cross_problems = list(_cross_problems(document, limits))
+    cross_problems = _cross_problems(leads, limits)
     body, problems = validated(EcgBody, document, _Rules(limits, now))
     if body is None or cross_problems:
         raise body_does_not_fit([*problems, *cross_problems])
@@ -375,11 +380,12 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    oversize_problems = list(_oversize_problems(document, limits))
+    leads = _leads(document)
+    oversize_problems = list(_oversize_problems(document, leads, limits))
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)
     header, problems = validated(EcgHeader, document, _Rules(limits, now))
-    problems += [*_name_problems(_leads(document)), *_total_problems(header, limits)]
+    problems += [*_name_problems(leads), *_total_problems(header, limits)]
     if header is None or problems:
         raise body_does_not_fit(problems)
     return header
@@ -459,22 +465,21 @@ def _problem(found: ErrorDetails) -> Problem:
     return Problem(pointer, sentence + (f", found {_json_type(found['input'])}" if is_of_wrong_type else ""))
 
 
-def _oversize_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
+def _oversize_problems(
+    document: object, leads: Sequence[object], limits: SubmissionLimits
+) -> Iterator[Problem]:
     """What would make the answer long, one line for each of too many parts."""
     if _has_too_many_fields(document):
         yield _TOO_MANY_FIELDS
-    leads = _leads(document)
     if len(leads) > limits.max_leads:
         yield Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}")
     elif any(map(_has_too_many_fields, leads)):
         yield _TOO_MANY_FIELDS._replace(pointer="/leads")
 
 
-def _cross_problems(document: object, limits: SubmissionLimits) -> Iterator[Problem]:
+def _cross_problems(leads: Sequence[object], limits: SubmissionLimits) -> list[Problem]:
     """What no field can tell by itself; said even when fields are wrong too."""
-    leads = _leads(document)
-    yield from _name_problems(leads)
-    yield from _length_problems(leads, limits)
+    return [*_name_problems(leads), *_length_problems(leads, limits)]
 
 
 def _leads(document: object) -> list[object]:
@@ -482,17 +487,17 @@ def _leads(document: object) -> list[object]:
     return leads if isinstance(leads, list) else []
 
 
-def _name_problems(leads: Sequence[object]) -> Iterator[Problem]:
+def _name_problems(leads: Sequence[object]) -> list[Problem]:
     # A lead without a name has a problem of its own already, and repeats nobody.
     names = [lead.get("name") if isinstance(lead, dict) else None for lead in leads]
-    yield from repeated_names([name if isinstance(name, str) else None for name in names])
+    return repeated_names([name if isinstance(name, str) else None for name in names])
 
 
 def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iterator[Problem]:
     total = 0
     for index, lead in enumerate(leads):
         signal = lead.get("signal") if isinstance(lead, dict) else None
-        if not isinstance(lead, dict) or not isinstance(signal, list):
+        if not isinstance(lead, dict) or not _is_signal(signal):
             continue  # it has a problem of its own already
         total += len(signal)
         stated = lead.get("num_samples")
@@ -512,4 +517,4 @@ def _total_problems(header: EcgHeader | None, limits: SubmissionLimits) -> Itera
 
 
 def _has_too_many_fields(value: object) -> bool:
-    return isinstance(value, dict) and len(value) > _MAX_FIELDS
+    return isinstance(value, dict) and len(value) > MAX_FIELDS

@@ -23,6 +23,7 @@ INT32_MAX: Final = 2**31 - 1
 MAX_NAME_LENGTH: Final = 32
 
 _INT16: Final = np.iinfo(np.int16)
+_DTYPES: Final = (np.dtype(np.int16), np.dtype(np.int32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +51,12 @@ class Lead:
         problems = list(self._problems())
         if problems:
             raise InvalidEcgError(problems)
-        self.signal.flags.writeable = False
+        self.signal.setflags(write=False)
 
     def _problems(self) -> Iterator[Problem]:
         if not (0 < len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
             yield Problem("/name", f"expected 1 to {MAX_NAME_LENGTH} printable characters")
-        if self.signal.dtype not in {np.dtype(np.int16), np.dtype(np.int32)}:
+        if self.signal.dtype not in _DTYPES:
             yield Problem("/signal", f"expected int16 or int32, found {self.signal.dtype}")
         if self.signal.ndim != 1 or not self.signal.size:
             yield Problem("/signal", f"expected shape (n,) with n >= 1, found {self.signal.shape}")
@@ -101,12 +102,14 @@ class Ecg:
 
 def repeated_names(names: Sequence[str | None]) -> list[Problem]:
     """One problem for each lead whose name, ignoring case, stands more than once; None repeats nothing."""
-    folded = [name.casefold() if name is not None else None for name in names]
-    counts = Counter(name for name in folded if name is not None)
+    folded = [name.casefold() for name in names if name is not None]
+    if len(set(folded)) == len(folded):
+        return []
+    counts = Counter(folded)
     return [
         Problem(f"/leads/{index}/name", "lead names are unique ignoring case, and this one stands twice")
-        for index, name in enumerate(folded)
-        if name is not None and counts[name] > 1
+        for index, name in enumerate(names)
+        if name is not None and counts[name.casefold()] > 1
     ]
 
 
@@ -121,6 +124,14 @@ def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
     """The same values as int16 if all fit, else as int32.
 
     Args:
-        samples: Shape ``(n,)``, values of 32 bits.
+        samples: Shape ``(n,)``, any integers.
+
+    Raises:
+        OverflowError: A value does not fit into 32 bits.
     """
-    return samples.astype(np.int16) if fits_int16(samples) else samples.astype(np.int32)
+    lowest, highest = int(samples.min(initial=0)), int(samples.max(initial=0))
+    if _INT16.min <= lowest and highest <= _INT16.max:
+        return samples.astype(np.int16)
+    if lowest >= INT32_MIN and highest <= INT32_MAX:
+        return samples.astype(np.int32)
+    raise OverflowError(f"expected integers of 32 bits, found {lowest} to {highest}")

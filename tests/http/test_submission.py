@@ -27,3 +27,33 @@ async def test_waiting_answers_with_the_zero_crossings(ada: aiohttp.ClientSessio
     assert answer.status == 200
     assert found["status"] == "completed"
     assert found["leads"] == [{"I": {"zero_crossings": 2}}]
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("half", [1000, 100_000], ids=["of a few kilobytes", "that is read in a thread"])
+async def test_a_large_ecg_is_measured_like_a_small_one(ada: aiohttp.ClientSession, half: int) -> None:
+    await ada.post("/ecg/process", json=an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * half}]))
+
+    async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
+        found = await answer.json()
+
+    assert found["leads"] == [{"I": {"zero_crossings": 2 * half - 1}}]
+
+
+@pytest.mark.parametrize("half", [1000, 100_000], ids=["of a few kilobytes", "that is read in a thread"])
+async def test_a_large_ecg_is_refused_like_a_small_one(ada: aiohttp.ClientSession, half: int) -> None:
+    body = an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * half + [0.5]}])
+
+    async with ada.post("/ecg/process", json=body) as answer:
+        problem = await answer.json()
+
+    assert answer.status == 422
+    assert problem["errors"] == [
+        {
+            "pointer": f"/leads/0/signal/{2 * half}",
+            "detail": (
+                "expected an integer from -2147483648 to 2147483647, "
+                "found a number with a fraction or past 64 bits"
+            ),
+        }
+    ]

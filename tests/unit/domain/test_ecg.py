@@ -113,6 +113,12 @@ def test_samples_are_narrowed_to_16_bits_exactly_when_all_fit(values: list[int])
     assert samples.tolist() == values
 
 
+@pytest.mark.parametrize("value", [INT32_MIN - 1, INT32_MAX + 1])
+def test_samples_past_32_bits_are_not_narrowed(value: int) -> None:
+    with pytest.raises(OverflowError, match="integers of 32 bits"):
+        narrowed(np.array([0, value], np.int64))
+
+
 def test_an_account_never_shows_its_password_hash() -> None:
     account = Account("ada", "canary", frozenset([Role.USER]))
 

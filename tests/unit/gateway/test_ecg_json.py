@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.bodies import MAX_CONTAINERS, parse_json
+from gateway.ecg_json import read_ecg_json, with_arrays
+from gateway.payloads import read_ecg
+from gateway.problems import ProblemError, document_of
+from shared.settings import SubmissionLimits
+from tests.builders import an_ecg_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.domain.ecg import Ecg
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_LIMITS = SubmissionLimits(max_leads=4, max_lead_samples=8, max_ecg_samples=20)
+_RECORDINGS = sorted((Path(__file__).parents[3] / "examples" / "data").glob("*.json"))
+# White space behind it makes a body large and changes nothing else.
+_LARGE = 1024
+
+
+class Taken(NamedTuple):
+    """All that an ECG holds, in what can be compared."""
+
+    fields: tuple[Any, ...]
+    leads: list[tuple[Any, ...]]
+
+
+def taken(ecg: Ecg) -> Taken:
+    fields = (ecg.id, ecg.date, ecg.sampling_rate_hz, type(ecg.sampling_rate_hz), ecg.unit)
+    leads = [
+        (
+            lead.name,
+            lead.signal.dtype,
+            lead.signal.tolist(),
+            lead.baseline,
+            lead.adc_gain,
+            type(lead.adc_gain),
+        )
+        for lead in ecg.leads
+    ]
+    return Taken(fields, leads)
+
+
+def outcome(read: Callable[[], Ecg]) -> Taken | dict[str, object]:
+    """What comes of a body: an ECG, or the answer that refuses it."""
+    try:
+        return taken(read())
+    except ProblemError as problem:
+        return document_of(problem)
+
+
+def outcome_as_large(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken | dict[str, object]:
+    return outcome(lambda: read_ecg_json(body.ljust(_LARGE), limits=limits, now=_NOW))
+
+
+def outcome_as_small(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken | dict[str, object]:
+    return outcome(lambda: read_ecg(parse_json(body.ljust(_LARGE)), limits=limits, now=_NOW))
+
+
+def with_signal(signal: str) -> bytes:
+    """A body of one lead whose signal is written like this."""
+    return (
+        json.dumps(an_ecg_body(leads=[{"name": "I", "signal": "here"}]))
+        .encode()
+        .replace(b'"here"', signal.encode())
+    )
+
+
+class Pairs(list[tuple[str, Any]]):
+    """An object whose keys may repeat."""
+
+
+def written(value: Any, separators: tuple[str, str], *, escape: bool) -> str:
+    """A JSON text with every repetition of a key, which no library would write."""
+
+    def part(value: Any) -> str:
+        return written(value, separators, escape=escape)
+
+    comma, colon = separators
+    if isinstance(value, Pairs):
+        return "{" + comma.join(part(key) + colon + part(member) for key, member in value) + "}"
+    if isinstance(value, list):
+        return "[" + comma.join(map(part, value)) + "]"
+    return json.dumps(value, ensure_ascii=escape)
+
+
+_INTEGERS = st.integers(-(2**15), 2**15 - 1) | st.integers(-(2**31), 2**31 - 1)
+_NAMES = st.sampled_from(["I", "II", "aVR", "V1", "[1]", "{}", '"', "\\", "µV", "😀"])
+_GAINS = st.floats(1e-300, 1e300) | st.integers(1, 2**64 - 1)
+_SIGNALS = st.lists(_INTEGERS, min_size=1, max_size=5)
+_LEADS = st.fixed_dictionaries(
+    {"name": _NAMES, "signal": _SIGNALS},
+    optional={"baseline": st.none() | _INTEGERS, "adc_gain": st.none() | _GAINS, "num_samples": st.none()},
+)
+_ECGS = st.fixed_dictionaries(
+    {
+        "id": st.from_regex(r"[A-Za-z0-9_:-]{1,8}", fullmatch=True) | st.integers(-(2**63), 2**64 - 1),
+        "date": st.sampled_from(["2023-07-30", "2023-07-30T10:00:00Z", "2023-07-30T10:00:00.5+02:00"]),
+        "leads": st.lists(_LEADS, min_size=1, max_size=4, unique_by=lambda lead: str(lead["name"])),
+    },
+    optional={
+        "sampling_rate_hz": st.none() | st.integers(1, 10_000) | st.floats(1, 10_000),
+        "unit": st.sampled_from([None, "uV", "mV"]),
+    },
+)
+_SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\r\n\t", " : ")])
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3)
+)
+_KEYS = st.sampled_from(
+    ["id", "date", "leads", "name", "signal", "num_samples", "baseline", "adc_gain", "unit", "id\0", "Name"]
+)
+_ANYTHING = st.recursive(
+    _LEAVES,
+    lambda parts: st.lists(parts, max_size=3) | st.lists(st.tuples(_KEYS, parts), max_size=3).map(Pairs),
+    max_leaves=6,
+)
+
+# What turns valid JSON into something that parsers disagree about, or that is no ECG.
+_TOKENS = rb"""
+[ ] { } , : " \ - . e 0 1 [1] [] {} -0 00 1e3 1.0 NaN Infinity null true // \u0000 \ud800 \udc00 \u0069
+9223372036854775808 18446744073709551616 "id":1, "name":"x", "signal":[1], "leads":[], "Id":1,
+"""
+_OCTETS = [b" ", b"\0", b"\f", b"\xff", b"\xc2\xa0", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"1" * 30]
+_SPLICES = st.sampled_from([*_TOKENS.split(), *_OCTETS])
+
+
+def body_of(
+    ecg: dict[str, Any], separators: tuple[str, str] = (", ", ": "), *, escape: bool = False
+) -> bytes:
+    def pairs(value: Any) -> Any:
+        if isinstance(value, dict):
+            return Pairs((key, pairs(member)) for key, member in value.items())
+        return [pairs(member) for member in value] if isinstance(value, list) else value
+
+    return written(pairs(ecg), separators, escape=escape).encode()
+
+
+class TestValidBodies:
+    @given(_ECGS, _SEPARATORS, st.booleans())
+    def test_a_large_body_becomes_the_ecg_that_a_small_one_becomes(
+        self,
+        ecg: dict[str, Any],
+        separators: tuple[str, str],
+        escape: bool,  # noqa: FBT001
+    ) -> None:
+        body = body_of(ecg, separators, escape=escape)
+
+        found = outcome_as_large(body)
+
+        assert isinstance(found, Taken)
+        assert found == outcome_as_small(body)
+
+    @given(_ECGS, _SEPARATORS)
+    def test_a_plain_large_body_needs_no_second_reading(
+        self, ecg: dict[str, Any], separators: tuple[str, str]
+    ) -> None:
+        ecg["leads"] = [{**lead, "name": str(index)} for index, lead in enumerate(ecg["leads"])]
+
+        document = with_arrays(body_of(ecg, separators), _LIMITS)
+
+        signals = [lead["signal"] for lead in document["leads"]]
+        assert all(isinstance(signal, np.ndarray) for signal in signals)
+        assert [signal.tolist() for signal in signals] == [lead["signal"] for lead in ecg["leads"]]
+
+    @pytest.mark.parametrize("path", _RECORDINGS, ids=lambda path: path.stem)
+    def test_real_recordings_need_no_second_reading(self, path: Path) -> None:
+        body, limits = path.read_bytes(), SubmissionLimits()
+
+        document = with_arrays(body, limits)
+
+        assert taken(read_ecg(document, limits=limits, now=_NOW)) == outcome_as_small(body, limits)
+
+    @pytest.mark.parametrize(
+        "signal",
+        [
+            "[-0]",
+            "[0, -1, 1]",
+            "[-2147483648, 2147483647]",
+            "[32767]",
+            "[-32769]",
+            " [ 1 ,\n\t2 ] ",
+            "[1,2,3,4,5,6,7,8]",
+        ],
+    )
+    def test_a_signal_may_be_written_like_this(self, signal: str) -> None:
+        body = with_signal(signal)
+
+        assert isinstance(outcome_as_large(body), Taken)
+        assert outcome_as_large(body) == outcome_as_small(body)
+        assert with_arrays(body, _LIMITS)
+
+
+class TestOtherBodies:
+    @given(
+        _ECGS,
+        st.lists(st.tuples(_KEYS, _ANYTHING), max_size=2),
+        st.lists(st.tuples(_KEYS, _ANYTHING), max_size=2),
+    )
+    def test_fields_that_repeat_or_do_not_fit_are_answered_as_in_a_small_body(
+        self, ecg: dict[str, Any], fields: list[tuple[str, Any]], lead_fields: list[tuple[str, Any]]
+    ) -> None:
+        leads = [Pairs([*lead.items(), *lead_fields]) for lead in ecg["leads"]]
+        body = written(Pairs([*{**ecg, "leads": leads}.items(), *fields]), (",", ":"), escape=False).encode()
+
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+    @given(_ECGS, st.data())
+    def test_samples_of_any_kind_are_answered_as_in_a_small_body(
+        self, ecg: dict[str, Any], data: st.DataObject
+    ) -> None:
+        ecg["leads"][0]["signal"] = data.draw(st.lists(_INTEGERS | _ANYTHING, max_size=9))
+        body = body_of(ecg)
+
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+    @given(_ECGS, st.data())
+    def test_damaged_bodies_are_answered_as_small_ones(
+        self, ecg: dict[str, Any], data: st.DataObject
+    ) -> None:
+        body = body_of(ecg, (",", ":"))
+        for _ in range(data.draw(st.integers(1, 3))):
+            start = data.draw(st.integers(0, len(body)))
+            body = body[:start] + data.draw(_SPLICES) + body[start + data.draw(st.integers(0, 2)) :]
+
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+    @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
+    def test_any_bytes_are_answered_as_in_a_small_body(self, body: bytes) -> None:
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+    @pytest.mark.parametrize(
+        "signal",
+        [
+            "[]",
+            "[[1]]",
+            "[1, [2], 3]",
+            "[[1, 2, 3]]",
+            "[[]]",
+            "[{}]",
+            "[1.0]",
+            "[1e3]",
+            "[true]",
+            "[null]",
+            '["1"]',
+            "[2147483648]",
+            "[-2147483649]",
+            "[9223372036854775808]",
+            "[18446744073709551616]",
+            "[01]",
+            "[+1]",
+            "[1,]",
+            "[NaN]",
+            "[1,2,3,4,5,6,7,8,9]",
+            "null",
+            '"[1]"',
+            "{}",
+            "1",
+        ],
+    )
+    def test_what_is_no_signal_is_refused_as_in_a_small_body(self, signal: str) -> None:
+        body = with_signal(signal)
+
+        assert not isinstance(outcome_as_large(body), Taken)
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"\xef\xbb\xbf" + with_signal("[1]"),  # simdjson skips a byte order mark
+            with_signal("[1]") + b"\0",
+            with_signal("[1]") + b"x",
+            with_signal("[1]").replace(b"{", b'{"id": "10", ', 1),
+            with_signal("[1]").replace(b"{", b'{"\\u0069d": "10", ', 1),
+            with_signal("[1]").replace(b"{", b'{"id\\u0000": "10", ', 1),
+            with_signal("[1]").replace(b'"signal"', b'"signal": [2], "signal"'),
+            with_signal("[1]").replace(b'"I"', b'"\\ud800"'),
+            with_signal("[1]").replace(b'"I"', b'"\xff"'),
+            with_signal("[1]").replace(b'"I"', b'["I"]'),
+            with_signal("[1]").replace(b'"10"', b"[]"),
+            with_signal("[1]").replace(b'"10"', b"1" * 5000),
+            with_signal("[1]").replace(b'"I"', b'"I", "num_samples": 2'),
+            with_signal("[1]").replace(b'"I"', b'"I", "adc_gain": 0'),
+            with_signal("[1]").replace(b'"leads"', b'"lead"'),
+            json.dumps(an_ecg_body(leads=[])).encode(),
+            json.dumps(
+                an_ecg_body(leads=[{"name": "I", "signal": [1]}, {"name": "i", "signal": [1]}])
+            ).encode(),
+            json.dumps(an_ecg_body(leads=[{"name": str(n), "signal": [1]} for n in range(5)])).encode(),
+            json.dumps(an_ecg_body(leads=[{"name": str(n), "signal": [1] * 7} for n in range(3)])).encode(),
+            json.dumps(an_ecg_body(**{str(n): n for n in range(33)})).encode(),
+            json.dumps([an_ecg_body()]).encode(),
+            b"[" * 2000 + b"]" * 2000,
+            b"[" * 5000,
+            b"{" * 5000,
+            b"",
+            b"1",
+        ],
+    )
+    def test_what_is_no_ecg_is_refused_as_in_a_small_body(self, body: bytes) -> None:
+        assert not isinstance(outcome_as_large(body), Taken)
+        assert outcome_as_large(body) == outcome_as_small(body)
+
+
+class TestBounds:
+    """What would cost much is not parsed into arrays at all."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            with_signal(f"[{'1,' * 199}1]"),
+            json.dumps(an_ecg_body(leads=[{"name": str(n), "signal": [1]} for n in range(5)])).encode(),
+            b"[" * 100,
+            b"[[" + b"{" * 100,
+            b"{}",
+        ],
+        ids=["more samples", "more leads", "arrays", "objects", "no signal"],
+    )
+    def test_a_body_of_more_than_an_ecg_may_have_or_of_no_signal_is_not_parsed(
+        self, body: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr("gateway.ecg_json.Parser")
+
+        with pytest.raises(ValueError, match="too many"):
+            with_arrays(body, _LIMITS)
+
+    def test_an_object_of_very_many_fields_is_not_looked_into(self) -> None:
+        fields = b",".join(b'"%d":%d' % (n, n) for n in range(33))
+
+        with pytest.raises(TypeError, match="very many fields"):
+            with_arrays(b'{"leads":[[]],%s}' % fields, _LIMITS)
+
+    def test_as_many_arrays_and_objects_as_any_body_may_have_are_taken_and_no_more(self) -> None:
+        limits = SubmissionLimits(max_leads=MAX_CONTAINERS)
+
+        def body(leads: int) -> bytes:
+            return json.dumps(
+                an_ecg_body(leads=[{"name": str(n), "signal": [1]} for n in range(leads)])
+            ).encode()
+
+        most = MAX_CONTAINERS // 2 - 1
+        assert isinstance(outcome_as_large(body(most), limits), Taken)
+        assert outcome_as_large(body(most + 1), limits) == outcome_as_small(body(most + 1), limits)
+        assert not isinstance(outcome_as_large(body(most + 1), limits), Taken)
