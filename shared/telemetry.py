@@ -59,7 +59,7 @@ def new_id() -> str:
 
     ``uuid4().hex`` takes 4.3 us and this 0.3, without a system call. Python seeds anew after a fork.
     """
-    return f"{random.getrandbits(128):032x}"  # nosec B311 - no secret
+    return f"{random.getrandbits(128):032x}"  # nosec B311
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -70,7 +70,7 @@ def trace_id_of(traceparent: str | None) -> str | None:
 
 def span_of(trace_id: str) -> str:
     """The ``traceparent`` of a new span in a trace."""
-    return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311 - no secret
+    return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311
 
 
 class Journal:
