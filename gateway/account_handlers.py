@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import orjson
 from aiohttp import web
 
 from gateway import accounts, logins, payloads
 from gateway.bodies import parse_json, read_json
 from gateway.queries import AccountsQuery, read_query
-from gateway.requests import address_of, caller_of, unauthorized
+from gateway.requests import address_of, caller_of, parameter_of, unauthorized
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
+from shared.json_answer import json_answer
 
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
@@ -70,7 +70,7 @@ class AccountHandlers:
 
     async def get_jwks(self, _: web.Request) -> web.Response:
         """The public keys that prove our tokens."""
-        return _json(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
+        return json_answer(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
     async def post_user(self, request: web.Request) -> web.Response:
         """Create an account."""
@@ -84,33 +84,33 @@ class AccountHandlers:
             accounts=self.accounts,
             passwords=self.passwords,
         )
-        return _json(_shown(account), HTTPStatus.CREATED)
+        return json_answer(_shown(account), HTTPStatus.CREATED)
 
     async def get_users(self, request: web.Request) -> web.Response:
         """A page of the accounts, in the order of their names."""
-        query = read_query(AccountsQuery, request.query)
+        query = read_query(AccountsQuery, request.rel_url)
         found = await self.accounts.page(limit=query.limit + 1, after=query.cursor or "")
         page = found[: query.limit]
         answer: dict[str, object] = {"users": [_shown(account) for account in page]}
         if len(found) > query.limit:
             answer["next_cursor"] = page[-1].name
-        return _json(answer)
+        return json_answer(answer)
 
     async def delete_user(self, request: web.Request) -> web.Response:
         """End an account."""
-        await accounts.delete_account(request.match_info["name"], accounts=self.accounts)
+        await accounts.delete_account(parameter_of(request, "name"), accounts=self.accounts)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def put_roles(self, request: web.Request) -> web.Response:
         """Give an account other roles."""
-        name = request.match_info["name"]
+        name = parameter_of(request, "name")
         roles = [Role(role) for role in payloads.read_roles(await _small_json(request)).roles]
         await accounts.change_roles(name, roles, accounts=self.accounts)
-        return _json({"user": name, "roles": sorted(set(roles))})
+        return json_answer({"user": name, "roles": sorted(set(roles))})
 
     async def put_password(self, request: web.Request) -> web.Response:
         """Give an account another password: one's own with the present one, another's as an administrator."""
-        name, caller = request.match_info["name"], caller_of(request)
+        name, caller = parameter_of(request, "name"), caller_of(request)
         if name != caller.name and Role.ADMIN not in caller.roles:
             raise DeniedError(f"This needs the role {Role.ADMIN}, or to be your own account.")
         body = payloads.read_password(
@@ -147,7 +147,7 @@ class AccountHandlers:
             "token_type": _BEARER,
             "expires_in": self.tokens.lifetime_s,
         }
-        return _json(answer, headers={"Cache-Control": "no-store"})
+        return json_answer(answer, headers={"Cache-Control": "no-store"})
 
 
 def _shown(account: Account) -> dict[str, object]:
@@ -156,11 +156,3 @@ def _shown(account: Account) -> dict[str, object]:
 
 async def _small_json(request: web.Request) -> object:
     return await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES)
-
-
-def _json(
-    document: object, status: HTTPStatus = HTTPStatus.OK, *, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(document), status=status, content_type="application/json", headers=headers
-    )

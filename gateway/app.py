@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from gateway.account_handlers import AccountHandlers
 from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
@@ -16,24 +14,18 @@ from gateway.callers import Callers
 from gateway.connections import open_server
 from gateway.counters import open_counters
 from gateway.documents import Documents
+from gateway.front import front
 from gateway.guesses import Guesses
 from gateway.handlers import Handlers
-from gateway.in_flight import InFlight, in_flight_middleware
+from gateway.in_flight import InFlight
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
-from gateway.problems import problem_middleware
-from gateway.rate_limits import Policy, RateLimits
-from gateway.representations import representation_middleware
-from gateway.requests import (
-    address_limit_middleware,
-    for_passwords,
-    for_roles,
-    origin_middleware,
-    record_middleware,
-)
+from gateway.rate_limits import Policy, RateLimit
+from gateway.requests import for_bodies, for_passwords, for_roles
 from gateway.results import Results
 from gateway.revocations import open_revocations
+from gateway.router import Router
 from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
 from gateway.spools import Spools
 from gateway.tokens import Tokens
@@ -43,10 +35,10 @@ from shared.health import Health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from aiohttp.typedefs import Handler, Middleware
-    from limits.aio.storage import Storage
+    from aiohttp.typedefs import Handler
 
     from gateway.contract import Route
+    from gateway.counters import Counters
     from shared.health import Check
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
@@ -112,9 +104,9 @@ async def open_gateway(
             settings=settings,
         )
         callers = Callers(tokens, revocations, await _external_issuer(settings, opened))
-        limits = _rate_limits(settings, counters)
         leaving = asyncio.Event()
-        app = _app(settings, limits, leaving)
+        router = Router()
+        guards = _Guards(settings, callers, counters)
         answering: tuple[tuple[Iterable[Route], object], ...] = (
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
@@ -122,24 +114,19 @@ async def open_gateway(
             (HEALTH_ROUTES, Health(checks)),
         )
         for routes, answerer in answering:
-            _add(app, routes, answerer, callers, limits)
+            _add(router, routes, answerer, guards)
+        answer = front(
+            router,
+            proxies=settings.trusted_proxies,
+            limit=RateLimit(Policy.ADDRESS, settings.rate_per_address, counters),
+            leaving=leaving,
+        )
         yield await opened.enter_async_context(
-            open_server(app, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)
+            open_server(answer, settings.host, settings.port, head_timeout_s=settings.read_timeout_s)
         )
         leaving.set()
         waiting.leave()  # else leaving would take as long as the last of them waits
         await asyncio.sleep(settings.drain_s)
-
-
-def _farewell(leaving: asyncio.Event) -> Middleware:
-    @web.middleware
-    async def close_connections(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if leaving.is_set():
-            response.force_close()
-        return response
-
-    return close_connections
 
 
 async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack) -> ExternalIssuer | None:
@@ -162,43 +149,31 @@ def _spools(settings: GatewayOnlySettings) -> Spools:
     return spools
 
 
-def _rate_limits(settings: GatewayOnlySettings, counters: Storage) -> RateLimits:
-    per_minute = {
-        Policy.ADDRESS: settings.rate_per_address,
-        Policy.CALLER: settings.rate_per_caller,
-        Policy.LOGIN: settings.rate_of_logins,
-    }
-    return RateLimits(counters, per_minute)
+class _Guards:
+    """What stands before the handlers of routes."""
+
+    def __init__(self, settings: GatewayOnlySettings, callers: Callers, counters: Counters) -> None:
+        self._callers = callers
+        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters)
+        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters)
+        self._in_flight = InFlight(
+            max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s
+        )
+
+    def before(self, route: Route, handler: Handler) -> Handler:
+        """The handler of a route, behind what the route asks for."""
+        if route.request is not None:
+            handler = for_bodies(handler, in_flight=self._in_flight)
+        if route.roles:
+            return for_roles(route.roles, handler, callers=self._callers, limit=self._of_callers)
+        if route.takes_password:
+            return for_passwords(handler, limit=self._of_logins)
+        return handler
 
 
-def _app(settings: GatewayOnlySettings, limits: RateLimits, leaving: asyncio.Event) -> web.Application:
-    in_flight = InFlight(max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s)
-    return web.Application(
-        middlewares=[
-            _farewell(leaving),
-            record_middleware,
-            origin_middleware(proxies=settings.trusted_proxies),
-            representation_middleware,
-            problem_middleware,
-            address_limit_middleware(limits),
-            in_flight_middleware(in_flight),
-        ]
-    )
-
-
-def _add(
-    app: web.Application, routes: Iterable[Route], answerer: object, callers: Callers, limits: RateLimits
-) -> None:
+def _add(router: Router, routes: Iterable[Route], answerer: object, guards: _Guards) -> None:
     """Have an object answer the routes whose handlers are methods of its class."""
     for route in routes:
-        handler: Handler = partial(route.handler, answerer)
-        if route.roles:
-            handler = for_roles(route.roles, handler, callers=callers, limits=limits)
-        elif route.takes_password:
-            handler = for_passwords(handler, limits=limits)
+        handler = guards.before(route, partial(route.handler, answerer))
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-            app.router.add_route(method, route.path, handler, expect_handler=_expect_nothing)
-
-
-async def _expect_nothing(_: web.Request) -> None:
-    """Invite no body yet: `gateway.bodies` does, when the request was looked at and its body is wanted."""
+            router.add(method, route.path, handler)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -21,6 +22,9 @@ from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Any
+
+    from aiohttp.typedefs import Handler
 
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
@@ -147,15 +151,15 @@ def _problem(status: HTTPStatus) -> ProblemError:
 
 
 @asynccontextmanager
-async def open_server(
-    app: web.Application, host: str, port: int, *, head_timeout_s: float
-) -> AsyncIterator[str]:
-    """Answer requests with an app for as long as the context is open; yields the address.
+async def open_server(answer: Handler, host: str, port: int, *, head_timeout_s: float) -> AsyncIterator[str]:
+    """Answer requests with a handler for as long as the context is open; yields the address.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    runner = web.AppRunner(app, shutdown_timeout=_LEAVE_WITHIN_S)
+    request_factory = partial(web.Request, loop=asyncio.get_running_loop())
+    server = web.Server(cast("Any", answer), request_factory=request_factory)
+    runner = web.ServerRunner(server, shutdown_timeout=_LEAVE_WITHIN_S)
     await runner.setup()
     try:
         async with _listening(runner, host, port, head_timeout_s) as listener:
@@ -166,7 +170,7 @@ async def open_server(
 
 @asynccontextmanager
 async def _listening(
-    runner: web.AppRunner, host: str, port: int, head_timeout_s: float
+    runner: web.ServerRunner, host: str, port: int, head_timeout_s: float
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from limits.aio.storage import RedisStorage, Storage
@@ -32,20 +33,38 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
-class _Counter(NamedTuple):
+@dataclass(slots=True)
+class Count:
+    """What a counter says.
+
+    Attributes:
+        expires_at: When it begins anew, in seconds since 1970.
+    """
+
     value: int
     expires_at: float
 
 
-class MemoryCounters(Storage):
-    """Counts in this process; beyond ``max_counters`` the oldest are forgotten."""
+class Counters(Storage):
+    """A storage of the library, with the one question that every request asks as one call."""
 
     STORAGE_SCHEME = None
+
+    async def count(self, key: str, expiry: int) -> Count:
+        """Count one up; a counter that begins expires after ``expiry`` seconds.
+
+        What is answered is to be read at once: it may be the counter itself.
+        """
+        return Count(await self.incr(key, expiry), await self.get_expiry(key))
+
+
+class MemoryCounters(Counters):
+    """Counts in this process; beyond ``max_counters`` the oldest are forgotten."""
 
     def __init__(self, max_counters: int = MAX_COUNTERS) -> None:
         super().__init__()
         self._max_counters = max_counters
-        self._counters: OrderedDict[str, _Counter] = OrderedDict()
+        self._counters: OrderedDict[str, Count] = OrderedDict()
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -54,13 +73,12 @@ class MemoryCounters(Storage):
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count up; a counter that begins expires after ``expiry`` seconds."""
-        counter = self._present(key)
-        if counter is None:
-            self._counters[key] = _Counter(amount, time.time() + expiry)
-            self._forget_oldest()
-            return amount
-        self._counters[key] = counter._replace(value=counter.value + amount)
-        return counter.value + amount
+        return self._add(key, expiry, amount).value
+
+    async def count(self, key: str, expiry: int) -> Count:
+        """Count one up."""
+        # Not through `incr`, which the library wraps: 0.9 us and not 3.
+        return self._add(key, expiry, 1)
 
     async def get(self, key: str) -> int:
         """The present count."""
@@ -86,7 +104,17 @@ class MemoryCounters(Storage):
         """Forget one."""
         self._counters.pop(key, None)
 
-    def _present(self, key: str) -> _Counter | None:
+    def _add(self, key: str, expiry: int, amount: int) -> Count:
+        counter = self._counters.get(key)
+        if counter is not None and counter.expires_at > time.time():
+            counter.value += amount
+            return counter
+        self._counters.pop(key, None)  # what begins anew stands at the young end
+        counter = self._counters[key] = Count(amount, time.time() + expiry)
+        self._forget_oldest()
+        return counter
+
+    def _present(self, key: str) -> Count | None:
         counter = self._counters.get(key)
         if counter is not None and counter.expires_at <= time.time():
             del self._counters[key]
@@ -104,7 +132,7 @@ class MemoryCounters(Storage):
 
 
 @asynccontextmanager
-async def open_counters(redis_url: str | None) -> AsyncIterator[Storage]:
+async def open_counters(redis_url: str | None) -> AsyncIterator[Counters]:
     """Yield counters in Redis where a URL is given, else in memory.
 
     Raises:
@@ -147,10 +175,8 @@ def _redis_pool(url: str) -> Any:
         raise ConfigurationError("ISOLINE_REDIS_URL: expected redis://[:password@]host[:port]") from None
 
 
-class SharedCounters(Storage):
+class SharedCounters(Counters):
     """Counts in Redis; while Redis is away, each gateway counts by itself."""
-
-    STORAGE_SCHEME = None
 
     def __init__(self, shared: Storage) -> None:
         super().__init__()

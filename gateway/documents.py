@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 from aiohttp import web
 
+from gateway.requests import parameter_of
 from shared.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Documents:
 
     async def get_docs_file(self, request: web.Request) -> web.Response:
         """A file that the page asks for."""
-        file = self._files.get(request.match_info["file"])
+        file = self._files.get(parameter_of(request, "file"))
         if file is None:
             raise NotFoundError("There is nothing at this path.")
         return file.response()

@@ -8,32 +8,32 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import orjson
 from aiohttp import web
 
 from gateway import payloads, recordings
 from gateway.bodies import read_json
 from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
+from gateway.plain_answers import PlainAnswer, is_answered_plainly
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
-from gateway.requests import caller_of, traceparent_of
+from gateway.representations import is_packed
+from gateway.requests import caller_of, parameter_of, traceparent_of
 from gateway.submission import submit, submit_recording
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
+from shared.json_answer import json_answer
 from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.intake import Intake
+    from gateway.lookups import Owned
     from gateway.results import Results
     from gateway.spools import Spools
-    from gateway.waiting import Owned
     from shared.ports import Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
-# A browser may keep a result, but only for its owner, and asks each time whether it is still there.
-_REVALIDATE: Final = {"Cache-Control": "private, no-cache"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Handlers:
             )
             receipt = await self._submit(request, ecg)
         answer = {"id": receipt.key.id, "status": receipt.status}
-        return _json(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
+        return json_answer(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
 
     async def _submit_binary(self, request: web.Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
@@ -91,7 +91,7 @@ class Handlers:
 
     async def get_ecgs(self, request: web.Request) -> web.Response:
         """A page of the caller's ECGs."""
-        query = read_query(EcgsQuery, request.query)
+        query = read_query(EcgsQuery, request.rel_url)
         ecgs = await self.owned_ecgs.page(
             caller_of(request).name,
             limit=query.limit + 1,  # one more, to know whether there is a next page
@@ -102,18 +102,18 @@ class Handlers:
         answer: dict[str, object] = {"ecgs": [ecg._asdict() for ecg in page]}
         if len(ecgs) > len(page):
             answer["next_cursor"] = cursor_of(Place(page[-1].submitted_at, page[-1].id))
-        return _json(answer)
+        return json_answer(answer)
 
-    async def get_ecg(self, request: web.Request) -> web.Response:
+    async def get_ecg(self, request: web.Request) -> web.StreamResponse:
         """Where an ECG stands, and what was found in it."""
-        wait_s = read_query(EcgQuery, request.query).wait
+        wait_s = read_query(EcgQuery, request.rel_url).wait
         owned = _owned(request)
         result = await self.results.result(owned, wait_s=wait_s)
         if result is None:
             raise NotFoundError(_NO_ECG)
-        response = web.Response(body=result.body, content_type="application/json", headers=_REVALIDATE)
-        response.etag = result.tag
-        return response
+        if is_answered_plainly(request) and not is_packed(request, result.body):
+            return PlainAnswer(result.head, result.body)
+        return web.Response(body=result.body, headers=result.headers)
 
     async def delete_ecg(self, request: web.Request) -> web.Response:
         """Erase an ECG."""
@@ -137,15 +137,7 @@ def _owned(request: web.Request) -> Owned:
     Raises:
         NotFoundError: No ECG can have this id, so there is none.
     """
-    ecg_id = request.match_info["id"]
+    ecg_id = parameter_of(request, "id")
     if not payloads.ECG_ID.fullmatch(ecg_id):
         raise NotFoundError(_NO_ECG)
     return caller_of(request).name, ecg_id
-
-
-def _json(
-    document: object, status: HTTPStatus = HTTPStatus.OK, *, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(document), status=status, content_type="application/json", headers=headers
-    )

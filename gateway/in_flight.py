@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
 
 from gateway.problems import ProblemError
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler, Middleware
 
 _RETRY_AFTER_S: Final = 1
 # What a large body becomes in parsing is many times as large as the body.
@@ -24,16 +21,18 @@ _PART_OF_ONE: Final = 4
 class Share:
     """What one request holds of the bytes in flight, until it ends.
 
-    Attributes:
+    Args:
         holder: Who sends it, as far as that was proven; each holder has a limit of their own.
+
+    Attributes:
         read_timeout_s: How long its body may take to arrive, beside what its size allows for.
         turn: To be held from unpacking a large body until nothing large is left of it.
     """
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, in_flight: InFlight, holder: str) -> None:
         self._in_flight = in_flight
+        self._holder = holder
         self._held = 0
-        self.holder = ""
         self.read_timeout_s: Final = in_flight.read_timeout_s
         self.turn: Final = in_flight.turn
 
@@ -43,12 +42,12 @@ class Share:
         Raises:
             ProblemError: 503, too many are held in all, or by this holder.
         """
-        self._in_flight.take(count, self.holder)
+        self._in_flight.take(count, self._holder)
         self._held += count
 
     def release(self) -> None:
         """Hold none."""
-        self._in_flight.release(self._held, self.holder)
+        self._in_flight.release(self._held, self._holder)
         self._held = 0
 
 
@@ -79,17 +78,3 @@ class InFlight:
 
 
 SHARE: Final = web.RequestKey("share", Share)
-
-
-def in_flight_middleware(in_flight: InFlight) -> Middleware:
-    """Give each request its share and take it back, however the request ends."""
-
-    @web.middleware
-    async def with_share(request: web.Request, handler: Handler) -> web.StreamResponse:
-        share = request[SHARE] = Share(in_flight)
-        try:
-            return await handler(request)
-        finally:
-            share.release()
-
-    return with_share

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import jwt
 
-from gateway.tokens import Caller, InvalidTokenError, unverified_header
+from gateway.tokens import Caller, InvalidTokenError, Verified, unverified_header
 from shared.domain.account import Role
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 _TYPES: Final = {None, "jwt", "at+jwt", "application/at+jwt"}
 _REQUIRED: Final = ["exp", "iat", "iss", "sub"]
 _LEEWAY_S: Final = 30
+_TRUSTED_S: Final = 60
 _LONGEST_LIFETIME_S: Final = 24 * 3600  # Auth0's default; others' are minutes
 _MAX_SUBJECT_LENGTH: Final = 255  # OpenID Connect Core, section 2
 
@@ -41,8 +43,10 @@ class ExternalIssuer:
     roles_claim: str
     keys: IssuerKeys
 
-    async def caller(self, token: str) -> Caller:
+    async def verify(self, token: str) -> Verified:
         """Whose token it is; the name is the issuer and the subject, which no local account can be called.
+
+        It proves that for a minute at the most: the issuer may withdraw a key at any time.
 
         Raises:
             InvalidTokenError: It is expired, unsigned, for others, of another issuer, key or algorithm.
@@ -57,7 +61,8 @@ class ExternalIssuer:
         key = await self.keys.find(key_id)
         if key is None or key.algorithm_name != algorithm:
             raise InvalidTokenError("its issuer has no such key")
-        return self._caller(self._claims(token, key, algorithm))
+        claims = self._claims(token, key, algorithm)
+        return Verified(self._caller(claims), min(claims["exp"] + _LEEWAY_S, time.time() + _TRUSTED_S))
 
     def _claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
         try:

@@ -23,8 +23,6 @@ from shared.domain.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiohttp.typedefs import Handler
-
     from shared.domain.errors import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -77,15 +75,9 @@ def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
 
 
-@web.middleware
-async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
-    try:
-        return await handler(request)
-    except web.HTTPMethodNotAllowed:
-        return problem_response(_not_allowed(await _allowed(request)))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer of one shape
-        return problem_response(_problem(error))
+def problem_answer(error: Exception) -> web.Response:
+    """Any failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
+    return problem_response(_problem(error))
 
 
 def _problem(error: Exception) -> ProblemError:
@@ -132,24 +124,8 @@ def _defect() -> ProblemError:
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
-async def _allowed(request: web.Request) -> str:
-    """The methods of the path that the contract names: of /ecg/process, and not of an ECG named process."""
-    for resource in request.app.router.resources():
-        _, methods = await resource.resolve(request)
-        if methods:
-            return ", ".join(sorted(methods))
-    return ""
-
-
-def _not_allowed(allowed: str) -> ProblemError:
-    detail = f"This path takes {allowed}."
-    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
-
-
 def _of_library(error: web.HTTPException) -> ProblemError:
     status = HTTPStatus(error.status)
-    if status is HTTPStatus.NOT_FOUND:
-        return ProblemError(status, "There is nothing at this path.")
     return ProblemError(status, status.description or status.phrase)
 
 

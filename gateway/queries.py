@@ -6,8 +6,9 @@ import base64
 import binascii
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -19,7 +20,7 @@ from shared.domain.account import USER_NAME
 from shared.ports import Place
 
 if TYPE_CHECKING:
-    from multidict import MultiMapping
+    from yarl import URL
 
 MAX_WAIT_S: Final = 30
 MAX_PAGE: Final = 100
@@ -117,12 +118,15 @@ class AccountsQuery(_Query):
     ] = None
 
 
-def read_query(model: type[_Q], query: MultiMapping[str]) -> _Q:
-    """The query as a model.
+def read_query(model: type[_Q], url: URL) -> _Q:
+    """The query of a URL as a model.
 
     Raises:
         ProblemError: 400 with all that is wrong, in a sentence.
     """
+    if not url.raw_query_string:
+        return cast("_Q", _asked_for_nothing(model))
+    query = url.query
     repeated = sorted({name for name in query if len(query.getall(name)) > 1})
     if repeated:
         raise _bad_query(f"{repeated[0][:64]}: expected it once")
@@ -130,6 +134,11 @@ def read_query(model: type[_Q], query: MultiMapping[str]) -> _Q:
     if read is None:
         raise _bad_query("; ".join(f"{pointer[1:65]}: {detail}" for pointer, detail in problems[:5]))
     return read
+
+
+@cache
+def _asked_for_nothing(model: type[BaseModel]) -> BaseModel:
+    return model()
 
 
 def cursor_of(place: Place) -> str:

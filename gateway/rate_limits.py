@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from limits import RateLimitItemPerMinute
-from limits.aio.strategies import FixedWindowRateLimiter
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable
 
-    from limits.aio.storage import Storage
+    from gateway.counters import Count, Counters
 
 _WINDOW_S: Final = 60
 
@@ -26,50 +21,25 @@ class Policy(StrEnum):
     LOGIN = "login"
 
 
-class Quota(NamedTuple):
-    """What is left of a policy's requests within its window, after one more."""
-
-    policy: Policy
-    limit: int
-    remaining: int
-    resets_in_s: int
-    is_exceeded: bool
-
-
-class RateLimits:
-    """Counts requests in windows of a minute.
+class RateLimit:
+    """Counts the requests of one policy in windows of a minute.
 
     Args:
         counters: Where; shared between gateways or not.
-        per_minute: Requests that each policy allows; 0 allows all and counts none.
+
+    Attributes:
+        per_minute: How many it allows; 0 allows all.
+        name: The policy's in headers, and
+        policy: all of it.
     """
 
-    def __init__(self, counters: Storage, per_minute: Mapping[Policy, int]) -> None:
-        self._limiter = FixedWindowRateLimiter(counters)
-        self._items = {
-            policy: RateLimitItemPerMinute(limit, namespace="rate")
-            for policy, limit in per_minute.items()
-            if limit
-        }
+    def __init__(self, policy: Policy, per_minute: int, counters: Counters) -> None:
+        self.per_minute: Final = per_minute
+        self.name: Final = f'"{policy}"'
+        self.policy: Final = f"{self.name};q={per_minute};w={_WINDOW_S}"
+        self._counters = counters
+        self._prefix = f"rate/{policy}/"
 
-    async def spend(self, policy: Policy, whose: str) -> Quota | None:
-        """Count a request; None where the policy is off."""
-        item = self._items.get(policy)
-        if item is None:
-            return None
-        is_allowed = await self._limiter.hit(item, policy, whose)
-        resets_at, remaining = await self._limiter.get_window_stats(item, policy, whose)
-        resets_in_s = max(math.ceil(resets_at - time.time()), 1)
-        return Quota(policy, item.amount, remaining, resets_in_s, not is_allowed)
-
-
-def rate_limit_headers(quotas: Sequence[Quota]) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit`` of draft-ietf-httpapi-ratelimit-headers-10."""
-    if not quotas:
-        return {}
-    return {
-        "RateLimit-Policy": ", ".join(f'"{quota.policy}";q={quota.limit};w={_WINDOW_S}' for quota in quotas),
-        "RateLimit": ", ".join(
-            f'"{quota.policy}";r={quota.remaining};t={quota.resets_in_s}' for quota in quotas
-        ),
-    }
+    def count(self, whose: str) -> Awaitable[Count]:
+        """Count a request; how many there were within the window, and when that ends."""
+        return self._counters.count(self._prefix + whose, _WINDOW_S)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from aiohttp import ETag, web
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+from aiohttp import ETag, hdrs, web
 
 # Below this a gzipped answer still takes one packet, and packing it costs time on both sides.
 _WORTH_PACKING_BYTES: Final = 1024
@@ -19,20 +16,28 @@ _GZIP_SUFFIX: Final = "-gzip"
 _KEPT_BY_304: Final = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy")
 
 
-@web.middleware
-async def representation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 304 to a client that names the tag of what it has; else gzip what is large, if accepted."""
-    response = await handler(request)
+def represented(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """The answer as 304, if the client names the tag of what it has; else gzipped, if large and accepted."""
     if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return response
-    if response.content_type.startswith(_PACKABLE):
-        response.headers["Vary"] = "Accept-Encoding"
-        if len(response.body) >= _WORTH_PACKING_BYTES and accepts_gzip(request):
+    headers = response.headers
+    if headers.get(hdrs.CONTENT_TYPE, "").startswith(_PACKABLE):
+        headers[hdrs.VARY] = "Accept-Encoding"
+        if is_packed(request, response.body):
             _pack(response)
-    if response.etag is not None and _has_it(request, response.etag):
-        headers = {name: response.headers[name] for name in _KEPT_BY_304 if name in response.headers}
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if (
+        hdrs.IF_NONE_MATCH in request.headers
+        and response.etag is not None
+        and _has_it(request, response.etag)
+    ):
+        kept = {name: headers[name] for name in _KEPT_BY_304 if name in headers}
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=kept)
     return response
+
+
+def is_packed(request: web.Request, body: bytes) -> bool:
+    """Whether a body of text goes to this client gzipped."""
+    return len(body) >= _WORTH_PACKING_BYTES and accepts_gzip(request)
 
 
 def accepts_gzip(request: web.Request) -> bool:

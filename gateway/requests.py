@@ -1,65 +1,106 @@
-"""What is known of every request: who sends it, from where, which trace it belongs to, how it ended."""
+"""What is known of a request on its way: who sends it, from where, which trace it belongs to."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
-import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from gateway.addresses import caller_address
-from gateway.in_flight import SHARE
+from gateway.in_flight import SHARE, Share
 from gateway.problems import ProblemError
-from gateway.rate_limits import Policy, Quota, rate_limit_headers
-from gateway.tokens import Caller, InvalidTokenError
+from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
-from shared.telemetry import continued_traceparent
+from shared.telemetry import span_of
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler, Middleware
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler
 
     from gateway.callers import Callers
-    from gateway.rate_limits import RateLimits
+    from gateway.in_flight import InFlight
+    from gateway.rate_limits import RateLimit
+    from gateway.tokens import Caller
     from shared.domain.account import Role
 
 
-@dataclass(slots=True)
-class _Origin:
-    """Where a request comes from, and what of its limits is to be told."""
-
-    address: str
-    quotas: list[Quota] = field(default_factory=list)
+_NONE: Final[Mapping[str, str]] = {}
 
 
-_CALLER: Final = web.RequestKey("caller", Caller)
-_ORIGIN: Final = web.RequestKey("origin", _Origin)
-_TRACEPARENT: Final = web.RequestKey("traceparent", str)
-# Asked every few seconds by whatever watches over the gateway.
-_UNLIMITED: Final = "/health/"
+class Visit:
+    """A request and all that becomes known of it.
 
-_log = structlog.get_logger(__name__)
+    Attributes:
+        address: Where it comes from, as far as that can be believed.
+        trace_id: The trace in which its work goes on.
+        path: Its path in the contract's words, once that is found.
+        parameters: What stands in the place of the names in that path.
+        caller: Who sends it, once that is proven.
+        policies: The limits that it was counted against, and
+        left: what is left of them, as draft-ietf-httpapi-ratelimit-headers-10 writes both.
+    """
+
+    __slots__ = ("address", "caller", "left", "parameters", "path", "policies", "trace_id")
+
+    def __init__(self, address: str, trace_id: str) -> None:
+        self.address: Final = address
+        self.trace_id: Final = trace_id
+        self.path: str | None = None
+        self.parameters: Mapping[str, str] = _NONE
+        self.caller: Caller | None = None
+        self.policies = self.left = ""
+
+    async def spend(self, limit: RateLimit, whose: str) -> None:
+        """Count the request against a limit.
+
+        Raises:
+            ProblemError: 429, it is past the limit.
+        """
+        if not limit.per_minute:
+            return
+        counter = await limit.count(whose)
+        count = counter.value
+        resets_in_s = math.ceil(counter.expires_at - time.time()) or 1
+        separator = ", " if self.policies else ""
+        self.policies += separator + limit.policy
+        remaining = limit.per_minute - count if count < limit.per_minute else 0
+        self.left += f"{separator}{limit.name};r={remaining};t={resets_in_s}"
+        if count > limit.per_minute:
+            detail = f"More than {limit.per_minute} requests in a minute; wait {resets_in_s} s."
+            headers = {"Retry-After": str(resets_in_s)}
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
+
+
+VISIT: Final = web.RequestKey("visit", Visit)
 
 
 def caller_of(request: web.Request) -> Caller:
     """Who sends this request to a route that asks for a role."""
-    return request[_CALLER]
+    caller = request[VISIT].caller
+    if caller is None:
+        raise LookupError("the route asks nobody who they are")
+    return caller
+
+
+def parameter_of(request: web.Request, name: str) -> str:
+    """What stands in the place of a name in the route's path."""
+    return request[VISIT].parameters[name]
 
 
 def address_of(request: web.Request) -> str:
     """Where this request comes from."""
-    return request[_ORIGIN].address
+    return request[VISIT].address
 
 
 def traceparent_of(request: web.Request) -> str:
-    """The trace context under which this request's work goes on."""
-    return request[_TRACEPARENT]
+    """The trace context under which this request's work goes on, in a span of its own."""
+    return span_of(request[VISIT].trace_id)
 
 
-def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, limits: RateLimits) -> Handler:
+def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, limit: RateLimit) -> Handler:
     """The handler, reached only with a token that proves one of the roles, and not too often.
 
     Raises:
@@ -67,21 +108,20 @@ def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, lim
     """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        caller = await _proven_caller(request, callers)
-        await _spend(request, limits, Policy.CALLER, caller.name)
+        visit = request[VISIT]
+        visit.caller = caller = await _proven_caller(request, callers)
+        await visit.spend(limit, caller.name)
         if not roles & caller.roles:
             raise DeniedError(
                 f"This needs the role {' or '.join(sorted(roles))}; "
                 f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
             )
-        request[_CALLER] = caller
-        request[SHARE].holder = caller.name
         return await handler(request)
 
     return guarded
 
 
-def for_passwords(handler: Handler, *, limits: RateLimits) -> Handler:
+def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
     """The handler, reached from an address only as often as somebody may log in.
 
     Raises:
@@ -89,74 +129,29 @@ def for_passwords(handler: Handler, *, limits: RateLimits) -> Handler:
     """
 
     async def limited(request: web.Request) -> web.StreamResponse:
-        await _spend(request, limits, Policy.LOGIN, address_of(request))
+        visit = request[VISIT]
+        await visit.spend(limit, visit.address)
         return await handler(request)
 
     return limited
 
 
-@web.middleware
-async def record_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give each request an id and a trace, and write one log record when it ends."""
-    started = time.perf_counter()
-    request_id = uuid4().hex
-    request[_TRACEPARENT] = continued_traceparent(request.headers.get("traceparent"))
-    structlog.contextvars.bind_contextvars(
-        request_id=request_id, trace_id=request[_TRACEPARENT].split("-")[1]
-    )
-    response = await handler(request)
-    response.headers["X-Request-Id"] = request_id
-    route = request.match_info.route.resource
-    _log.info(
-        "request",
-        method=request.method,
-        route=route.canonical if route else None,
-        status=response.status,
-        duration_s=round(time.perf_counter() - started, 6),
-    )
-    return response
+def for_bodies(handler: Handler, *, in_flight: InFlight) -> Handler:
+    """The handler, which may hold bytes in flight, in the caller's name, until it ends however it ends."""
 
+    async def holding(request: web.Request) -> web.StreamResponse:
+        caller = request[VISIT].caller
+        share = request[SHARE] = Share(in_flight, caller.name if caller else "")
+        try:
+            return await handler(request)
+        finally:
+            share.release()
 
-def origin_middleware(*, proxies: int) -> Middleware:
-    """Tell where each request comes from, and tell its sender how much of the limits is left."""
-
-    @web.middleware
-    async def with_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-        forwarded_for = request.headers.getall("X-Forwarded-For", []) if proxies else []
-        address = caller_address(request.remote, forwarded_for, proxies=proxies)
-        origin = request[_ORIGIN] = _Origin(address)
-        response = await handler(request)
-        response.headers.update(rate_limit_headers(origin.quotas))
-        return response
-
-    return with_origin
-
-
-def address_limit_middleware(limits: RateLimits) -> Middleware:
-    """Refuse what one address asks past its limit, before anything else is looked at."""
-
-    @web.middleware
-    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith(_UNLIMITED):
-            await _spend(request, limits, Policy.ADDRESS, address_of(request))
-        return await handler(request)
-
-    return limited
-
-
-async def _spend(request: web.Request, limits: RateLimits, policy: Policy, whose: str) -> None:
-    quota = await limits.spend(policy, whose)
-    if quota is None:
-        return
-    request[_ORIGIN].quotas.append(quota)
-    if quota.is_exceeded:
-        detail = f"More than {quota.limit} requests in a minute; wait {quota.resets_in_s} s."
-        headers = {"Retry-After": str(quota.resets_in_s)}
-        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
+    return holding
 
 
 async def _proven_caller(request: web.Request, callers: Callers) -> Caller:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise unauthorized(
             "This needs a token: send Authorization: Bearer and the access_token of POST /token."

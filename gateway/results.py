@@ -12,25 +12,48 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
+from gateway.plain_answers import plain_head
 from shared.ports import Status
 
 if TYPE_CHECKING:
-    from gateway.waiting import Owned, Waiting
+    from collections.abc import Mapping
+
+    from gateway.lookups import Owned
+    from gateway.waiting import Waiting
     from shared.ports import EcgState
 
 # Within so many seconds an erased ECG is gone from every gateway.
 MAX_AGE_S: Final = 5.0
 
-# What an entry takes beside its body: keys, tuple, tag and the dictionary's slot.
-_ENTRY_BYTES: Final = 512
+# What an entry takes beside its body: keys, tuples, headers, the head and the dictionary's slot.
+_ENTRY_BYTES: Final = 1536
 _TAG_BYTES: Final = 16
+
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    # A browser may keep a result, but only for its owner, and asks each time whether it is still there.
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept-Encoding",
+}
 
 
 class Result(NamedTuple):
-    """The JSON body of an answer, and its entity tag once it is finished."""
+    """How an ECG stands, as an answer.
+
+    Attributes:
+        body: JSON.
+        headers: What goes with it; among them the entity tag of a finished one.
+        head: All of them, ready to be sent.
+    """
 
     body: bytes
-    tag: str | None
+    headers: Mapping[str, str]
+    head: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it stays as it is."""
+        return "ETag" in self.headers
 
 
 class _Entry(NamedTuple):
@@ -72,7 +95,7 @@ class Results:
         if state is None:
             return None
         result = _result(state)
-        if result.tag is not None and erasures == self._erasures:
+        if result.is_finished and erasures == self._erasures:
             self._keep(owned, _Entry(result, now))
         return result
 
@@ -101,5 +124,7 @@ def _result(state: EcgState) -> Result:
     if state.document is not None:
         answer |= orjson.loads(state.document)
     body = orjson.dumps(answer)
-    is_finished = state.status is not Status.QUEUED
-    return Result(body, hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES] if is_finished else None)
+    headers = dict(_HEADERS)
+    if state.status is not Status.QUEUED:
+        headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES]}"'
+    return Result(body, headers, plain_head(headers, body))

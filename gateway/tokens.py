@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jwt
 
@@ -41,6 +41,13 @@ class Caller:
     name: str
     roles: frozenset[Role]
     version: int | None = None
+
+
+class Verified(NamedTuple):
+    """What a token proves, and until when, in seconds since 1970."""
+
+    caller: Caller
+    until: float
 
 
 class Tokens:
@@ -98,8 +105,8 @@ class Tokens:
         """
         return unverified_header(token).get("kid") in self._public_keys
 
-    def caller(self, token: str) -> Caller:
-        """Whose token it is.
+    def verify(self, token: str) -> Verified:
+        """Whose token it is, and until when.
 
         Raises:
             InvalidTokenError: It is too long, expired or will never be, unsigned, or of another issuer,
@@ -121,7 +128,8 @@ class Tokens:
             self._check_times(claims)
             if not USER_NAME.fullmatch(claims["sub"]) or type(claims["ver"]) is not int:
                 raise InvalidTokenError("it names nobody that we could have named")
-            return Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
+            caller = Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
+            return Verified(caller, claims["exp"])
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidTokenError(type(error).__name__) from error
 

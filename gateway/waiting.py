@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gateway.lookups import open_lookups
 from shared.domain.errors import UnavailableError
 from shared.ports import Status
 from shared.supervision import running
@@ -15,6 +16,7 @@ from shared.supervision import running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.lookups import Lookups, Owned
     from shared.ports import EcgState, EcgStore
 
 _SHORTEST_PAUSE_S: Final = 0.01
@@ -22,14 +24,13 @@ _LONGEST_PAUSE_S: Final = 0.25
 
 _log = structlog.get_logger(__name__)
 
-Owned = tuple[str, str]
-
 
 class Waiting:
     """Answers when an ECG has become terminal or gone, by looking again and again, ever more slowly."""
 
-    def __init__(self, store: EcgStore) -> None:
+    def __init__(self, store: EcgStore, lookups: Lookups) -> None:
         self._store = store
+        self._lookups = lookups
         self._waiting: dict[Owned, set[asyncio.Future[EcgState | None]]] = {}
         self._somebody_waits = asyncio.Event()
         self._pause_s = _SHORTEST_PAUSE_S
@@ -43,7 +44,7 @@ class Waiting:
         Raises:
             UnavailableError: It can't be looked up.
         """
-        present = (await self._store.find([owned])).get(owned)
+        present = await self._lookups.state(owned)
         if present is None or present.status is not Status.QUEUED or not wait_s or self._is_leaving:
             return present
         try:
@@ -106,6 +107,7 @@ class Waiting:
 @asynccontextmanager
 async def open_waiting(store: EcgStore) -> AsyncIterator[Waiting]:
     """Yield a `Waiting` that looks for as long as the context is open."""
-    waiting = Waiting(store)
-    async with running(waiting.watch, "looking for results"):
-        yield waiting
+    async with open_lookups(store) as lookups:
+        waiting = Waiting(store, lookups)
+        async with running(waiting.watch, "looking for results"):
+            yield waiting

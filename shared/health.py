@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import orjson
 from aiohttp import web
 
 from shared.domain.errors import IsolineError
+from shared.json_answer import json_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -33,15 +34,15 @@ class Health:
 
     async def get_live(self, _: web.Request) -> web.Response:
         """Live: the event loop turns."""
-        return _json_response({"status": "live"})
+        return json_answer({"status": "live"})
 
     async def get_ready(self, _: web.Request) -> web.Response:
         """Ready: every check passes, else 503 with the reason of each that fails."""
         outcomes = [(name, await _reason(check)) for name, check in self._checks.items()]
         reasons = {name: reason for name, reason in outcomes if reason is not None}
         if reasons:
-            return _json_response({"status": "not ready", "reasons": reasons}, status=503)
-        return _json_response({"status": "ready"})
+            return json_answer({"status": "not ready", "reasons": reasons}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_answer({"status": "ready"})
 
 
 @asynccontextmanager
@@ -67,7 +68,3 @@ async def _reason(check: Check) -> str | None:
     except TimeoutError:
         return f"no answer within {_CHECK_TIMEOUT_S:g} s"
     return None
-
-
-def _json_response(document: object, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")

@@ -2,64 +2,181 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
+import random
 import re
-import secrets
 import sys
-from typing import Final
+import threading
+import traceback
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import orjson
 import structlog
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # https://www.w3.org/TR/trace-context/#traceparent-header, version 00, neither id all zeros.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-_SHARED_PROCESSORS: Final[list[structlog.typing.Processor]] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-    structlog.processors.EventRenamer("message"),
-]
+_AS_LINE: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+# Records of these levels may wait for the end of the event loop's turn.
+_PATIENT: Final = frozenset({"debug", "info"})
+
+_work_in_hand: ContextVar[Mapping[str, str]] = ContextVar("work_in_hand", default=MappingProxyType({}))
 
 
 def configure_logs(service: str, level: str) -> None:
     """Send every log record of this process, ours and the libraries', to standard error as JSON lines."""
+    journal = Journal(sys.stderr.buffer, service)
+    threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*_SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=lambda name: _Log(journal, name, threshold),
+        wrapper_class=_as_it_is,  # type: ignore[arg-type] # any callable does; `_Log` needs no processors
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED_PROCESSORS,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_dumps),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[_LibraryRecords(journal)], level=threshold, force=True)
     for chatty in ("aio_pika", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
     # One error for each attempt to connect; `shared.broker.rabbitmq` tells each reason once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    structlog.contextvars.bind_contextvars(service=service)
+    atexit.register(journal.flush)
 
 
-def continued_traceparent(header: str | None) -> str:
-    """A span of our own in the sender's trace, or the start of a new one.
+def log_with(**fields: str) -> None:
+    """Have every record of this task, and of the tasks that it begins, carry these fields and no others."""
+    _work_in_hand.set(fields)
+
+
+def new_id() -> str:
+    """128 bits that nobody else has drawn, as 32 hexadecimal digits; anybody may know them.
+
+    ``uuid4().hex`` takes 4.3 us and this 0.3, without a system call. Python seeds anew after a fork.
+    """
+    return f"{random.getrandbits(128):032x}"  # nosec B311
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace in which a sender's ``traceparent`` stands; None for one that is not well-formed."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return match[1] if match else None
+
+
+def span_of(trace_id: str) -> str:
+    """The ``traceparent`` of a new span in a trace."""
+    return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311
+
+
+class Journal:
+    """Log records of one service as JSON lines, written once per turn of the event loop.
+
+    A busy gateway answers dozens of requests in a turn, and a system call for each record would cost 1.4 us.
+    A record of trouble is written at once, with all before it; so is one from another thread. A kill can
+    lose what the present turn has done, and no error.
 
     Args:
-        header: The request's ``traceparent``; one that is not well-formed counts as none.
+        file: Where they go. If it can't be written to, records are lost, and nothing else is.
+        service: Whose they are.
     """
-    match = _TRACEPARENT.fullmatch(header or "")
-    trace_id = match[1] if match else secrets.token_hex(16)
-    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+    def __init__(self, file: BinaryIO, service: str) -> None:
+        self._file = file
+        self._service = service
+        self._lines: list[bytes] = []
+        self._lock = threading.Lock()
+
+    def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
+        """Keep a record; what is no JSON is told in the words of ``str``."""
+        record = {
+            "message": message,
+            **fields,
+            **_work_in_hand.get(),
+            "service": self._service,
+            "level": level,
+            "logger": logger,
+            "timestamp": datetime.now(UTC),
+        }
+        line = _line(record)
+        with self._lock:
+            self._lines.append(line)
+            is_first = len(self._lines) == 1
+        if level not in _PATIENT:
+            self.flush()
+        elif is_first:
+            self._flush_soon()
+
+    def flush(self) -> None:
+        """Write all that is kept."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
+                self._file.write(b"".join(lines))
+                self._file.flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # a thread without a loop
+            self.flush()
 
 
-def _dumps(record: object, **_: object) -> str:
-    return orjson.dumps(record, default=str).decode()
+class _Log:
+    """What `structlog.get_logger` gives to our modules.
+
+    It makes a record's line in 1.5 us, structlog's own chain of processors in 4.5; a GET of a result takes
+    some 40 in all.
+    """
+
+    def __init__(self, journal: Journal, name: str, threshold: int) -> None:
+        self._journal = journal
+        self._name = name
+        self._threshold = threshold
+
+    def debug(self, message: str, **fields: object) -> None:
+        if self._threshold <= logging.DEBUG:
+            self._journal.add("debug", self._name, message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        if self._threshold <= logging.INFO:
+            self._journal.add("info", self._name, message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        if self._threshold <= logging.WARNING:
+            self._journal.add("warning", self._name, message, fields)
+
+    def error(self, message: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
+        self._journal.add("error", self._name, message, fields | _told(exc_info))
+
+
+class _LibraryRecords(logging.Handler):
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            error = record.exc_info[1] if record.exc_info else None
+            self._journal.add(record.levelname.lower(), record.name, record.getMessage(), _told(error))
+        except Exception:  # noqa: BLE001 - whatever a library logs, it must not fail for it
+            self.handleError(record)
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(record, default=str, option=_AS_LINE)
+    except TypeError:  # a lone surrogate, an integer past 64 bits
+        return orjson.dumps({key: ascii(value) for key, value in record.items()}, option=_AS_LINE)
+
+
+def _told(error: BaseException | None) -> dict[str, object]:
+    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}
+
+
+def _as_it_is(logger: _Log, **_: object) -> _Log:
+    return logger

@@ -222,7 +222,7 @@ class TestLoggingIn:
         assert answer.status == 200
         assert answer.headers["Cache-Control"] == "no-store"
         assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
-        assert TOKENS.caller(document["access_token"]).name == "ada"
+        assert TOKENS.verify(document["access_token"]).caller.name == "ada"
 
     async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
         self, nobody: aiohttp.ClientSession
@@ -283,7 +283,7 @@ class TestAccounts:
         async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as answer:
             token = (await answer.json())["access_token"]
 
-        assert TOKENS.caller(token).roles == {Role.ADMIN, Role.USER}
+        assert TOKENS.verify(token).caller.roles == {Role.ADMIN, Role.USER}
 
     async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
         self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession

@@ -237,12 +237,12 @@ class TestKeys:
         twice = rotated(once)
         token = tokens(TOKEN_KEY).issue("ada", [Role.USER], now=datetime.now(UTC))
 
-        assert tokens(once).caller(token).name == "ada"
+        assert tokens(once).verify(token).caller.name == "ada"
         with pytest.raises(InvalidTokenError):
-            tokens(twice).caller(token)
+            tokens(twice).verify(token)
         new = tokens(once).issue("ada", [Role.USER], now=datetime.now(UTC))
         with pytest.raises(InvalidTokenError):
-            tokens(TOKEN_KEY).caller(new)
+            tokens(TOKEN_KEY).verify(new)
 
 
 class TestGuessing:

@@ -5,6 +5,7 @@ import gzip
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -413,6 +414,66 @@ async def test_what_is_queued_has_no_tag(ada: aiohttp.ClientSession) -> None:
     async with ada.get("/ecg/10") as answer:
         assert "ETag" not in answer.headers
     assert await status_of(ada, **{"If-None-Match": "*"}) == 200
+
+
+@pytest.mark.usefixtures("processor")
+class TestHeads:
+    """However a result is asked for, what is said of it is the same."""
+
+    @pytest.mark.parametrize(
+        ("said", "status_line", "is_kept_open", "has_body"),
+        [
+            ("GET /ecg/10 HTTP/1.1", b"HTTP/1.1 200 OK", True, True),
+            ("GET /ecg/10 HTTP/1.1\r\nConnection: close", b"HTTP/1.1 200 OK", False, True),
+            ("GET /ecg/10 HTTP/1.1\r\nIf-None-Match: other", b"HTTP/1.1 200 OK", True, True),
+            ("GET /ecg/10 HTTP/1.0", b"HTTP/1.0 200 OK", False, True),
+            ("HEAD /ecg/10 HTTP/1.1", b"HTTP/1.1 200 OK", True, False),
+        ],
+    )
+    async def test_a_result_has_one_head(
+        self,
+        gateway: str,
+        ada: aiohttp.ClientSession,
+        said: str,
+        status_line: bytes,
+        *,
+        is_kept_open: bool,
+        has_body: bool,
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)
+        async with ada.get("/ecg/10") as answer:
+            result = await answer.read()
+        common = f"Host: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+        last = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+        answers = await _answered(gateway, f"{said}\r\n{common}\r\n{last if is_kept_open else ''}")
+
+        head, _, rest = answers.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        names = {line.split(b":")[0].lower() for line in lines}
+        assert first == status_line
+        assert names - {b"connection"} == {
+            *(b"content-type", b"cache-control", b"etag", b"vary", b"content-length", b"server", b"date"),
+            *(b"x-request-id", b"ratelimit", b"ratelimit-policy"),
+        }
+        assert len(names) == len(lines)
+        assert f"Content-Length: {len(result)}".encode() in lines
+        assert (b"Connection: close" in lines) == (not is_kept_open and status_line.startswith(b"HTTP/1.1"))
+        assert rest.startswith(result) == has_body
+        assert (b"HTTP/1.1 200 OK" in rest) == is_kept_open
+
+
+async def _answered(address: str, said: str) -> bytes:
+    """All that the gateway answers before it closes the connection."""
+    parts = urlsplit(address)
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            writer.write(said.encode())
+            return await reader.read()
+        finally:
+            writer.close()
 
 
 @pytest.mark.usefixtures("processor")

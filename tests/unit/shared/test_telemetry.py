@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import asyncio
+import io
+import json
 import re
+import threading
+from typing import Any
 
 import pytest
 
-from shared.telemetry import continued_traceparent
+from shared.telemetry import Journal, log_with, new_id, span_of, trace_id_of
 
 _TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 _SPAN_ID = "00f067aa0ba902b7"
-_WELL_FORMED = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
 
 
 def test_a_trace_goes_on_in_a_span_of_our_own() -> None:
-    match = _WELL_FORMED.fullmatch(continued_traceparent(f"00-{_TRACE_ID}-{_SPAN_ID}-01"))
+    trace_id = trace_id_of(f"00-{_TRACE_ID}-{_SPAN_ID}-01")
+    spans = {span_of(_TRACE_ID) for _ in range(3)}
 
-    assert match is not None
-    assert match[1] == _TRACE_ID
-    assert match[2] != _SPAN_ID
+    assert trace_id == _TRACE_ID
+    assert len(spans) == 3
+    for span in spans:
+        assert re.fullmatch(rf"00-{_TRACE_ID}-(?!{_SPAN_ID})[0-9a-f]{{16}}-01", span)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +40,102 @@ def test_a_trace_goes_on_in_a_span_of_our_own() -> None:
         f"ff-{_TRACE_ID}-{_SPAN_ID}-01",
     ],
 )
-def test_a_header_that_is_not_well_formed_begins_a_new_trace(header: str | None) -> None:
-    first, second = continued_traceparent(header), continued_traceparent(header)
+def test_a_header_that_is_not_well_formed_is_in_no_trace(header: str | None) -> None:
+    assert trace_id_of(header) is None
 
-    assert _WELL_FORMED.fullmatch(first)
-    assert _TRACE_ID not in first
-    assert first != second
+
+def test_each_id_is_another() -> None:
+    ids = {new_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+
+
+class TestJournal:
+    @pytest.fixture
+    def file(self) -> io.BytesIO:
+        return io.BytesIO()
+
+    @pytest.fixture
+    def journal(self, file: io.BytesIO) -> Journal:
+        return Journal(file, "gateway")
+
+    async def test_records_of_a_turn_are_written_when_it_ends(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        for _ in range(2):
+            journal.add("info", "there", "done", {})
+        before = file.getvalue()
+        await asyncio.sleep(0)
+
+        assert before == b""
+        assert [record["message"] for record in _records(file)] == ["done", "done"]
+
+    async def test_trouble_is_written_at_once_with_all_before_it(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        journal.add("info", "there", "done", {})
+        journal.add("warning", "there", "trouble", {})
+
+        assert [record["message"] for record in _records(file)] == ["done", "trouble"]
+
+    def test_without_a_loop_each_record_is_written_at_once(self, journal: Journal, file: io.BytesIO) -> None:
+        journal.add("info", "there", "done", {})
+
+        assert len(_records(file)) == 1
+
+    async def test_threads_lose_nothing(self, journal: Journal, file: io.BytesIO) -> None:
+        def work() -> None:
+            for _ in range(200):
+                journal.add("info", "there", "done", {})
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        await asyncio.sleep(0)
+
+        assert len(_records(file)) == 1000
+
+    def test_a_record_says_whose_it_is(self, journal: Journal, file: io.BytesIO) -> None:
+        async def request() -> None:
+            log_with(request_id="r1", trace_id="t1")
+            journal.add("error", "there", "trouble", {"status": 500})
+
+        asyncio.run(request())
+        journal.add("error", "there", "trouble", {})
+
+        first, second = _records(file)
+        assert (
+            first.items()
+            >= {
+                "message": "trouble",
+                "status": 500,
+                "request_id": "r1",
+                "trace_id": "t1",
+                "service": "gateway",
+                "level": "error",
+                "logger": "there",
+            }.items()
+        )
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", first["timestamp"])
+        assert "request_id" not in second
+
+    @pytest.mark.parametrize("value", ["\ud800", 2**70])
+    def test_what_no_json_can_hold_is_told_all_the_same(
+        self, journal: Journal, file: io.BytesIO, value: object
+    ) -> None:
+        journal.add("error", "there", "trouble", {"value": value})
+
+        assert _records(file)[0]["value"] == ascii(value)
+
+    def test_a_file_that_cannot_be_written_to_stops_nothing(self, journal: Journal, file: io.BytesIO) -> None:
+        file.close()
+
+        journal.add("error", "there", "trouble", {})
+
+
+def _records(file: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.getvalue().splitlines()]

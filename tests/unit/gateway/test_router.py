@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.problems import ProblemError
+from gateway.router import Router
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def submit(_: web.Request) -> Any: ...
+async def result(_: web.Request) -> Any: ...
+async def erasure(_: web.Request) -> Any: ...
+async def roles(_: web.Request) -> Any: ...
+
+
+@pytest.fixture
+def router() -> Router:
+    router = Router()
+    router.add("POST", "/ecg/process", submit)
+    router.add("GET", "/ecg/{id}", result)
+    router.add("DELETE", "/ecg/{id}", erasure)
+    router.add("PUT", "/user/{name}/roles", roles)
+    router.add("GET", "/.well-known/jwks.json", result)
+    return router
+
+
+def test_a_handler_is_found_by_method_and_path(router: Router) -> None:
+    assert router.find("POST", "/ecg/process").handler is submit
+    assert router.find("DELETE", "/ecg/10").handler is erasure
+    assert router.find("GET", "/.well-known/jwks.json").path == "/.well-known/jwks.json"
+
+
+def test_what_stands_for_a_name_is_told_with_the_path_of_the_contract(router: Router) -> None:
+    found = router.find("PUT", "/user/ada/roles")
+
+    assert (found.path, found.parameters) == ("/user/{name}/roles", {"name": "ada"})
+
+
+def test_a_slash_or_a_percent_sign_that_was_encoded_is_part_of_a_name(router: Router) -> None:
+    assert router.find("GET", "/ecg/a%2Fb%252F").parameters == {"id": "a/b%2F"}
+
+
+def test_a_path_that_has_no_handler_of_the_method_may_still_be_one_with_a_name(router: Router) -> None:
+    found = router.find("GET", "/ecg/process")
+
+    assert (found.handler, found.parameters) == (result, {"id": "process"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/ecg", "/ecg/", "/ecg//", "/ecg/10/", "/ecg/{id}", "/Ecg/10", "/xwell-known/jwks.json"],
+)
+def test_there_is_nothing_at_another_path(router: Router, path: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        router.find("GET", path)
+
+    assert raised.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/ecg/process", "POST"), ("/ecg/10", "DELETE, GET"), ("/user/ada/roles", "PUT")]
+)
+def test_another_method_is_told_what_the_path_takes(router: Router, path: str, allowed: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        router.find("PATCH", path)
+
+    assert raised.value.status == 405
+    assert raised.value.headers == {"Allow": allowed}
