@@ -12,7 +12,7 @@ COPY migrations migrations
 RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim-bookworm
-RUN useradd --system --no-create-home isoline
+RUN useradd --system --no-create-home isoline && install --directory --owner=isoline /var/spool/isoline
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER isoline

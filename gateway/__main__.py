@@ -19,6 +19,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import check_schema
 from shared.telemetry import configure_logs
 from shared.workers import WorkersOption, hold_port, run_workers
@@ -51,6 +52,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             settings,
             token_key=settings.token_key.get_secret_value(),
             store=PostgresEcgStore(database),
+            recordings=PostgresRecordingStore(database),
             owned_ecgs=PostgresOwnedEcgs(database),
             outbox=PostgresOutbox(database),
             accounts=PostgresAccountStore(database),

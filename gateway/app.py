@@ -27,6 +27,7 @@ from gateway.results import Results
 from gateway.revocations import open_revocations
 from gateway.router import Router
 from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
+from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
 from shared.health import Health
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.contract import Route
     from gateway.counters import Counters
     from shared.health import Check
-    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher
+    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 
@@ -49,6 +50,7 @@ async def open_gateway(
     *,
     token_key: str,
     store: EcgStore,
+    recordings: RecordingStore,
     owned_ecgs: OwnedEcgs,
     outbox: Outbox,
     accounts: AccountStore,
@@ -66,7 +68,7 @@ async def open_gateway(
     Yields the address at which it listens.
 
     Raises:
-        ConfigurationError: The port is taken, or the token key is not one.
+        ConfigurationError: The port is taken, the token key is not one, or there is nowhere to spool to.
     """
     tokens = Tokens(
         key=token_key,
@@ -85,6 +87,8 @@ async def open_gateway(
         )
         handlers = Handlers(
             intake=intake,
+            recordings=recordings,
+            spools=_spools(settings),
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,
@@ -143,6 +147,13 @@ async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack
             open_issuer_keys(settings.oidc_issuer, settings.oidc_jwks_url or None)
         ),
     )
+
+
+def _spools(settings: GatewayOnlySettings) -> Spools:
+    room = InFlight(max_bytes=settings.max_spooled_bytes, read_timeout_s=settings.read_timeout_s)
+    spools = Spools(settings.spool_dir, room)
+    spools.check()
+    return spools
 
 
 class _Guards:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
+from gateway.arrivals import arriving
+from gateway.encodings import encoding_of, too_large, unpack
 from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
@@ -18,17 +19,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-# What is still on its way would be taken for the next request.
-_LAST: Final = {"Connection": "close"}
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-# Each step copies what is left of the packed bytes: few steps.
-_STEP_BYTES: Final = 1024 * 1024
 # Reading an ECG of 512 KiB takes about 1 ms, which other requests may wait; a thread would cost 0.15 ms more.
 _PARSE_INLINE_BYTES: Final = 512 * 1024
-# Whoever sends a large body more slowly than a slow phone line does is not sending it.
-_SLOWEST_BYTES_PER_S: Final = 32 * 1024
-# Nobody rests longer than this on what they have sent before.
-_LONGEST_CREDIT_S: Final = 30.0
 # Bodies up to here are not counted as in flight: logins must not wait for somebody's large ECGs.
 _UNCOUNTED_BYTES: Final = 64 * 1024
 # Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
@@ -47,17 +39,14 @@ async def read_json(request: web.Request, read: Callable[[bytes], _T], *, max_by
             much in hand; and what ``read`` raises.
     """
     _check_content_type(request)
+    encoding = encoding_of(request)
     body = await _read_in_time(request, max_bytes)
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in {"gzip", "identity"}:
-        detail = f"Content-Encoding {encoding!r} is not known here; send gzip or none."
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    if encoding == "identity" and len(body) <= _PARSE_INLINE_BYTES:
+    if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
         return read(body)
     share = request[SHARE]
     async with share.turn:  # for all, else those that wait for the next would hold what the one before gave
-        if encoding == "gzip":
-            body = await asyncio.to_thread(_unpacked, body, max_bytes)
+        if encoding is not None:
+            body = await asyncio.to_thread(unpack, body, encoding, max_bytes)
             share.take(len(body))
         return await asyncio.to_thread(read, body)
 
@@ -91,66 +80,21 @@ def _check_content_type(request: web.Request) -> None:
 
 
 async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
-    """Read the body, but don't wait for somebody who sends a byte a second."""
-    timeout_s = request[SHARE].read_timeout_s
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
-    try:
-        async with asyncio.timeout(timeout_s) as limit:
-            return await _read_bounded(request, max_bytes, limit)
-    except TimeoutError:
-        detail = (
-            f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
-        )
-        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
-
-
-async def _read_bounded(request: web.Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
-    """Read the body, but never hold more of it than may be sent; what has arrived moves the limit out."""
-    if (request.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        if size > _UNCOUNTED_BYTES:
-            request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
-        chunks.append(chunk)
-        latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
-        limit.reschedule(min((limit.when() or 0.0) + len(chunk) / _SLOWEST_BYTES_PER_S, latest))
-    return b"".join(chunks)
-
-
-def _unpacked(body: bytes, max_bytes: int) -> bytes:
-    """Unpack gzip; a small body that would become a large one is found out before it takes any memory."""
-    try:
-        return zlib.decompress(body, _GZIP_WINDOW, _unpacked_size(body, max_bytes))
-    except zlib.error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is declared as gzip and is not.") from None
-
-
-def _unpacked_size(body: bytes, max_bytes: int) -> int:
-    """Unpack a step at a time and keep nothing of it."""
-    unpacker, packed, size = zlib.decompressobj(_GZIP_WINDOW), body, 0
-    while packed and not unpacker.eof:
-        size += len(unpacker.decompress(packed, _STEP_BYTES))
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        packed = unpacker.unconsumed_tail
-    if not unpacker.eof:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "The gzip body breaks off before its end.")
-    if unpacker.unused_data:
-        detail = "Something follows the end of the gzip body; send all of it as one gzip member."
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-    return size
-
-
-def _too_large(max_bytes: int) -> ProblemError:
-    detail = f"The body, unpacked, may have {max_bytes} bytes at most."
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
+    """Read the body, but never hold more of it than may be sent, nor wait for who does not send it."""
+    async with arriving(request) as patience:
+        if (request.content_length or 0) > max_bytes:
+            raise too_large(max_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large(max_bytes)
+            if size > _UNCOUNTED_BYTES:
+                request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
+            chunks.append(chunk)
+            patience.credit(len(chunk))
+        return b"".join(chunks)
 
 
 def _may_repeat_a_key(body: bytes, document: object) -> bool:

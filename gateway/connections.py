@@ -1,13 +1,14 @@
-"""Connections that don't wait for slow or broken heads of requests.
+"""Connections that don't wait for slow or broken heads of requests, and do wait for bodies.
 
 aiohttp bounds the length of a head but not the time that it takes, and answers a broken one in plain text
-that repeats it, with a record in the log that does the same.
+that repeats it, with a record in the log that does the same. And once it is told to leave, it drops the rest
+of bodies that are on their way, so that their requests fail.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
 _LEAVE_WITHIN_S: Final = 20.0
+# To aiohttp, no time would mean no limit.
+_AT_LEAST_S: Final = 0.1
 # How long the rest of a refused body is read and thrown away, so that its sender sees the answer.
 _LINGER_S: Final = 3.0
 _MAX_LINE_BYTES: Final = 8190
@@ -82,6 +85,24 @@ class Connection(web.RequestHandler):
         self._cancel_deadline()
         super().connection_lost(exc)
 
+    def close(self) -> None:
+        """Take no further request; of a body that is on its way aiohttp would not take the rest either."""
+        if not self._is_receiving():
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
+        """Let a body that is on its way come and be answered, within the time limit; then end, as ever."""
+        began = self._loop.time()
+        if self._is_receiving():
+            self._handler_waiter = self._loop.create_future()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._handler_waiter
+            self._handler_waiter = None
+        if timeout is not None:
+            timeout = max(timeout - (self._loop.time() - began), _AT_LEAST_S)
+        await super().shutdown(timeout)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -96,6 +117,9 @@ class Connection(web.RequestHandler):
         response = problem_response(_problem(HTTPStatus(status)))
         response.force_close()
         return response
+
+    def _is_receiving(self) -> bool:
+        return self._current_request is not None and not self._current_request.content.is_eof()
 
     def _awaits_head(self) -> bool:
         return self._waiter is not None and not self._waiter.done()

@@ -41,6 +41,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """Another form of a request's body: a JSON header, and what JSON would make long.
+
+    Attributes:
+        content_type: By which it is told from the others.
+        header: The shape of the header.
+        description: How its bytes follow each other, in Markdown.
+    """
+
+    content_type: str
+    header: type[BaseModel]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A path, who may ask for it, and what it promises.
 
@@ -56,6 +71,7 @@ class Route:
         query: What may stand behind the question mark.
         request: The shape of the body; None for none.
         examples: Filled-in bodies by what they show.
+        binary: Another form in which the body may come; None for none.
         answers: How it succeeds, by status.
         problems: How it fails beside what all of its kind do, by status, each with an example of the detail.
     """
@@ -70,6 +86,7 @@ class Route:
     query: type[BaseModel] | None = None
     request: type[BaseModel] | None = None
     examples: Mapping[str, Example] = field(default_factory=dict)
+    binary: Binary | None = None
     answers: Mapping[HTTPStatus, Answer]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     takes_password: bool = False

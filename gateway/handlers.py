@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway import payloads
+from gateway import payloads, recordings
 from gateway.bodies import read_json
 from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
@@ -18,17 +18,19 @@ from gateway.plain_answers import PlainAnswer, is_answered_plainly
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.representations import is_packed
 from gateway.requests import caller_of, parameter_of, traceparent_of
-from gateway.submission import submit
+from gateway.submission import submit, submit_recording
+from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.json_answer import json_answer
-from shared.ports import Place, Status, Submission
+from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.intake import Intake
     from gateway.lookups import Owned
     from gateway.results import Results
-    from shared.ports import Outbox, OwnedEcgs, Publisher
+    from gateway.spools import Spools
+    from shared.ports import Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
@@ -39,6 +41,8 @@ class Handlers:
     """One method per route, over what the routes need."""
 
     intake: Intake
+    recordings: RecordingStore
+    spools: Spools
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
@@ -49,18 +53,39 @@ class Handlers:
     async def post_ecg(self, request: web.Request) -> web.Response:
         """Take an ECG in."""
         now = datetime.now(UTC)
-        ecg = await read_json(
-            request,
-            partial(read_ecg_json, limits=self.settings, now=now),
-            max_bytes=self.settings.max_body_bytes,
-        )
-        receipt = await submit(
+        if request.content_type == recordings.CONTENT_TYPE:
+            receipt = await self._submit_binary(request, now)
+        else:
+            ecg = await read_json(
+                request,
+                partial(read_ecg_json, limits=self.settings, now=now),
+                max_bytes=self.settings.max_body_bytes,
+            )
+            receipt = await self._submit(request, ecg)
+        answer = {"id": receipt.key.id, "status": receipt.status}
+        return json_answer(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
+
+    async def _submit_binary(self, request: web.Request, now: datetime) -> Receipt:
+        self.backlog.check()  # before a day of samples is sent for nothing
+        async with recordings.received(
+            request, holder=caller_of(request).name, limits=self.settings, spools=self.spools, now=now
+        ) as found:
+            if isinstance(found, Ecg):
+                return await self._submit(request, found)
+            async with self.spools.turn:
+                return await submit_recording(
+                    RecordingSubmission(caller_of(request).name, found, traceparent_of(request)),
+                    store=self.recordings,
+                    intake=self.intake,
+                    backlog=self.backlog,
+                )
+
+    async def _submit(self, request: web.Request, ecg: Ecg) -> Receipt:
+        return await submit(
             Submission(caller_of(request).name, ecg, traceparent_of(request)),
             intake=self.intake,
             backlog=self.backlog,
         )
-        answer = {"id": receipt.key.id, "status": receipt.status}
-        return json_answer(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
 
     async def get_ecgs(self, request: web.Request) -> web.Response:
         """A page of the caller's ECGs."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from shared.domain.errors import UnroutableError
-    from shared.events import Event
+    from shared.events import EcgKey, Event
     from shared.ports import EcgStore, Publisher, Receipt, Submission
 
 # While one batch is written, the other is on its way or gathers.
@@ -86,6 +86,21 @@ class Intake:
             return await answer
         finally:
             self._unanswered.discard(answer)
+
+    async def announce(self, kept: Sequence[tuple[EcgKey, str | None]]) -> None:
+        """Publish one event for up to 64 of these; what the broker does not take in time, the relay does.
+
+        Args:
+            kept: Each with the trace in which it came. An event carries that of its first ECG; each ECG's
+                own is stored with it.
+        """
+        failures = [failure for failure in await self._published(_events(kept)) if failure is not None]
+        if failures:
+            _log.warning(
+                "ECGs were kept but not all announced; the relay will",
+                ecgs=len(kept),
+                reason=str(failures[0]),
+            )
 
     async def run(self) -> None:
         """Take in whatever waits, forever; nobody is left waiting when it ends.
@@ -162,15 +177,9 @@ class Intake:
             tasks.create_task(self._announce(new))  # the next batch need not wait for the broker
 
     async def _announce(self, new: Sequence[tuple[_Waiting, Receipt]]) -> None:
-        """Publish one event for up to 64 of these, and answer who waits, whether or not the broker has it."""
+        """Announce these, and answer who waits, whether or not the broker has it."""
         try:
-            failures = [failure for failure in await self._published(_events(new)) if failure is not None]
-            if failures:
-                _log.warning(
-                    "ECGs were kept but not all announced; the relay will",
-                    ecgs=len(new),
-                    reason=str(failures[0]),
-                )
+            await self.announce([(receipt.key, waiting.submission.traceparent) for waiting, receipt in new])
         finally:
             self._unconfirmed.release()
             for waiting, receipt in new:
@@ -186,16 +195,10 @@ class Intake:
             return [UnavailableError(f"no answer from the broker within {self._publish_timeout_s:g} s")]
 
 
-def _events(new: Sequence[tuple[_Waiting, Receipt]]) -> list[Event]:
-    """An event carries the trace of its first ECG; each ECG's own is stored with it."""
-    pages = [new[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(new), MAX_ECGS_PER_EVENT)]
+def _events(kept: Sequence[tuple[EcgKey, str | None]]) -> list[Event]:
     now = datetime.now(UTC)
-    return [
-        submitted(
-            [receipt.key for _, receipt in page], now=now, traceparent=page[0][0].submission.traceparent
-        )
-        for page in pages
-    ]
+    pages = [kept[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(kept), MAX_ECGS_PER_EVENT)]
+    return [submitted([key for key, _ in page], now=now, traceparent=page[0][1]) for page in pages]
 
 
 @asynccontextmanager

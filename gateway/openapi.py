@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from gateway.contract import Answer, Example, Route
+    from gateway.contract import Answer, Binary, Example, Route
     from shared.settings import GatewayOnlySettings
 
 Json = dict[str, Any]
@@ -68,6 +68,7 @@ _OF_ALL: Final = {
     ),
 }
 _HEADERS_OF: Final = {
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"Accept-Encoding": "What `Content-Encoding` may say."},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "`Bearer`, where a token is missing or not valid."},
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "Seconds."},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds."},
@@ -121,8 +122,10 @@ def _operation(route: Route) -> Json:
         },
     }
     if route.request:
-        content = _content(route.request, route.examples)
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        content = {"application/json": _content(route.request, route.examples)}
+        if route.binary:
+            content[route.binary.content_type] = _binary_content(route.binary)
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -183,6 +186,17 @@ def _content(model: type[BaseModel], examples: Mapping[str, Example]) -> Json:
     return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "examples": shown}
 
 
+def _binary_content(binary: Binary) -> Json:
+    """OpenAPI can't describe bytes: in words, and with the schema of the header beside them."""
+    return {
+        "schema": {
+            "description": binary.description,
+            "contentMediaType": binary.content_type,
+            "x-isoline-header": {"$ref": f"#/components/schemas/{binary.header.__name__}"},
+        }
+    }
+
+
 def _headers(headers: Mapping[str, str]) -> Json:
     return {
         name: {"description": description, "schema": {"type": "string"}}
@@ -195,6 +209,7 @@ def _schemas(routes: Iterable[Route]) -> Json:
     for route in routes:
         models |= {answer.model: None for answer in route.answers.values() if answer.model}
         models |= {route.request: None} if route.request else {}
+        models |= {route.binary.header: None} if route.binary else {}
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -206,6 +221,8 @@ def _within_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
     """The schemas with the limits of this gateway, which the models learn only when they are asked."""
     limits = {
         ("EcgBody", "leads"): {"maxItems": settings.max_leads},
+        ("EcgHeader", "leads"): {"maxItems": settings.max_leads},
+        ("LeadHeader", "num_samples"): {"maximum": settings.max_recording_samples},
         ("LeadBody", "signal"): {"maxItems": settings.max_lead_samples},
         ("AccountBody", "password"): {"minLength": settings.password_min_length},
         ("PasswordBody", "password"): {"minLength": settings.password_min_length},

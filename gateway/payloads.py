@@ -32,12 +32,14 @@ from shared.domain.ecg import (
     Lead,
     Samples,
     Unit,
+    narrowed,
     repeated_names,
 )
 from shared.domain.errors import Problem
+from shared.domain.recording import RecordedLead, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -190,6 +192,20 @@ def _json_type(value: object) -> str:
 
 
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
+_Baseline = Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")]
+_AdcGain = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given.")
+]
+_LeadName = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_NAME_LENGTH),
+    AfterValidator(_printable),
+    WithJsonSchema(_NAME_SCHEMA),
+]
+_EcgId = Annotated[str, BeforeValidator(_ecg_id), WithJsonSchema(_ID_SCHEMA)]
+_RecordingDate = Annotated[str, AfterValidator(_recording_date), WithJsonSchema(_DATE_SCHEMA)]
+_SamplingRate = Annotated[float, Field(ge=1, le=10_000, description="Samples per second of every lead.")]
+_PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
 def _long_enough(value: str, info: ValidationInfo[int]) -> str:
@@ -210,27 +226,15 @@ class _Body(BaseModel):
 class LeadBody(_Body):
     """One lead of a submission: its name, its signal, and what the signal's integers mean."""
 
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=MAX_NAME_LENGTH),
-        AfterValidator(_printable),
-        WithJsonSchema(_NAME_SCHEMA),
-    ]
+    name: _LeadName
     signal: Annotated[
         Samples,
         PlainValidator(_signal),
         WithJsonSchema(_SIGNAL_SCHEMA),
     ]
     num_samples: Annotated[int, Field(ge=1, description="The length of `signal`.")] | None = None
-    baseline: Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")] | None = (
-        None
-    )
-    adc_gain: (
-        Annotated[
-            float, Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given.")
-        ]
-        | None
-    ) = None
+    baseline: _Baseline | None = None
+    adc_gain: _AdcGain | None = None
 
     def lead(self) -> Lead:
         """The domain's lead."""
@@ -245,18 +249,78 @@ class LeadBody(_Body):
 class EcgBody(_Body):
     """A submission."""
 
-    id: Annotated[str, BeforeValidator(_ecg_id), WithJsonSchema(_ID_SCHEMA)]
-    date: Annotated[str, AfterValidator(_recording_date), WithJsonSchema(_DATE_SCHEMA)]
+    id: _EcgId
+    date: _RecordingDate
     leads: Annotated[list[LeadBody], Field(min_length=1)]
-    sampling_rate_hz: (
-        Annotated[float, Field(ge=1, le=10_000, description="Samples per second of every lead.")] | None
-    ) = None
-    unit: Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")] | None = None
+    sampling_rate_hz: _SamplingRate | None = None
+    unit: _PhysicalUnit | None = None
 
     def ecg(self) -> Ecg:
         """The domain's ECG."""
         leads = tuple(lead.lead() for lead in self.leads)
         return Ecg(self.id, self.date, leads, self.sampling_rate_hz, self.unit)
+
+
+class LeadHeader(_Body):
+    """One lead of a submission in binary form, whose signal follows the header."""
+
+    name: _LeadName
+    num_samples: Annotated[int, Field(ge=1, description="How many samples of this lead follow the header.")]
+    sample_type: Annotated[
+        Literal["int16", "int32"], Field(description="What each of them is, little-endian.")
+    ]
+    baseline: _Baseline | None = None
+    adc_gain: _AdcGain | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.integer[Any]]:
+        """The samples' type for NumPy."""
+        return np.dtype("<i2") if self.sample_type == "int16" else np.dtype("<i4")
+
+    def described(self) -> RecordedLead:
+        """The domain's lead without its signal."""
+        return RecordedLead(
+            self.name,
+            self.num_samples,
+            0 if self.baseline is None else self.baseline,
+            1.0 if self.adc_gain is None else self.adc_gain,
+        )
+
+
+class EcgHeader(_Body):
+    """A submission in binary form, but for its samples, which follow."""
+
+    id: _EcgId
+    date: _RecordingDate
+    leads: Annotated[list[LeadHeader], Field(min_length=1)]
+    sampling_rate_hz: _SamplingRate | None = None
+    unit: _PhysicalUnit | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes of samples follow."""
+        return sum(lead.num_samples * lead.dtype.itemsize for lead in self.leads)
+
+    def is_long(self, limits: SubmissionLimits) -> bool:
+        """Whether it has more samples than JSON may have, and so more than should be in memory."""
+        longest = max(lead.num_samples for lead in self.leads)
+        total = sum(lead.num_samples for lead in self.leads)
+        return longest > limits.max_lead_samples or total > limits.max_ecg_samples
+
+    def ecg(self, samples: bytearray) -> Ecg:
+        """The domain's ECG, of samples that are whole."""
+        ends = np.cumsum([lead.num_samples * lead.dtype.itemsize for lead in self.leads]).tolist()
+        leads = []
+        for lead, start, end in zip(self.leads, [0, *ends], ends, strict=False):
+            signal = np.frombuffer(memoryview(samples)[start:end], lead.dtype)
+            said = lead.described()
+            leads.append(Lead(said.name, narrowed(signal), said.baseline, said.adc_gain))
+        return Ecg(self.id, self.date, tuple(leads), self.sampling_rate_hz, self.unit)
+
+    def recording(self, blocks: Callable[[], Iterator[Samples]]) -> Recording:
+        """The domain's recording, of samples that are read from elsewhere."""
+        leads = tuple(lead.described() for lead in self.leads)
+        return Recording(self.id, self.date, leads, self.sampling_rate_hz, self.unit, blocks)
 
 
 class CredentialsBody(_Body):
@@ -308,6 +372,23 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     if body is None or cross_problems:
         raise body_does_not_fit([*problems, *cross_problems])
     return body.ecg()
+
+
+def read_header(document: object, *, limits: SubmissionLimits, now: datetime) -> EcgHeader:
+    """The header of a submission in binary form.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    leads = _leads(document)
+    oversize_problems = list(_oversize_problems(document, leads, limits))
+    if oversize_problems:
+        raise body_does_not_fit(oversize_problems)
+    header, problems = validated(EcgHeader, document, _Rules(limits, now))
+    problems += [*_name_problems(leads), *_total_problems(header, limits)]
+    if header is None or problems:
+        raise body_does_not_fit(problems)
+    return header
 
 
 def read_credentials(document: object) -> CredentialsBody:
@@ -425,6 +506,13 @@ def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Itera
             yield Problem(f"/leads/{index}/num_samples", detail)
     if total > limits.max_ecg_samples:
         detail = f"expected at most {limits.max_ecg_samples} samples in all leads, found {total}"
+        yield Problem("/leads", detail)
+
+
+def _total_problems(header: EcgHeader | None, limits: SubmissionLimits) -> Iterator[Problem]:
+    total = sum(lead.num_samples for lead in header.leads) if header else 0
+    if total > limits.max_recording_samples:
+        detail = f"expected at most {limits.max_recording_samples} samples in all leads, found {total}"
         yield Problem("/leads", detail)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared import failpoint
 from shared.domain.errors import ConflictError
 
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.intake import Intake
-    from shared.ports import Receipt, Submission
+    from shared.ports import Receipt, RecordingStore, RecordingSubmission, Submission
 
 
 async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) -> Receipt:
@@ -22,7 +23,22 @@ async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) ->
         UnavailableError: It may have been kept, or too many are queued. Submitting the same again is safe.
     """
     backlog.check()
-    receipt = await intake.take(submission)
+    return _told(await intake.take(submission))
+
+
+async def submit_recording(
+    submission: RecordingSubmission, *, store: RecordingStore, intake: Intake, backlog: Backlog
+) -> Receipt:
+    """The same as `submit`, for an ECG that is too long for memory and so is taken in by itself."""
+    backlog.check()
+    receipt = await store.add(submission)
+    failpoint.reach("after-commit-before-publish")
+    if receipt.is_new:
+        await intake.announce([(receipt.key, submission.traceparent)])
+    return _told(receipt)
+
+
+def _told(receipt: Receipt) -> Receipt:
     if receipt.is_conflict:
         raise ConflictError("You have another ECG of this id already, with other content.")
     return receipt

@@ -25,6 +25,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import apply_migrations, check_schema
 from shared.telemetry import configure_logs
 
@@ -90,6 +91,7 @@ async def _serve_on(
             settings,
             token_key=token_key(settings.var),
             store=store,
+            recordings=PostgresRecordingStore(database),
             owned_ecgs=PostgresOwnedEcgs(database),
             outbox=outbox,
             accounts=accounts,

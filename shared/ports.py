@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
     from shared.domain.errors import InvalidEcgError, UnavailableError, UnroutableError
     from shared.domain.insights import JsonValue
+    from shared.domain.recording import Recording
     from shared.events import EcgKey, Event
 
 
@@ -35,6 +36,15 @@ class Submission:
 
     owner: str
     ecg: Ecg
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSubmission:
+    """A recording on its way in, and whose it is."""
+
+    owner: str
+    recording: Recording
     traceparent: str | None = None
 
 
@@ -143,6 +153,19 @@ class EcgStore(Protocol):
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         """Leave these queued and let the relay offer them again after the delay."""
+
+
+class RecordingStore(Protocol):
+    """ECGs that are too long to be held in memory; kept, they are ECGs like any other."""
+
+    async def add(self, submission: RecordingSubmission) -> Receipt:
+        """Keep the recording whole, or nothing of it; the same content makes the same ECG as in `EcgStore`.
+
+        It is queued and due for the relay a while later, as with `EcgStore.add`.
+
+        Raises:
+            UnavailableError: The outcome is unknown. Adding the same again is safe.
+        """
 
 
 class EcgSummary(NamedTuple):

@@ -91,6 +91,7 @@ class SubmissionLimits(BaseSettings):
     max_leads: Annotated[int, Field(ge=1)] = 32
     max_lead_samples: Annotated[int, Field(ge=1)] = 1_000_000
     max_ecg_samples: Annotated[int, Field(ge=1)] = 2_000_000
+    max_recording_samples: Annotated[int, Field(ge=1, lt=2**31)] = 100_000_000
 
 
 class RequestLimits(BaseSettings):
@@ -105,6 +106,8 @@ class RequestLimits(BaseSettings):
     trusted_proxies: Annotated[int, Field(ge=0, le=16)] = 0
     read_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
     max_bytes_in_flight: Annotated[int, Field(ge=2**20)] = 256 * 2**20
+    max_spooled_bytes: Annotated[int, Field(ge=2**20)] = 2 * 2**30
+    spool_dir: str = ""
 
     def redis_url_or_none(self) -> str | None:
         """Where counts are shared; None where each gateway counts by itself."""

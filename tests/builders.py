@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from shared.domain.ecg import Ecg, Lead
+from shared.domain.recording import RecordedLead, Recording
 from shared.ports import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from shared.domain.ecg import Samples
+
+_DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
 def a_lead(name: str = "I", signal: Sequence[int] = (1, -1, 1), *, baseline: int = 0) -> Lead:
@@ -28,6 +34,40 @@ def a_submission(ecg_id: str = "10", *, owner: str = "ada", ecg: Ecg | None = No
     return Submission(owner, ecg or an_ecg(ecg_id))
 
 
+def a_recording(ecg: Ecg, *, block_samples: int = 4) -> Recording:
+    """The same ECG as if it were too long to be held in memory."""
+
+    def blocks() -> Iterator[Samples]:
+        for lead in ecg.leads:
+            for start in range(0, lead.signal.size, block_samples):
+                yield lead.signal[start : start + block_samples]
+
+    leads = tuple(
+        RecordedLead(lead.name, lead.signal.size, lead.baseline, lead.adc_gain) for lead in ecg.leads
+    )
+    return Recording(ecg.id, ecg.date, leads, ecg.sampling_rate_hz, ecg.unit, blocks)
+
+
 def an_ecg_body(**fields: Any) -> dict[str, Any]:
     """The JSON form of an ECG of one lead that crosses zero twice; ``fields`` win."""
     return {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}], **fields}
+
+
+def a_binary_ecg(body: Mapping[str, Any], *, sample_type: str = "int16", **head: Any) -> bytes:
+    """The binary form of an ECG in JSON form, all leads of one width; ``head`` is for `a_binary_body`."""
+    leads = [
+        {key: value for key, value in lead.items() if key != "signal"}
+        | {"num_samples": len(lead["signal"]), "sample_type": sample_type}
+        for lead in body["leads"]
+    ]
+    samples = b"".join(np.array(lead["signal"], _DTYPES[sample_type]).tobytes() for lead in body["leads"])
+    return a_binary_body({**body, "leads": leads}, samples, **head)
+
+
+def a_binary_body(
+    header: object, samples: bytes, *, magic: bytes = b"ISOLINE", version: int = 1, size: int | None = None
+) -> bytes:
+    """A body in binary form, byte by byte, right or wrong."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    stated = len(text) if size is None else size
+    return magic + bytes([version]) + stated.to_bytes(4, "little") + text + samples

@@ -12,7 +12,8 @@ from shared.events import EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
 from shared.storage.postgres_submissions import add, encoded
 from shared.storage.samples import EncodedSamples
-from shared.storage.signals import EncodedSignals, decode_signals
+from shared.storage.signal_parts import PARTS, read_parts
+from shared.storage.signals import EncodedSignals, count_samples, decode_signals, leads_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.ecg import Lead, Samples
     from shared.ports import Receipt, Settlement, Submission
-    from shared.storage.postgres import Database
+    from shared.storage.postgres import Connection, Database
 
 # Long enough that a submission's own event nearly always gets there first.
 REPUBLISH_AFTER_S: Final = 10.0
@@ -141,7 +143,8 @@ class PostgresEcgStore:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
-        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row) for row in rows}
+            parts = {row["row"]: await _joined(connection, row) for row in rows if row["encoding"] in PARTS}
+        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         async with self._database.connection() as connection:
@@ -172,11 +175,27 @@ def _state(row: asyncpg.Record) -> EcgState:
     return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
 
 
-def _ecg(ecg_id: str, row: asyncpg.Record) -> Ecg | InvalidEcgError:
-    samples = EncodedSamples(row["encoding"], row["samples"])
-    signals = EncodedSignals(row["leads"].encode(), samples)
+def _ecg(ecg_id: str, row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> Ecg | InvalidEcgError:
     try:
-        return Ecg(ecg_id, row["date"], decode_signals(signals), row["sampling_rate_hz"], row["unit"])
+        return Ecg(ecg_id, row["date"], _leads(row, parts), row["sampling_rate_hz"], row["unit"])
+    except InvalidEcgError as error:
+        return error
+
+
+def _leads(row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> tuple[Lead, ...]:
+    described = row["leads"].encode()
+    if isinstance(parts, InvalidEcgError):
+        raise parts
+    if parts is not None:
+        return leads_of(described, parts)
+    return decode_signals(EncodedSignals(described, EncodedSamples(row["encoding"], row["samples"])))
+
+
+async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
+    """A recording's samples, or why they can't be read."""
+    try:
+        num_samples = count_samples(row["leads"].encode())
+        return await read_parts(connection, row["row"], PARTS[row["encoding"]], num_samples)
     except InvalidEcgError as error:
         return error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -12,7 +13,7 @@ from shared.domain.ecg import Lead, fits_int16
 from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from shared.domain.ecg import Ecg, Samples
 
@@ -63,10 +64,35 @@ def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
     Raises:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
-    try:
-        return _decoded(encoded)
-    except (LookupError, TypeError, ValueError) as error:
-        raise damaged(f"can't be read: {type(error).__name__}") from error
+    return leads_of(encoded.leads, decode_samples(encoded.samples, count_samples(encoded.leads)))
+
+
+def count_samples(leads: bytes) -> int:
+    """How many samples the leads of an ECG have together, by what is stored of them.
+
+    Raises:
+        InvalidEcgError: That is damaged.
+    """
+    with _damage_told():
+        counts: list[int] = [lead["num_samples"] for lead in orjson.loads(leads)]
+        if min(counts) < 1:
+            raise damaged(f"have a lead of {min(counts)} samples")
+        return sum(counts)
+
+
+def leads_of(leads: bytes, samples: Samples) -> tuple[Lead, ...]:
+    """The leads by what is stored of them; their signals are views of these samples.
+
+    Raises:
+        InvalidEcgError: What is stored is damaged.
+    """
+    with _damage_told():
+        described: list[dict[str, Any]] = orjson.loads(leads)
+        signals = np.split(samples, np.cumsum([lead["num_samples"] for lead in described])[:-1])
+        return tuple(
+            Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
+            for lead, signal in zip(described, signals, strict=True)
+        )
 
 
 def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
@@ -81,13 +107,9 @@ def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
     return digest.digest()
 
 
-def _decoded(encoded: EncodedSignals) -> tuple[Lead, ...]:
-    described: list[dict[str, Any]] = orjson.loads(encoded.leads)
-    counts = [lead["num_samples"] for lead in described]
-    if min(counts) < 1:
-        raise damaged(f"have a lead of {min(counts)} samples")
-    signals = np.split(decode_samples(encoded.samples, sum(counts)), np.cumsum(counts)[:-1])
-    return tuple(
-        Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
-        for lead, signal in zip(described, signals, strict=True)
-    )
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise damaged(f"can't be read: {type(error).__name__}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from tests.builders import an_ecg_body
+from tests.builders import a_binary_body, an_ecg_body
 from tests.e2e.conftest import PASSWORD, Installation
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _SAMPLES: Final = [71234567, -71234567, 71234567]
 _PASSWORD: Final = "canary-password-x7Kq"
 _TOKEN: Final = "canary.token.Zm9vYmFy"
 _CANARIES: Final = ("Lovelace", "71234567", PASSWORD, _PASSWORD, _TOKEN, "Zm9vYmFy")
+_BINARY: Final = {"Content-Type": "application/vnd.isoline.ecg"}
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -80,6 +81,8 @@ async def _errors(session: aiohttp.ClientSession, token: str) -> Any:
             (packed, {**_JSON, **ours}),  # not declared as gzip
             (json.dumps(body).encode()[:-2], {**_JSON, **ours}),  # breaks off
             (json.dumps(body).encode(), {"Content-Type": _NAME, **ours}),
+            (a_binary_body(body, b""), {**_BINARY, **ours}),
+            (json.dumps(body).encode(), {**_BINARY, **ours}),
             (json.dumps(body).encode(), {**_JSON, "Authorization": f"Bearer {_TOKEN}"}),
         ):
             async with session.post("/ecg/process", data=data, headers=headers) as answer:

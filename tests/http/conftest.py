@@ -27,6 +27,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import check_schema
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ async def open_test_gateway(
         settings.model_copy(update={"drain_s": 0}),
         token_key=TOKEN_KEY,
         store=PostgresEcgStore(database),
+        recordings=PostgresRecordingStore(database),
         owned_ecgs=PostgresOwnedEcgs(database),
         outbox=PostgresOutbox(database),
         accounts=accounts or PostgresAccountStore(database),

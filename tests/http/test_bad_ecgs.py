@@ -8,13 +8,14 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 
 from shared.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import QUEUE, open_client, open_test_gateway, problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import aiohttp
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 _JSON = {"Content-Type": "application/json"}
 _GZIP = {**_JSON, "Content-Encoding": "gzip"}
+_ZSTD = {**_JSON, "Content-Encoding": "zstd"}
+_NO_ZSTD = "The body is declared as zstd and is not, or needs a window of more than 8 MiB (RFC 9659)."
+_PACKING: dict[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+}
 _MIB = 2**20
 
 
@@ -36,6 +44,14 @@ def with_lead(**fields: Any) -> dict[str, Any]:
 
 def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in an_ecg_body().items() if key != name}
+
+
+def zstd_of_a_wide_window() -> bytes:
+    parameters = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=False)
+    packer = zstandard.ZstdCompressor(
+        compression_params=parameters
+    ).compressobj()  # knows no size to narrow it
+    return packer.compress(b"{}") + packer.flush()
 
 
 def ahead(hours: float) -> str:
@@ -157,24 +173,61 @@ class TestBodies:
     ) -> None:
         assert await refused_bytes(ada_alone, body, 400, _GZIP) == detail
 
-    @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
-    async def test_an_encoding_other_than_gzip_is_not_taken(
+    @pytest.mark.parametrize(
+        ("body", "detail"),
+        [
+            (zstandard.compress(b'{"id": "10"}')[:-1], "The zstd body breaks off before its end."),
+            (b"", "The zstd body breaks off before its end."),
+            (b'{"id": "10"}', _NO_ZSTD),
+            (zstd_of_a_wide_window(), _NO_ZSTD),
+            (
+                zstandard.compress(b"{}") + zstandard.compress(b"{}"),
+                "Something follows the end of the zstd body; send all of it as one zstd frame.",
+            ),
+            (zstandard.compress(b""), "The body is empty; expected JSON."),
+        ],
+    )
+    async def test_what_is_not_one_whole_zstd_frame_is_a_bad_request(
+        self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
+    ) -> None:
+        assert await refused_bytes(ada_alone, body, 400, _ZSTD) == detail
+
+    async def test_a_zstd_bomb_is_too_large(self, ada_alone: aiohttp.ClientSession) -> None:
+        packed = zstandard.compress(b" " * 1024 * _MIB)
+        assert len(packed) < 100_000
+
+        detail = await refused_bytes(ada_alone, packed, 413, _ZSTD)
+
+        assert detail == "The body, unpacked, may have 16777216 bytes at most."
+
+    @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, zstd"])
+    async def test_an_encoding_other_than_gzip_and_zstd_is_not_taken(
         self, ada_alone: aiohttp.ClientSession, encoding: str
     ) -> None:
-        detail = await refused_bytes(ada_alone, b"{}", 415, {**_JSON, "Content-Encoding": encoding})
+        headers = {**_JSON, "Content-Encoding": encoding}
+        async with ada_alone.post("/ecg/process", data=b"{}", headers=headers) as answer:
+            problem = await problem_of(answer, 415)
 
-        assert detail == f"Content-Encoding '{encoding}' is not known here; send gzip or none."
+        assert problem["detail"] == (
+            f"Content-Encoding '{encoding}' is not known here; send gzip or zstd or none."
+        )
+        assert answer.headers["Accept-Encoding"] == "gzip, zstd"
 
-    async def test_a_gzip_body_is_taken(self, ada: aiohttp.ClientSession) -> None:
-        packed = gzip.compress(json.dumps(an_ecg_body()).encode())
+    @pytest.mark.parametrize(
+        "headers",
+        [_GZIP, _ZSTD, _ZSTD | {"Content-Encoding": "ZSTD"}, _JSON | {"Content-Encoding": "identity"}],
+    )
+    async def test_a_packed_body_is_taken(self, ada: aiohttp.ClientSession, headers: dict[str, str]) -> None:
+        packed = _PACKING[headers["Content-Encoding"].lower()](json.dumps(an_ecg_body()).encode())
 
-        async with ada.post("/ecg/process", data=packed, headers=_GZIP) as answer:
+        async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
             assert answer.status == 202
 
-    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
     async def test_a_body_may_be_exactly_as_long_as_the_limit(
-        self, database: Database, broker: InProcessBroker, pack: type[bytes]
+        self, database: Database, broker: InProcessBroker, encoding: str
     ) -> None:
+        pack = _PACKING[encoding]
         settings = GatewayOnlySettings(host="127.0.0.1", port=0, max_body_bytes=2000)
         exact = json.dumps(an_ecg_body()).encode().ljust(2000)
 
@@ -182,7 +235,7 @@ class TestBodies:
             open_test_gateway(database, broker.publisher(), settings=settings) as gateway,
             open_client(gateway, "ada") as ada,
         ):
-            headers = _GZIP if pack is gzip.compress else _JSON
+            headers = {**_JSON, "Content-Encoding": encoding}
             async with ada.post("/ecg/process", data=pack(exact), headers=headers) as answer:
                 assert answer.status == 202
             await refused_bytes(ada, pack(exact + b" "), 413, headers)

@@ -109,7 +109,7 @@ class TestPatience:
         def answer(_: web.Request) -> web.Response:
             return web.Response(status=failures.pop()) if failures else _queued()
 
-        async with _serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(answer) as url, open_client(url, token="t") as client:
             assert (await client.get("10")).status == "queued"
         assert failures == []
 
@@ -120,7 +120,7 @@ class TestPatience:
             times.append(asyncio.get_running_loop().time())
             return _queued() if len(times) > 1 else web.Response(status=429, headers={"Retry-After": "0.5"})
 
-        async with _serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(answer) as url, open_client(url, token="t") as client:
             await client.get("10")
 
         assert times[1] - times[0] >= 0.5
@@ -135,14 +135,14 @@ class TestPatience:
                 request.transport.abort()
             return _queued()
 
-        async with _serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(answer) as url, open_client(url, token="t") as client:
             await client.submit(an_ecg_body())
 
         assert seen == ["POST", "POST", "POST"]
 
     async def test_patience_ends(self) -> None:
         async with (
-            _serving(lambda _: web.Response(status=503)) as url,
+            serving(lambda _: web.Response(status=503)) as url,
             open_client(url, token="t", patience_s=0.1) as client,
         ):
             with pytest.raises(AwayError, match="503 Service Unavailable"):
@@ -150,7 +150,7 @@ class TestPatience:
 
     async def test_a_pause_longer_than_our_patience_is_not_waited_for(self) -> None:
         async with (
-            _serving(lambda _: web.Response(status=429, headers={"Retry-After": "3600"})) as url,
+            serving(lambda _: web.Response(status=429, headers={"Retry-After": "3600"})) as url,
             open_client(url, token="t", patience_s=5) as client,
         ):
             async with asyncio.timeout(2):
@@ -164,7 +164,7 @@ class TestPatience:
 
     async def test_an_answer_that_is_not_json_is_a_refusal(self) -> None:
         async with (
-            _serving(lambda _: web.Response(status=400, text="<html>")) as url,
+            serving(lambda _: web.Response(status=400, text="<html>")) as url,
             open_client(url, token="t") as client,
         ):
             with pytest.raises(RefusedError, match="400: no reason was given"):
@@ -175,7 +175,7 @@ class TestTokens:
     async def test_one_login_serves_many_requests(self) -> None:
         gateway = TokenGateway()
 
-        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
             await asyncio.gather(*(client.get("10") for _ in range(10)))
 
         assert gateway.logins == 1
@@ -183,7 +183,7 @@ class TestTokens:
     async def test_a_token_that_the_gateway_refuses_is_renewed_with_the_refresh_token(self) -> None:
         gateway = TokenGateway()
 
-        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
             await client.get("10")
             gateway.good_tokens.clear()
             await asyncio.gather(*(client.get("10") for _ in range(10)))
@@ -193,7 +193,7 @@ class TestTokens:
     async def test_a_token_is_renewed_before_it_expires(self) -> None:
         gateway = TokenGateway(expires_in=30)
 
-        async with _serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
             await client.get("10")
             await client.get("10")
 
@@ -203,7 +203,7 @@ class TestTokens:
         gateway = TokenGateway()
 
         async with (
-            _serving(gateway.answer) as url,
+            serving(gateway.answer) as url,
             open_client(url, user="ada", password="p", token="old", refresh_token="dead") as client,
         ):
             assert (await client.get("10")).status == "queued"
@@ -214,11 +214,11 @@ class TestTokens:
         gateway = TokenGateway()
         gateway.good_refresh_tokens.add("good")
 
-        async with _serving(gateway.answer) as url, open_client(url, refresh_token="good") as client:
+        async with serving(gateway.answer) as url, open_client(url, refresh_token="good") as client:
             assert (await client.get("10")).status == "queued"
 
     async def test_a_refused_token_without_a_way_to_renew_is_a_refusal(self) -> None:
-        async with _serving(TokenGateway().answer) as url, open_client(url, token="old") as client:
+        async with serving(TokenGateway().answer) as url, open_client(url, token="old") as client:
             with pytest.raises(RefusedError, match="401"):
                 await client.get("10")
 
@@ -271,7 +271,7 @@ def _queued() -> web.Response:
 
 
 @asynccontextmanager
-async def _serving(answer: Callable[[web.Request], Any]) -> AsyncIterator[str]:
+async def serving(answer: Callable[[web.Request], Any]) -> AsyncIterator[str]:
     """A server that answers everything with a function."""
 
     async def handle(request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,7 @@ import gzip
 import json
 import re
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -294,6 +294,26 @@ class TestSizes:
 
         assert answer.headers["Retry-After"] == "1"
         assert problem["detail"].startswith("The gateway has its hands full")
+
+    async def test_a_body_that_is_on_its_way_when_the_gateway_leaves_is_read_and_answered(self) -> None:
+        body = b"{}".rjust(100_000)
+        async with asyncio.timeout(10), AsyncExitStack() as client:
+            async with open_gateway_alone() as address, open_client(address, "ada") as ada:
+                reader, writer = await client.enter_async_context(open_raw(address))
+                token = ada.headers["Authorization"]
+                writer.write(
+                    f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+                    f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                )
+                assert b" 100 " in await reader.readline()
+                writer.write(body[:-100])
+                ending = asyncio.get_running_loop().call_later(0.3, writer.write, body[-100:])
+
+            answer = await reader.read()
+            assert ending.when() < asyncio.get_running_loop().time()
+
+        assert b" 422 " in answer
+        assert b"Connection: close" in answer
 
     async def test_a_body_of_countless_arrays_is_refused_before_it_is_parsed(self) -> None:
         body = b"[" + b"[]," * 10_000 + b"[]]"

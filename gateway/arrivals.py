@@ -1,0 +1,124 @@
+"""Bodies while they arrive: invited, timed, unpacked, handed on piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
+from gateway.in_flight import SHARE
+from gateway.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from aiohttp import web
+
+    from gateway.in_flight import Share
+
+# What is still on its way would be taken for the next request.
+_LAST: Final = {"Connection": "close"}
+# Whoever sends a large body more slowly than a slow phone line does is not sending it.
+_SLOWEST_BYTES_PER_S: Final = 32 * 1024
+# Nobody rests longer than this on what they have sent before.
+_LONGEST_CREDIT_S: Final = 30.0
+# A thread for less would cost more than it does.
+_UNPACKED_AT_ONCE_BYTES: Final = 2**20
+
+
+class Patience:
+    """How long the rest of a body may take."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+
+    def credit(self, arrived: int) -> None:
+        """Wait longer, because so many bytes have come."""
+        latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
+        self._limit.reschedule(min((self._limit.when() or 0.0) + arrived / _SLOWEST_BYTES_PER_S, latest))
+
+
+@asynccontextmanager
+async def arriving(request: web.Request) -> AsyncIterator[Patience]:
+    """Read the body inside, but don't wait for somebody who sends a byte a second.
+
+    Raises:
+        ProblemError: 408, it came too slowly.
+    """
+    timeout_s = request[SHARE].read_timeout_s
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            yield Patience(limit)
+    except TimeoutError:
+        detail = (
+            f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
+        )
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
+
+
+async def receive(
+    request: web.Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Hand on the body as it arrives, unpacked, never more than 3 MiB of it at a time.
+
+    Raises:
+        ProblemError: 408 too slow; 400 not packed as declared, not whole, or something follows; whatever
+            ``take`` raises.
+    """
+    async with arriving(request) as patience:
+        unpacking = _Unpacking(encoding, take, request[SHARE]) if encoding else None
+        async for chunk in request.content.iter_any():
+            patience.credit(len(chunk))
+            await (unpacking.take(chunk) if unpacking else take(chunk))
+        if unpacking:
+            await unpacking.end()
+
+
+class _Unpacking:
+    """Unpacks in threads what arrives, and holds the memory that this takes as bytes in flight."""
+
+    def __init__(self, encoding: str, take: Callable[[bytes], Awaitable[None]], share: Share) -> None:
+        self._encoding = encoding
+        self._unpacker = Unpacker(encoding)
+        self._take = take
+        self._share = share
+        self._beginning = b""
+        self._has_begun = False
+
+    async def take(self, packed: bytes) -> None:
+        if not self._has_begun:
+            self._beginning += packed
+            if len(self._beginning) < HEADER_BYTES:
+                return
+            packed = self._begun()
+        await self._unpack(packed)
+
+    async def end(self) -> None:
+        if not self._has_begun and self._beginning:
+            await self._unpack(self._begun())
+        self._unpacker.check_whole()
+
+    def _begun(self) -> bytes:
+        self._has_begun = True
+        self._share.take(window_bytes(self._encoding, self._beginning))
+        return self._beginning
+
+    async def _unpack(self, packed: bytes) -> None:
+        steps = self._unpacker.unpacked(packed)
+        while unpacked := await asyncio.to_thread(_some, steps):
+            await self._take(unpacked)
+
+
+def _some(steps: Iterator[bytes]) -> bytes:
+    some, size = [], 0
+    for step in steps:
+        some.append(step)
+        size += len(step)
+        if size >= _UNPACKED_AT_ONCE_BYTES:
+            break
+    return b"".join(some)

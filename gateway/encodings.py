@@ -1,0 +1,187 @@
+"""Bodies that come packed, as their Content-Encoding says: unpacked a step at a time, within bounds."""
+
+from __future__ import annotations
+
+import zlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Protocol
+
+import zstandard
+
+from gateway.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from aiohttp import web
+
+# The largest that a sender may count on (RFC 9659); more would be memory that each body could ask for.
+MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
+
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+# Each step copies what is left of the packed bytes: few steps.
+_GZIP_STEP_BYTES: Final = 1024 * 1024
+# Four bytes may become a block of 128 KiB, and the library bounds the input only: 2 MiB come of this at most.
+# Steps of 64 KiB would unpack 800 MB/s, these 300.
+_ZSTD_STEP_BYTES: Final = 64
+# The header of a frame has so many bytes at the most.
+HEADER_BYTES: Final = 18
+
+
+class _Coding(Protocol):
+    """What unpacks one body."""
+
+    unit: str
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all of it was unpacked."""
+
+    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
+        """What some of the packed bytes become, and those that are left."""
+
+
+class _Gzip:
+    unit = "gzip member"
+
+    def __init__(self) -> None:
+        self._unpacker = zlib.decompressobj(_GZIP_WINDOW)
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._unpacker.eof
+
+    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
+        unpacked = self._unpacker.decompress(packed, _GZIP_STEP_BYTES)
+        return unpacked, memoryview(self._unpacker.unconsumed_tail or self._unpacker.unused_data)
+
+
+class _Zstd:
+    unit = "zstd frame"
+
+    def __init__(self) -> None:
+        self._unpacker = _zstd_decompressor().decompressobj()
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._unpacker.eof
+
+    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
+        unpacked = self._unpacker.decompress(packed[:_ZSTD_STEP_BYTES])
+        unused = len(self._unpacker.unused_data) if self._unpacker.eof else 0
+        return unpacked, packed[min(_ZSTD_STEP_BYTES, len(packed)) - unused :]
+
+
+_CODINGS: Final[Mapping[str, Callable[[], _Coding]]] = {"gzip": _Gzip, "zstd": _Zstd}
+ACCEPTED: Final = ", ".join(_CODINGS)
+
+
+class Unpacker:
+    """Unpacks one body while it arrives."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._coding = _CODINGS[encoding]()
+
+    def unpacked(self, packed: bytes | memoryview) -> Iterator[bytes]:
+        """What the next piece of the body becomes, at most 2 MiB at a time.
+
+        Raises:
+            ProblemError: 400, it is not what it was declared as, or something follows its end.
+        """
+        left = memoryview(packed)
+        while left:
+            if self._coding.is_at_end:
+                what = f"Something follows the end of the {self._encoding} body"
+                detail = f"{what}; send all of it as one {self._coding.unit}."
+                raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+            try:
+                unpacked, left = self._coding.step(left)
+            except (zlib.error, zstandard.ZstdError):
+                raise _not_as_declared(self._encoding) from None
+            if unpacked:
+                yield unpacked
+
+    def check_whole(self) -> None:
+        """Return if the body has ended.
+
+        Raises:
+            ProblemError: 400, it breaks off.
+        """
+        if not self._coding.is_at_end:
+            detail = f"The {self._encoding} body breaks off before its end."
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+
+
+def encoding_of(request: web.Request) -> str | None:
+    """How the request's body is packed; None if it is not.
+
+    Raises:
+        ProblemError: 415, in a way that is not known here.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return None
+    if encoding not in _CODINGS:
+        detail = (
+            f"Content-Encoding {encoding[:64]!r} is not known here; send {' or '.join(_CODINGS)} or none."
+        )
+        headers = {"Accept-Encoding": ACCEPTED}
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
+    return encoding
+
+
+def unpack(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """A whole body; a small one that would become a large one is found out before it takes any memory.
+
+    Raises:
+        ProblemError: 413 too large when unpacked; 400 not as declared, not whole, or something follows.
+    """
+    size = _unpacked_size(body, encoding, max_bytes)
+    if encoding == "gzip":
+        return zlib.decompress(body, _GZIP_WINDOW, size)
+    return _zstd_decompressor().decompress(body, max_output_size=max(size, 1))  # 0 would mean: not known
+
+
+def window_bytes(encoding: str, beginning: bytes) -> int:
+    """Memory that unpacking takes beside what it gives, by the first 18 bytes of the body.
+
+    Raises:
+        ProblemError: 400, it is not what it was declared as.
+    """
+    if encoding == "gzip":
+        return 1 << zlib.MAX_WBITS
+    try:
+        window: int = zstandard.get_frame_parameters(beginning[:HEADER_BYTES]).window_size
+    except zstandard.ZstdError:
+        raise _not_as_declared(encoding) from None
+    return window
+
+
+def too_large(max_bytes: int) -> ProblemError:
+    """The 413 of a body whose rest will not be read."""
+    detail = f"The body, unpacked, may have {max_bytes} bytes at most."
+    # What is still on its way would be taken for the next request.
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
+
+
+def _unpacked_size(body: bytes, encoding: str, max_bytes: int) -> int:
+    """Unpack a step at a time and keep nothing of it."""
+    unpacker, size = Unpacker(encoding), 0
+    for unpacked in unpacker.unpacked(body):
+        size += len(unpacked)
+        if size > max_bytes:
+            raise too_large(max_bytes)
+    unpacker.check_whole()
+    return size
+
+
+def _zstd_decompressor() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
+
+
+def _not_as_declared(encoding: str) -> ProblemError:
+    detail = f"The body is declared as {encoding} and is not."
+    if encoding == "zstd":
+        detail = "The body is declared as zstd and is not, or needs a window of more than 8 MiB (RFC 9659)."
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail)

@@ -1,0 +1,183 @@
+"""The binary form of an ECG, ``application/vnd.isoline.ecg``: a JSON header and samples, read as they arrive.
+
+docs/binary.md tells it byte by byte. What JSON may have too is held in memory; what is longer goes to disk.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from gateway.arrivals import receive
+from gateway.bodies import parse_json
+from gateway.encodings import encoding_of
+from gateway.in_flight import SHARE
+from gateway.payloads import read_header
+from gateway.problems import ProblemError
+from gateway.spools import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+    from aiohttp import web
+
+    from gateway.payloads import EcgHeader
+    from gateway.spools import Spools
+    from shared.domain.ecg import Ecg
+    from shared.domain.recording import Recording
+    from shared.settings import SubmissionLimits
+
+CONTENT_TYPE: Final = "application/vnd.isoline.ecg"
+
+_MAGIC: Final = b"ISOLINE"
+_VERSION: Final = 1
+# Magic, version, length of the header.
+_PREAMBLE: Final = struct.Struct("<7sBI")
+# 32 leads with names of 32 characters, each written as an escape, take 12 KiB.
+_MAX_HEADER_BYTES: Final = 64 * 1024
+# Whatever is still on its way would be taken for the next request.
+_LAST: Final = {"Connection": "close"}
+
+
+@asynccontextmanager
+async def received(
+    request: web.Request, *, holder: str, limits: SubmissionLimits, spools: Spools, now: datetime
+) -> AsyncIterator[Ecg | Recording]:
+    """Yield what the request's body holds, once all of it is here; a recording lies on disk until the end.
+
+    Raises:
+        ProblemError: 400 not of this form, not as long as its header says, or not packed as declared; 408 too
+            slow; 413 its header is too large; 415 packed in a way that is not known; 422 with all that is
+            wrong with the header; 503 too much in hand.
+        UnavailableError: The disk is full or broken.
+    """
+    encoding = encoding_of(request)
+    stated_bytes = None if encoding else request.content_length
+    async with AsyncExitStack() as opened:
+
+        async def begin(header: EcgHeader) -> _Memory | Spool:
+            if header.is_long(limits):
+                return await opened.enter_async_context(spools.opened(header.leads, holder=holder))
+            request[SHARE].take(header.num_bytes)
+            return _Memory(header.num_bytes)
+
+        intake = _Intake(
+            lambda head: read_header(_document(head), limits=limits, now=now), begin, stated_bytes
+        )
+        await receive(request, encoding, intake.take)
+        header, samples = intake.whole()
+        if isinstance(samples, Spool):
+            yield header.recording(samples.blocks)
+        else:
+            yield header.ecg(samples.buffer)
+
+
+class _Memory:
+    """Samples that are few enough to be held."""
+
+    def __init__(self, size: int) -> None:
+        self.buffer: Final = bytearray(size)
+        self._end = 0
+
+    async def write(self, piece: memoryview) -> None:
+        start, self._end = self._end, self._end + len(piece)
+        self.buffer[start : self._end] = piece
+
+
+class _Intake:
+    """Tells the parts of a body apart as its pieces come, however they were cut."""
+
+    def __init__(
+        self,
+        read: Callable[[bytes], EcgHeader],
+        begin: Callable[[EcgHeader], Awaitable[_Memory | Spool]],
+        stated_bytes: int | None,
+    ) -> None:
+        self._read = read
+        self._begin = begin
+        self._stated_bytes = stated_bytes
+        self._head = bytearray()
+        self._begun: tuple[EcgHeader, _Memory | Spool] | None = None
+        self._missing_bytes = 0
+
+    async def take(self, piece: bytes) -> None:
+        """Read the next piece.
+
+        Raises:
+            ProblemError: It does not fit what came before.
+        """
+        left = memoryview(piece)
+        if self._begun is None:
+            left, header = self._take_head(left)
+            if header is None:
+                return
+            self._begun = header, await self._begin(header)
+            self._missing_bytes = header.num_bytes
+        if len(left) > self._missing_bytes:
+            raise _broken("Something follows the samples that the header tells of.")
+        self._missing_bytes -= len(left)
+        await self._begun[1].write(left)
+
+    def whole(self) -> tuple[EcgHeader, _Memory | Spool]:
+        """The header and its samples, now that no piece will come.
+
+        Raises:
+            ProblemError: Some of it did not come.
+        """
+        if self._begun is None:
+            what = "breaks off in its header" if self._head else f"is empty; expected {CONTENT_TYPE}"
+            raise _broken(f"The body {what}.")
+        if self._missing_bytes:
+            total = self._begun[0].num_bytes
+            found = total - self._missing_bytes
+            raise _broken(f"The body breaks off: expected {total} bytes of samples, found {found}.")
+        return self._begun
+
+    def _take_head(self, left: memoryview) -> tuple[memoryview, EcgHeader | None]:
+        """What is left behind the header, and the header once it is whole."""
+        left = self._filled(_PREAMBLE.size, left)
+        if len(self._head) < _PREAMBLE.size:
+            return left, None
+        end = _PREAMBLE.size + _header_bytes(self._head)
+        left = self._filled(end, left)
+        if len(self._head) < end:
+            return left, None
+        header = self._read(bytes(self._head[_PREAMBLE.size :]))
+        told_bytes = end + header.num_bytes
+        if self._stated_bytes not in {None, told_bytes}:
+            detail = f"The header tells of {told_bytes} bytes in all, Content-Length of {self._stated_bytes}."
+            raise _broken(detail)
+        return left, header
+
+    def _filled(self, size: int, left: memoryview) -> memoryview:
+        """Keep what is missing of so many bytes; what is left then."""
+        missing = max(size - len(self._head), 0)
+        self._head += left[:missing]
+        return left[missing:]
+
+
+def _header_bytes(head: bytearray) -> int:
+    """How long the header is, by what comes before it."""
+    magic, version, size = _PREAMBLE.unpack_from(head)
+    if magic != _MAGIC:
+        raise _broken(f"The body is declared as {CONTENT_TYPE} and does not begin with {_MAGIC.decode()}.")
+    if version != _VERSION:
+        raise _broken(f"The body is of version {version}; only version {_VERSION} is known here.")
+    if size > _MAX_HEADER_BYTES:
+        detail = f"The header may have {_MAX_HEADER_BYTES} bytes at most, and this one has {size}."
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
+    return int(size)
+
+
+def _document(head: bytes) -> object:
+    try:
+        return parse_json(head)
+    except ProblemError as problem:  # whose words are those for a body that is JSON as a whole
+        raise _broken(problem.detail.replace("The body", "The header", 1)) from None
+
+
+def _broken(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST)

@@ -1,0 +1,129 @@
+"""Samples on disk while they arrive: files without a name, which are gone however a request ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager, contextmanager, suppress
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+import numpy as np
+
+from shared.domain.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from io import FileIO
+
+    from gateway.in_flight import InFlight
+    from gateway.payloads import LeadHeader
+    from shared.domain.ecg import Samples
+
+# 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
+BLOCK_SAMPLES: Final = 1_000_000
+
+_T = TypeVar("_T")
+
+
+class Spool:
+    """The samples of one recording: written as they come, then read as often as needed."""
+
+    def __init__(self, file: FileIO, leads: Sequence[LeadHeader]) -> None:
+        self._file = file
+        self._leads = leads
+
+    async def write(self, piece: bytes | memoryview) -> None:
+        """Keep the next piece.
+
+        Raises:
+            UnavailableError: The disk is full or broken.
+        """
+        await _undisturbed(lambda: self._write(piece))
+
+    def blocks(self) -> Iterator[Samples]:
+        """All samples from the beginning, lead after lead; see `shared.domain.recording.Recording`."""
+        offset = 0
+        for lead in self._leads:
+            for first in range(0, lead.num_samples, BLOCK_SAMPLES):
+                count = min(BLOCK_SAMPLES, lead.num_samples - first)
+                block = self._read(offset, count * lead.dtype.itemsize)
+                offset += len(block)
+                yield cast("Samples", np.frombuffer(block, lead.dtype))
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        left = memoryview(piece)
+        with _disk_errors():
+            while left:
+                left = left[self._file.write(left) :]
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with _disk_errors():
+            block = os.pread(self._file.fileno(), size, offset)
+        if len(block) != size:
+            raise UnavailableError(f"the spool gave {len(block)} bytes of {size}")
+        return block
+
+
+class Spools:
+    """Where recordings lie until they are stored, and how many may.
+
+    Attributes:
+        turn: To be held while a recording is stored: each takes a connection and some 20 MB meanwhile.
+    """
+
+    def __init__(self, folder: str, room: InFlight) -> None:
+        self._folder = folder or None
+        self._room = room
+        self.turn: Final = room.turn
+
+    def check(self) -> None:
+        """Return if recordings can be spooled.
+
+        Raises:
+            ConfigurationError: The folder is not there, or not ours to write in.
+        """
+        try:
+            with TemporaryFile(dir=self._folder):
+                return
+        except OSError as error:
+            raise ConfigurationError(f"ISOLINE_SPOOL_DIR: can't write there: {error.strerror}") from None
+
+    @asynccontextmanager
+    async def opened(self, leads: Sequence[LeadHeader], *, holder: str) -> AsyncIterator[Spool]:
+        """Yield a spool for these leads, gone afterwards.
+
+        Raises:
+            ProblemError: 503, too many bytes are spooled in all, or by this holder.
+            UnavailableError: The disk is full or broken.
+        """
+        size = sum(lead.num_samples * lead.dtype.itemsize for lead in leads)
+        self._room.take(size, holder)
+        try:
+            with _disk_errors():
+                file = TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - closed below
+            with file:
+                yield Spool(file, leads)
+        finally:
+            self._room.release(size, holder)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"the spool: {error.strerror}") from error
+
+
+async def _undisturbed(work: Callable[[], _T]) -> _T:
+    """What the work returns; a cancellation waits for its end, so that no thread writes to a closed file."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.exception()  # told to nobody: who waited is gone
+        raise

@@ -1,0 +1,150 @@
+"""Recordings in PostgreSQL: in parts, all of them in one transaction, and ECGs like any other then."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+
+from shared.domain.ecg import fits_int16
+from shared.events import EcgKey
+from shared.ports import Receipt, Status
+from shared.storage.signal_parts import write_parts
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from shared.domain.recording import Recording
+    from shared.ports import RecordingSubmission
+    from shared.storage.postgres import Connection, Database
+
+# An announcement before the first is worked on would make it a second attempt.
+_REPUBLISH_AFTER_S: Final = 60.0
+
+_BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
+
+# An id that was erased begins its next generation, as with any ECG.
+_ADD: Final = """
+INSERT INTO ecg AS present (owner, id, content_hash, num_samples, traceparent, due_at)
+VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6::float8 * interval '1 second')
+ON CONFLICT (owner, id) DO UPDATE SET
+    generation = present.generation + 1, status = 'queued', attempts = 0, republished = 0,
+    due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
+    traceparent = excluded.traceparent, submitted_at = now(), finished_at = NULL
+WHERE present.status = 'erased'
+RETURNING row, generation
+"""
+
+_ADD_SIGNAL: Final = """
+WITH signal AS (
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
+    VALUES ($1, $2, $3, $4, $5::json, $6, '')
+)
+UPDATE recording SET row = $1 WHERE id = $7
+"""
+
+_HELD: Final = """
+SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AND status <> 'erased'
+"""
+
+
+class _Said(NamedTuple):
+    """What a recording comes to: its leads as they are stored, its encoding, and the hash of all of it."""
+
+    leads: bytes
+    encoding: str
+    content_hash: bytes
+
+
+class _TakenError(Exception):
+    """The id is another ECG's: what was written is to be rolled back."""
+
+
+class PostgresRecordingStore:
+    """`shared.ports.RecordingStore` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, submission: RecordingSubmission) -> Receipt:
+        said = await asyncio.to_thread(_said, submission.recording)
+        receipt = None
+        async with self._database.connection() as connection:
+            while receipt is None:  # what held the id when all parts were there may be erased by then
+                receipt = await _held(connection, submission, said)
+                receipt = receipt or await _added(connection, submission, said)
+        return receipt
+
+
+async def _added(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
+    """The receipt of what was kept; None, and nothing was, if the id is taken.
+
+    The parts come first: whoever submits another ECG of this id meanwhile would else wait for all of them.
+    """
+    recording = submission.recording
+    try:
+        async with connection.transaction():
+            recording_id = await connection.fetchval(_BEGIN)
+            await write_parts(connection, recording_id, recording.blocks())
+            generation = await _named(connection, submission, said, recording_id)
+    except _TakenError:
+        return None
+    return Receipt(EcgKey(submission.owner, recording.id, generation), Status.QUEUED, is_new=True)
+
+
+async def _named(
+    connection: Connection, submission: RecordingSubmission, said: _Said, recording_id: int
+) -> int:
+    """Make an ECG of parts that are there; its generation."""
+    recording = submission.recording
+    row = await connection.fetchrow(
+        _ADD,
+        submission.owner,
+        recording.id,
+        said.content_hash,
+        recording.num_samples,
+        submission.traceparent,
+        _REPUBLISH_AFTER_S,
+    )
+    if row is None:
+        raise _TakenError
+    described = (recording.date, recording.sampling_rate_hz, recording.unit, said.leads.decode())
+    await connection.execute(_ADD_SIGNAL, row["row"], *described, said.encoding, recording_id)
+    generation: int = row["generation"]
+    return generation
+
+
+async def _held(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
+    """The receipt of what is there already; None if that is gone."""
+    ecg_id = submission.recording.id
+    row: asyncpg.Record | None = await connection.fetchrow(_HELD, submission.owner, ecg_id)
+    if row is None:
+        return None
+    return Receipt(
+        EcgKey(submission.owner, ecg_id, row["generation"]),
+        Status(row["status"]),
+        is_conflict=row["content_hash"] != said.content_hash,
+    )
+
+
+def _said(recording: Recording) -> _Said:
+    """The same as `shared.storage.signals` says of an ECG with this content; reads all samples twice."""
+    width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
+    described = [
+        {
+            "name": lead.name,
+            "baseline": lead.baseline,
+            "adc_gain": lead.adc_gain,
+            "num_samples": lead.num_samples,
+        }
+        for lead in recording.leads
+    ]
+    leads = orjson.dumps(described)
+    digest = sha256(
+        orjson.dumps([recording.date, recording.sampling_rate_hz, recording.unit, f"{width}le"]) + leads
+    )
+    for block in recording.blocks():
+        digest.update(block.astype(width, copy=False).data)
+    return _Said(leads, f"{width}-parts", digest.digest())

@@ -1,0 +1,276 @@
+"""What `shared.ports.RecordingStore` promises, held by PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count as count_from
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from shared.domain.ecg import Ecg, Lead
+from shared.domain.errors import InvalidEcgError, UnavailableError
+from shared.events import deleted, processed
+from shared.ports import RecordingSubmission, Settlement, Status, Submission
+from shared.storage.postgres import open_database
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres_recordings import PostgresRecordingStore
+from tests.builders import a_lead, a_recording, an_ecg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.domain.ecg import Samples
+    from shared.events import EcgKey
+    from shared.storage.postgres import Database
+
+_NARROW: Final = (1, -2, 3, -4, 5, -6, 7, -8, 9, -10)
+_LIMIT_S: Final = 20
+# The two before find the width and the hash.
+_READ_THAT_WRITES: Final = 3
+
+
+def two_leads(*, date: str = "2023-07-30") -> Ecg:
+    wide = Lead("II", np.array([*_NARROW, 100_000], np.int32), baseline=7, adc_gain=0.5)
+    return Ecg("10", date, (a_lead("I", _NARROW), wide), 250.0, "mV")
+
+
+def submission_of(ecg: Ecg, *, owner: str = "ada") -> RecordingSubmission:
+    return RecordingSubmission(owner, a_recording(ecg), "00-trace")
+
+
+@pytest.fixture
+def recordings(database: Database) -> PostgresRecordingStore:
+    return PostgresRecordingStore(database)
+
+
+@pytest.fixture
+def store(database: Database) -> PostgresEcgStore:
+    return PostgresEcgStore(database)
+
+
+async def count(database: Database, table: str) -> int:
+    async with database.connection() as connection:
+        counted: int = await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
+    return counted
+
+
+async def loaded(store: PostgresEcgStore, key: EcgKey) -> Ecg | InvalidEcgError:
+    claims = await store.claim([key], claim_id=uuid4())
+    return (await store.load(claims.claimed))[key]
+
+
+@pytest.mark.parametrize("ecg", [an_ecg(leads=[a_lead("I", _NARROW)]), two_leads()])
+async def test_a_recording_is_loaded_as_the_ecg_that_it_is(
+    ecg: Ecg, recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    receipt = await recordings.add(submission_of(ecg))
+
+    found = await loaded(store, receipt.key)
+    assert (receipt.is_new, receipt.is_conflict, receipt.status) == (True, False, Status.QUEUED)
+    assert isinstance(found, Ecg)
+    assert (found.id, found.date, found.sampling_rate_hz, found.unit) == (
+        ecg.id,
+        ecg.date,
+        ecg.sampling_rate_hz,
+        ecg.unit,
+    )
+    for lead, sent in zip(found.leads, ecg.leads, strict=True):
+        assert (lead.name, lead.baseline, lead.adc_gain) == (sent.name, sent.baseline, sent.adc_gain)
+        assert lead.signal.tolist() == sent.signal.tolist()
+    assert await count(database, "recording_part") == 3 * len(ecg.leads)
+
+
+@pytest.mark.parametrize("ecg", [an_ecg(leads=[a_lead("I", _NARROW)]), two_leads()])
+async def test_the_same_content_is_the_same_ecg_whichever_way_it_comes(
+    ecg: Ecg, recordings: PostgresRecordingStore, store: PostgresEcgStore
+) -> None:
+    first = await recordings.add(submission_of(ecg))
+    [as_ecg] = await store.add([Submission("ada", ecg)])
+    again = await recordings.add(submission_of(ecg))
+    [of_another] = await store.add([Submission("bob", ecg)])
+    of_another_again = await recordings.add(submission_of(ecg, owner="bob"))
+
+    assert [first.is_new, as_ecg.is_new, again.is_new, of_another.is_new] == [True, False, False, True]
+    assert not of_another_again.is_new
+    assert not any(receipt.is_conflict for receipt in (as_ecg, again, of_another_again))
+
+
+async def test_other_content_of_the_same_id_is_a_conflict_and_changes_nothing(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    first = await recordings.add(submission_of(two_leads()))
+
+    receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
+
+    assert receipt.is_conflict
+    assert await count(database, "recording_part") == 6
+    found = await loaded(store, first.key)
+    assert isinstance(found, Ecg)
+    assert found.date == "2023-07-30"
+
+
+async def test_a_recording_that_comes_many_times_at_once_is_kept_once(
+    recordings: PostgresRecordingStore, database: Database
+) -> None:
+    async with asyncio.timeout(_LIMIT_S):
+        receipts = await asyncio.gather(*(recordings.add(submission_of(two_leads())) for _ in range(6)))
+
+    assert sorted(receipt.is_new for receipt in receipts) == [False] * 5 + [True]
+    assert not any(receipt.is_conflict for receipt in receipts)
+    assert await count(database, "recording_part") == 6
+
+
+async def test_whoever_submits_the_same_id_does_not_wait_for_all_parts(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore
+) -> None:
+    recording, reads = a_recording(an_ecg(leads=[a_lead("I", _NARROW)])), count_from(1)
+    is_written, may_end = threading.Event(), threading.Event()
+
+    def blocks() -> Iterator[Samples]:
+        read = next(reads)
+        yield from recording.blocks()
+        if read == _READ_THAT_WRITES:
+            is_written.set()
+            may_end.wait(_LIMIT_S)
+
+    slow = RecordingSubmission("ada", replace(recording, blocks=blocks))
+    adding = asyncio.ensure_future(recordings.add(slow))
+    await asyncio.to_thread(is_written.wait, _LIMIT_S)
+
+    async with asyncio.timeout(_LIMIT_S / 2):
+        [receipt] = await store.add([Submission("ada", an_ecg())])
+    may_end.set()
+
+    assert receipt.is_new
+    assert (await adding).is_conflict
+
+
+async def test_it_is_not_due_before_it_can_have_been_measured(
+    recordings: PostgresRecordingStore, database: Database
+) -> None:
+    await recordings.add(submission_of(two_leads()))
+
+    async with database.connection() as connection:
+        due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now())::float8 FROM ecg")
+    assert 50 < due_in_s <= 60
+    assert await PostgresOutbox(database).take_due_ecgs(10) == []
+
+
+class Breaking:
+    """Blocks that fail half-way while they are written."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+        self._reads = 0
+
+    def __call__(self) -> Iterator[Samples]:
+        self._reads += 1
+        yield np.array(_NARROW, np.int16)
+        if self._reads == _READ_THAT_WRITES:
+            raise self._error
+        yield np.array(_NARROW, np.int16)
+
+
+async def test_nothing_is_kept_of_a_recording_that_could_not_be_read_to_its_end(
+    recordings: PostgresRecordingStore, database: Database
+) -> None:
+    recording = a_recording(an_ecg(leads=[a_lead("I", _NARROW * 2)]))
+    broken = replace(recording, blocks=Breaking(UnavailableError("the disk")))
+
+    with pytest.raises(UnavailableError, match="the disk"):
+        await recordings.add(RecordingSubmission("ada", broken))
+
+    assert [await count(database, table) for table in ("ecg", "ecg_signal", "recording_part")] == [0, 0, 0]
+
+
+async def test_a_connection_that_dies_half_way_leaves_nothing(
+    recordings: PostgresRecordingStore, database: Database
+) -> None:
+    recording = a_recording(an_ecg(leads=[a_lead("I", _NARROW * 100)]), block_samples=1)
+    adding = asyncio.ensure_future(recordings.add(RecordingSubmission("ada", recording)))
+    async with asyncio.timeout(_LIMIT_S), database.connection() as connection:
+        kill = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND query LIKE '%INTO recording_part%'"
+        )
+        while not await connection.fetchval(kill):
+            await asyncio.sleep(0)
+
+        with pytest.raises(UnavailableError):
+            await adding
+
+    assert [await count(database, table) for table in ("ecg", "ecg_signal", "recording_part")] == [0, 0, 0]
+
+
+async def test_a_database_that_is_away_is_told_as_such() -> None:
+    async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as database:
+        with pytest.raises(UnavailableError):
+            await PostgresRecordingStore(database).add(submission_of(two_leads()))
+
+
+async def test_an_erased_recording_leaves_no_part_and_its_id_is_free(
+    recordings: PostgresRecordingStore, database: Database, store: PostgresEcgStore
+) -> None:
+    await recordings.add(submission_of(two_leads()))
+
+    await PostgresOwnedEcgs(database).erase(
+        "ada", "10", event_of=lambda key: deleted(key, now=datetime.now(UTC), traceparent=None)
+    )
+    assert [await count(database, table) for table in ("ecg_signal", "recording_part")] == [0, 0]
+    receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
+
+    assert receipt.is_new
+    assert receipt.key.generation == 2
+    assert isinstance(await loaded(store, receipt.key), Ecg)
+
+
+async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    document: dict[str, Any] = {"leads": []}
+    key = (await recordings.add(submission_of(two_leads()))).key
+    [claim] = (await store.claim([key], claim_id=uuid4())).claimed
+    event = processed(key, document, now=datetime.now(UTC), traceparent=None)
+
+    assert await store.settle([Settlement(claim, event, document=document)]) == {key}
+    assert not (await recordings.add(submission_of(two_leads()))).is_new
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE ecg SET generation = 2, status = 'queued', attempts = 0, due_at = now(),"
+            " finished_at = NULL"
+        )
+
+    assert isinstance(await loaded(store, key._replace(generation=2)), Ecg)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM recording_part WHERE part = 5",
+        "DELETE FROM recording_part WHERE part = 1",
+        "UPDATE recording_part SET samples = 'x' WHERE part = 1",
+        "UPDATE recording_part SET encoding = 'unheard-of' WHERE part = 1",
+        "UPDATE recording_part SET num_samples = 3 WHERE part = 1",
+        "UPDATE recording_part SET num_samples = 3000 WHERE part = 1",
+    ],
+)
+async def test_a_damaged_part_is_told_and_not_measured(
+    damage: str, recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    key = (await recordings.add(submission_of(two_leads()))).key
+    async with database.connection() as connection:
+        await connection.execute(damage)
+
+    found = await loaded(store, key)
+
+    assert isinstance(found, InvalidEcgError)
+    assert str(found).startswith("The stored signals ")

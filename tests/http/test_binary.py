@@ -1,0 +1,466 @@
+"""ECGs in binary form: the same ECGs, and longer ones."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import zstandard
+
+from shared.broker.in_process import InProcessBroker
+from shared.settings import GatewayOnlySettings
+from shared.storage.postgres import open_database
+from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
+from tests.http.conftest import UnchangedAccounts, open_client, open_test_gateway, problem_of
+from tests.http.test_limits import open_raw
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import aiohttp
+
+    from shared.storage.postgres import Database
+
+_BINARY: Final = {"Content-Type": "application/vnd.isoline.ecg"}
+_PACKING: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+}
+_DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "binary.md"
+_LIMIT_S: Final = 20
+# More than 10 samples go to disk, and parts of a recording are crossed by hand in `tests.contracts`.
+_SHORT: Final = {"max_lead_samples": 6, "max_ecg_samples": 10}
+_ORDINARY: Final = an_ecg_body(
+    leads=[
+        {"name": "I", "signal": [1, -1, 1], "baseline": 0, "adc_gain": 200},
+        {"name": "II", "signal": [1024, 1030, 1020, 1024, 1025], "baseline": 1024},
+    ]
+)
+_LONG: Final = an_ecg_body(
+    leads=[
+        {"name": "I", "signal": [1, -1] * 50},
+        {"name": "II", "signal": [1023, 1024, 1025] * 40, "baseline": 1024, "adc_gain": 0.5},
+    ],
+    sampling_rate_hz=250,
+    unit="mV",
+)
+_CROSSINGS_OF_LONG: Final = [{"I": {"zero_crossings": 99}}, {"II": {"zero_crossings": 79}}]
+
+
+def header(**fields: Any) -> dict[str, Any]:
+    """A header of one lead of three samples, which are 6 bytes; ``fields`` win."""
+    lead = {"name": "I", "num_samples": 3, "sample_type": "int16"}
+    return {"id": "10", "date": "2023-07-30", "leads": [lead], **fields}
+
+
+def with_lead(**fields: Any) -> dict[str, Any]:
+    return header(leads=[{"name": "I", "num_samples": 3, "sample_type": "int16", **fields}])
+
+
+@asynccontextmanager
+async def open_gateway_on(
+    database: Database, broker: InProcessBroker, **settings: Any
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Ada at a gateway with settings of its own."""
+    async with (
+        open_test_gateway(
+            database,
+            broker.publisher(),
+            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
+        ) as address,
+        open_client(address, "ada") as ada,
+    ):
+        yield ada
+
+
+@asynccontextmanager
+async def open_alone(**settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    """Ada at a gateway without database or broker."""
+    async with (
+        open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
+        open_test_gateway(
+            database,
+            InProcessBroker().publisher(),
+            accounts=UnchangedAccounts(database),
+            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
+        ) as address,
+        open_client(address, "ada") as ada,
+    ):
+        yield ada
+
+
+async def posted(ada: aiohttp.ClientSession, body: Any, **headers: str) -> tuple[int, Any]:
+    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def refused(ada: aiohttp.ClientSession, body: Any, status: int, **headers: str) -> dict[str, Any]:
+    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as answer:
+        return await problem_of(answer, status)
+
+
+async def rows(database: Database) -> list[int]:
+    async with database.connection() as connection:
+        tables = ("ecg", "ecg_signal", "recording_part")
+        return [await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables]  # noqa: S608
+
+
+async def in_pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        await asyncio.sleep(0)
+
+
+class TestTheSameEcg:
+    @pytest.mark.parametrize("sample_type", ["int16", "int32"])
+    async def test_in_binary_form_is_the_ecg_that_it_is_in_json(
+        self, ada: aiohttp.ClientSession, sample_type: str
+    ) -> None:
+        async with ada.post("/ecg/process", json=_ORDINARY) as answer:
+            assert answer.status == 202
+        body = a_binary_ecg(_ORDINARY, sample_type=sample_type)
+
+        assert await posted(ada, body) == (202, {"id": "10", "status": "queued"})
+        other = a_binary_ecg({**_ORDINARY, "date": "2023-07-31"}, sample_type=sample_type)
+        assert (await refused(ada, other, 409))["detail"].startswith("You have another ECG")
+
+    @pytest.mark.usefixtures("processor")
+    async def test_in_binary_form_is_measured_as_in_json(self, ada: aiohttp.ClientSession) -> None:
+        await posted(ada, a_binary_ecg(_ORDINARY))
+
+        async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
+            found = await answer.json()
+        assert found["leads"] == [{"I": {"zero_crossings": 2}}, {"II": {"zero_crossings": 2}}]
+
+    @pytest.mark.parametrize("encoding", _PACKING)
+    @pytest.mark.parametrize("ecg", [_ORDINARY, _LONG])
+    async def test_arrives_in_any_pieces_packed_or_not(
+        self, database: Database, broker: InProcessBroker, encoding: str, ecg: dict[str, Any]
+    ) -> None:
+        body = _PACKING[encoding](a_binary_ecg(ecg))
+        async with open_gateway_on(database, broker, **_SHORT) as ada:
+            for size in (1, 7, 10_000):
+                assert await posted(ada, in_pieces(body, size), **{"Content-Encoding": encoding}) == (
+                    202,
+                    {"id": "10", "status": "queued"},
+                )
+
+        assert (await rows(database))[0] == 1
+
+    async def test_may_have_leads_of_both_widths(self, ada: aiohttp.ClientSession) -> None:
+        leads = [
+            {"name": "I", "num_samples": 2, "sample_type": "int16"},
+            {"name": "II", "num_samples": 2, "sample_type": "int32"},
+        ]
+        samples = b"\x01\x00\xff\xff" + b"\xa0\x86\x01\x00" + b"\x00\x00\x00\x80"
+
+        assert (await posted(ada, a_binary_body(header(leads=leads), samples)))[0] == 202
+
+        as_json = an_ecg_body(
+            leads=[{"name": "I", "signal": [1, -1]}, {"name": "II", "signal": [100_000, -(2**31)]}]
+        )
+        async with ada.post("/ecg/process", json=as_json) as answer:
+            assert answer.status == 202
+
+
+class TestTheDocument:
+    async def test_shows_bytes_that_are_taken(self, ada: aiohttp.ClientSession) -> None:
+        dump = re.findall(r"^[0-9a-f]{8}  ([0-9a-f ]+?) *\|", _DOCUMENT.read_text(), re.MULTILINE)
+
+        assert (await posted(ada, bytes.fromhex("".join(dump))))[0] == 202
+        async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
+            assert answer.status == 202
+
+    async def test_shows_code_whose_bytes_are_taken(self, ada: aiohttp.ClientSession) -> None:
+        [code] = re.findall(r"```python\n(.*?)```", _DOCUMENT.read_text(), re.DOTALL)
+        made: dict[str, Any] = {}
+        exec(code, made)  # noqa: S102 - ours
+
+        assert (await posted(ada, made["body"]))[0] == 202
+        leads = [{"name": "I", "signal": [1, -1, 1]}, {"name": "II", "signal": [2, -2]}]
+        async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
+            assert answer.status == 202
+
+
+class TestALongRecording:
+    @pytest.mark.usefixtures("processor")
+    @pytest.mark.parametrize("sample_type", ["int16", "int32"])
+    async def test_is_measured_as_a_whole(
+        self, database: Database, broker: InProcessBroker, sample_type: str
+    ) -> None:
+        async with open_gateway_on(database, broker, **_SHORT) as ada:
+            assert (await posted(ada, a_binary_ecg(_LONG, sample_type=sample_type)))[0] == 202
+            async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
+                found = await answer.json()
+
+        assert found["leads"] == _CROSSINGS_OF_LONG
+        assert await rows(database) == [1, 1, 2]
+
+    async def test_is_the_same_ecg_whichever_way_and_however_often_it_comes(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with ada.post("/ecg/process", json=_LONG) as answer:
+            assert answer.status == 202
+        async with open_gateway_on(database, broker, **_SHORT) as at_another:
+            assert (await posted(at_another, a_binary_ecg(_LONG)))[0] == 202
+            assert (await posted(at_another, a_binary_ecg(_LONG, sample_type="int32")))[0] == 202
+            other = a_binary_ecg({**_LONG, "unit": "uV"})
+            await refused(at_another, other, 409)
+
+        assert await rows(database) == [1, 1, 0]
+
+    async def test_that_comes_twice_at_once_is_kept_once(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with open_gateway_on(database, broker, **_SHORT) as ada:
+            answers = await asyncio.gather(*(posted(ada, a_binary_ecg(_LONG)) for _ in range(4)))
+
+        assert [status for status, _ in answers] == [202] * 4
+        assert await rows(database) == [1, 1, 2]
+
+    async def test_is_another_ecg_for_another_owner(
+        self, database: Database, broker: InProcessBroker, bob: aiohttp.ClientSession
+    ) -> None:
+        async with open_gateway_on(database, broker, **_SHORT) as ada:
+            await posted(ada, a_binary_ecg(_LONG))
+
+        async with bob.get("/ecg/10") as answer:
+            await problem_of(answer, 404)
+        assert (await posted(bob, a_binary_ecg(an_ecg_body())))[0] == 202
+
+    async def test_can_be_erased_and_its_id_comes_again(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with open_gateway_on(database, broker, **_SHORT) as ada:
+            await posted(ada, a_binary_ecg(_LONG))
+            async with ada.delete("/ecg/10") as answer:
+                assert answer.status == 204
+            assert await rows(database) == [1, 0, 0]
+
+            assert (await posted(ada, a_binary_ecg({**_LONG, "unit": "uV"})))[0] == 202
+
+    async def test_whose_sender_goes_away_half_way_leaves_nothing(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        leads = [{"name": "I", "num_samples": 100_000, "sample_type": "int16"}]
+        body = a_binary_body(header(leads=leads), bytes(200_000))
+        # Ada's quarter has room for one at a time.
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            open_gateway_on(database, broker, **_SHORT, max_spooled_bytes=2**20) as ada,
+        ):
+            for _ in range(3):
+                async with open_raw(str(ada._base_url)) as (reader, writer):
+                    writer.write(_head(ada, len(body), expect=True))
+                    assert b" 100 " in await reader.readline()
+                    writer.write(body[:-100])
+                    await writer.drain()
+            while (await posted(ada, body))[0] == 503:
+                await asyncio.sleep(0.05)
+
+            assert (await posted(ada, body))[0] == 202
+        assert await rows(database) == [1, 1, 1]
+
+    async def test_that_is_on_its_way_when_the_gateway_leaves_is_taken(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        body = a_binary_ecg(_LONG)
+        async with asyncio.timeout(_LIMIT_S), AsyncExitStack() as client:
+            async with open_gateway_on(database, broker, **_SHORT) as ada:
+                reader, writer = await client.enter_async_context(open_raw(str(ada._base_url)))
+                writer.write(_head(ada, len(body), expect=True))
+                assert b" 100 " in await reader.readline()
+                writer.write(body[:-100])
+                ending = asyncio.get_running_loop().call_later(0.2, writer.write, body[-100:])
+
+            answer = await reader.read()
+        assert ending.when() < asyncio.get_running_loop().time()
+        assert b" 202 " in answer
+        assert await rows(database) == [1, 1, 2]
+
+    async def test_is_not_taken_while_storage_is_away(self) -> None:
+        async with (
+            open_alone(**_SHORT) as ada,
+            ada.post("/ecg/process", data=a_binary_ecg(_LONG), headers=_BINARY) as answer,
+        ):
+            await problem_of(answer, 503)
+
+        assert "Retry-After" in answer.headers
+
+    async def test_has_its_own_limit(self) -> None:
+        async with open_alone(**_SHORT, max_recording_samples=219) as ada:
+            problem = await refused(ada, a_binary_ecg(_LONG), 422)
+
+        assert problem["errors"] == [
+            {"pointer": "/leads", "detail": "expected at most 219 samples in all leads, found 220"}
+        ]
+
+    async def test_finds_no_room_beside_too_many_others(self) -> None:
+        leads = [{"name": "I", "num_samples": 200_000, "sample_type": "int16"}]
+        body = a_binary_body(header(leads=leads), b"")
+        async with (
+            open_alone(**_SHORT, max_spooled_bytes=2**20) as ada,
+            ada.post("/ecg/process", data=in_pieces(body, 100), headers=_BINARY) as answer,
+        ):
+            problem = await problem_of(answer, 503)
+
+        assert problem["detail"].startswith("The gateway has its hands full")
+        assert "Retry-After" in answer.headers
+
+    async def test_that_comes_too_slowly_is_cut_off(self) -> None:
+        body = a_binary_ecg(_LONG)
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            open_alone(**_SHORT, read_timeout_s=0.3) as ada,
+            open_raw(str(ada._base_url)) as (reader, writer),
+        ):
+            writer.write(_head(ada, len(body)) + body[:-100])
+
+            assert b" 408 " in await reader.readline()
+
+
+class TestWhatIsWrong:
+    @pytest.mark.parametrize(
+        ("body", "detail"),
+        [
+            (b"", "The body is empty; expected application/vnd.isoline.ecg."),
+            (b"ISOLINE", "The body breaks off in its header."),
+            (a_binary_body(header(), b"")[:-1], "The body breaks off in its header."),
+            (
+                b'{"id": "10", "date": "2023-07-30"}',
+                "The body is declared as application/vnd.isoline.ecg and does not begin with ISOLINE.",
+            ),
+            (
+                a_binary_body(header(), bytes(6), version=2),
+                "The body is of version 2; only version 1 is known here.",
+            ),
+            (a_binary_body(b"", bytes(6)), "The header is empty; expected JSON."),
+            (a_binary_body(b'{"id": 1, "id": 2}', b""), "The key 'id' stands twice in one object."),
+        ],
+    )
+    async def test_what_is_not_of_this_form_is_a_bad_request(
+        self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
+    ) -> None:
+        assert (await refused(ada_alone, body, 400))["detail"] == detail
+
+    async def test_a_header_that_is_not_json_is_told_where_it_breaks_off(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        detail = (await refused(ada_alone, a_binary_body(b"{]", b""), 400))["detail"]
+
+        assert detail.startswith("The header is not JSON: ")
+
+    async def test_a_header_of_a_megabyte_is_not_read(self, ada_alone: aiohttp.ClientSession) -> None:
+        detail = (await refused(ada_alone, a_binary_body(b"{}", b"", size=2**20), 413))["detail"]
+
+        assert detail == "The header may have 65536 bytes at most, and this one has 1048576."
+
+    @pytest.mark.parametrize("settings", [{}, {"max_lead_samples": 1}])
+    @pytest.mark.parametrize("encoding", _PACKING)
+    async def test_samples_that_are_missing_or_too_many_are_told(
+        self, settings: dict[str, int], encoding: str
+    ) -> None:
+        pack, packed = _PACKING[encoding], {"Content-Encoding": encoding}
+        async with open_alone(**settings) as ada:
+            short = await refused(ada, in_pieces(pack(a_binary_body(header(), bytes(5))), 9), 400, **packed)
+            long = await refused(ada, in_pieces(pack(a_binary_body(header(), bytes(7))), 9), 400, **packed)
+
+        assert short["detail"] == "The body breaks off: expected 6 bytes of samples, found 5."
+        assert long["detail"] == "Something follows the samples that the header tells of."
+
+    async def test_a_length_that_does_not_add_up_is_told_before_the_samples_come(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        body = a_binary_body(header(), bytes(6))
+        async with asyncio.timeout(_LIMIT_S), open_raw(str(ada_alone._base_url)) as (reader, writer):
+            writer.write(_head(ada_alone, len(body) + 1) + body[:-6])
+            assert b" 400 " in await reader.readline()
+            answer = await reader.read()
+
+        total = len(body)
+        assert f"The header tells of {total} bytes in all, Content-Length of {total + 1}." in answer.decode()
+
+    @pytest.mark.parametrize(
+        ("wrong", "pointer", "detail"),
+        [
+            ([], "", "expected an object, found an array"),
+            (header(leads=[]), "/leads", "expected 1 or more, found 0"),
+            (header(patient="x"), "/patient", "this field is not known here"),
+            (header(date="soon"), "/date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30"),
+            (with_lead(signal=[1]), "/leads/0/signal", "this field is not known here"),
+            (
+                with_lead(num_samples=0),
+                "/leads/0/num_samples",
+                "expected a number greater than or equal to 1",
+            ),
+            (with_lead(num_samples=None), "/leads/0/num_samples", "expected a valid integer, found null"),
+            (with_lead(sample_type="int64"), "/leads/0/sample_type", "expected 'int16' or 'int32'"),
+            (with_lead(adc_gain=0), "/leads/0/adc_gain", "expected a number greater than 0"),
+        ],
+    )
+    async def test_a_header_that_does_not_fit_is_told_where(
+        self, ada_alone: aiohttp.ClientSession, wrong: Any, pointer: str, detail: str
+    ) -> None:
+        problem = await refused(ada_alone, a_binary_body(wrong, bytes(6)), 422)
+
+        assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
+
+    async def test_all_that_is_wrong_with_a_header_is_told(self, ada_alone: aiohttp.ClientSession) -> None:
+        lead = {"name": "I", "sample_type": "float"}
+        problem = await refused(ada_alone, a_binary_body(header(id="", leads=[lead, lead]), b""), 422)
+
+        assert {error["pointer"] for error in problem["errors"]} == {
+            "/id",
+            "/leads/0/num_samples",
+            "/leads/0/sample_type",
+            "/leads/0/name",
+            "/leads/1/num_samples",
+            "/leads/1/sample_type",
+            "/leads/1/name",
+        }
+
+    async def test_too_many_leads_are_one_problem(self, ada_alone: aiohttp.ClientSession) -> None:
+        leads = [{"name": str(index), "num_samples": 1, "sample_type": "int16"} for index in range(33)]
+        problem = await refused(ada_alone, a_binary_body(header(leads=leads), bytes(66)), 422)
+
+        assert problem["errors"] == [{"pointer": "/leads", "detail": "expected 1 to 32 leads, found 33"}]
+
+    @pytest.mark.parametrize(("name", "status"), [("root", 403), (None, 401)])
+    async def test_who_may_not_submit_is_told_before_a_body_is_read(
+        self, gateway_alone: str, name: str | None, status: int
+    ) -> None:
+        async with open_client(gateway_alone, name) as client:
+            await refused(client, a_binary_ecg(an_ecg_body()), status)
+
+    async def test_a_bomb_is_unpacked_no_further_than_its_header_tells(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        body = zstandard.compress(a_binary_body(header(), bytes(2**28)))
+
+        problem = await refused(ada_alone, body, 400, **{"Content-Encoding": "zstd"})
+
+        assert problem["detail"] == "Something follows the samples that the header tells of."
+
+    async def test_json_that_is_declared_as_binary_and_binary_as_json_are_refused(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        await refused(ada_alone, json.dumps(_ORDINARY).encode(), 400)
+        headers = {"Content-Type": "application/json"}
+        async with ada_alone.post("/ecg/process", data=a_binary_ecg(_ORDINARY), headers=headers) as answer:
+            await problem_of(answer, 400)
+
+
+def _head(ada: aiohttp.ClientSession, size: int, *, expect: bool = False) -> bytes:
+    """The head of a submission, for a test that says its body by hand."""
+    expected = "Expect: 100-continue\r\n" if expect else ""
+    return (
+        f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+        f"{expected}Content-Type: application/vnd.isoline.ecg\r\nContent-Length: {size}\r\n\r\n"
+    ).encode()
