@@ -38,7 +38,8 @@ class Count:
     """What a counter says.
 
     Attributes:
-        expires_at: When it begins anew, in seconds since 1970.
+        expires_at: When it begins anew, by `time.monotonic`: a clock that is set ends no limit and
+            prolongs none.
     """
 
     value: int
@@ -55,7 +56,8 @@ class Counters(Storage):
 
         What is answered is to be read at once: it may be the counter itself.
         """
-        return Count(await self.incr(key, expiry), await self.get_expiry(key))
+        value = await self.incr(key, expiry)
+        return Count(value, time.monotonic() + await self.get_expiry(key) - time.time())
 
 
 class MemoryCounters(Counters):
@@ -88,7 +90,7 @@ class MemoryCounters(Counters):
     async def get_expiry(self, key: str) -> float:
         """When the counter expires, in seconds since 1970; now when there is none."""
         counter = self._present(key)
-        return counter.expires_at if counter else time.time()
+        return time.time() + (counter.expires_at - time.monotonic() if counter else 0)
 
     async def check(self) -> bool:
         """Memory is always there."""
@@ -106,24 +108,24 @@ class MemoryCounters(Counters):
 
     def _add(self, key: str, expiry: int, amount: int) -> Count:
         counter = self._counters.get(key)
-        if counter is not None and counter.expires_at > time.time():
+        if counter is not None and counter.expires_at > time.monotonic():
             counter.value += amount
             return counter
         self._counters.pop(key, None)  # what begins anew stands at the young end
-        counter = self._counters[key] = Count(amount, time.time() + expiry)
+        counter = self._counters[key] = Count(amount, time.monotonic() + expiry)
         self._forget_oldest()
         return counter
 
     def _present(self, key: str) -> Count | None:
         counter = self._counters.get(key)
-        if counter is not None and counter.expires_at <= time.time():
+        if counter is not None and counter.expires_at <= time.monotonic():
             del self._counters[key]
             return None
         return counter
 
     def _forget_oldest(self) -> None:
         """Drop what has expired at the old end, and what is too much; each was added once, so it is cheap."""
-        now = time.time()
+        now = time.monotonic()
         while self._counters:
             key, oldest = next(iter(self._counters.items()))
             if oldest.expires_at > now and len(self._counters) <= self._max_counters:

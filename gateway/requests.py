@@ -63,7 +63,7 @@ class Visit:
             return
         counter = await limit.count(whose)
         count = counter.value
-        resets_in_s = math.ceil(counter.expires_at - time.time()) or 1
+        resets_in_s = math.ceil(counter.expires_at - time.monotonic()) or 1
         separator = ", " if self.policies else ""
         self.policies += separator + limit.policy
         remaining = limit.per_minute - count if count < limit.per_minute else 0

@@ -85,6 +85,16 @@ class TestMemory:
 
         assert [await counters.get(key) for key in "abcd"] == [0, 1, 1, 1]
 
+    async def test_a_clock_that_is_set_back_prolongs_no_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        counters = MemoryCounters()
+        await counters.incr("a", 1)
+        set_back = time.time() - 7200
+        monkeypatch.setattr("gateway.counters.time.time", lambda: set_back)
+
+        assert await counters.get_expiry("a") == pytest.approx(set_back + 1, abs=0.5)
+        await asyncio.sleep(1.1)
+        assert await counters.get("a") == 0
+
     async def test_resetting_forgets_all(self) -> None:
         counters = MemoryCounters()
         await counters.incr("a", 60)
