@@ -30,6 +30,18 @@ _CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError
 # system, and a table or column that a pending migration will bring. All others are defects and stay loud.
 _PASSING_STATES: Final = ("08", "25006", "40", "53", "55", "57", "58", "42P01", "42703")
 
+# Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
+# whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
+# empty would be read as a whole for each key, and a bitmap would hold all that is due before LIMIT cuts it.
+# Compiling never pays for statements of milliseconds.
+SESSION: Final = {
+    "application_name": "isoline",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -73,7 +85,7 @@ async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator
         max_size=max_connections,
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=_CONNECT_TIMEOUT_S,
-        server_settings={"application_name": "isoline"},
+        server_settings=SESSION,
     )
     await pool
     try:

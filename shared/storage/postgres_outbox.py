@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_S: Final = 300.0
 _PUT_BACK_S: Final = 1.0
+_WAITS: Final = (REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
 _UNHEARD_GRACE_S: Final = 60.0
 
@@ -28,23 +29,22 @@ WITH ecgs AS (UPDATE ecg SET due_at = now() WHERE status = 'queued')
 UPDATE outbox SET due_at = now()
 """
 
-# Materialized: a plan that ran the inner query once per row would take more than the limit.
+# Materialized: a plan that ran the inner query once per row would take more than the limit. No status is
+# named (see postgres_ecgs): only what is queued has a due time, and only one index has it.
 _TAKE_ECGS: Final = f"""
 WITH due AS MATERIALIZED (
-    SELECT row FROM ecg WHERE status = 'queued' AND due_at <= now()
+    SELECT row FROM ecg WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
-FROM due
-WHERE ecg.row = due.row AND status = 'queued'
+WHERE row = ANY (ARRAY(SELECT row FROM due)) AND finished_at IS NULL
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _PUT_BACK: Final = f"""
 {LOCK_QUEUED}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
-FROM wanted
-WHERE ecg.row = wanted.row AND ecg.status = 'queued'
+WHERE row = ANY (ARRAY(SELECT row FROM wanted)) AND finished_at IS NULL
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _TAKE_EVENTS: Final = f"""
@@ -53,9 +53,8 @@ WITH due AS MATERIALIZED (
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
-FROM due
-WHERE outbox.event_id = due.event_id
-RETURNING outbox.event_id, type, body
+WHERE event_id = ANY (ARRAY(SELECT event_id FROM due))
+RETURNING event_id, type, body
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _CLEAR: Final = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
@@ -83,7 +82,7 @@ class PostgresOutbox:
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_ECGS, limit, REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
+            rows = await connection.fetch(_TAKE_ECGS, limit, *_WAITS)
         return [EcgKey(*row) for row in rows]
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
@@ -92,7 +91,7 @@ class PostgresOutbox:
 
     async def take_due_events(self, limit: int) -> list[Event]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_EVENTS, limit, REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
+            rows = await connection.fetch(_TAKE_EVENTS, limit, *_WAITS)
         return [Event(row["event_id"], EventType(row["type"]), row["body"]) for row in rows]
 
     async def clear(self, event_ids: Collection[UUID]) -> None:

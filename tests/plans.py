@@ -1,0 +1,190 @@
+"""The hot queries of the storage adapters, and how PostgreSQL runs each of them.
+
+Each is caught on its way from the adapters, with its arguments, so that what is shown is what the services
+send. Each is run, undone, and run again under EXPLAIN as a prepared statement in a session like theirs: with
+the plan that was made when it was first run on this connection.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+import asyncpg
+
+from shared.events import EcgKey, deleted, processed
+from shared.ports import Claim, Settlement, Status
+from shared.storage.postgres import SESSION, Database
+from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from tests.builders import a_submission
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncpg.connection import LoggedQuery
+
+    from shared.domain.insights import JsonValue
+
+_BATCH: Final = 64
+_PAGE: Final = 512
+_OWNERS_PAGE: Final = 20
+
+
+class Plan(NamedTuple):
+    """How one statement was run.
+
+    Attributes:
+        explained: What EXPLAIN said, in the format that was asked for.
+        num_rows: How many rows the statement is about.
+    """
+
+    title: str
+    explained: str
+    num_rows: int
+
+
+class ExplainingDatabase(Database):
+    """A database that undoes each statement and keeps its plan."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], explain: str) -> None:
+        super().__init__(pool)
+        self._explain_with = explain
+        self._prepared: dict[str, str] = {}
+        self._about = ("", 0)
+        self._plans: list[Plan] = []
+
+    def about(self, title: str, num_rows: int) -> None:
+        """Say what the next statements are."""
+        self._about = title, num_rows
+
+    def take_plans(self) -> list[Plan]:
+        """The plans since they were last taken."""
+        plans, self._plans = self._plans, []
+        return plans
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        caught: list[LoggedQuery] = []
+        async with self._pool.acquire() as connection:
+            async with _undone(connection):
+                with connection.query_logger(caught.append):
+                    yield connection
+            settings = [each.query for each in caught if each.query.startswith("SET LOCAL")]
+            for query in {each.query: each for each in caught if _is_ours(each)}.values():
+                await self._explain(connection, query, settings)
+
+    async def _explain(self, connection: Any, query: LoggedQuery, settings: list[str]) -> None:
+        title, num_rows = self._about
+        literals = await _literals(connection, query)
+        if query.query not in self._prepared:
+            self._prepared[query.query] = f"hot_{len(self._prepared)}"
+            await connection.execute(f"PREPARE {self._prepared[query.query]} AS {query.query}")
+        execute = f"EXECUTE {self._prepared[query.query]} {literals}"
+        async with _undone(connection):
+            for setting in settings:
+                await connection.execute(setting)
+            rows = await connection.fetch(f"EXPLAIN ({self._explain_with}) {execute}")
+        self._plans.append(Plan(title, "\n".join(row[0] for row in rows), num_rows))
+
+
+@asynccontextmanager
+async def open_explaining_database(
+    url: str, *, explain: str = "ANALYZE, BUFFERS", timeout_s: float = 60
+) -> AsyncIterator[ExplainingDatabase]:
+    """Yield a database of one connection, whose plans are kept from call to call as the services' are."""
+    async with asyncpg.create_pool(
+        url, min_size=1, max_size=1, command_timeout=timeout_s, server_settings=SESSION
+    ) as pool:
+        yield ExplainingDatabase(pool, explain)
+
+
+async def explain_hot_queries(database: ExplainingDatabase, *, owner: str, max_backlog: int) -> list[Plan]:
+    """The plan of each; the owner has ECGs ``queued-1`` and so on, or none yet."""
+    keys = [EcgKey(owner, f"queued-{number}") for number in range(1, _BATCH + 1)]
+    await _explain_a_gateways(database, keys, max_backlog)
+    await _explain_a_processors(database, keys)
+    await _explain_a_relays(database, keys)
+    return database.take_plans()
+
+
+async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], max_backlog: int) -> None:
+    store, owned, owner = PostgresEcgStore(database), PostgresOwnedEcgs(database), keys[0].owner
+    database.about(f"Submit {_BATCH} ECGs", _BATCH)
+    await store.add([a_submission(f"new-{number}", owner=owner) for number in range(_BATCH)])
+    database.about(f"Submit {_BATCH} ECGs that are there already", _BATCH)
+    await store.add([a_submission(key.id, owner=owner) for key in keys])
+    database.about(f"Look for {_BATCH} ECGs, as GETs that came together do", _BATCH)
+    await store.find([(key.owner, key.id) for key in keys])
+    database.about("The first page of an owner's ECGs", _OWNERS_PAGE)
+    await owned.page(owner, limit=_OWNERS_PAGE)
+    for status in (Status.QUEUED, Status.FAILED):  # most are completed: a page of those is one of all
+        database.about(f"The first page of an owner's ECGs that are {status}", _OWNERS_PAGE)
+        await owned.page(owner, limit=_OWNERS_PAGE, status=status)
+    database.about("Erase an ECG", 1)
+    await owned.erase(*keys[0][:2], event_of=partial(deleted, now=datetime.now(UTC), traceparent=None))
+    database.about("Measure the backlog, once a second in each gateway", max_backlog)
+    await store.count_queued(max_backlog)
+
+
+async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]) -> None:
+    store = PostgresEcgStore(database)
+    database.about(f"Claim {_BATCH} queued ECGs", _BATCH)
+    found = (await store.claim(keys, claim_id=uuid4())).claimed
+    claims = found or [Claim(row, key, 1, 3, None) for row, key in enumerate(keys)]
+    database.about(f"Load {_BATCH} claimed ECGs", _BATCH)
+    await store.load(claims)
+    database.about(f"Settle {_BATCH} claimed ECGs", _BATCH)
+    await store.settle([_settlement(claim) for claim in claims])
+    database.about(f"Postpone {_BATCH} ECGs", _BATCH)
+    await store.postpone(keys, delay_s=1)
+
+
+async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) -> None:
+    outbox = PostgresOutbox(database)
+    database.about(f"Take {_PAGE} of the queued ECGs that are due, as the relay does", _PAGE)
+    await outbox.take_due_ecgs(_PAGE)
+    database.about(f"Put back {_BATCH} queued ECGs that could not be announced", _BATCH)
+    await outbox.put_back(keys)
+    database.about(f"Take {_PAGE} of the events that are due, as the relay does", _PAGE)
+    events = [event.id for event in await outbox.take_due_events(_PAGE)][:_BATCH]
+    database.about(f"Clear {_BATCH} events that were told", _BATCH)
+    await outbox.clear(events)
+    database.about(f"Drop {_BATCH} events that nobody hears", _BATCH)
+    await outbox.drop_unheard(events)
+
+
+def _settlement(claim: Claim) -> Settlement:
+    document: dict[str, JsonValue] = {"leads": [{"I": {"zero_crossings": 2}}]}
+    event = processed(claim.key, document, now=datetime.now(UTC), traceparent=None)
+    return Settlement(claim, event, document=document)
+
+
+def _is_ours(query: LoggedQuery) -> bool:
+    """The library asks for types of its own accord."""
+    return "pg_catalog" not in query.query and re.search(r"\b(ecg|outbox)", query.query) is not None
+
+
+async def _literals(connection: Any, query: LoggedQuery) -> str:
+    """The arguments as EXECUTE takes them, written by the server itself; with $1 it takes none."""
+    types = [each.name for each in (await connection.prepare(query.query)).get_parameters()]
+    quoted = [
+        await connection.fetchval(f"SELECT quote_nullable($1::{name}::text)", argument)
+        for name, argument in zip(types, query.args, strict=True)
+    ]
+    return f"({', '.join(quoted)})" if quoted else ""
+
+
+@asynccontextmanager
+async def _undone(connection: Any) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
