@@ -281,13 +281,16 @@ class Outbox(Protocol):
     """What still has to be told. Every method raises UnavailableError."""
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
-        """Queued ECGs whose due time has passed; their due time moves out, doubling each time."""
+        """Queued ECGs whose due time has passed; their due time moves out, doubling each time.
+
+        A due time that lies further ahead than any that is given out has passed too: a clock was set back.
+        """
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         """Undo the taking of these: they could not be published and are due again shortly."""
 
     async def take_due_events(self, limit: int) -> list[Event]:
-        """Events whose due time has passed; their due time moves out, doubling each time."""
+        """Events whose due time has passed, as `take_due_ecgs` understands it; it moves out likewise."""
 
     async def clear(self, event_ids: Collection[UUID]) -> None:
         """Forget these events: the broker has them."""

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from shared.storage.postgres import Database
 
 _LONGEST_WAIT_S: Final = 300.0
+# No due time is given out that lies further ahead: a clock went back. Such a row is due as well.
+_ASTRAY_S: Final = 2 * _LONGEST_WAIT_S
 _PUT_BACK_S: Final = 1.0
-_WAITS: Final = (REPUBLISH_AFTER_S, _LONGEST_WAIT_S)
+_WAITS: Final = (REPUBLISH_AFTER_S, _LONGEST_WAIT_S, _ASTRAY_S)
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
 _UNHEARD_GRACE_S: Final = 60.0
 
@@ -35,9 +37,12 @@ _TAKE_ECGS: Final = f"""
 WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), astray AS MATERIALIZED (
+    SELECT row FROM ecg WHERE due_at > now() + $4::float8 * interval '1 second'
+    ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
-WHERE row = ANY (ARRAY(SELECT row FROM due)) AND finished_at IS NULL
+WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM astray)) AND finished_at IS NULL
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
@@ -51,9 +56,12 @@ _TAKE_EVENTS: Final = f"""
 WITH due AS MATERIALIZED (
     SELECT event_id FROM outbox WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), astray AS MATERIALIZED (
+    SELECT event_id FROM outbox WHERE due_at > now() + $4::float8 * interval '1 second'
+    ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
-WHERE event_id = ANY (ARRAY(SELECT event_id FROM due))
+WHERE event_id = ANY (ARRAY(SELECT event_id FROM due UNION ALL SELECT event_id FROM astray))
 RETURNING event_id, type, body
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 

@@ -40,7 +40,7 @@ WITH template AS (
     INSERT INTO ecg (owner, id, status, due_at, submitted_at, finished_at, {ecg})
     SELECT CASE WHEN $6::bigint = 1 THEN $3::text ELSE 'owner-' || n % $6 END, $5::text || '-' || n,
         CASE WHEN $7::boolean THEN 'queued' ELSE 'completed' END,
-        CASE WHEN $7 THEN now() + interval '1 hour' END,
+        CASE WHEN $7 THEN now() + interval '9 minutes' END,
         now() - interval '1 day' + n * interval '1 millisecond',
         CASE WHEN $7 THEN NULL ELSE now() END,
         {ecg}
@@ -71,7 +71,10 @@ async def fill_finished(pipeline: Pipeline, first: int, last: int, *, owners: in
 
 
 async def fill_queued(pipeline: Pipeline, first: int, last: int) -> None:
-    """Add queued ECGs that nobody has announced yet, and that the relay will not announce for an hour."""
+    """Add queued ECGs that nobody has announced yet, nor will the relay for nine minutes.
+
+    What lies more than ten minutes ahead it would announce at once, for a clock went back.
+    """
     await _fill(pipeline, "queued", first, last, owners=1, is_queued=True)
 
 

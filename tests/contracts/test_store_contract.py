@@ -682,6 +682,31 @@ class TestDueEcgs:
 
         assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300, 300]
 
+    async def test_what_is_due_later_than_was_ever_given_out_is_taken_for_a_clock_went_back(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, "astray", "waiting")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'astray'")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '5 minutes' WHERE id = 'waiting'")
+
+        taken = await outbox.take_due_ecgs(10)
+
+        assert [key.id for key in taken] == ["astray"]
+        assert (await row(database, "astray"))["due_in_s"] <= 10
+
+    async def test_those_of_another_clock_are_taken_after_the_due_and_within_the_limit(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, *(str(n) for n in range(6)))
+        await execute(
+            database, "UPDATE ecg SET due_at = now() + (id::integer / 4 * 2 - 1) * interval '2 hours'"
+        )
+
+        taken = await outbox.take_due_ecgs(5)
+
+        assert len(taken) == 5
+        assert {key.id for key in taken} >= {"0", "1", "2", "3"}
+
     async def test_no_more_are_taken_than_asked_for_and_the_oldest_first(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
@@ -741,6 +766,15 @@ class TestDueEcgs:
 
 
 class TestDueEvents:
+    async def test_an_event_that_is_due_later_than_was_ever_given_out_is_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        [settlement] = await settled(store, "10")
+        await execute(database, "UPDATE outbox SET due_at = now() + interval '2 hours'")
+
+        assert await outbox.take_due_events(10) == [settlement.event]
+        assert await outbox.take_due_events(10) == []
+
     async def test_an_event_is_due_ten_seconds_after_it_was_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
