@@ -1,5 +1,5 @@
 -- An index of due times that nothing but a due time leads to
--- depends: 0004_delivery
+-- depends: 0005_recordings
 
 -- migrate: apply
 -- The same rows as before, for only what is queued has a due time. But the condition on the status fitted every

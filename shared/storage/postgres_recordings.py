@@ -45,8 +45,9 @@ WITH signal AS (
 UPDATE recording SET row = $1 WHERE id = $7
 """
 
+# By the hash, which only an erased ECG has not: see the same in postgres_owned_ecgs.
 _HELD: Final = """
-SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AND status <> 'erased'
+SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> ''
 """
 
 
