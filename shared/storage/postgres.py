@@ -85,6 +85,7 @@ async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator
         max_size=max_connections,
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=_CONNECT_TIMEOUT_S,
+        reset=_keep_session,
         server_settings=SESSION,
     )
     await pool
@@ -92,6 +93,15 @@ async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator
         yield Database(pool)
     finally:
         await _close(pool)
+
+
+async def _keep_session(_: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Ask nothing of the server when a connection goes back to the pool.
+
+    No statement of ours changes a session, so that nothing is to be undone but a transaction that was left
+    open, and that the library ends before. By default it resets the session too: a second round trip for each
+    statement, which took 4 % of the processor's time, and the server's besides.
+    """
 
 
 def _unavailable(error: BaseException) -> UnavailableError:
