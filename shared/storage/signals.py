@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import orjson
@@ -13,7 +13,7 @@ from shared.domain.ecg import Lead, fits_int16
 from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from shared.domain.ecg import Ecg, Samples
 
@@ -64,7 +64,8 @@ def decode_signals(encoded: EncodedSignals) -> tuple[Lead, ...]:
     Raises:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
-    return leads_of(encoded.leads, decode_samples(encoded.samples, count_samples(encoded.leads)))
+    described = _described(encoded.leads)
+    return _cut(described, decode_samples(encoded.samples, sum(lead.num_samples for lead in described)))
 
 
 def count_samples(leads: bytes) -> int:
@@ -73,11 +74,7 @@ def count_samples(leads: bytes) -> int:
     Raises:
         InvalidEcgError: That is damaged.
     """
-    with _damage_told():
-        counts: list[int] = [lead["num_samples"] for lead in orjson.loads(leads)]
-        if min(counts) < 1:
-            raise damaged(f"have a lead of {min(counts)} samples")
-        return sum(counts)
+    return sum(lead.num_samples for lead in _described(leads))
 
 
 def leads_of(leads: bytes, samples: Samples) -> tuple[Lead, ...]:
@@ -86,13 +83,7 @@ def leads_of(leads: bytes, samples: Samples) -> tuple[Lead, ...]:
     Raises:
         InvalidEcgError: What is stored is damaged.
     """
-    with _damage_told():
-        described: list[dict[str, Any]] = orjson.loads(leads)
-        signals = np.split(samples, np.cumsum([lead["num_samples"] for lead in described])[:-1])
-        return tuple(
-            Lead(lead["name"], cast("Samples", signal), lead["baseline"], lead["adc_gain"])
-            for lead, signal in zip(described, signals, strict=True)
-        )
+    return _cut(_described(leads), samples)
 
 
 def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
@@ -107,9 +98,35 @@ def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
     return digest.digest()
 
 
-@contextmanager
-def _damage_told() -> Iterator[None]:
+class _Described(NamedTuple):
+    """A lead by what is stored of it beside its samples."""
+
+    name: str
+    num_samples: int
+    baseline: int
+    adc_gain: float
+
+
+def _described(leads: bytes) -> list[_Described]:
     try:
-        yield
+        described = [
+            _Described(lead["name"], lead["num_samples"], lead["baseline"], lead["adc_gain"])
+            for lead in orjson.loads(leads)
+        ]
+        fewest = min(lead.num_samples for lead in described)
     except (LookupError, TypeError, ValueError) as error:
+        raise damaged(f"can't be read: {type(error).__name__}") from error
+    if fewest < 1:
+        raise damaged(f"have a lead of {fewest} samples")
+    return described
+
+
+def _cut(described: Sequence[_Described], samples: Samples) -> tuple[Lead, ...]:
+    ends = accumulate(lead.num_samples for lead in described)
+    try:
+        return tuple(
+            Lead(lead.name, samples[end - lead.num_samples : end], lead.baseline, lead.adc_gain)
+            for lead, end in zip(described, ends, strict=True)
+        )
+    except (TypeError, ValueError) as error:
         raise damaged(f"can't be read: {type(error).__name__}") from error
