@@ -8,13 +8,14 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from aiohttp import web
 
 from gateway import payloads, recordings
 from gateway.bodies import read_json
 from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
-from gateway.plain_answers import PlainAnswer, is_answered_plainly
+from gateway.plain_answers import PlainAnswer, is_answered_plainly, plain_head
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.representations import is_packed
 from gateway.requests import caller_of, parameter_of, traceparent_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from shared.settings import GatewayOnlySettings
 
 _NO_ECG: Final = "You have no ECG of this id."
+_OF_RECEIPTS: Final = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Handlers:
     backlog: Backlog
     settings: GatewayOnlySettings
 
-    async def post_ecg(self, request: web.Request) -> web.Response:
+    async def post_ecg(self, request: web.Request) -> web.StreamResponse:
         """Take an ECG in."""
         now = datetime.now(UTC)
         if request.content_type == recordings.CONTENT_TYPE:
@@ -62,8 +64,7 @@ class Handlers:
                 max_bytes=self.settings.max_body_bytes,
             )
             receipt = await self._submit(request, ecg)
-        answer = {"id": receipt.key.id, "status": receipt.status}
-        return json_answer(answer, HTTPStatus.ACCEPTED, headers={"Location": f"/ecg/{receipt.key.id}"})
+        return _accepted(request, receipt)
 
     async def _submit_binary(self, request: web.Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
@@ -127,6 +128,15 @@ class Handlers:
         )
         self.results.forget(owned)
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _accepted(request: web.Request, receipt: Receipt) -> web.StreamResponse:
+    answer = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
+    headers = {**_OF_RECEIPTS, "Location": f"/ecg/{receipt.key.id}"}
+    if is_answered_plainly(request):
+        head = plain_head(headers, answer, HTTPStatus.ACCEPTED)
+        return PlainAnswer(head, answer, HTTPStatus.ACCEPTED)
+    return web.Response(status=HTTPStatus.ACCEPTED, body=answer, headers=headers)
 
 
 def _owned(request: web.Request) -> Owned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
@@ -16,30 +17,31 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
 
-def plain_head(headers: Mapping[str, str], body: bytes) -> str:
+def plain_head(headers: Mapping[str, str], body: bytes, status: HTTPStatus = HTTPStatus.OK) -> str:
     """The head of answers with this body; `PlainAnswer` adds what is said of one answer alone."""
     lines = {**headers, "Content-Length": str(len(body)), "Server": SERVER_SOFTWARE}
-    return "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    fields = "".join([f"{name}: {value}\r\n" for name, value in lines.items()])
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{fields}"
 
 
 def is_answered_plainly(request: web.Request) -> bool:
     """Whether the request asks for nothing but the whole of it, over HTTP/1.1."""
     return (
-        request.method == hdrs.METH_GET
+        request.method != hdrs.METH_HEAD
         and request.version == HttpVersion11
         and hdrs.IF_NONE_MATCH not in request.headers
     )
 
 
 class PlainAnswer(web.StreamResponse):
-    """The 200 to a request that `is_answered_plainly`, sent as one write of ready-made bytes.
+    """The answer to a request that `is_answered_plainly`, sent as one write of ready-made bytes.
 
     aiohttp puts a head together from a dictionary and through ten calls, for 11 us of the 50 that a GET would
     take with it. This takes 2.
     """
 
-    def __init__(self, head: str, body: bytes) -> None:
-        super().__init__()
+    def __init__(self, head: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        super().__init__(status=status)
         self._plain_head: Final = head
         self._plain_body: Final = body
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Final
 
+import aiohttp
 import pytest
 
 from tests.builders import an_ecg_body
 
-if TYPE_CHECKING:
-    import aiohttp
+_OF_ITS_OWN: Final = ("Date", "X-Request-ID", "RateLimit")
 
 
 async def test_a_submitted_ecg_is_queued_at_its_own_address(ada: aiohttp.ClientSession) -> None:
@@ -15,6 +15,21 @@ async def test_a_submitted_ecg_is_queued_at_its_own_address(ada: aiohttp.ClientS
         assert answer.status == 202
         assert answer.headers["Location"] == "/ecg/10"
         assert await answer.json() == {"id": "10", "status": "queued"}
+
+
+async def test_a_receipt_says_the_same_over_either_version_of_http(
+    gateway: str, ada: aiohttp.ClientSession
+) -> None:
+    token = {"Authorization": ada.headers["Authorization"]}
+    async with aiohttp.ClientSession(gateway, headers=token, version=aiohttp.HttpVersion10) as old:
+        receipts = [await client.post("/ecg/process", json=an_ecg_body(id="10")) for client in (ada, old)]
+        (new_body, old_body) = [await receipt.read() for receipt in receipts]
+
+    new_head, old_head = [dict(receipt.headers) for receipt in receipts]
+    assert new_body == old_body
+    assert new_head.keys() == old_head.keys() - {"Connection"}
+    assert {name for name in new_head if new_head[name] != old_head[name]} <= {*_OF_ITS_OWN}
+    assert (receipts[0].status, receipts[0].reason) == (202, "Accepted")
 
 
 @pytest.mark.usefixtures("processor")
