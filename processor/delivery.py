@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more. Nor is more
 # claimed at once: what was claimed when a processor died is analysed one by one.
 _BATCH_ECGS: Final = 512
-# A batch of fewer is measured within 5 ms, however many ECGs it has. Handing it to a thread and back takes
+# A batch of fewer is measured within 2 ms, however many ECGs it has. Handing it to a thread and back takes
 # 0.1 ms and more, for the two threads take the interpreter from each other.
 _INLINE_SAMPLES: Final = 50_000
 _FIRST_RETRY_S: Final = 1.0
