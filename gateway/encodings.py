@@ -147,7 +147,7 @@ def window_bytes(encoding: str, beginning: bytes) -> int:
     """Memory that unpacking takes beside what it gives, by the first 18 bytes of the body.
 
     Raises:
-        ProblemError: 400, it is not what it was declared as.
+        ProblemError: 400, it is not what it was declared as, or needs a larger window than is taken.
     """
     if encoding == "gzip":
         return 1 << zlib.MAX_WBITS
@@ -155,6 +155,8 @@ def window_bytes(encoding: str, beginning: bytes) -> int:
         window: int = zstandard.get_frame_parameters(beginning[:HEADER_BYTES]).window_size
     except zstandard.ZstdError:
         raise _not_as_declared(encoding) from None
+    if window > MAX_ZSTD_WINDOW_BYTES:
+        raise _not_as_declared(encoding)
     return window
 
 

@@ -99,3 +99,15 @@ def test_the_memory_that_unpacking_takes_is_known_by_its_first_bytes() -> None:
     assert window_bytes("gzip", b"") == 32 * 1024
     with pytest.raises(ProblemError, match="is declared as zstd and is not"):
         window_bytes("zstd", b"{}")
+
+
+@pytest.mark.parametrize("window_log", [24, 31])
+def test_a_window_that_is_never_taken_is_a_bad_request_before_any_memory_is_asked_for(
+    window_log: int,
+) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    too_wide = packer.compress(b"x") + packer.flush()
+
+    with pytest.raises(ProblemError, match="more than 8 MiB"):
+        window_bytes("zstd", too_wide[:18])
