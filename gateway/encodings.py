@@ -119,7 +119,8 @@ def encoding_of(request: web.Request) -> str | None:
     Raises:
         ProblemError: 415, in a way that is not known here.
     """
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    # Fields of one name mean what one field with commas between means: packed more than once.
+    encoding = ", ".join(request.headers.getall("Content-Encoding", ["identity"])).strip().lower()
     if encoding == "identity":
         return None
     if encoding not in _CODINGS:

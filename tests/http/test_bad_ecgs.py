@@ -213,6 +213,13 @@ class TestBodies:
         )
         assert answer.headers["Accept-Encoding"] == "gzip, zstd"
 
+    async def test_encodings_in_two_fields_are_two_encodings(self, ada_alone: aiohttp.ClientSession) -> None:
+        headers = [*_JSON.items(), ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")]
+        async with ada_alone.post("/ecg/process", data=gzip.compress(b"{}"), headers=headers) as answer:
+            problem = await problem_of(answer, 415)
+
+        assert problem["detail"].startswith("Content-Encoding 'gzip, zstd' is not known here")
+
     @pytest.mark.parametrize(
         "headers",
         [_GZIP, _ZSTD, _ZSTD | {"Content-Encoding": "ZSTD"}, _JSON | {"Content-Encoding": "identity"}],
