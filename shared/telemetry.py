@@ -94,7 +94,9 @@ class Journal:
         self._file = file
         self._sender = sender
         self._lines: list[bytes] = []
-        self._lock = threading.Lock()
+        # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of a task that it finds unheard.
+        self._lock = threading.RLock()
+        self._is_writing = False
 
     def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
         """Keep a record; what is no JSON is told in the words of ``str``."""
@@ -117,12 +119,22 @@ class Journal:
             self._flush_soon()
 
     def flush(self) -> None:
-        """Write all that is kept."""
+        """Write all that is kept; in the midst of a write, that one goes on with it."""
         with self._lock:
-            lines, self._lines = self._lines, []
-            with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
-                self._file.write(b"".join(lines))
-                self._file.flush()
+            if self._is_writing:
+                return
+            self._is_writing = True
+            try:
+                while self._lines:
+                    self._write()
+            finally:
+                self._is_writing = False
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
+            self._file.write(b"".join(lines))
+            self._file.flush()
 
     def _flush_soon(self) -> None:
         try:
@@ -163,6 +175,10 @@ class _LibraryRecords(logging.Handler):
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self._journal = journal
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Have none: the journal's own is enough, and of two a thread could wait for each."""
+        self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -99,6 +99,18 @@ class TestJournal:
 
         assert len(_records(file)) == 1000
 
+    def test_what_is_logged_in_the_midst_of_a_write_comes_behind_it(self) -> None:
+        file = _LoggingFile()
+        file.journal = Journal(file, {})
+
+        # Another thread, since one that waits for itself can't be interrupted.
+        writing = threading.Thread(target=file.journal.add, args=("error", "there", "first", {}), daemon=True)
+        writing.start()
+        writing.join(timeout=10)
+
+        assert not writing.is_alive()
+        assert [record["message"] for record in _records(file)] == ["first", "second"]
+
     def test_a_record_says_whose_it_is(self, journal: Journal, file: io.BytesIO) -> None:
         async def request() -> None:
             log_with(request_id="r1", trace_id="t1")
@@ -135,6 +147,19 @@ class TestJournal:
         file.close()
 
         journal.add("error", "there", "trouble", {})
+
+
+class _LoggingFile(io.BytesIO):
+    """Has a record made in its first write, as the garbage collector may have anywhere."""
+
+    journal: Journal
+
+    def write(self, lines: Any, /) -> int:
+        is_first = not self.tell()
+        written = super().write(lines)
+        if is_first:
+            self.journal.add("error", "there", "second", {})
+        return written
 
 
 def _records(file: io.BytesIO) -> list[dict[str, Any]]:
