@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ class Unconfirmed:
         self.next_tag = 1
         self.room = asyncio.Event()
         self.room.set()
-        self._messages: dict[int, _Message] = {}
+        self._messages: dict[int, _Message] = {}  # in the order of their tags
         self._bytes = 0
-        self._swept = 0  # the highest tag that was confirmed together with all before it
 
     def add(self, events: Sequence[Event], tally: Tally, start: int) -> None:
         """These were sent just now, in this order; they are the events from ``start`` on in their tally."""
@@ -79,10 +79,10 @@ class Unconfirmed:
         if not multiple:
             self._settle(tag, fate)
         else:
-            last = min(tag or self.next_tag, self.next_tag - 1)  # 0 is AMQP's word for all there are
-            for each in range(self._swept + 1, last + 1):
+            last = tag or self.next_tag  # 0 is AMQP's word for all there are
+            # Of those that wait, not of all tags: millions may have been confirmed one by one before.
+            for each in list(takewhile(last.__ge__, self._messages)):
                 self._settle(each, fate)
-            self._swept = max(self._swept, last)
         self._tell_room()
 
     def give_back(self, tag: int) -> None:

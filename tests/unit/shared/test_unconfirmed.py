@@ -59,6 +59,16 @@ def test_one_may_be_confirmed_before_all_up_to_a_later_one() -> None:
     assert not tally.complete.is_set()
 
 
+def test_the_first_word_on_many_costs_nothing_for_those_that_were_confirmed_one_by_one() -> None:
+    way, tally = Unconfirmed(), Tally(1)
+    way.next_tag = 2**40
+    way.add(events(1), tally, 0)
+
+    way.confirm(2**40, Fate.TAKEN, multiple=True)
+
+    assert tally.complete.is_set()
+
+
 def test_zero_means_all_that_were_sent() -> None:
     way, tally = Unconfirmed(), Tally(3)
     way.add(events(3), tally, 0)
