@@ -6,6 +6,7 @@ No timer collects them: whoever is there is taken, and while PostgreSQL writes o
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ _BATCH_SAMPLES: Final = 2_000_000
 # Batches whose announcement is not confirmed yet. A broker that answers nobody keeps each of them waiting for
 # the time limit, and so more clients than 16 x 200 from being taken in that time.
 _UNCONFIRMED: Final = 16
+# A frozen PostgreSQL takes 10 s to fail each batch: the last of thousands would wait for minutes, to be kept
+# long after their senders have gone. Who has waited longer is told so when the next batch is taken.
+_LONGEST_WAIT_S: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +47,7 @@ class _Waiting(NamedTuple):
 
     submission: Submission
     answer: asyncio.Future[Receipt]
+    since_s: float
 
     def succeed(self, receipt: Receipt) -> None:
         if not self.answer.done():
@@ -80,7 +85,7 @@ class Intake:
             raise UnavailableError("submissions are not taken in any more")
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._unanswered.add(answer)
-        self._waiting.append(_Waiting(prepared, answer))
+        self._waiting.append(_Waiting(prepared, answer, time.monotonic()))
         self._somebody_waits.set()
         try:
             return await answer
@@ -128,6 +133,7 @@ class Intake:
                 await self._keep(batch, tasks)
 
     def _next_batch(self) -> list[_Waiting]:
+        self._give_up()
         batch: list[_Waiting] = []
         room = _BATCH_SAMPLES
         while self._waiting and len(batch) < _BATCH_ECGS:
@@ -140,6 +146,13 @@ class Intake:
         if not self._waiting:
             self._somebody_waits.clear()
         return batch
+
+    def _give_up(self) -> None:
+        """Turn away who has waited for too long; the oldest are in front."""
+        too_long_ago_s = time.monotonic() - _LONGEST_WAIT_S
+        while self._waiting and self._waiting[0].since_s < too_long_ago_s:
+            error = UnavailableError("too many submissions wait for storage; this one was not kept")
+            self._waiting.popleft().fail(error)
 
     async def _keep(self, batch: Sequence[_Waiting], tasks: asyncio.TaskGroup) -> None:
         """Keep a batch and answer all of it, those that are new when they were announced."""

@@ -189,6 +189,21 @@ class TestReceipts:
         assert [repr(failure) for failure in failures] == ["UnavailableError('PostgreSQL: away')"] * 3
         assert afterwards.is_new
 
+    async def test_who_waited_for_too_long_is_turned_away_and_not_kept(
+        self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.gate.clear()
+        async with opened(store, publisher) as intake:
+            busy = [*await taking(intake, "1"), *await taking(intake, "2")]
+            late = await taking(intake, "late", "later")
+            monkeypatch.setattr(intake_module, "_LONGEST_WAIT_S", 0.0)
+            store.gate.set()
+            kept, turned_away = await answers(busy), await answers(late)
+
+        assert all(receipt.is_new for receipt in kept)
+        assert [type(answer) for answer in turned_away] == [UnavailableError] * 2
+        assert store.batches == [["1"], ["2"]]
+
     async def test_one_that_storage_can_not_hold_fails_alone(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
