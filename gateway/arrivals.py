@@ -45,7 +45,7 @@ async def arriving(request: web.Request) -> AsyncIterator[Patience]:
     """Read the body inside, but don't wait for somebody who sends a byte a second.
 
     Raises:
-        ProblemError: 408, it came too slowly.
+        ProblemError: 408, it came too slowly; 400, its sender has gone, which nobody but the log will hear.
     """
     timeout_s = request[SHARE].read_timeout_s
     if request.headers.get("Expect", "").lower() == "100-continue":
@@ -59,6 +59,9 @@ async def arriving(request: web.Request) -> AsyncIterator[Patience]:
             f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
         )
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
+    except ConnectionError:
+        detail = "The connection was lost before the body had come."
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST) from None
 
 
 async def receive(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.broker.in_process import InProcessBroker
 from shared.settings import GatewayOnlySettings
@@ -211,6 +212,26 @@ class TestSlowness:
         assert head.startswith(b"HTTP/1.1 408 ")
         assert b"Connection: close" in head
         assert json.loads(body)["detail"].startswith("The body came too slowly: 0.6 s, and 1 s more")
+
+    @pytest.mark.parametrize("content_type", ["application/json", "application/vnd.isoline.ecg"])
+    async def test_who_goes_in_the_midst_of_a_body_is_no_defect(self, content_type: str) -> None:
+        async with open_gateway_alone() as address, open_client(address, "ada") as ada:
+            head = (
+                "POST /ecg/process HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n"
+                f"Content-Type: {content_type}\r\nAuthorization: {ada.headers['Authorization']}\r\n\r\n"
+            )
+            with capture_logs() as records:
+                async with asyncio.timeout(8), open_raw(address) as (reader, writer):
+                    writer.write(head.encode())
+                    await reader.readuntil(b"\r\n\r\n")  # it waits for the body now
+                    writer.write(b"ISO")
+                async with asyncio.timeout(8):
+                    while not any(record["event"] == "request" for record in records):
+                        await asyncio.sleep(0.01)
+
+        [record] = [record for record in records if record["event"] == "request"]
+        assert record["status"] == 400
+        assert not any(record["log_level"] == "error" for record in records)
 
     async def test_what_has_arrived_gives_a_body_more_time(self) -> None:
         body = json.dumps(an_ecg_body(padding="x" * 150_000)).encode()
