@@ -55,8 +55,8 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # `record_middleware` writes the record of a request
-            auto_decompress=False,  # `gateway.bodies` unpacks within bounds
+            access_log=None,  # type: ignore[arg-type] # `gateway.front` writes the record of a request
+            auto_decompress=False,  # `gateway.encodings` unpacks within bounds
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,
             max_line_size=_MAX_LINE_BYTES,

@@ -86,8 +86,6 @@ def _problem(error: Exception) -> ProblemError:
             return error
         case IsolineError():
             return _of_ours(error)
-        case web.HTTPException():
-            return _of_library(error)
         case _:
             _log.error("a request met a defect", exc_info=error)
             return _defect()
@@ -122,11 +120,6 @@ def _too_often(error: TooOftenError) -> ProblemError:
 def _defect() -> ProblemError:
     detail = "Something in Isoline failed; the request may be sent again."
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
-
-
-def _of_library(error: web.HTTPException) -> ProblemError:
-    status = HTTPStatus(error.status)
-    return ProblemError(status, status.description or status.phrase)
 
 
 def problem_response(problem: ProblemError) -> web.Response:
