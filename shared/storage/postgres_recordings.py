@@ -11,6 +11,7 @@ import orjson
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
+from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
 
 if TYPE_CHECKING:
@@ -25,17 +26,15 @@ _REPUBLISH_AFTER_S: Final = 60.0
 
 _BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
 
-# An id that was erased begins its next generation, as with any ECG.
-_ADD: Final = """
-INSERT INTO ecg AS present (owner, id, content_hash, num_samples, traceparent, due_at)
+_ADD: Final = f"""
+INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
 VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6::float8 * interval '1 second')
-ON CONFLICT (owner, id) DO UPDATE SET
-    generation = present.generation + 1, status = 'queued', attempts = 0, republished = 0,
+ON CONFLICT (owner, id) DO UPDATE SET {NEXT_GENERATION},
     due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
-    traceparent = excluded.traceparent, submitted_at = now(), finished_at = NULL
-WHERE present.status = 'erased'
+    traceparent = excluded.traceparent
+WHERE ecg.status = 'erased'
 RETURNING row, generation
-"""
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _ADD_SIGNAL: Final = """
 WITH signal AS (

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 # Fewer samples are encoded and hashed within a millisecond, which is no reason to wait for a thread.
 _INLINE_SAMPLES: Final = 200_000
 
+# For the row of an ECG that was erased, beside what the submission says of the new one.
+NEXT_GENERATION: Final = """
+    generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0, submitted_at = now(),
+    finished_at = NULL
+"""
+
 # What is large is taken by its place: through `unnest` it would be copied twice, to disk above 4 MB.
 _SUBMITTED: Final = """
 WITH submission AS MATERIALIZED (
@@ -64,11 +70,9 @@ _ADD_AGAIN: Final = f"""
         SELECT row FROM ecg WHERE ecg.row = p.row AND status = 'erased' LIMIT 1 FOR NO KEY UPDATE
     ) AS locked
 ), new AS (
-    UPDATE ecg SET
-        generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0,
+    UPDATE ecg SET {NEXT_GENERATION},
         due_at = now() + $12::float8 * interval '1 second', content_hash = submission.content_hash,
-        num_samples = submission.num_samples, traceparent = submission.traceparent,
-        submitted_at = now(), finished_at = NULL
+        num_samples = submission.num_samples, traceparent = submission.traceparent
     FROM submission
     WHERE ecg.row = ANY (ARRAY(SELECT row FROM erased)) AND ecg.status = 'erased'
         AND ecg.owner = submission.owner AND ecg.id = submission.id
