@@ -73,7 +73,7 @@ class Handlers:
         ) as found:
             if isinstance(found, Ecg):
                 return await self._submit(request, found)
-            async with self.spools.turn:
+            async with self.spools.turn():
                 return await submit_recording(
                     RecordingSubmission(caller_of(request).name, found, traceparent_of(request)),
                     store=self.recordings,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
 BLOCK_SAMPLES: Final = 1_000_000
 
+# While PostgreSQL is frozen a turn ends every 5 s, and hundreds of short recordings may wait.
+_TURN_WITHIN_S: Final = 60.0
+
 _T = TypeVar("_T")
 
 
@@ -66,16 +69,12 @@ class Spool:
 
 
 class Spools:
-    """Where recordings lie until they are stored, and how many may.
-
-    Attributes:
-        turn: To be held while a recording is stored: each takes a connection and some 20 MB meanwhile.
-    """
+    """Where recordings lie until they are stored, and how many may."""
 
     def __init__(self, folder: str, room: InFlight) -> None:
         self._folder = folder or None
         self._room = room
-        self.turn: Final = room.turn
+        self._turn = room.turn
 
     def check(self) -> None:
         """Return if recordings can be spooled.
@@ -106,6 +105,23 @@ class Spools:
                 yield Spool(file, leads)
         finally:
             self._room.release(size, holder)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Store a recording inside: each takes a connection and some 20 MB meanwhile, so few do at a time.
+
+        Raises:
+            UnavailableError: Too many recordings wait to be stored.
+        """
+        try:
+            async with asyncio.timeout(_TURN_WITHIN_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise UnavailableError("too many recordings wait to be stored") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from gateway import spools as spools_module
 from gateway.in_flight import InFlight
 from gateway.payloads import LeadHeader
 from gateway.problems import ProblemError
@@ -59,6 +60,21 @@ async def test_what_is_spooled_has_a_limit_of_all_and_of_one_holder_until_it_is_
             pass
 
     async with spools.opened(leads, holder="ada"):
+        pass
+
+
+async def test_a_turn_to_store_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools_module, "_TURN_WITHIN_S", 0.01)
+    spools = spools_in(tmp_path)
+
+    async with spools.turn(), spools.turn():
+        with pytest.raises(UnavailableError, match="wait to be stored"):
+            async with spools.turn():
+                pass
+
+    async with spools.turn(), spools.turn():
         pass
 
 
