@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import HttpVersion11
+
 from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
 from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
@@ -48,7 +50,8 @@ async def arriving(request: web.Request) -> AsyncIterator[Patience]:
         ProblemError: 408, it came too slowly; 400, its sender has gone, which nobody but the log will hear.
     """
     timeout_s = request[SHARE].read_timeout_s
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    expected = request.headers.get("Expect", "").lower()
+    if expected == "100-continue" and request.version >= HttpVersion11:  # else it would be the answer
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
     try:

@@ -364,6 +364,13 @@ class TestSizes:
         assert b"HTTP/1.1 " + status in answer
         assert b"canary" not in answer
 
+    async def test_a_client_of_http_1_0_is_told_nothing_before_the_answer(self) -> None:
+        said = b"POST /token HTTP/1.0\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n[,"
+        async with open_gateway_alone() as address:
+            answer = await answered(address, said)
+
+        assert answer.startswith(b"HTTP/1.0 400 ")
+
 
 async def _status(client: Any, path: str, method: str = "GET") -> int:
     async with client.request(method, path) as answer:
