@@ -114,10 +114,10 @@ def _described(leads: bytes) -> list[_Described]:
             for lead in orjson.loads(leads)
         ]
         fewest = min(lead.num_samples for lead in described)
+        if fewest < 1:
+            raise damaged(f"have a lead of {fewest} samples")
     except (LookupError, TypeError, ValueError) as error:
         raise damaged(f"can't be read: {type(error).__name__}") from error
-    if fewest < 1:
-        raise damaged(f"have a lead of {fewest} samples")
     return described
 
 
