@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import orjson
 
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
 from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
+from shared.storage.signals import describe, hash_of_said
 
 if TYPE_CHECKING:
     import asyncpg
@@ -132,19 +130,8 @@ async def _held(connection: Connection, submission: RecordingSubmission, said: _
 def _said(recording: Recording) -> _Said:
     """The same as `shared.storage.signals` says of an ECG with this content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
-    described = [
-        {
-            "name": lead.name,
-            "baseline": lead.baseline,
-            "adc_gain": lead.adc_gain,
-            "num_samples": lead.num_samples,
-        }
-        for lead in recording.leads
-    ]
-    leads = orjson.dumps(described)
-    digest = sha256(
-        orjson.dumps([recording.date, recording.sampling_rate_hz, recording.unit, f"{width}le"]) + leads
-    )
+    leads = describe((lead.name, lead.baseline, lead.adc_gain, lead.num_samples) for lead in recording.leads)
+    digest = hash_of_said((recording.date, recording.sampling_rate_hz, recording.unit, f"{width}le"), leads)
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
     return _Said(leads, f"{width}-parts", digest.digest())

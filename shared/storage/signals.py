@@ -13,7 +13,8 @@ from shared.domain.ecg import Lead, fits_int16
 from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from hashlib import _Hash as Hash
 
     from shared.domain.ecg import Ecg, Samples
 
@@ -40,17 +41,21 @@ class EncodedSignals(NamedTuple):
 def join_signals(leads: Sequence[Lead]) -> JoinedSignals:
     """These leads in the narrowest width that holds every sample exactly."""
     narrow = all(fits_int16(lead.signal) for lead in leads)
-    described = [
-        {
-            "name": lead.name,
-            "baseline": lead.baseline,
-            "adc_gain": lead.adc_gain,
-            "num_samples": lead.signal.size,
-        }
-        for lead in leads
-    ]
     samples = np.concatenate([lead.signal for lead in leads], dtype="<i2" if narrow else "<i4")
-    return JoinedSignals(orjson.dumps(described), cast("Samples", samples))
+    return JoinedSignals(
+        describe((lead.name, lead.baseline, lead.adc_gain, lead.signal.size) for lead in leads),
+        cast("Samples", samples),
+    )
+
+
+def describe(leads: Iterable[tuple[str, int, float, int]]) -> bytes:
+    """What is stored of leads beside their samples: name, baseline, gain and number of samples of each."""
+    return orjson.dumps(
+        [
+            {"name": name, "baseline": baseline, "adc_gain": adc_gain, "num_samples": num_samples}
+            for name, baseline, adc_gain, num_samples in leads
+        ]
+    )
 
 
 def encode_signals(joined: JoinedSignals) -> EncodedSignals:
@@ -91,11 +96,23 @@ def content_hash(ecg: Ecg, joined: JoinedSignals) -> bytes:
 
     It is taken of the samples as they are, so that how they are stored may change.
     """
-    said = orjson.dumps([ecg.date, ecg.sampling_rate_hz, ecg.unit, plain_encoding(joined.samples)])
-    digest = sha256(said)
-    digest.update(joined.leads)
+    digest = hash_of_said(
+        (ecg.date, ecg.sampling_rate_hz, ecg.unit, plain_encoding(joined.samples)), joined.leads
+    )
     digest.update(joined.samples.data)
     return digest.digest()
+
+
+def hash_of_said(said: tuple[str, float | None, str | None, str], leads: bytes) -> Hash:
+    """The beginning of a content hash; the samples of all leads come behind it, end to end.
+
+    Args:
+        said: Date, sampling rate, unit, and the plain encoding that all samples fit into.
+        leads: What `describe` gives.
+    """
+    digest = sha256(orjson.dumps(said))
+    digest.update(leads)
+    return digest
 
 
 class _Described(NamedTuple):
