@@ -10,12 +10,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway.problems import ProblemError
+from shared.settings import PART_OF_ONE
 
 _RETRY_AFTER_S: Final = 1
 # What a large body becomes in parsing is many times as large as the body.
 _LARGE_AT_A_TIME: Final = 2
-# One caller may hold this part of all; the others are served meanwhile.
-_PART_OF_ONE: Final = 4
 
 
 class Share:
@@ -63,7 +62,7 @@ class InFlight:
     def take(self, count: int, holder: str) -> None:
         """Hold so many bytes more; for `Share` alone."""
         is_too_much = self._held.total() + count > self._max_bytes
-        if is_too_much or self._held[holder] + count > self._max_bytes // _PART_OF_ONE:
+        if is_too_much or self._held[holder] + count > self._max_bytes // PART_OF_ONE:
             detail = "The gateway has its hands full of other requests. Send the same request again."
             # What is still on its way would be taken for the next request.
             headers = {"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"}

@@ -25,6 +25,9 @@ SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret 
 # An empty variable, which is what compose files make of an unset one, counts as none.
 _FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
+# One caller may hold this part of what all requests may hold; the others are served meanwhile.
+PART_OF_ONE: Final = 4
+
 _LAST_PORT: Final = 65535
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
@@ -146,6 +149,16 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
     result_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 2**20
     max_backlog: Annotated[int, Field(ge=1)] = 100_000
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
+
+    @model_validator(mode="after")
+    def _room_for_a_body(self) -> Self:
+        """Refuse limits by which the largest body would be told to come again, for ever."""
+        if self.max_body_bytes > (share := self.max_bytes_in_flight // PART_OF_ONE):
+            raise ValueError(
+                f"{PREFIX}MAX_BODY_BYTES: one caller may hold {share} bytes, "
+                f"a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT, and a body no more"
+            )
+        return self
 
 
 class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):

@@ -181,6 +181,17 @@ def test_a_count_of_workers_that_makes_no_sense_is_refused_in_one_sentence(
     assert re.fullmatch(rf"ISOLINE_WORKERS: it should be [^;]*{reason}[^;]*", refusal(kind))
 
 
+def test_a_body_that_no_caller_could_hold_is_refused_in_one_sentence(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ISOLINE_MAX_BODY_BYTES", str(2**26 + 1))
+
+    assert refusal(GatewaySettings) == (
+        "ISOLINE_MAX_BODY_BYTES: one caller may hold 67108864 bytes, "
+        "a quarter of ISOLINE_MAX_BYTES_IN_FLIGHT, and a body no more"
+    )
+
+
 def test_what_is_given_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ISOLINE_WORKERS", "2")
 
