@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -113,6 +114,17 @@ async def open_client(address: str, name: str | None = None) -> AsyncIterator[ai
         yield session
 
 
+@asynccontextmanager
+async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which a test says what it likes."""
+    parts = urlsplit(address)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
 async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
     """The problem that an answer tells, after a look at its shape."""
     document: dict[str, Any] = await answer.json(content_type="application/problem+json")
@@ -156,15 +168,25 @@ async def processor(database: Database, broker: InProcessBroker) -> AsyncIterato
         yield
 
 
-@pytest.fixture(scope="session")
-async def gateway_alone() -> AsyncIterator[str]:
+@asynccontextmanager
+async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
     """The address of a gateway without database or broker, for what it refuses before it needs them."""
     async with (
         open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
         open_test_gateway(
-            database, InProcessBroker().publisher(), accounts=UnchangedAccounts(database)
+            database,
+            InProcessBroker().publisher(),
+            accounts=UnchangedAccounts(database),
+            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
         ) as address,
     ):
+        yield address
+
+
+@pytest.fixture(scope="session")
+async def gateway_alone() -> AsyncIterator[str]:
+    """The address of one with the settings that a gateway has by default."""
+    async with open_gateway_alone() as address:
         yield address
 
 

@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import zstandard
 
-from shared.broker.in_process import InProcessBroker
 from shared.settings import GatewayOnlySettings
-from shared.storage.postgres import open_database
 from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
-from tests.http.conftest import UnchangedAccounts, open_client, open_test_gateway, problem_of
-from tests.http.test_limits import open_raw
+from tests.http.conftest import (
+    open_client,
+    open_gateway_alone,
+    open_raw,
+    open_test_gateway,
+    problem_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import aiohttp
 
+    from shared.broker.in_process import InProcessBroker
     from shared.storage.postgres import Database
 
 _BINARY: Final = {"Content-Type": "application/vnd.isoline.ecg"}
@@ -83,16 +87,7 @@ async def open_gateway_on(
 @asynccontextmanager
 async def open_alone(**settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """Ada at a gateway without database or broker."""
-    async with (
-        open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
-        open_test_gateway(
-            database,
-            InProcessBroker().publisher(),
-            accounts=UnchangedAccounts(database),
-            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
-        ) as address,
-        open_client(address, "ada") as ada,
-    ):
+    async with open_gateway_alone(**settings) as address, open_client(address, "ada") as ada:
         yield ada
 
 

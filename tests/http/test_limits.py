@@ -5,18 +5,19 @@ import gzip
 import json
 import re
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
 
-from shared.broker.in_process import InProcessBroker
-from shared.settings import GatewayOnlySettings
-from shared.storage.postgres import open_database
 from tests.builders import an_ecg_body
-from tests.http.conftest import UnchangedAccounts, open_client, open_test_gateway, problem_of
+from tests.http.conftest import (
+    open_client,
+    open_gateway_alone,
+    open_raw,
+    problem_of,
+)
 from tests.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
@@ -27,32 +28,6 @@ if TYPE_CHECKING:
 
 _JSON: Final = {"Content-Type": "application/json"}
 _READ_TIMEOUT_S: Final = 0.6
-
-
-@asynccontextmanager
-async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
-    """The address of a gateway without database or broker, with settings of its own."""
-    async with (
-        open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
-        open_test_gateway(
-            database,
-            InProcessBroker().publisher(),
-            accounts=UnchangedAccounts(database),
-            settings=GatewayOnlySettings(host="127.0.0.1", port=0, **settings),
-        ) as address,
-    ):
-        yield address
-
-
-@asynccontextmanager
-async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which a test says what it likes."""
-    parts = urlsplit(address)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
 
 
 async def answered(address: str, said: bytes) -> bytes:
