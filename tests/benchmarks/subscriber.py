@@ -5,12 +5,15 @@ Without one, every event of each contender would come back as unroutable; nobody
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aio_pika
 from aio_pika import ExchangeType
 
-_KEPT: Final = 1000
+if TYPE_CHECKING:
+    from pamqp.common import FieldTable
+
+_ARGUMENTS: Final[FieldTable] = {"x-queue-type": "quorum", "x-max-length": 1000}
 
 
 async def subscribe(amqp_url: str, exchange: str, key: str) -> None:
@@ -18,7 +21,5 @@ async def subscribe(amqp_url: str, exchange: str, key: str) -> None:
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel()
         events = await channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True)
-        queue = await channel.declare_queue(
-            f"sub.bench.{exchange}", durable=True, arguments={"x-max-length": _KEPT}
-        )
+        queue = await channel.declare_queue(f"sub.bench.{exchange}", durable=True, arguments=_ARGUMENTS)
         await queue.bind(events, key)
