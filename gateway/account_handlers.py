@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway import accounts, logins, payloads
+from gateway import account_payloads as payloads
+from gateway import accounts, logins
 from gateway.bodies import parse_json, read_json
 from gateway.queries import AccountsQuery, read_query
 from gateway.requests import address_of, caller_of, parameter_of, unauthorized

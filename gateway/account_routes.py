@@ -6,9 +6,9 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.account_handlers import AccountHandlers
+from gateway.account_payloads import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
 from gateway.answers import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
 from gateway.contract import Answer, Route
-from gateway.payloads import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
 from gateway.queries import AccountsQuery
 from shared.domain.account import Role
 

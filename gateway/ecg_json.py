@@ -10,8 +10,9 @@ import numpy as np
 from simdjson import Array, Object, Parser
 
 from gateway.bodies import MAX_CONTAINERS, parse_json
-from gateway.payloads import MAX_FIELDS, read_ecg
+from gateway.payloads import read_ecg
 from gateway.problems import ProblemError
+from gateway.validation import MAX_FIELDS
 from shared.domain.ecg import narrowed
 
 if TYPE_CHECKING:

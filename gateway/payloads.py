@@ -1,4 +1,4 @@
-"""What clients post, as models that find all that is wrong with a body at once."""
+"""The ECGs that clients post, as models."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard
 
 import numpy as np
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
 from gateway.problems import body_does_not_fit
-from shared.domain.account import USER_NAME
+from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, json_type, validated
 from shared.domain.ecg import (
     INT32_MAX,
     INT32_MIN,
@@ -41,8 +38,6 @@ from shared.domain.recording import RecordedLead, Recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pydantic_core import ErrorDetails
-
     from shared.settings import SubmissionLimits
 
 # Not "." or "..", which clients resolve away from a path.
@@ -52,13 +47,10 @@ ECG_ID_SCHEMA: Final[dict[str, Any]] = {
     "type": "string",
     "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",
 }
-MAX_PASSWORD_LENGTH: Final = 128
 
 # Python's own reading takes any character between date and time, NUL among them.
 _DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
 _CLOCK_TOLERANCE: Final = timedelta(hours=24)
-# Far more than any body has; each field too many would become a line in the answer.
-MAX_FIELDS: Final = 32
 _ID_SCHEMA: Final = {
     "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],
     "description": "Unique among your ECGs; an integer is kept as its decimal string.",
@@ -83,31 +75,7 @@ _SIGNAL_SCHEMA: Final = {
         "Samples in ADC units, written without a fraction: (sample - baseline) / adc_gain is physical."
     ),
 }
-_TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {MAX_FIELDS} fields")
-_SENTENCES: Final = {
-    "missing": "this field is required",
-    "extra_forbidden": "this field is not known here",
-    "model_type": "expected an object",
-    "model_attributes_type": "expected an object",
-    "string_too_short": "expected at least {min_length} character(s)",
-    "string_too_long": "expected at most {max_length} characters",
-    "string_pattern_mismatch": "expected a text that matches {pattern}",
-    "too_short": "expected {min_length} or more, found {actual_length}",
-    "too_long": "expected {max_length} or fewer, found {actual_length}",
-}
-_JSON_TYPES: Final = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number with a fraction or past 64 bits",
-    str: "a string",
-    list: "an array",
-    dict: "an object",
-}
-
 _ARRAYS: Final = (list, np.ndarray)
-
-_M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +119,7 @@ def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
     longest = info.context.limits.max_lead_samples
     if not _is_signal(value):
         raise PydanticCustomError(
-            "signal", "expected an array of integers, found {found}", {"found": _json_type(value)}
+            "signal", "expected an array of integers, found {found}", {"found": json_type(value)}
         )
     if not 1 <= len(value) <= longest:
         context = {"longest": longest, "found": len(value)}
@@ -176,7 +144,7 @@ def _samples(values: list[object]) -> Samples:
 def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
     bad = [index for index, value in enumerate(values) if not _is_sample(value)]
     found = values[bad[0]]
-    what = "an integer past 32 bits" if type(found) is int else _json_type(found)
+    what = "an integer past 32 bits" if type(found) is int else json_type(found)
     context = {"what": what, "more": f" (and {len(bad) - 1} more)" if len(bad) > 1 else "", "index": bad[0]}
     return PydanticCustomError(
         "sample", "expected an integer from -2147483648 to 2147483647, found {what}{more}", context
@@ -185,10 +153,6 @@ def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
 
 def _is_sample(value: object) -> bool:
     return type(value) is int and INT32_MIN <= value <= INT32_MAX
-
-
-def _json_type(value: object) -> str:
-    return _JSON_TYPES.get(type(value), "something else")
 
 
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
@@ -208,22 +172,7 @@ _SamplingRate = Annotated[float, Field(ge=1, le=10_000, description="Samples per
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
-def _long_enough(value: str, info: ValidationInfo[int]) -> str:
-    if len(value) < info.context:
-        context = {"shortest": info.context}
-        raise PydanticCustomError("password", "expected {shortest} characters or more", context)
-    return value
-
-
-_NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
-_Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
-
-
-class LeadBody(_Body):
+class LeadBody(Body):
     """One lead of a submission: its name, its signal, and what the signal's integers mean."""
 
     name: _LeadName
@@ -246,7 +195,7 @@ class LeadBody(_Body):
         )
 
 
-class EcgBody(_Body):
+class EcgBody(Body):
     """A submission."""
 
     id: _EcgId
@@ -261,7 +210,7 @@ class EcgBody(_Body):
         return Ecg(self.id, self.date, leads, self.sampling_rate_hz, self.unit)
 
 
-class LeadHeader(_Body):
+class LeadHeader(Body):
     """One lead of a submission in binary form, whose signal follows the header."""
 
     name: _LeadName
@@ -287,7 +236,7 @@ class LeadHeader(_Body):
         )
 
 
-class EcgHeader(_Body):
+class EcgHeader(Body):
     """A submission in binary form, but for its samples, which follow."""
 
     id: _EcgId
@@ -321,40 +270,6 @@ class EcgHeader(_Body):
         """The domain's recording, of samples that are read from elsewhere."""
         leads = tuple(lead.described() for lead in self.leads)
         return Recording(self.id, self.date, leads, self.sampling_rate_hz, self.unit, blocks)
-
-
-class CredentialsBody(_Body):
-    """Who somebody says they are."""
-
-    user: str
-    password: str
-
-
-class AccountBody(_Body):
-    """An account to create."""
-
-    user: Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")]
-    password: _NewPassword
-    roles: _Roles = ["user"]
-
-
-class RefreshBody(_Body):
-    """A refresh token; whether it is one is not for its form to say."""
-
-    refresh_token: Annotated[str, Field(max_length=1024)]
-
-
-class RolesBody(_Body):
-    """The roles that an account is to have."""
-
-    roles: _Roles
-
-
-class PasswordBody(_Body):
-    """A new password, and the present one where it is one's own."""
-
-    password: _NewPassword
-    current_password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH)] | None = None
 
 
 def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
@@ -391,90 +306,16 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     return header
 
 
-def read_credentials(document: object) -> CredentialsBody:
-    """The credentials in a body.
-
-    Raises:
-        ProblemError: 422 with all that is wrong.
-    """
-    return _read(CredentialsBody, document, None)
-
-
-def read_account(document: object, *, password_min_length: int) -> AccountBody:
-    """The account that a body describes.
-
-    Raises:
-        ProblemError: 422 with all that is wrong.
-    """
-    return _read(AccountBody, document, password_min_length)
-
-
-def read_refresh(document: object) -> RefreshBody:
-    """The refresh token in a body.
-
-    Raises:
-        ProblemError: 422 with all that is wrong.
-    """
-    return _read(RefreshBody, document, None)
-
-
-def read_roles(document: object) -> RolesBody:
-    """The roles in a body.
-
-    Raises:
-        ProblemError: 422 with all that is wrong.
-    """
-    return _read(RolesBody, document, None)
-
-
-def read_password(document: object, *, password_min_length: int) -> PasswordBody:
-    """The new password in a body.
-
-    Raises:
-        ProblemError: 422 with all that is wrong.
-    """
-    return _read(PasswordBody, document, password_min_length)
-
-
-def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
-    """The document as a model, or all that is wrong with it; no value of it is repeated."""
-    try:
-        return model.model_validate(document, context=context), []
-    except ValidationError as error:
-        return None, [_problem(found) for found in error.errors(include_url=False)]
-
-
-def _read(model: type[_M], document: object, context: object) -> _M:
-    if _has_too_many_fields(document):
-        raise body_does_not_fit([_TOO_MANY_FIELDS])
-    body, problems = validated(model, document, context)
-    if body is None:
-        raise body_does_not_fit(problems)
-    return body
-
-
-def _problem(found: ErrorDetails) -> Problem:
-    """Pydantic's finding with a JSON pointer, and with the type of a value but never the value."""
-    context = found.get("ctx", {})
-    path = [*found["loc"], *([context["index"]] if "index" in context else [])]
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-    sentence = _SENTENCES.get(found["type"], "").format_map(context) or found["msg"]
-    sentence = re.sub("^Input should be (?=greater|less)", "expected a number ", sentence)
-    sentence = sentence.replace("Input should be", "expected")
-    is_of_wrong_type = found["type"].endswith(("_type", "_parsing"))
-    return Problem(pointer, sentence + (f", found {_json_type(found['input'])}" if is_of_wrong_type else ""))
-
-
 def _oversize_problems(
     document: object, leads: Sequence[object], limits: SubmissionLimits
 ) -> Iterator[Problem]:
     """What would make the answer long, one line for each of too many parts."""
-    if _has_too_many_fields(document):
-        yield _TOO_MANY_FIELDS
+    if has_too_many_fields(document):
+        yield TOO_MANY_FIELDS
     if len(leads) > limits.max_leads:
         yield Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}")
-    elif any(map(_has_too_many_fields, leads)):
-        yield _TOO_MANY_FIELDS._replace(pointer="/leads")
+    elif any(map(has_too_many_fields, leads)):
+        yield TOO_MANY_FIELDS._replace(pointer="/leads")
 
 
 def _cross_problems(leads: Sequence[object], limits: SubmissionLimits) -> list[Problem]:
@@ -514,7 +355,3 @@ def _total_problems(header: EcgHeader | None, limits: SubmissionLimits) -> Itera
     if total > limits.max_recording_samples:
         detail = f"expected at most {limits.max_recording_samples} samples in all leads, found {total}"
         yield Problem("/leads", detail)
-
-
-def _has_too_many_fields(value: object) -> bool:
-    return isinstance(value, dict) and len(value) > MAX_FIELDS

@@ -14,8 +14,9 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from gateway.payloads import ECG_ID, validated
+from gateway.payloads import ECG_ID
 from gateway.problems import ProblemError
+from gateway.validation import validated
 from shared.domain.account import USER_NAME
 from shared.ports import Place
 

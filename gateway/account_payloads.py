@@ -1,0 +1,103 @@
+"""What clients post about accounts and logins, as models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from gateway.validation import Body, read
+from shared.domain.account import USER_NAME
+
+MAX_PASSWORD_LENGTH: Final = 128
+
+
+def _long_enough(value: str, info: ValidationInfo[int]) -> str:
+    if len(value) < info.context:
+        context = {"shortest": info.context}
+        raise PydanticCustomError("password", "expected {shortest} characters or more", context)
+    return value
+
+
+_NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
+_Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
+
+
+class CredentialsBody(Body):
+    """Who somebody says they are."""
+
+    user: str
+    password: str
+
+
+class AccountBody(Body):
+    """An account to create."""
+
+    user: Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")]
+    password: _NewPassword
+    roles: _Roles = ["user"]  # noqa: RUF012 - pydantic copies it
+
+
+class RefreshBody(Body):
+    """A refresh token; whether it is one is not for its form to say."""
+
+    refresh_token: Annotated[str, Field(max_length=1024)]
+
+
+class RolesBody(Body):
+    """The roles that an account is to have."""
+
+    roles: _Roles
+
+
+class PasswordBody(Body):
+    """A new password, and the present one where it is one's own."""
+
+    password: _NewPassword
+    current_password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH)] | None = None
+
+
+def read_credentials(document: object) -> CredentialsBody:
+    """The credentials in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return read(CredentialsBody, document, None)
+
+
+def read_account(document: object, *, password_min_length: int) -> AccountBody:
+    """The account that a body describes.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return read(AccountBody, document, password_min_length)
+
+
+def read_refresh(document: object) -> RefreshBody:
+    """The refresh token in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return read(RefreshBody, document, None)
+
+
+def read_roles(document: object) -> RolesBody:
+    """The roles in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return read(RolesBody, document, None)
+
+
+def read_password(document: object, *, password_min_length: int) -> PasswordBody:
+    """The new password in a body.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    return read(PasswordBody, document, password_min_length)

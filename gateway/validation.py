@@ -1,0 +1,91 @@
+"""Bodies as models that find all that is wrong with them at once, in words that repeat no value."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gateway.problems import body_does_not_fit
+from shared.domain.errors import Problem
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# Far more than any body has; each field too many would become a line in the answer.
+MAX_FIELDS: Final = 32
+TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {MAX_FIELDS} fields")
+
+_SENTENCES: Final = {
+    "missing": "this field is required",
+    "extra_forbidden": "this field is not known here",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "string_too_short": "expected at least {min_length} character(s)",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_pattern_mismatch": "expected a text that matches {pattern}",
+    "too_short": "expected {min_length} or more, found {actual_length}",
+    "too_long": "expected {max_length} or fewer, found {actual_length}",
+}
+_JSON_TYPES: Final = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number with a fraction or past 64 bits",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """What every body of a request is: an object of known fields and exact types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
+
+
+def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+    """The document as a model, or all that is wrong with it; no value of it is repeated."""
+    try:
+        return model.model_validate(document, context=context), []
+    except ValidationError as error:
+        return None, [_problem(found) for found in error.errors(include_url=False)]
+
+
+def read(model: type[_M], document: object, context: object) -> _M:
+    """The document as a model.
+
+    Raises:
+        ProblemError: 422 with all that is wrong.
+    """
+    if has_too_many_fields(document):
+        raise body_does_not_fit([TOO_MANY_FIELDS])
+    body, problems = validated(model, document, context)
+    if body is None:
+        raise body_does_not_fit(problems)
+    return body
+
+
+def has_too_many_fields(value: object) -> bool:
+    """Whether this is an object of more fields than any that is known here."""
+    return isinstance(value, dict) and len(value) > MAX_FIELDS
+
+
+def json_type(value: object) -> str:
+    """What a value is in JSON, in words."""
+    return _JSON_TYPES.get(type(value), "something else")
+
+
+def _problem(found: ErrorDetails) -> Problem:
+    """Pydantic's finding with a JSON pointer, and with the type of a value but never the value."""
+    context = found.get("ctx", {})
+    path = [*found["loc"], *([context["index"]] if "index" in context else [])]
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    sentence = _SENTENCES.get(found["type"], "").format_map(context) or found["msg"]
+    sentence = re.sub("^Input should be (?=greater|less)", "expected a number ", sentence)
+    sentence = sentence.replace("Input should be", "expected")
+    is_of_wrong_type = found["type"].endswith(("_type", "_parsing"))
+    return Problem(pointer, sentence + (f", found {json_type(found['input'])}" if is_of_wrong_type else ""))
