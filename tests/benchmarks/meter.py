@@ -27,11 +27,11 @@ class Taken:
 
 
 @asynccontextmanager
-async def metered(processes: Mapping[str, int]) -> AsyncIterator[Taken]:
+async def metered(processes: Mapping[str, int], *, every_s: float = _SAMPLE_EVERY_S) -> AsyncIterator[Taken]:
     """Watch processes, given by name; CPU time is there when the context has closed."""
     taken = Taken(peak_pss_mb=dict.fromkeys(processes, 0.0))
     before = {name: cpu_s(pid) for name, pid in processes.items()}
-    sampling = asyncio.create_task(_sample(processes, taken))
+    sampling = asyncio.create_task(_sample(processes, taken, every_s))
     try:
         yield taken
     finally:
@@ -49,12 +49,12 @@ def pss_mb(pid: int) -> float:
     return sum(map(_pss_kb, _family(pid))) / 1024
 
 
-async def _sample(processes: Mapping[str, int], taken: Taken) -> None:
+async def _sample(processes: Mapping[str, int], taken: Taken, every_s: float) -> None:
     watched = [name for name in processes if name in {"gateway", "processor"}]
     while True:
         for name in watched:
             taken.peak_pss_mb[name] = max(taken.peak_pss_mb[name], pss_mb(processes[name]))
-        await asyncio.sleep(_SAMPLE_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 def _family(pid: int) -> Iterator[int]:

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from tests.benchmarks.servers import Servers
 
 OWNER: Final = "ada"
+PASSWORD: Final = "a good password"
 TOKEN_KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()
 PATH: Final = "/ecg/process"
 
 _ROOT: Final = Path(__file__).parents[2]
-_PASSWORD: Final = "a good password"
 _POLL_S: Final = 0.05
 
 _NEWEST: Final = "SELECT coalesce(max(row), 0) FROM ecg"
@@ -178,7 +178,7 @@ async def _create_account(url: str) -> None:
     async with open_database(url) as database:
         accounts = PostgresAccountStore(database)
         if await accounts.find(OWNER) is None:
-            await create_account(OWNER, _PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+            await create_account(OWNER, PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
 
 
 async def _create_textbook_tables(url: str) -> None:
