@@ -14,7 +14,7 @@ from tests.benchmarks.ratios import Series, figures_needed
 from tests.benchmarks.recordings import standard
 from tests.benchmarks.requests import blocks_of_numbers, posts
 from tests.benchmarks.servers import Servers, open_servers
-from tests.benchmarks.steps import SCENARIOS, STANDARD_CONNECTIONS, Bench, Step, Windows, run_through
+from tests.benchmarks.steps import SCENARIOS, STANDARD_CONNECTIONS, Bench, Figures, Step, Windows, run_through
 from tests.benchmarks.wrk import LoadError
 from tests.servers.services import free_port, open_service
 
@@ -51,20 +51,22 @@ def _chosen(scenario: str, only: str) -> list[Step]:
 
 
 async def _alternate(bench: Bench, name: str, steps: list[Step], series: Series) -> int:
-    """Run the steps in turn; how often one could not be measured."""
+    """Run the steps in turn; how often one could not be measured, after which its turn counts for nothing."""
     turns = _HOLTER_TURNS if name.startswith("holter") else bench.windows.alternations
     failures = 0
     for turn in range(1, turns + 1):
-        for step in steps:
-            try:
+        measured: Figures = {}
+        try:
+            for step in steps:
                 figures = await step.run(bench)
-            except LoadError as error:
-                failures += 1
-                report.say(f"{name} {turn}/{turns}: not measured, {error}")
-                continue
-            for figure, value in figures.items():
-                series.setdefault(figure, []).append(value)
-            report.tell(f"{name} {turn}/{turns}", figures)
+                report.tell(f"{name} {turn}/{turns}", figures)
+                measured |= figures
+        except LoadError as error:
+            failures += 1
+            report.say(f"{name} {turn}/{turns}: not measured, {error}")
+            continue
+        for figure, value in measured.items():
+            series.setdefault(figure, []).append(value)
     return failures
 
 

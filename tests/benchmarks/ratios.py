@@ -34,7 +34,7 @@ class Ratio(NamedTuple):
         under = series.get(self.under, []) if self.under else [1.0] * len(over)
         if not over or not under:
             return None
-        turns = [a / b for a, b in zip(over, under, strict=False)]  # a turn may have failed
+        turns = [a / b for a, b in zip(over, under, strict=True)]
         return Spread(median(over) / median(under), min(turns), max(turns))
 
     def is_kept(self, value: float) -> bool:
