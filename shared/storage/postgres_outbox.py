@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventType
-from shared.storage.postgres_ecgs import LOCK_QUEUED, REPUBLISH_AFTER_S, columns
+from shared.storage.postgres_ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,10 +47,10 @@ RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _PUT_BACK: Final = f"""
-{LOCK_QUEUED}
+{FIND_QUEUED}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
-WHERE row = ANY (ARRAY(SELECT row FROM wanted)) AND finished_at IS NULL
-"""  # nosec B608 # noqa: S608 - only a constant is pasted in
+WHERE {STILL_QUEUED}
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
 
 _TAKE_EVENTS: Final = f"""
 WITH due AS MATERIALIZED (

@@ -21,6 +21,8 @@ _TABLES: Final = {"ecg", "ecg_signal", "ecg_insights", "outbox"}
 # Settling, the dearest, changes six indexes of three tables, each of three pages from root to leaf. Reading
 # what an owner has queued would take hundreds.
 _BUFFERS_PER_ROW: Final = 100
+# A subplan is charged with what it went through each time.
+_SCANS_OF_A_BATCH: Final = 2
 
 # Nobody but the test makes statistics here.
 _NO_AUTOVACUUM: Final = "ALTER TABLE {} SET (autovacuum_enabled = off)"
@@ -96,6 +98,9 @@ def _faults_of(plan: Plan) -> Iterator[str]:
         removed = node.get("Rows Removed by Filter", 0) * node["Actual Loops"]
         if "Index Name" in node and removed > plan.num_rows:
             yield f"passes over {removed} rows in {node['Index Name']}"
+        repeated = node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        if node["Node Type"] == "CTE Scan" and repeated > _SCANS_OF_A_BATCH * plan.num_rows:
+            yield f"goes through {node['CTE Name']} again and again, {repeated:.0f} rows in all"
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
