@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventType
+from shared.storage.postgres import WITHOUT_FLUSH
 from shared.storage.postgres_ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ WHERE event_id = ANY (ARRAY(SELECT event_id FROM due UNION ALL SELECT event_id F
 RETURNING event_id, type, body
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
-_CLEAR: Final = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
+# An event that a crash brings back is told once more, and readers deduplicate by its id.
+_CLEAR: Final = f"""
+DELETE FROM outbox USING {WITHOUT_FLUSH} WHERE event_id = ANY($1::uuid[])
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _DROP_UNHEARD: Final = """
 WITH dropped AS (

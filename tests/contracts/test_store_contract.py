@@ -468,6 +468,19 @@ class TestClaiming:
 
         assert sorted(map(len, settled_by[:2])) == [0, 60]
 
+    async def test_only_what_may_happen_again_is_committed_without_a_flush(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        keys = await queued(store, "10")
+        await execute(database, "SET synchronous_commit = on")  # in the one connection that all of these have
+
+        await claim_all(store, keys)
+        await store.postpone(keys, delay_s=0)
+        await outbox.clear([uuid4()])
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
 
 class TestLoading:
     async def test_an_ecg_comes_back_as_it_was_added(self, store: PostgresEcgStore) -> None:
