@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.domain.account import Account, Role
     from shared.domain.ecg import Ecg
-    from shared.domain.errors import InvalidEcgError, UnavailableError, UnroutableError
+    from shared.domain.errors import UnavailableError, UnroutableError
     from shared.domain.insights import JsonValue
     from shared.domain.recording import Recording
     from shared.events import EcgKey, Event
@@ -90,6 +90,17 @@ class Claim:
     traceparent: str | None
 
 
+class StoredEcg(Protocol):
+    """An ECG as it lies in storage, read but not decoded yet."""
+
+    def decoded(self) -> Ecg:
+        """The ECG, by work that no event loop should do for many samples.
+
+        Raises:
+            InvalidEcgError: What is stored can't be read.
+        """
+
+
 class Claims(NamedTuple):
     """What came of asking for queued ECGs: those claimed, and those that were tried before and were not."""
 
@@ -139,8 +150,8 @@ class EcgStore(Protocol):
     async def count_queued(self, limit: int) -> int:
         """How many ECGs are queued; counting stops at the limit."""
 
-    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
-        """The claimed ECGs with their signals, or why one can't be read; what was erased is left out."""
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
+        """The claimed ECGs with their signals; what was erased is left out."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         """Make each ECG terminal and put its event into the outbox: both or neither.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.ecg import Lead, Samples
-    from shared.ports import Receipt, Settlement, Submission
+    from shared.ports import Receipt, Settlement, StoredEcg, Submission
     from shared.storage.postgres import Connection, Database
 
 # Long enough that a submission's own event nearly always gets there first.
@@ -160,12 +160,12 @@ class PostgresEcgStore:
             queued: int = await connection.fetchval(_COUNT_QUEUED, limit)
         return queued
 
-    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
             parts = {row["row"]: await _joined(connection, row) for row in rows if row["encoding"] in PARTS}
-        return {keys[row["row"]]: _ecg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
+        return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
@@ -177,6 +177,28 @@ class PostgresEcgStore:
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_POSTPONE, *columns(keys), delay_s)
+
+
+class _StoredEcg(NamedTuple):
+    """A `shared.ports.StoredEcg`: a row, and the samples beside it where it is a recording."""
+
+    ecg_id: str
+    row: asyncpg.Record
+    parts: Samples | InvalidEcgError | None
+
+    def decoded(self) -> Ecg:
+        return Ecg(
+            self.ecg_id, self.row["date"], self._leads(), self.row["sampling_rate_hz"], self.row["unit"]
+        )
+
+    def _leads(self) -> tuple[Lead, ...]:
+        described = self.row["leads"].encode()
+        if isinstance(self.parts, InvalidEcgError):
+            raise self.parts
+        if self.parts is not None:
+            return leads_of(described, self.parts)
+        samples = EncodedSamples(self.row["encoding"], self.row["samples"])
+        return decode_signals(EncodedSignals(described, samples))
 
 
 def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
@@ -196,22 +218,6 @@ def _claim(row: asyncpg.Record) -> Claim:
 def _state(row: asyncpg.Record) -> EcgState:
     document: str | None = row["document"]
     return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
-
-
-def _ecg(ecg_id: str, row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> Ecg | InvalidEcgError:
-    try:
-        return Ecg(ecg_id, row["date"], _leads(row, parts), row["sampling_rate_hz"], row["unit"])
-    except InvalidEcgError as error:
-        return error
-
-
-def _leads(row: asyncpg.Record, parts: Samples | InvalidEcgError | None) -> tuple[Lead, ...]:
-    described = row["leads"].encode()
-    if isinstance(parts, InvalidEcgError):
-        raise parts
-    if parts is not None:
-        return leads_of(described, parts)
-    return decode_signals(EncodedSignals(described, EncodedSamples(row["encoding"], row["samples"])))
 
 
 async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:

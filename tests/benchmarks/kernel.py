@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from processor.insights.zero_crossings import count_zero_crossings
-from shared.domain.ecg import Ecg
 from shared.events import EcgKey
 from shared.ports import Claim
 from shared.storage.postgres import open_database
@@ -51,9 +50,8 @@ async def _claims(database: Database, after: int, count: int) -> list[Claim]:
 
 
 async def _count(store: PostgresEcgStore, claims: Sequence[Claim]) -> None:
-    for ecg in (await store.load(claims)).values():
-        assert isinstance(ecg, Ecg)
-        for lead in ecg.leads:
+    for stored in (await store.load(claims)).values():
+        for lead in stored.decoded().leads:
             count_zero_crossings(lead.signal, lead.baseline)
 
 

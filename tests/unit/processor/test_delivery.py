@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from uuid import UUID
 
-    from shared.domain.ecg import Ecg, Lead
-    from shared.domain.errors import InvalidEcgError
-    from shared.ports import Claim, Claims, Consumer, EcgStore
+    from shared.domain.ecg import Lead
+    from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
     from shared.storage.postgres import Database
 
 _QUEUE = "processor.ecg-submitted"
@@ -57,7 +58,7 @@ class RecordingStore(PostgresEcgStore):
         self.claimed.append(len(keys))
         return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
 
-    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         self.batches.append(sorted(claim.key.id for claim in claims))
         return await super().load(claims)
 
@@ -73,7 +74,7 @@ class AwayAtFirst(PostgresEcgStore):
         self._refuse_once("claim")
         return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
 
-    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+    async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         self._refuse_once("load")
         return await super().load(claims)
 
@@ -86,6 +87,11 @@ class AwayAtFirst(PostgresEcgStore):
 def _measure_or_crash(lead: Lead) -> Finding:
     if lead.name == _CRASHING:
         raise ZeroDivisionError("776655")
+    return Finding(lead.signal.size)
+
+
+def _note_thread(threads: dict[int, threading.Thread], lead: Lead) -> Finding:
+    threads[lead.signal.size] = threading.current_thread()
     return Finding(lead.signal.size)
 
 
@@ -435,7 +441,7 @@ class TestFailing:
         await submit(bench, "10", "11")
 
         class Erasing(PostgresEcgStore):
-            async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, Ecg | InvalidEcgError]:
+            async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
                 async with database.connection() as connection:
                     await connection.execute("DELETE FROM ecg WHERE id = '10'")
                 return await super().load(claims)
@@ -444,6 +450,46 @@ class TestFailing:
 
         assert await states(bench, "10", "11") == {"11": "completed"}
         assert [event["subject"] for event in told(broker)] == ["ada/11"]
+
+
+class TestMeasuring:
+    async def test_a_long_ecg_is_measured_in_a_thread_and_a_short_one_is_not(
+        self, bench: Bench, consumer: Consumer
+    ) -> None:
+        threads: dict[int, threading.Thread] = {}
+        noting = LeadInsight("noting", 1, partial(_note_thread, threads))
+        await submit(bench, "short", lead=a_lead(signal=[1] * 500_000))
+        await submit(bench, "long", lead=a_lead(signal=[1] * 500_001))
+
+        await work(replace(bench, insights=[noting]), consumer)
+
+        assert await states(bench, "short", "long") == {"short": "completed", "long": "completed"}
+        assert threads[500_000] is threading.main_thread()
+        assert threads[500_001] is not threading.main_thread()
+
+    async def test_the_event_loop_has_its_turn_within_a_batch(self, bench: Bench, consumer: Consumer) -> None:
+        turns = 0
+        seen: list[int] = []
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        def note_turn(lead: Lead) -> Finding:
+            seen.append(turns)
+            return Finding(lead.signal.size)
+
+        for n in range(3):
+            await submit(bench, str(n), lead=a_lead(signal=[1] * 200_000))
+        counting = asyncio.create_task(count_turns())
+
+        insights = [LeadInsight("noting", 1, note_turn)]
+        await work(replace(bench, insights=insights, batch_samples=1_000_000), consumer)
+
+        counting.cancel()
+        assert seen[0] == seen[1] < seen[2]  # two are 400,000 samples, three would be too many at once
 
 
 class TestBatches:
