@@ -178,7 +178,7 @@ class ProcessorOnlySettings(BaseSettings):
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches: one is always there
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 1  # of two, each finds half as much waiting
     batch_samples: Annotated[int, Field(ge=1)] = 4_000_000  # 66 ECGs of 12 leads x 10 s x 500 Hz
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     relay_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
