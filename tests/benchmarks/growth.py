@@ -99,7 +99,7 @@ async def _by_rows(servers: Servers) -> None:
             for _ in range(turns):
                 for name, isoline in (("empty", empty), ("full", full)):
                     if name == "empty":
-                        await isoline.query("TRUNCATE ecg, outbox CASCADE")
+                        await isoline.query("TRUNCATE ecg, ecg_signal, ecg_insights, outbox CASCADE")
                     await servers.until_quiet()
                     rates[name].append((await _full_load(isoline, next(blocks))).completed_per_s)
             ratios = [a / b for a, b in zip(rates["full"], rates["empty"], strict=True)]

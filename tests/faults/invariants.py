@@ -30,6 +30,12 @@ SELECT id, generation, status, error, document, ecg_signal.row IS NOT NULL AS ha
 FROM ecg LEFT JOIN ecg_signal USING (row) LEFT JOIN ecg_insights USING (row, generation)
 """
 
+# No foreign key keeps them from outliving their ECG.
+_LEFT_OVER: Final = """
+SELECT count(*) FROM (SELECT row FROM ecg_signal UNION ALL SELECT row FROM ecg_insights) AS kept
+WHERE NOT EXISTS (SELECT FROM ecg WHERE ecg.row = kept.row AND status <> 'erased')
+"""
+
 
 class Breach(NamedTuple):
     """A broken promise; ``number`` of them, where they can't be told apart."""
@@ -69,6 +75,7 @@ async def broken_invariants(world: World) -> list[Breach]:
     """Each breach of I1 to I4."""
     found = {row["id"]: row for row in await world.postgres.query(_ROWS)}
     rows = {ecg_id: row for ecg_id, row in found.items() if row["status"] != "erased"}
+    [[left_over]] = await world.postgres.query(_LEFT_OVER)
     changed = world.listener.changed
     return [
         *(
@@ -78,6 +85,7 @@ async def broken_invariants(world: World) -> list[Breach]:
         *(Breach("wrong", f"I1 {ecg_id} was erased and is back") for ecg_id in world.erased & rows.keys()),
         *(breach for ecg_id, row in rows.items() for breach in _breaches(world, ecg_id, row)),
         *(Breach("wrong", f"I2 event {event_id} changed its content") for event_id in changed),
+        *([Breach("wrong", "I4 signals or insights belong to no ECG", left_over)] if left_over else []),
     ]
 
 

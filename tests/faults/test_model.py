@@ -129,7 +129,7 @@ class Model(RuleBasedStateMachine):
         self.accepted: dict[str, int] = {}
         self.terminal: dict[tuple[str, int], str] = {}
         self.zombies: list[Settlement] = []
-        self._run(self._execute("TRUNCATE ecg, outbox CASCADE"))
+        self._run(self._execute("TRUNCATE ecg, ecg_signal, ecg_insights, outbox CASCADE"))
 
     @initialize()
     def two_are_there(self) -> None:

@@ -257,16 +257,22 @@ class TestErasing:
             assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
             assert await connection.fetchval("SELECT array_agg(type) FROM outbox") == ["ecg.deleted"]
 
+    @pytest.mark.parametrize(
+        ("content", "refusal"),
+        [(None, "ecg_erased_is_empty"), (b"x", "may not go from erased")],
+    )
     async def test_nothing_but_a_submission_brings_the_row_back(
-        self, ada: aiohttp.ClientSession, database: Database
+        self, ada: aiohttp.ClientSession, database: Database, content: bytes | None, refusal: str
     ) -> None:
         await submit(ada, "10")
         await ada.delete("/ecg/10")
 
         async with database.connection() as connection:
-            with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="may not go from erased"):
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=refusal):
                 await connection.execute(
-                    "UPDATE ecg SET status = 'queued', due_at = now(), finished_at = NULL"
+                    "UPDATE ecg SET status = 'queued', due_at = now(), finished_at = NULL,"
+                    " content_hash = coalesce($1, content_hash)",
+                    content,
                 )
 
     async def test_the_relay_does_not_announce_it_again(

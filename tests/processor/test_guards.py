@@ -98,6 +98,22 @@ async def test_the_database_refuses_a_next_generation_of_what_is_queued(
             await connection.execute("UPDATE ecg SET generation = generation + 1")
 
 
+async def test_whoever_deletes_an_ecg_by_hand_deletes_its_signals_and_insights(
+    database: Database, store: PostgresEcgStore
+) -> None:
+    claim = await a_claim(store)
+    await store.settle([a_settlement(claim)])
+    [other] = await store.add([a_submission("11")])
+
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM ecg WHERE row = $1", claim.row)
+
+        left = await connection.fetch("SELECT id FROM ecg_signal LEFT JOIN ecg USING (row)")
+        insights = await connection.fetchval("SELECT count(*) FROM ecg_insights")
+    assert [row["id"] for row in left] == [other.key.id]
+    assert insights == 0
+
+
 async def test_counting_what_is_queued_stops_at_the_limit(store: PostgresEcgStore) -> None:
     for number in range(5):
         await store.add([a_submission(str(number))])
