@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from gateway import payloads, recordings
+from gateway import recordings
 from gateway.bodies import read_json
+from gateway.ecg_fields import ECG_ID
 from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
 from gateway.plain_answers import PlainAnswer, is_answered_plainly, plain_head
@@ -146,6 +147,6 @@ def _owned(request: web.Request) -> Owned:
         NotFoundError: No ECG can have this id, so there is none.
     """
     ecg_id = parameter_of(request, "id")
-    if not payloads.ECG_ID.fullmatch(ecg_id):
+    if not ECG_ID.fullmatch(ecg_id):
         raise NotFoundError(_NO_ECG)
     return caller_of(request).name, ecg_id

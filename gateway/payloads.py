@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import (
@@ -19,8 +16,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, is_signal, recording_date, signal_of
 from gateway.problems import body_does_not_fit
-from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, json_type, validated
+from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
 from shared.domain.ecg import (
     INT32_MAX,
     INT32_MIN,
@@ -37,20 +35,16 @@ from shared.domain.recording import RecordedLead, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from shared.settings import SubmissionLimits
 
-# Not "." or "..", which clients resolve away from a path.
-ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
-# The same for JSON Schema, whose expressions know no \Z.
+# `gateway.ecg_fields.ECG_ID` for JSON Schema, whose expressions know no \Z.
 ECG_ID_SCHEMA: Final[dict[str, Any]] = {
     "type": "string",
     "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",
 }
 
-# Python's own reading takes any character between date and time, NUL among them.
-_DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
-_CLOCK_TOLERANCE: Final = timedelta(hours=24)
 _ID_SCHEMA: Final = {
     "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],
     "description": "Unique among your ECGs; an integer is kept as its decimal string.",
@@ -75,7 +69,6 @@ _SIGNAL_SCHEMA: Final = {
         "Samples in ADC units, written without a fraction: (sample - baseline) / adc_gain is physical."
     ),
 }
-_ARRAYS: Final = (list, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +79,8 @@ class _Rules:
     now: datetime
 
 
-def _ecg_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not ECG_ID.fullmatch(value):
-        expected = "expected 1 to 128 of A-Z a-z 0-9 . _ : - (and not . or .. alone) or an integer of 64 bits"
-        raise PydanticCustomError("ecg_id", expected)
-    return value
-
-
-def _recording_date(value: str, info: ValidationInfo[_Rules]) -> str:
-    try:
-        recorded = datetime.fromisoformat(value) if _DATE.fullmatch(value) else None
-    except ValueError:
-        recorded = None
-    if recorded is None:
-        raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30")
-    earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
-    if earliest_reading > info.context.now + _CLOCK_TOLERANCE:
-        raise PydanticCustomError("date_ahead", "this date is more than 24 hours ahead")
-    return value
+def _dated(value: str, info: ValidationInfo[_Rules]) -> str:
+    return recording_date(value, now=info.context.now)
 
 
 def _printable(value: str) -> str:
@@ -115,44 +90,7 @@ def _printable(value: str) -> str:
 
 
 def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
-    """Samples of 32 bits in the narrowest array; the first that is none is pointed at."""
-    longest = info.context.limits.max_lead_samples
-    if not _is_signal(value):
-        raise PydanticCustomError(
-            "signal", "expected an array of integers, found {found}", {"found": json_type(value)}
-        )
-    if not 1 <= len(value) <= longest:
-        context = {"longest": longest, "found": len(value)}
-        raise PydanticCustomError("signal_length", "expected 1 to {longest} samples, found {found}", context)
-    return _samples(value) if isinstance(value, list) else value
-
-
-def _is_signal(value: object) -> TypeGuard[list[object] | Samples]:
-    """Whether it is an array: of JSON values, or of samples that whoever read them has checked."""
-    return isinstance(value, _ARRAYS)
-
-
-def _samples(values: list[object]) -> Samples:
-    if set(map(type, values)) == {int}:
-        with suppress(OverflowError):  # the first that does not fit ends it
-            return np.array(values, np.int16)
-        with suppress(OverflowError):
-            return np.array(values, np.int32)
-    raise _first_bad_sample(values)
-
-
-def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
-    bad = [index for index, value in enumerate(values) if not _is_sample(value)]
-    found = values[bad[0]]
-    what = "an integer past 32 bits" if type(found) is int else json_type(found)
-    context = {"what": what, "more": f" (and {len(bad) - 1} more)" if len(bad) > 1 else "", "index": bad[0]}
-    return PydanticCustomError(
-        "sample", "expected an integer from -2147483648 to 2147483647, found {what}{more}", context
-    )
-
-
-def _is_sample(value: object) -> bool:
-    return type(value) is int and INT32_MIN <= value <= INT32_MAX
+    return signal_of(value, longest=info.context.limits.max_lead_samples)
 
 
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
@@ -166,9 +104,11 @@ _LeadName = Annotated[
     AfterValidator(_printable),
     WithJsonSchema(_NAME_SCHEMA),
 ]
-_EcgId = Annotated[str, BeforeValidator(_ecg_id), WithJsonSchema(_ID_SCHEMA)]
-_RecordingDate = Annotated[str, AfterValidator(_recording_date), WithJsonSchema(_DATE_SCHEMA)]
-_SamplingRate = Annotated[float, Field(ge=1, le=10_000, description="Samples per second of every lead.")]
+_EcgId = Annotated[str, BeforeValidator(ecg_id), WithJsonSchema(_ID_SCHEMA)]
+_RecordingDate = Annotated[str, AfterValidator(_dated), WithJsonSchema(_DATE_SCHEMA)]
+_SamplingRate = Annotated[
+    float, Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, description="Samples per second of every lead.")
+]
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
@@ -338,7 +278,7 @@ def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Itera
     total = 0
     for index, lead in enumerate(leads):
         signal = lead.get("signal") if isinstance(lead, dict) else None
-        if not isinstance(lead, dict) or not _is_signal(signal):
+        if not isinstance(lead, dict) or not is_signal(signal):
             continue  # it has a problem of its own already
         total += len(signal)
         stated = lead.get("num_samples")

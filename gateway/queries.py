@@ -14,7 +14,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from gateway.payloads import ECG_ID
+from gateway.ecg_fields import ECG_ID
 from gateway.problems import ProblemError
 from gateway.validation import validated
 from shared.domain.account import USER_NAME
