@@ -13,7 +13,7 @@ from gateway import account_payloads as payloads
 from gateway import accounts, logins
 from gateway.bodies import parse_json, read_json
 from gateway.queries import AccountsQuery, read_query
-from gateway.requests import address_of, caller_of, parameter_of, unauthorized
+from gateway.requests import unauthorized
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 from shared.json_answer import json_answer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.accounts import Passwords
     from gateway.guesses import Guesses
     from gateway.logins import Continued
+    from gateway.requests import Request
     from gateway.tokens import Tokens
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore
@@ -43,7 +44,7 @@ class AccountHandlers:
     guesses: Guesses
     settings: GatewayOnlySettings
 
-    async def post_token(self, request: web.Request) -> web.Response:
+    async def post_token(self, request: Request) -> web.Response:
         """Trade a name and a password for an access token and a refresh token."""
         credentials = payloads.read_credentials(await _small_json(request))
         account = await self._authenticated(request, credentials.user, credentials.password)
@@ -54,7 +55,7 @@ class AccountHandlers:
         )
         return self._tokens_answer(begun)
 
-    async def post_refresh(self, request: web.Request) -> web.Response:
+    async def post_refresh(self, request: Request) -> web.Response:
         """Trade a refresh token for the next one and an access token."""
         body = payloads.read_refresh(await _small_json(request))
         continued = await logins.continue_login(body.refresh_token, logins=self.logins)
@@ -63,17 +64,17 @@ class AccountHandlers:
             raise unauthorized(detail)
         return self._tokens_answer(continued)
 
-    async def post_revoke(self, request: web.Request) -> web.Response:
+    async def post_revoke(self, request: Request) -> web.Response:
         """End the login that a refresh token continues; what is no such token is no error (RFC 7009)."""
         body = payloads.read_refresh(await _small_json(request))
         await logins.end_login(body.refresh_token, logins=self.logins)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def get_jwks(self, _: web.Request) -> web.Response:
+    async def get_jwks(self, _: Request) -> web.Response:
         """The public keys that prove our tokens."""
         return json_answer(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
-    async def post_user(self, request: web.Request) -> web.Response:
+    async def post_user(self, request: Request) -> web.Response:
         """Create an account."""
         body = payloads.read_account(
             await _small_json(request), password_min_length=self.settings.password_min_length
@@ -87,7 +88,7 @@ class AccountHandlers:
         )
         return json_answer(_shown(account), HTTPStatus.CREATED)
 
-    async def get_users(self, request: web.Request) -> web.Response:
+    async def get_users(self, request: Request) -> web.Response:
         """A page of the accounts, in the order of their names."""
         query = read_query(AccountsQuery, request.rel_url)
         found = await self.accounts.page(limit=query.limit + 1, after=query.cursor or "")
@@ -97,21 +98,21 @@ class AccountHandlers:
             answer["next_cursor"] = page[-1].name
         return json_answer(answer)
 
-    async def delete_user(self, request: web.Request) -> web.Response:
+    async def delete_user(self, request: Request) -> web.Response:
         """End an account."""
-        await accounts.delete_account(parameter_of(request, "name"), accounts=self.accounts)
+        await accounts.delete_account(request.parameters["name"], accounts=self.accounts)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def put_roles(self, request: web.Request) -> web.Response:
+    async def put_roles(self, request: Request) -> web.Response:
         """Give an account other roles."""
-        name = parameter_of(request, "name")
+        name = request.parameters["name"]
         roles = [Role(role) for role in payloads.read_roles(await _small_json(request)).roles]
         await accounts.change_roles(name, roles, accounts=self.accounts)
         return json_answer({"user": name, "roles": sorted(set(roles))})
 
-    async def put_password(self, request: web.Request) -> web.Response:
+    async def put_password(self, request: Request) -> web.Response:
         """Give an account another password: one's own with the present one, another's as an administrator."""
-        name, caller = parameter_of(request, "name"), caller_of(request)
+        name, caller = request.parameters["name"], request.caller
         if name != caller.name and Role.ADMIN not in caller.roles:
             raise DeniedError(f"This needs the role {Role.ADMIN}, or to be your own account.")
         body = payloads.read_password(
@@ -122,15 +123,15 @@ class AccountHandlers:
         await accounts.change_password(name, body.password, accounts=self.accounts, passwords=self.passwords)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def _check_own(self, request: web.Request, name: str, password: str | None) -> None:
+    async def _check_own(self, request: Request, name: str, password: str | None) -> None:
         """Whoever finds an open session must not make it theirs."""
         if password is None:
             raise DeniedError("Changing your own password needs current_password.")
         if await self._authenticated(request, name, password) is None:
             raise DeniedError("The current_password is wrong.")
 
-    async def _authenticated(self, request: web.Request, name: str, password: str) -> Account | None:
-        address = address_of(request)
+    async def _authenticated(self, request: Request, name: str, password: str) -> Account | None:
+        address = request.address
         await self.guesses.begin(name, address)
         account = await accounts.authenticate(
             name, password, accounts=self.accounts, passwords=self.passwords
@@ -155,5 +156,5 @@ def _shown(account: Account) -> dict[str, object]:
     return {"user": account.name, "roles": sorted(account.roles)}
 
 
-async def _small_json(request: web.Request) -> object:
+async def _small_json(request: Request) -> object:
     return await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES)

@@ -35,10 +35,9 @@ from shared.health import Health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from aiohttp.typedefs import Handler
-
     from gateway.contract import Route
     from gateway.counters import Counters
+    from gateway.requests import Handler
     from shared.health import Check
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings

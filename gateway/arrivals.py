@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11
 
 from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
-from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from aiohttp import web
-
     from gateway.in_flight import Share
+    from gateway.requests import Request
 
 # What is still on its way would be taken for the next request.
 _LAST: Final = {"Connection": "close"}
@@ -43,13 +41,13 @@ class Patience:
 
 
 @asynccontextmanager
-async def arriving(request: web.Request) -> AsyncIterator[Patience]:
+async def arriving(request: Request) -> AsyncIterator[Patience]:
     """Read the body inside, but don't wait for somebody who sends a byte a second.
 
     Raises:
         ProblemError: 408, it came too slowly; 400, its sender has gone, which nobody but the log will hear.
     """
-    timeout_s = request[SHARE].read_timeout_s
+    timeout_s = request.share.read_timeout_s
     expected = request.headers.get("Expect", "").lower()
     if expected == "100-continue" and request.version >= HttpVersion11:  # else it would be the answer
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -67,9 +65,7 @@ async def arriving(request: web.Request) -> AsyncIterator[Patience]:
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST) from None
 
 
-async def receive(
-    request: web.Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]
-) -> None:
+async def receive(request: Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]) -> None:
     """Hand on the body as it arrives, unpacked, never more than 3 MiB of it at a time.
 
     Raises:
@@ -77,7 +73,7 @@ async def receive(
             ``take`` raises.
     """
     async with arriving(request) as patience:
-        unpacking = _Unpacking(encoding, take, request[SHARE]) if encoding else None
+        unpacking = _Unpacking(encoding, take, request.share) if encoding else None
         async for chunk in request.content.iter_any():
             patience.credit(len(chunk))
             await (unpacking.take(chunk) if unpacking else take(chunk))

@@ -11,13 +11,12 @@ import orjson
 
 from gateway.arrivals import arriving
 from gateway.encodings import encoding_of, too_large, unpack
-from gateway.in_flight import SHARE
 from gateway.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import web
+    from gateway.requests import Request
 
 # Reading an ECG of 512 KiB takes about 1 ms, which other requests may wait; a thread would cost 0.15 ms more.
 _PARSE_INLINE_BYTES: Final = 512 * 1024
@@ -29,7 +28,7 @@ MAX_CONTAINERS: Final = 4096
 _T = TypeVar("_T")
 
 
-async def read_json(request: web.Request, read: Callable[[bytes], _T], *, max_bytes: int) -> _T:
+async def read_json(request: Request, read: Callable[[bytes], _T], *, max_bytes: int) -> _T:
     """What ``read`` makes of the request's body, which is to be JSON.
 
     A large body is read in a thread, a few at a time: what it became in parsing is gone before the next.
@@ -43,7 +42,7 @@ async def read_json(request: web.Request, read: Callable[[bytes], _T], *, max_by
     body = await _read_in_time(request, max_bytes)
     if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
         return read(body)
-    share = request[SHARE]
+    share = request.share
     async with share.turn:  # for all, else those that wait for the next would hold what the one before gave
         if encoding is not None:
             body = await asyncio.to_thread(unpack, body, encoding, max_bytes)
@@ -72,14 +71,14 @@ def parse_json(body: bytes) -> Any:
     return document
 
 
-def _check_content_type(request: web.Request) -> None:
+def _check_content_type(request: Request) -> None:
     sent = "Content-Type" in request.headers
     if sent and request.content_type != "application/json" and not request.content_type.endswith("+json"):
         detail = f"The body is declared as {request.content_type}; expected Content-Type: application/json."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
+async def _read_in_time(request: Request, max_bytes: int) -> bytes:
     """Read the body, but never hold more of it than may be sent, nor wait for who does not send it."""
     if request.content.is_eof():
         return _arrived(request, max_bytes)
@@ -92,24 +91,24 @@ async def _read_in_time(request: web.Request, max_bytes: int) -> bytes:
             if size > max_bytes:
                 raise too_large(max_bytes)
             if size > _UNCOUNTED_BYTES:
-                request[SHARE].take(min(len(chunk), size - _UNCOUNTED_BYTES))
+                request.share.take(min(len(chunk), size - _UNCOUNTED_BYTES))
             chunks.append(chunk)
             patience.credit(len(chunk))
         return b"".join(chunks)
 
 
-def _arrived(request: web.Request, max_bytes: int) -> bytes:
+def _arrived(request: Request, max_bytes: int) -> bytes:
     """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
     _check_announced(request, max_bytes)
     body = request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes)
     if len(body) > _UNCOUNTED_BYTES:
-        request[SHARE].take(len(body) - _UNCOUNTED_BYTES)
+        request.share.take(len(body) - _UNCOUNTED_BYTES)
     return body
 
 
-def _check_announced(request: web.Request, max_bytes: int) -> None:
+def _check_announced(request: Request, max_bytes: int) -> None:
     if (request.content_length or 0) > max_bytes:
         raise too_large(max_bytes)
 

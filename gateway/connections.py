@@ -18,13 +18,14 @@ import structlog
 from aiohttp import web
 
 from gateway.problems import ProblemError, document_of, problem_response
+from gateway.requests import Request
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
-    from aiohttp.typedefs import Handler
+    from gateway.requests import Handler
 
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
@@ -162,7 +163,7 @@ async def open_server(
     Raises:
         ConfigurationError: The port is taken.
     """
-    request_factory = partial(web.Request, loop=asyncio.get_running_loop())
+    request_factory = partial(Request, loop=asyncio.get_running_loop())
     server = web.Server(cast("Any", answer), request_factory=request_factory)
     runner = web.ServerRunner(server, shutdown_timeout=_LEAVE_WITHIN_S)
     await runner.setup()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from pydantic import BaseModel
 
+    from gateway.requests import Request
     from shared.domain.account import Role
 
 Example: TypeAlias = Any
@@ -78,7 +79,7 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[[Any, web.Request], Awaitable[web.StreamResponse]]
+    handler: Callable[[Any, Request], Awaitable[web.StreamResponse]]
     role: Role | frozenset[Role] | None
     tag: str
     summary: str

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 from aiohttp import web
 
-from gateway.requests import parameter_of
 from shared.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.requests import Request
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 _PAGE: Final = "index.html"
@@ -55,17 +56,17 @@ class Documents:
         self._contract = _file(orjson.dumps(contract), "application/json")
         self._files = _files()
 
-    async def get_contract(self, _: web.Request) -> web.Response:
+    async def get_contract(self, _: Request) -> web.Response:
         """The OpenAPI document."""
         return self._contract.response()
 
-    async def get_page(self, _: web.Request) -> web.Response:
+    async def get_page(self, _: Request) -> web.Response:
         """The page."""
         return self._files[_PAGE].response()
 
-    async def get_docs_file(self, request: web.Request) -> web.Response:
+    async def get_docs_file(self, request: Request) -> web.Response:
         """A file that the page asks for."""
-        file = self._files.get(parameter_of(request, "file"))
+        file = self._files.get(request.parameters["file"])
         if file is None:
             raise NotFoundError("There is nothing at this path.")
         return file.response()

@@ -13,7 +13,7 @@ from gateway.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from aiohttp import web
+    from gateway.requests import Request
 
 # The largest that a sender may count on (RFC 9659); more would be memory that each body could ask for.
 MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
@@ -113,7 +113,7 @@ class Unpacker:
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
 
 
-def encoding_of(request: web.Request) -> str | None:
+def encoding_of(request: Request) -> str | None:
     """How the request's body is packed; None if it is not.
 
     Raises:

@@ -19,7 +19,6 @@ from gateway.erasure import erase
 from gateway.plain_answers import PlainAnswer, is_answered_plainly, plain_head
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.representations import is_packed
-from gateway.requests import caller_of, parameter_of, traceparent_of
 from gateway.submission import submit, submit_recording
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.intake import Intake
     from gateway.lookups import Owned
+    from gateway.requests import Request
     from gateway.results import Results
     from gateway.spools import Spools
     from shared.ports import Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
@@ -53,7 +53,7 @@ class Handlers:
     backlog: Backlog
     settings: GatewayOnlySettings
 
-    async def post_ecg(self, request: web.Request) -> web.StreamResponse:
+    async def post_ecg(self, request: Request) -> web.StreamResponse:
         """Take an ECG in."""
         now = datetime.now(UTC)
         if request.content_type == recordings.CONTENT_TYPE:
@@ -67,33 +67,33 @@ class Handlers:
             receipt = await self._submit(request, ecg)
         return _accepted(request, receipt)
 
-    async def _submit_binary(self, request: web.Request, now: datetime) -> Receipt:
+    async def _submit_binary(self, request: Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
         async with recordings.received(
-            request, holder=caller_of(request).name, limits=self.settings, spools=self.spools, now=now
+            request, holder=request.caller.name, limits=self.settings, spools=self.spools, now=now
         ) as found:
             if isinstance(found, Ecg):
                 return await self._submit(request, found)
             async with self.spools.turn():
                 return await submit_recording(
-                    RecordingSubmission(caller_of(request).name, found, traceparent_of(request)),
+                    RecordingSubmission(request.caller.name, found, request.traceparent),
                     store=self.recordings,
                     intake=self.intake,
                     backlog=self.backlog,
                 )
 
-    async def _submit(self, request: web.Request, ecg: Ecg) -> Receipt:
+    async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
         return await submit(
-            Submission(caller_of(request).name, ecg, traceparent_of(request)),
+            Submission(request.caller.name, ecg, request.traceparent),
             intake=self.intake,
             backlog=self.backlog,
         )
 
-    async def get_ecgs(self, request: web.Request) -> web.Response:
+    async def get_ecgs(self, request: Request) -> web.Response:
         """A page of the caller's ECGs."""
         query = read_query(EcgsQuery, request.rel_url)
         ecgs = await self.owned_ecgs.page(
-            caller_of(request).name,
+            request.caller.name,
             limit=query.limit + 1,  # one more, to know whether there is a next page
             after=place_of(query.cursor) if query.cursor else None,
             status=Status(query.status) if query.status else None,
@@ -104,7 +104,7 @@ class Handlers:
             answer["next_cursor"] = cursor_of(Place(page[-1].submitted_at, page[-1].id))
         return json_answer(answer)
 
-    async def get_ecg(self, request: web.Request) -> web.StreamResponse:
+    async def get_ecg(self, request: Request) -> web.StreamResponse:
         """Where an ECG stands, and what was found in it."""
         wait_s = read_query(EcgQuery, request.rel_url).wait
         owned = _owned(request)
@@ -115,7 +115,7 @@ class Handlers:
             return PlainAnswer(result.head, result.body)
         return web.Response(body=result.body, headers=result.headers)
 
-    async def delete_ecg(self, request: web.Request) -> web.Response:
+    async def delete_ecg(self, request: Request) -> web.Response:
         """Erase an ECG."""
         owned = _owned(request)
         await erase(
@@ -125,13 +125,13 @@ class Handlers:
             publisher=self.publisher,
             publish_timeout_s=self.settings.publish_timeout_s,
             now=datetime.now(UTC),
-            traceparent=traceparent_of(request),
+            traceparent=request.traceparent,
         )
         self.results.forget(owned)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _accepted(request: web.Request, receipt: Receipt) -> web.StreamResponse:
+def _accepted(request: Request, receipt: Receipt) -> web.StreamResponse:
     answer = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
     headers = {**_OF_RECEIPTS, "Location": f"/ecg/{receipt.key.id}"}
     if is_answered_plainly(request):
@@ -140,13 +140,13 @@ def _accepted(request: web.Request, receipt: Receipt) -> web.StreamResponse:
     return web.Response(status=HTTPStatus.ACCEPTED, body=answer, headers=headers)
 
 
-def _owned(request: web.Request) -> Owned:
+def _owned(request: Request) -> Owned:
     """Whose ECG the path names, and which.
 
     Raises:
         NotFoundError: No ECG can have this id, so there is none.
     """
-    ecg_id = parameter_of(request, "id")
+    ecg_id = request.parameters["id"]
     if not ECG_ID.fullmatch(ecg_id):
         raise NotFoundError(_NO_ECG)
-    return caller_of(request).name, ecg_id
+    return request.caller.name, ecg_id

@@ -7,8 +7,6 @@ from collections import Counter
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import web
-
 from gateway.problems import ProblemError
 from shared.settings import PART_OF_ONE
 
@@ -74,6 +72,3 @@ class InFlight:
         self._held[holder] -= count
         if not self._held[holder]:
             del self._held[holder]
-
-
-SHARE: Final = web.RequestKey("share", Share)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from gateway.arrivals import receive
 from gateway.bodies import parse_json
 from gateway.encodings import encoding_of
-from gateway.in_flight import SHARE
 from gateway.payloads import read_header
 from gateway.problems import ProblemError
 from gateway.spools import Spool
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
-    from aiohttp import web
-
     from gateway.payloads import EcgHeader
+    from gateway.requests import Request
     from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
@@ -44,7 +42,7 @@ _LAST: Final = {"Connection": "close"}
 
 @asynccontextmanager
 async def received(
-    request: web.Request, *, holder: str, limits: SubmissionLimits, spools: Spools, now: datetime
+    request: Request, *, holder: str, limits: SubmissionLimits, spools: Spools, now: datetime
 ) -> AsyncIterator[Ecg | Recording]:
     """Yield what the request's body holds, once all of it is here; a recording lies on disk until the end.
 
@@ -61,7 +59,7 @@ async def received(
         async def begin(header: EcgHeader) -> _Memory | Spool:
             if header.is_long(limits):
                 return await opened.enter_async_context(spools.opened(header.leads, holder=holder))
-            request[SHARE].take(header.num_bytes)
+            request.share.take(header.num_bytes)
             return _Memory(header.num_bytes)
 
         intake = _Intake(

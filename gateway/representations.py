@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import ETag, hdrs, web
+
+if TYPE_CHECKING:
+    from gateway.requests import Request
 
 # Below this a gzipped answer still takes one packet, and packing it costs time on both sides.
 _WORTH_PACKING_BYTES: Final = 1024
@@ -16,7 +19,7 @@ _GZIP_SUFFIX: Final = "-gzip"
 _KEPT_BY_304: Final = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy")
 
 
-def represented(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+def represented(request: Request, response: web.StreamResponse) -> web.StreamResponse:
     """The answer as 304, if the client names the tag of what it has; else gzipped, if large and accepted."""
     if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return response
@@ -35,12 +38,12 @@ def represented(request: web.Request, response: web.StreamResponse) -> web.Strea
     return response
 
 
-def is_packed(request: web.Request, body: bytes) -> bool:
+def is_packed(request: Request, body: bytes) -> bool:
     """Whether a body of text goes to this client gzipped."""
     return len(body) >= _WORTH_PACKING_BYTES and accepts_gzip(request)
 
 
-def accepts_gzip(request: web.Request) -> bool:
+def accepts_gzip(request: Request) -> bool:
     """Whether the client takes gzip: it names it, or anything, with a quality above 0."""
     qualities = dict(map(_quality, ",".join(request.headers.getall("Accept-Encoding", [])).split(",")))
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
@@ -61,7 +64,7 @@ def _pack(response: web.Response) -> None:
         response.etag = response.etag.value + _GZIP_SUFFIX
 
 
-def _has_it(request: web.Request, tag: ETag) -> bool:
+def _has_it(request: Request, tag: ETag) -> bool:
     """By weak comparison, as RFC 9110 (13.1.2) wants it here; either encoding of a result is the result."""
     named = {other.value.removesuffix(_GZIP_SUFFIX) for other in request.if_none_match or ()}
     return "*" in named or tag.value.removesuffix(_GZIP_SUFFIX) in named

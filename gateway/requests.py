@@ -1,15 +1,16 @@
-"""What is known of a request on its way: who sends it, from where, which trace it belongs to."""
+"""Requests and what becomes known of them: who sends one, from where, which trace it belongs to."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import hdrs, web
 
-from gateway.in_flight import SHARE, Share
+from gateway.in_flight import Share
 from gateway.problems import ProblemError
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
@@ -18,9 +19,8 @@ from shared.telemetry import span_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp.typedefs import Handler
-
     from gateway.callers import Callers
+    from gateway.counters import Count
     from gateway.in_flight import InFlight
     from gateway.rate_limits import RateLimit
     from gateway.tokens import Caller
@@ -30,40 +30,70 @@ if TYPE_CHECKING:
 _NONE: Final[Mapping[str, str]] = {}
 
 
-class Visit:
+class Request(web.BaseRequest):
     """A request and all that becomes known of it.
+
+    In attributes, because each look into the dictionary that aiohttp keeps beside a request is two calls.
 
     Attributes:
         address: Where it comes from, as far as that can be believed.
         trace_id: The trace in which its work goes on.
-        path: Its path in the contract's words, once that is found.
+        route: Its path in the contract's words, once that is found.
         parameters: What stands in the place of the names in that path.
-        caller: Who sends it, once that is proven.
         policies: The limits that it was counted against, and
         left: what is left of them, as draft-ietf-httpapi-ratelimit-headers-10 writes both.
     """
 
-    __slots__ = ("address", "caller", "left", "parameters", "path", "policies", "trace_id")
+    address = trace_id = ""
+    route: str | None = None
+    parameters: Mapping[str, str] = _NONE
+    policies = left = ""
+    _caller: Caller | None = None
+    _in_flight: InFlight | None = None
+    _share: Share | None = None
 
-    def __init__(self, address: str, trace_id: str) -> None:
-        self.address: Final = address
-        self.trace_id: Final = trace_id
-        self.path: str | None = None
-        self.parameters: Mapping[str, str] = _NONE
-        self.caller: Caller | None = None
-        self.policies = self.left = ""
+    @property
+    def caller(self) -> Caller:
+        """Who sends it to a route that asks for a role."""
+        if self._caller is None:
+            raise LookupError("the route asks nobody who they are")
+        return self._caller
 
-    async def spend(self, limit: RateLimit, whose: str) -> None:
-        """Count the request against a limit.
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @property
+    def traceparent(self) -> str:
+        """A trace context under which its work goes on, in a new span."""
+        return span_of(self.trace_id)
+
+    @property
+    def share(self) -> Share:
+        """What it holds of the bytes in flight, in its caller's name."""
+        if self._share is None:
+            if self._in_flight is None:
+                raise LookupError("the route takes no body")
+            self._share = Share(self._in_flight, self._caller.name if self._caller else "")
+        return self._share
+
+    def may_hold(self, in_flight: InFlight) -> None:
+        """Have its share be one of these."""
+        self._in_flight = in_flight
+
+    def let_go(self) -> None:
+        """Hold nothing any longer."""
+        if self._share is not None:
+            self._share.release()
+
+    def spend(self, limit: RateLimit, counted: Count) -> None:
+        """Note that it was counted against a limit.
 
         Raises:
             ProblemError: 429, it is past the limit.
         """
-        if not limit.per_minute:
-            return
-        counter = await limit.count(whose)
-        count = counter.value
-        resets_in_s = math.ceil(counter.expires_at - time.monotonic()) or 1
+        count = counted.value
+        resets_in_s = math.ceil(counted.expires_at - time.monotonic()) or 1
         separator = ", " if self.policies else ""
         self.policies += separator + limit.policy
         remaining = limit.per_minute - count if count < limit.per_minute else 0
@@ -74,30 +104,8 @@ class Visit:
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
 
 
-VISIT: Final = web.RequestKey("visit", Visit)
-
-
-def caller_of(request: web.Request) -> Caller:
-    """Who sends this request to a route that asks for a role."""
-    caller = request[VISIT].caller
-    if caller is None:
-        raise LookupError("the route asks nobody who they are")
-    return caller
-
-
-def parameter_of(request: web.Request, name: str) -> str:
-    """What stands in the place of a name in the route's path."""
-    return request[VISIT].parameters[name]
-
-
-def address_of(request: web.Request) -> str:
-    """Where this request comes from."""
-    return request[VISIT].address
-
-
-def traceparent_of(request: web.Request) -> str:
-    """The trace context under which this request's work goes on, in a span of its own."""
-    return span_of(request[VISIT].trace_id)
+Handler: TypeAlias = Callable[[Request], Awaitable[web.StreamResponse]]
+"""What answers requests."""
 
 
 def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, limit: RateLimit) -> Handler:
@@ -107,10 +115,15 @@ def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, lim
         ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
     """
 
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        visit = request[VISIT]
-        visit.caller = caller = await _proven_caller(request, callers)
-        await visit.spend(limit, caller.name)
+    async def guarded(request: Request) -> web.StreamResponse:
+        try:
+            caller = await callers.caller(_token(request))
+        except InvalidTokenError:
+            detail = "The token is not valid, or no longer: get a new one from POST /token."
+            raise unauthorized(detail) from None
+        request.caller = caller
+        if limit.per_minute:
+            request.spend(limit, await limit.count(caller.name))
         if not roles & caller.roles:
             raise DeniedError(
                 f"This needs the role {' or '.join(sorted(roles))}; "
@@ -128,38 +141,31 @@ def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
         ProblemError: 429 past the limit.
     """
 
-    async def limited(request: web.Request) -> web.StreamResponse:
-        visit = request[VISIT]
-        await visit.spend(limit, visit.address)
+    async def limited(request: Request) -> web.StreamResponse:
+        if limit.per_minute:
+            request.spend(limit, await limit.count(request.address))
         return await handler(request)
 
     return limited
 
 
 def for_bodies(handler: Handler, *, in_flight: InFlight) -> Handler:
-    """The handler, which may hold bytes in flight, in the caller's name, until it ends however it ends."""
+    """The handler, whose requests may hold bytes in flight, in the caller's name."""
 
-    async def holding(request: web.Request) -> web.StreamResponse:
-        caller = request[VISIT].caller
-        share = request[SHARE] = Share(in_flight, caller.name if caller else "")
-        try:
-            return await handler(request)
-        finally:
-            share.release()
+    def holding(request: Request) -> Awaitable[web.StreamResponse]:
+        request.may_hold(in_flight)
+        return handler(request)
 
     return holding
 
 
-async def _proven_caller(request: web.Request, callers: Callers) -> Caller:
+def _token(request: Request) -> str:
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise unauthorized(
             "This needs a token: send Authorization: Bearer and the access_token of POST /token."
         )
-    try:
-        return await callers.caller(token.strip())
-    except InvalidTokenError:
-        raise unauthorized("The token is not valid, or no longer: get a new one from POST /token.") from None
+    return token.strip()
 
 
 def unauthorized(detail: str) -> ProblemError:

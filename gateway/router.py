@@ -11,7 +11,7 @@ from gateway.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aiohttp.typedefs import Handler
+    from gateway.requests import Handler
 
 _NAME: Final = re.compile(r"\\{([a-z]+)\\}")  # in braces that are escaped
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}

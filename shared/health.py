@@ -32,11 +32,11 @@ class Health:
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
 
-    async def get_live(self, _: web.Request) -> web.Response:
+    async def get_live(self, _: web.BaseRequest) -> web.Response:
         """Live: the event loop turns."""
         return json_answer({"status": "live"})
 
-    async def get_ready(self, _: web.Request) -> web.Response:
+    async def get_ready(self, _: web.BaseRequest) -> web.Response:
         """Ready: every check passes, else 503 with the reason of each that fails."""
         outcomes = [(name, await _reason(check)) for name, check in self._checks.items()]
         reasons = {name: reason for name, reason in outcomes if reason is not None}
