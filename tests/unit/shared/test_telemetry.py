@@ -11,6 +11,7 @@ import pytest
 
 from shared.telemetry import Journal, log_with, new_id, span_of, trace_id_of
 
+_LIMIT_S = 20
 _TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 _SPAN_ID = "00f067aa0ba902b7"
 
@@ -60,13 +61,15 @@ class TestJournal:
     def journal(self, file: io.BytesIO) -> Journal:
         return Journal(file, {"service": "gateway"})
 
-    async def test_records_of_a_turn_are_written_when_it_ends(
-        self, journal: Journal, file: io.BytesIO
-    ) -> None:
+    async def test_records_are_written_together_before_long(self) -> None:
+        file = _AwaitedFile()
+        journal = Journal(file, {})
+
         for _ in range(2):
             journal.add("info", "there", "done", {})
         before = file.getvalue()
-        await asyncio.sleep(0)
+        async with asyncio.timeout(_LIMIT_S):
+            await file.was_written_to.wait()
 
         assert before == b""
         assert [record["message"] for record in _records(file)] == ["done", "done"]
@@ -95,7 +98,7 @@ class TestJournal:
         work()
         for thread in threads:
             await asyncio.to_thread(thread.join)
-        await asyncio.sleep(0)
+        journal.flush()
 
         assert len(_records(file)) == 1000
 
@@ -147,6 +150,18 @@ class TestJournal:
         file.close()
 
         journal.add("error", "there", "trouble", {})
+
+
+class _AwaitedFile(io.BytesIO):
+    """Tells when somebody writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_written_to = asyncio.Event()
+
+    def write(self, lines: Any, /) -> int:
+        self.was_written_to.set()
+        return super().write(lines)
 
 
 class _LoggingFile(io.BytesIO):
