@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
+from aiohttp import hdrs
 
 from gateway.arrivals import arriving
 from gateway.encodings import encoding_of, too_large, unpack
@@ -72,9 +73,10 @@ def parse_json(body: bytes) -> Any:
 
 
 def _check_content_type(request: Request) -> None:
-    sent = "Content-Type" in request.headers
-    if sent and request.content_type != "application/json" and not request.content_type.endswith("+json"):
-        detail = f"The body is declared as {request.content_type}; expected Content-Type: application/json."
+    declared = request.content_type
+    is_json = declared == "application/json" or declared.endswith("+json")
+    if not is_json and hdrs.CONTENT_TYPE in request.headers:
+        detail = f"The body is declared as {declared}; expected Content-Type: application/json."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
@@ -83,7 +85,8 @@ async def _read_in_time(request: Request, max_bytes: int) -> bytes:
     if request.content.is_eof():
         return _arrived(request, max_bytes)
     async with arriving(request) as patience:
-        _check_announced(request, max_bytes)
+        if (request.content_length or 0) > max_bytes:
+            raise too_large(max_bytes)
         chunks: list[bytes] = []
         size = 0
         async for chunk in request.content.iter_any():
@@ -99,18 +102,12 @@ async def _read_in_time(request: Request, max_bytes: int) -> bytes:
 
 def _arrived(request: Request, max_bytes: int) -> bytes:
     """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
-    _check_announced(request, max_bytes)
     body = request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes)
     if len(body) > _UNCOUNTED_BYTES:
         request.share.take(len(body) - _UNCOUNTED_BYTES)
     return body
-
-
-def _check_announced(request: Request, max_bytes: int) -> None:
-    if (request.content_length or 0) > max_bytes:
-        raise too_large(max_bytes)
 
 
 def _may_repeat_a_key(body: bytes, document: object) -> bool:

@@ -77,9 +77,15 @@ class Connection(web.RequestHandler):
         heads = self._request_count
         super().data_received(data)
         if self._request_count > heads:
-            self._cancel_deadline()
+            if self._head_deadline is not None:
+                self._cancel_deadline()
         elif self._head_deadline is None and self._awaits_head():
             self._expect_head()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's signature
+        """Go on after a pause. aiohttp asks twice for each body, and without one would parse nothing anew."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Expect nothing."""

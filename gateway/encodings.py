@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 import zstandard
+from aiohttp import hdrs
 
 from gateway.problems import ProblemError
 
@@ -119,8 +120,10 @@ def encoding_of(request: Request) -> str | None:
     Raises:
         ProblemError: 415, in a way that is not known here.
     """
+    if hdrs.CONTENT_ENCODING not in request.headers:
+        return None
     # Fields of one name mean what one field with commas between means: packed more than once.
-    encoding = ", ".join(request.headers.getall("Content-Encoding", ["identity"])).strip().lower()
+    encoding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING)).strip().lower()
     if encoding == "identity":
         return None
     if encoding not in _CODINGS:

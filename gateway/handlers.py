@@ -26,6 +26,8 @@ from shared.json_answer import json_answer
 from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gateway.backlog import Backlog
     from gateway.intake import Intake
     from gateway.lookups import Owned
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _NO_ECG: Final = "You have no ECG of this id."
 _OF_RECEIPTS: Final = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
+_HEAD_OF_RECEIPTS: Final = plain_head(_OF_RECEIPTS, HTTPStatus.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,8 @@ class Handlers:
                     backlog=self.backlog,
                 )
 
-    async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
-        return await submit(
+    def _submit(self, request: Request, ecg: Ecg) -> Awaitable[Receipt]:
+        return submit(
             Submission(request.caller.name, ecg, request.traceparent),
             intake=self.intake,
             backlog=self.backlog,
@@ -132,12 +135,14 @@ class Handlers:
 
 
 def _accepted(request: Request, receipt: Receipt) -> web.StreamResponse:
-    answer = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
-    headers = {**_OF_RECEIPTS, "Location": f"/ecg/{receipt.key.id}"}
+    body = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
+    location = f"/ecg/{receipt.key.id}"
     if is_answered_plainly(request):
-        head = plain_head(headers, answer, HTTPStatus.ACCEPTED)
-        return PlainAnswer(head, answer, HTTPStatus.ACCEPTED)
-    return web.Response(status=HTTPStatus.ACCEPTED, body=answer, headers=headers)
+        answer = PlainAnswer(_HEAD_OF_RECEIPTS, body, HTTPStatus.ACCEPTED)
+        answer.tell(f"Location: {location}\r\n")
+        return answer
+    headers = {**_OF_RECEIPTS, "Location": location}
+    return web.Response(status=HTTPStatus.ACCEPTED, body=body, headers=headers)
 
 
 def _owned(request: Request) -> Owned:

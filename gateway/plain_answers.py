@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from gateway.requests import Request
 
 
-def plain_head(headers: Mapping[str, str], body: bytes, status: HTTPStatus = HTTPStatus.OK) -> str:
-    """The head of answers with this body; `PlainAnswer` adds what is said of one answer alone."""
-    lines = {**headers, "Content-Length": str(len(body)), "Server": SERVER_SOFTWARE}
+def plain_head(headers: Mapping[str, str], status: HTTPStatus = HTTPStatus.OK) -> str:
+    """The head of answers, to which `PlainAnswer` adds what is said of one alone."""
+    lines = {**headers, "Server": SERVER_SOFTWARE}
     fields = "".join([f"{name}: {value}\r\n" for name, value in lines.items()])
     return f"HTTP/1.1 {status.value} {status.phrase}\r\n{fields}"
 
@@ -46,7 +46,7 @@ class PlainAnswer(web.StreamResponse):
         super().__init__(status=status)
         self._plain_head: Final = head
         self._plain_body: Final = body
-        self._own_fields = ""
+        self._own_fields = f"Content-Length: {len(body)}\r\n"
 
     def tell(self, fields: str) -> None:
         """Add what is said of this answer alone: lines that end in CR and LF."""

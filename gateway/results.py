@@ -127,4 +127,4 @@ def _result(state: EcgState) -> Result:
     headers = dict(_HEADERS)
     if state.status is not Status.QUEUED:
         headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES]}"'
-    return Result(body, headers, plain_head(headers, body))
+    return Result(body, headers, plain_head(headers))
