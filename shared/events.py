@@ -6,7 +6,6 @@ a reader gets a new type beside the old one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -45,8 +44,7 @@ class EcgKey(NamedTuple):
     generation: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event in its wire form, ready to be stored or published.
 
     Attributes:

@@ -73,8 +73,7 @@ class EcgState(NamedTuple):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to analyse one queued ECG, already counted as an attempt.
 
     Attributes:
@@ -108,8 +107,7 @@ class Claims(NamedTuple):
     tried_before: list[EcgKey]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both."""
 
     claim: Claim
