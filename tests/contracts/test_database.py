@@ -1,0 +1,91 @@
+"""Connections to PostgreSQL: kept from caller to caller, bounded in number, replaced when they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from shared.domain.errors import UnavailableError
+from shared.storage.postgres import open_database
+
+if TYPE_CHECKING:
+    from shared.storage.postgres import Database
+
+_LIMIT_S = 20
+_PID = "SELECT pg_backend_pid()"
+_SLEEPING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND query = 'SELECT pg_sleep(60)' AND state = 'active'
+"""
+
+
+async def ask(database: Database, statement: str = _PID) -> object:
+    async with database.connection() as connection:
+        return await connection.fetchval(statement)
+
+
+async def test_callers_in_turn_have_the_same_connection(database: Database) -> None:
+    assert len({await ask(database) for _ in range(5)}) == 1
+
+
+async def test_more_callers_than_connections_all_have_their_turn(database_url: str) -> None:
+    async with asyncio.timeout(_LIMIT_S), open_database(database_url, max_connections=2) as database:
+        asked = await asyncio.gather(*(ask(database, f"{_PID} FROM pg_sleep(0.01)") for _ in range(30)))
+
+    assert len(set(asked)) == 2
+
+
+async def test_a_cancelled_statement_leaves_nothing_behind(database_url: str, database: Database) -> None:
+    async with asyncio.timeout(_LIMIT_S), open_database(database_url, max_connections=1) as narrow:
+        asking = asyncio.create_task(ask(narrow, "SELECT pg_sleep(60)"))
+        while not await ask(database, _SLEEPING):
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+        assert await ask(narrow, "SELECT 1") == 1
+
+
+async def test_a_transaction_that_fails_is_undone(database_url: str) -> None:
+    async with open_database(database_url, max_connections=1) as database:
+        with pytest.raises(ZeroDivisionError):
+            await _fail_within_a_transaction(database)
+
+        assert await ask(database, "SELECT to_regclass('scratch')") is None
+
+
+async def test_a_connection_that_was_lost_while_nobody_had_it_is_replaced(
+    database: Database, database_url: str
+) -> None:
+    lost = await ask(database)
+    other = await asyncpg.connect(database_url, timeout=10)
+    await other.execute("SELECT pg_terminate_backend($1, 5000)", lost)
+    await other.close()
+
+    async with asyncio.timeout(_LIMIT_S):
+        while (found := await _asked_or_none(database)) in {None, lost}:
+            await asyncio.sleep(0.01)
+
+    assert isinstance(found, int)
+
+
+async def test_closing_waits_for_nobody_who_has_finished(database_url: str) -> None:
+    async with asyncio.timeout(2), open_database(database_url) as database:  # it would be cut off after 5 s
+        await asyncio.gather(*(ask(database, "SELECT pg_sleep(0.05)") for _ in range(4)))
+
+
+async def _fail_within_a_transaction(database: Database) -> None:
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute("CREATE TABLE scratch ()")
+        raise ZeroDivisionError
+
+
+async def _asked_or_none(database: Database) -> object:
+    """Which connection answered; None while the loss was not noticed yet."""
+    try:
+        return await ask(database)
+    except UnavailableError:
+        return None
