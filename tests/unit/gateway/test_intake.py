@@ -31,8 +31,13 @@ class GatedStore(PostgresEcgStore):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.batches: list[list[str]] = []
+        self.prepared: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+
+    async def prepare(self, submission: Submission) -> Submission:
+        self.prepared.append(submission.ecg.id)
+        return await super().prepare(submission)
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         self.batches.append([submission.ecg.id for submission in submissions])
@@ -135,6 +140,16 @@ class TestBatches:
         assert batches_before == [["first"], ["second"]]
         assert store.batches[2:] == [numbers(50)]
         assert [receipt.key.id for receipt in receipts] == ["first", "second", *numbers(50)]
+
+    async def test_only_an_ecg_of_many_samples_is_prepared_before_its_batch(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        large = a_submission(ecg=an_ecg("large", leads=[a_lead(signal=range(501))]))
+        async with opened(store, publisher) as intake:
+            receipts = await answers(await taking(intake, "small", large))
+
+        assert store.prepared == ["large"]
+        assert [receipt.is_new for receipt in receipts] == [True, True]
 
     async def test_a_batch_has_two_hundred_at_the_most(
         self, store: GatedStore, publisher: GatedPublisher
