@@ -1,6 +1,7 @@
 """Where the submissions of concurrent requests meet, to be kept and announced together.
 
-No timer collects them: whoever is there is taken, and while PostgreSQL writes one batch the next one gathers.
+No timer collects them: whoever is there or about to be is taken, and while PostgreSQL writes one batch the
+next one gathers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _BATCH_SAMPLES: Final = 2_000_000
 # So few are prepared with the batch, one right after the other: in their requests' own turns, between all
 # else that these do, it takes twice the 5 us. A batch of 200 takes 1 ms to prepare.
 _FEW_SAMPLES: Final = 500
+# An ECG whose bytes are here takes a turn of the event loop for its head, one for its body, one to be read.
+# Without these turns, batches of STANDARD ECGs from 16 connections had 2 or 3 members instead of 7, and took
+# 1.25 times the CPU in the gateway, 1.4 in the processor, 1.6 in PostgreSQL and in RabbitMQ.
+_TURNS_FOR_COMPANY: Final = 3
+# While others come all the time, the first of a batch waits so long for them and no longer.
+_LONGEST_FOR_COMPANY_S: Final = 0.1
 # Batches whose announcement is not confirmed yet. A broker that answers nobody keeps each of them waiting for
 # the time limit, and so more clients than 16 x 200 from being taken in that time.
 _UNCONFIRMED: Final = 16
@@ -70,6 +77,7 @@ class Intake:
         self._publish_timeout_s = publish_timeout_s
         self._waiting: deque[_Waiting] = deque()
         self._somebody_waits = asyncio.Event()
+        self._gathering = asyncio.Lock()
         self._unanswered: set[asyncio.Future[Receipt]] = set()
         self._unconfirmed = asyncio.Semaphore(_UNCONFIRMED)
         self._has_ended = False
@@ -132,9 +140,26 @@ class Intake:
 
     async def _flush(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._somebody_waits.wait()
-            if batch := self._next_batch():
+            async with self._gathering:
+                await self._somebody_waits.wait()
+                await self._let_others_come()
+                batch = self._next_batch()
+            if batch:
                 await self._keep(batch, tasks)
+
+    async def _let_others_come(self) -> None:
+        """Give those who are nearly here a few turns of the event loop, and again whenever one has come."""
+        came, turns = len(self._waiting), 0
+        while turns < _TURNS_FOR_COMPANY and self._has_room():
+            await asyncio.sleep(0)
+            turns = turns + 1 if len(self._waiting) == came else 0
+            came = len(self._waiting)
+
+    def _has_room(self) -> bool:
+        """Whether somebody waits, and may wait for more."""
+        if not 0 < len(self._waiting) < _BATCH_ECGS:
+            return False
+        return time.monotonic() - self._waiting[0].since_s < _LONGEST_FOR_COMPANY_S
 
     def _next_batch(self) -> list[_Waiting]:
         self._give_up()

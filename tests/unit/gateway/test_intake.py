@@ -151,6 +151,28 @@ class TestBatches:
         assert store.prepared == ["large"]
         assert [receipt.is_new for receipt in receipts] == [True, True]
 
+    async def test_who_is_nearly_here_comes_along(self, store: GatedStore, publisher: GatedPublisher) -> None:
+        async with opened(store, publisher) as intake:
+            first = asyncio.create_task(intake.take(a_submission("first")))
+            for _ in range(3):  # its head is read, its body is, it is understood
+                await asyncio.sleep(0)
+            await answers([first, *await taking(intake, "second")])
+
+        assert store.batches == [["first", "second"]]
+
+    async def test_who_comes_first_does_not_wait_until_nobody_comes_any_more(
+        self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(intake_module, "_BATCH_ECGS", 10**9)
+        tasks: list[asyncio.Task[Receipt]] = []
+        async with opened(store, publisher) as intake, asyncio.timeout(_LIMIT_S):
+            while not store.batches:
+                tasks.append(asyncio.create_task(intake.take(a_submission(str(len(tasks))))))
+                await asyncio.sleep(0)
+            await answers(tasks)
+
+        assert store.batches[0][0] == "0"
+
     async def test_a_batch_has_two_hundred_at_the_most(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
