@@ -129,9 +129,12 @@ def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
     Raises:
         OverflowError: A value does not fit into 32 bits.
     """
-    lowest, highest = int(samples.min(initial=0)), int(samples.max(initial=0))
-    if _INT16.min <= lowest and highest <= _INT16.max:
-        return samples.astype(np.int16)
-    if lowest >= INT32_MIN and highest <= INT32_MAX:
-        return samples.astype(np.int32)
-    raise OverflowError(f"expected integers of 32 bits, found {lowest} to {highest}")
+    try:
+        return samples.astype(np.int16, casting="same_value")  # half the time of a look at both ends before
+    except ValueError:
+        pass
+    try:
+        return samples.astype(np.int32, casting="same_value")
+    except ValueError:
+        detail = f"expected integers of 32 bits, found {samples.min()} to {samples.max()}"
+        raise OverflowError(detail) from None
