@@ -129,8 +129,9 @@ def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
     Raises:
         OverflowError: A value does not fit into 32 bits.
     """
+    # Of 5,000 samples it takes 2.5 us; to look for the smallest and the largest before, 4.4.
     try:
-        return samples.astype(np.int16, casting="same_value")  # half the time of a look at both ends before
+        return samples.astype(np.int16, casting="same_value")
     except ValueError:
         pass
     try:
