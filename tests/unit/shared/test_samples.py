@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,16 @@ class TestEncoding:
         assert encode_samples(noise) == ("int16le", noise.tobytes())
 
 
+def test_threads_that_pack_and_unpack_at_once_do_not_meet() -> None:
+    signals = [a_signal(50_000 + n) for n in range(64)]
+
+    with ThreadPoolExecutor(4) as threads:
+        encoded = list(threads.map(encode_samples, signals))
+        decoded = list(threads.map(decode_samples, encoded, [signal.size for signal in signals]))
+
+    assert all(map(np.array_equal, decoded, signals))
+
+
 class TestOldRows:
     @pytest.mark.parametrize(
         ("stored", "width"),
@@ -116,6 +127,14 @@ class TestDamage:
 
         with pytest.raises(InvalidEcgError):
             decode_samples(EncodedSamples(encoding, intact[:cut]), 5000)
+
+    def test_what_comes_after_damage_is_read_as_if_there_had_been_none(self) -> None:
+        encoded = encode_samples(a_signal())
+
+        with pytest.raises(InvalidEcgError, match="can't be unpacked"):
+            decode_samples(encoded._replace(data=encoded.data[:-100]), 5000)
+
+        assert decode_samples(encoded, 5000).tolist() == a_signal().tolist()
 
     @pytest.mark.parametrize("num_samples", [-1, 0, 1, 4999, 5001, 2**62])
     def test_another_number_of_samples_is_refused(self, num_samples: int) -> None:
