@@ -2,6 +2,9 @@
 -- depends: 0006_due
 
 -- migrate: apply
+-- In the order in which statements take them, or a deadlock with one of those might end this migration.
+LOCK TABLE ecg, ecg_signal, ecg_insights;
+
 -- Signals and insights are written by the statement that writes their ECG, or under its lock. For each of them the
 -- check of a foreign key ran a query of its own and locked the ECG's row: a tenth of what a small ECG took.
 ALTER TABLE ecg_signal DROP CONSTRAINT ecg_signal_row_fkey;
@@ -39,6 +42,8 @@ EXECUTE FUNCTION refuse_transition();
 ALTER TABLE ecg SET (fillfactor = 45);
 
 -- migrate: rollback
+LOCK TABLE ecg, ecg_signal, ecg_insights;
+
 ALTER TABLE ecg RESET (fillfactor);
 
 DROP TRIGGER generation_begins_queued ON ecg;
