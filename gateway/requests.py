@@ -131,7 +131,7 @@ def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, lim
         request.caller = caller
         if limit.per_minute:
             request.spend(limit, await limit.count(caller.name))
-        if roles.isdisjoint(caller.roles):
+        if not roles & caller.roles:
             raise DeniedError(
                 f"This needs the role {' or '.join(sorted(roles))}; "
                 f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
