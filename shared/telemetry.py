@@ -9,12 +9,13 @@ import random
 import re
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import orjson
 import structlog
@@ -79,12 +80,24 @@ def span_of(trace_id: str) -> str:
     return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311
 
 
+class _Record(NamedTuple):
+    """What is told, in which work in hand, and when, in seconds since 1970."""
+
+    level: str
+    logger: str
+    message: str
+    fields: Mapping[str, object]
+    work: Mapping[str, str]
+    at_s: float
+
+
 class Journal:
-    """Log records of one process as JSON lines, written together every 10 ms.
+    """Log records of one process as JSON lines, made and written together every 10 ms.
 
     A write costs a request more than its record does, and a turn of the event loop often serves one or two.
-    A record of trouble is written at once, with all before it; so is one from another thread. A kill can
-    lose what the last 10 ms have done, and no error.
+    Making a line takes 1.5 us right after another one and 10 us between all else that a request does. A
+    record of trouble is written at once, with all before it; so is one from another thread. A kill can lose
+    what the last 10 ms have done, and no error.
 
     Args:
         file: Where they go. If it can't be written to, records are lost, and nothing else is.
@@ -94,26 +107,17 @@ class Journal:
     def __init__(self, file: BinaryIO, sender: Mapping[str, object]) -> None:
         self._file = file
         self._sender = sender
-        self._lines: list[bytes] = []
+        self._records: list[_Record] = []
         # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of a task that it finds unheard.
         self._lock = threading.RLock()
         self._is_writing = False
 
     def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
         """Keep a record; what is no JSON is told in the words of ``str``."""
-        record = {
-            "message": message,
-            **fields,
-            **_work_in_hand.get(),
-            **self._sender,
-            "level": level,
-            "logger": logger,
-            "timestamp": datetime.now(UTC),
-        }
-        line = _line(record)
+        record = _Record(level, logger, message, fields, _work_in_hand.get(), time.time())
         with self._lock:
-            self._lines.append(line)
-            is_first = len(self._lines) == 1
+            self._records.append(record)
+            is_first = len(self._records) == 1
         if level not in _PATIENT:
             self.flush()
         elif is_first:
@@ -126,15 +130,16 @@ class Journal:
                 return
             self._is_writing = True
             try:
-                while self._lines:
+                while self._records:
                     self._write()
             finally:
                 self._is_writing = False
 
     def _write(self) -> None:
-        lines, self._lines = self._lines, []
+        records, self._records = self._records, []
+        lines = b"".join([_line(record, self._sender) for record in records])
         with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
-            self._file.write(b"".join(lines))
+            self._file.write(lines)
             self._file.flush()
 
     def _flush_soon(self) -> None:
@@ -145,10 +150,9 @@ class Journal:
 
 
 class _Log:
-    """What `structlog.get_logger` gives to our modules.
+    """What `structlog.get_logger` gives to our modules, without structlog's chain of processors.
 
-    It makes a record's line in 1.5 us, structlog's own chain of processors in 4.5; a GET of a result takes
-    some 40 in all.
+    The chain makes a record's line in 4.5 us; a GET of a result takes some 40 in all.
     """
 
     def __init__(self, journal: Journal, name: str, threshold: int) -> None:
@@ -189,11 +193,20 @@ class _LibraryRecords(logging.Handler):
             self.handleError(record)
 
 
-def _line(record: Mapping[str, object]) -> bytes:
+def _line(record: _Record, sender: Mapping[str, object]) -> bytes:
+    told = {
+        "message": record.message,
+        **record.fields,
+        **record.work,
+        **sender,
+        "level": record.level,
+        "logger": record.logger,
+        "timestamp": datetime.fromtimestamp(record.at_s, UTC),
+    }
     try:
-        return orjson.dumps(record, default=str, option=_AS_LINE)
+        return orjson.dumps(told, default=str, option=_AS_LINE)
     except TypeError:  # a lone surrogate, an integer past 64 bits
-        return orjson.dumps({key: ascii(value) for key, value in record.items()}, option=_AS_LINE)
+        return orjson.dumps({key: ascii(value) for key, value in told.items()}, option=_AS_LINE)
 
 
 def _told(error: BaseException | None) -> dict[str, object]:
