@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import asyncpg
 import structlog
@@ -20,6 +22,7 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable i
 
 ACQUIRE_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
+KEPT_UNUSED_S: Final = 60.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -50,16 +53,25 @@ WITHOUT_FLUSH: Final = "(SELECT set_config('synchronous_commit', 'off', true)) A
 _log = structlog.get_logger(__name__)
 
 
+class _Kept(NamedTuple):
+    """A connection, and since when nobody uses it."""
+
+    connection: Connection
+    since_s: float
+
+
 class Database:
     """What the storage adapters share: connections with time limits, and one kind of failure.
 
     A connection that did well is kept for who comes next, unless somebody waits for one. Giving it back to
     the library's pool and taking it out again takes 30 us, as much as a statement costs its client besides.
+    One that nobody came for goes back all the same, and the pool closes it: what lies between it and the
+    server may forget a connection that is silent for long.
     """
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
-        self._kept: list[Connection] = []
+        self._kept: deque[_Kept] = deque()  # the one that was used last is the next
         self._waiting = 0
         self._is_closing = False
 
@@ -78,7 +90,8 @@ class Database:
                 did_well = True
             finally:
                 if did_well and not (self._waiting or self._is_closing):
-                    self._kept.append(connection)
+                    self._kept.append(_Kept(connection, time.monotonic()))
+                    await self._give_back_unused()
                 else:  # the library ends what may still be going on
                     await self._pool.release(connection)
 
@@ -86,11 +99,16 @@ class Database:
         """Give back what is kept, and keep nothing from now on."""
         self._is_closing = True
         while self._kept:
-            await self._pool.release(self._kept.pop())
+            await self._pool.release(self._kept.pop().connection)
+
+    async def _give_back_unused(self) -> None:
+        too_long_ago_s = time.monotonic() - KEPT_UNUSED_S
+        while self._kept and self._kept[0].since_s < too_long_ago_s:
+            await self._pool.release(self._kept.popleft().connection)
 
     def _take_kept(self) -> Connection | None:
         while self._kept:
-            connection = self._kept.pop()
+            connection = self._kept.pop().connection
             try:
                 if not connection.is_closed():
                     return connection

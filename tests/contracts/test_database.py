@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import UnavailableError
+from shared.storage import postgres
 from shared.storage.postgres import open_database
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ async def test_a_connection_that_was_lost_while_nobody_had_it_is_replaced(
             await asyncio.sleep(0.01)
 
     assert isinstance(found, int)
+
+
+async def test_a_connection_that_nobody_comes_for_goes_back_to_the_pool(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_for = 0.05
+    async with asyncio.timeout(_LIMIT_S), open_database(database_url) as database:
+        many = await asyncio.gather(*(ask(database, f"{_PID} FROM pg_sleep(0.05)") for _ in range(4)))
+        monkeypatch.setattr(postgres, "KEPT_UNUSED_S", kept_for)
+        await ask(database, f"SELECT pg_sleep({2 * kept_for})")  # the other three are not used meanwhile
+
+        assert len(set(many)) == 4
+        assert len(database._kept) == 1
 
 
 async def test_closing_waits_for_nobody_who_has_finished(database_url: str) -> None:
