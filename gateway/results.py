@@ -6,8 +6,8 @@ gateway is not heard of here, so it may not be kept for long.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
@@ -86,7 +86,7 @@ class Results:
         Raises:
             UnavailableError: It can't be looked up.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()  # finding the loop, for its clock, takes a system call
         kept = self._kept.get(owned)
         if kept is not None and now - kept.looked_up_at <= MAX_AGE_S:
             return kept.result
