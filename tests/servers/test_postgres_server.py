@@ -20,12 +20,15 @@ from isoline.postgres_server import PostgresServer, open_postgres_server
 
 _LIMIT_S = 30
 _ROOT = Path(__file__).parents[2]
+# Not `asyncio.run`'s own way with SIGINT: it wakes the loop only if the main thread gets the signal, and the
+# one that waits for the server may.
 _OWNER = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from isoline.postgres_server import open_postgres_server
 
 async def own(data_folder: Path) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asyncio.current_task().cancel)
     async with open_postgres_server(data_folder) as server:
         print(server.pid, server.url, flush=True)
         await asyncio.sleep(600)
