@@ -191,7 +191,8 @@ class TestConnections:
             pass  # the topology is there to be deleted
 
         assert isinstance(outcome, UnavailableError)
-        assert [record["event"] for record in records] == ["broker is away"]
+        # Once; a gateway that tests of the same process share may tell of its backlog meanwhile.
+        assert [record["event"] for record in records].count("broker is away") == 1
         assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
 
     @pytest.mark.usefixtures("publishing")

@@ -14,7 +14,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from shared.domain.errors import UnroutableError
@@ -81,6 +81,11 @@ def opened(
     store: PostgresEcgStore, publisher: GatedPublisher, *, publish_timeout_s: float = _LIMIT_S
 ) -> AbstractAsyncContextManager[Intake]:
     return open_intake(store=store, publisher=publisher, publish_timeout_s=publish_timeout_s)
+
+
+def told(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What an intake said; a gateway that tests of the same process share may have spoken meanwhile."""
+    return [record for record in records if "ecgs" in record]
 
 
 async def taking(intake: Intake, *submissions: Submission | str) -> list[asyncio.Task[Receipt]]:
@@ -320,7 +325,7 @@ class TestAnnouncements:
                 receipts = await answers(await taking(intake, "1", "2"))
 
         assert [receipt.is_new for receipt in receipts] == [True, True]
-        assert records == [
+        assert told(records) == [
             {
                 "event": "ECGs were kept but not all announced; the relay will",
                 "log_level": "warning",
@@ -338,7 +343,7 @@ class TestAnnouncements:
                 receipts = await answers(await taking(intake, *numbers(100)))
 
         assert all(receipt.is_new for receipt in receipts)
-        assert [(record["ecgs"], record["reason"]) for record in records] == [(100, "away")]
+        assert [(record["ecgs"], record["reason"]) for record in told(records)] == [(100, "away")]
 
     async def test_the_next_batches_do_not_wait_for_the_broker(
         self, store: GatedStore, publisher: GatedPublisher
