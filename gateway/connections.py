@@ -77,8 +77,7 @@ class Connection(web.RequestHandler):
         heads = self._request_count
         super().data_received(data)
         if self._request_count > heads:
-            if self._head_deadline is not None:
-                self._cancel_deadline()
+            self._cancel_deadline()
         elif self._head_deadline is None and self._awaits_head():
             self._expect_head()
 

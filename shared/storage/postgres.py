@@ -96,10 +96,16 @@ class Database:
                     await self._pool.release(connection)
 
     async def close(self) -> None:
-        """Give back what is kept, and keep nothing from now on."""
+        """Close all connections within a time limit: a frozen server must not keep the process."""
         self._is_closing = True
-        while self._kept:
-            await self._pool.release(self._kept.pop().connection)
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                while self._kept:
+                    await self._pool.release(self._kept.pop().connection)
+                await self._pool.close()
+        except TimeoutError:
+            _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
+            self._pool.terminate()
 
     async def _give_back_unused(self) -> None:
         too_long_ago_s = time.monotonic() - KEPT_UNUSED_S
@@ -155,7 +161,7 @@ async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator
     try:
         yield database
     finally:
-        await _close(pool, database)
+        await database.close()
 
 
 async def _keep_session(_: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -169,14 +175,3 @@ async def _keep_session(_: asyncpg.Connection[asyncpg.Record]) -> None:
 
 def _unavailable(error: BaseException) -> UnavailableError:
     return UnavailableError(f"PostgreSQL: {type(error).__name__}: {error}")
-
-
-async def _close(pool: asyncpg.Pool[asyncpg.Record], database: Database) -> None:
-    """Close within a time limit: a frozen server must not keep the process."""
-    try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await database.close()
-            await pool.close()
-    except TimeoutError:
-        _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
-        pool.terminate()
