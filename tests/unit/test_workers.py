@@ -34,21 +34,24 @@ from shared.process import run_until_told, this_worker
 from shared.telemetry import configure_logs
 from shared.workers import run_workers
 
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: all workers write to one pipe
+
 async def main(told_to_leave: asyncio.Event) -> None:
     worker = this_worker()
     configure_logs("test", "info", worker=worker.number if worker else None)
     if worker is None:
         await run_workers({count}, told_to_leave)
         return
-    print(worker.number, "works", os.getpid(), flush=True)
+    say(worker.number, "works", os.getpid())
     {work}
-    print(worker.number, "left", flush=True)
+    say(worker.number, "left")
 
 sys.exit(run_until_told(main))
 """
 _WORKING: Final = "await told_to_leave.wait()"
-_HANGING: Final = "await told_to_leave.wait(); print('hangs', flush=True); await asyncio.sleep(60)"
-_SLOW_TO_LEAVE: Final = "await told_to_leave.wait(); print('leaves', flush=True); await asyncio.sleep(0.5)"
+_HANGING: Final = "await told_to_leave.wait(); say('hangs'); await asyncio.sleep(60)"
+_SLOW_TO_LEAVE: Final = "await told_to_leave.wait(); say('leaves'); await asyncio.sleep(0.5)"
 
 
 class Parent:
