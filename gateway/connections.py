@@ -8,6 +8,7 @@ of bodies that are on their way, so that their requests fail.
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -20,9 +21,10 @@ from aiohttp import web
 from gateway.problems import ProblemError, document_of, problem_response
 from gateway.requests import Request
 from shared.domain.errors import ConfigurationError
+from shared.telemetry import log_with
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from typing import Any
 
     from gateway.requests import Handler
@@ -66,6 +68,12 @@ class Connection(web.RequestHandler):
         )
         self._head_timeout_s = head_timeout_s
         self._head_deadline: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Answer one request after the other, in one task."""
+        if sys.version_info < (3, 12):  # from then on aiohttp begins its tasks where it is
+            self._loop = cast("asyncio.AbstractEventLoop", _InPlace(self._loop))
+        await super().start()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect the first head."""
@@ -119,6 +127,7 @@ class Connection(web.RequestHandler):
         """Answer what is no HTTP, and log no word of it."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
+        log_with()  # of no request: not of the one before on this connection
         _log.info("a connection sent what is no request", kind=type(exc).__name__, status=status)
         response = problem_response(_problem(HTTPStatus(status)))
         response.force_close()
@@ -144,6 +153,25 @@ class Connection(web.RequestHandler):
             _log.info("a connection was cut off: no whole head in time")
             self.transport.write(_TOO_SLOW)
             self.force_close()
+
+
+class _InPlace:
+    """The event loop to a connection that has begun; a task of it is the coroutine itself, and no task.
+
+    aiohttp runs each request in a task of its own, for the sake of context variables, of which ours are set
+    anew with each. On Python 3.11 that takes two more turns of the loop and 5 us of a GET's 60.
+    """
+
+    __slots__ = ("call_at", "call_later", "create_future", "time")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.call_at = loop.call_at
+        self.call_later = loop.call_later
+        self.create_future = loop.create_future
+        self.time = loop.time
+
+    def create_task(self, coroutine: Coroutine[Any, Any, object]) -> Coroutine[Any, Any, object]:
+        return coroutine
 
 
 def _problem(status: HTTPStatus) -> ProblemError:

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import re
 import time
 from contextlib import AsyncExitStack, suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from structlog.testing import capture_logs
 
+from shared.telemetry import Journal
 from tests.builders import an_ecg_body
 from tests.http.conftest import (
     open_client,
@@ -35,6 +39,10 @@ async def answered(address: str, said: bytes) -> bytes:
     async with asyncio.timeout(10), open_raw(address) as (reader, writer):
         writer.write(said)
         return await reader.read()
+
+
+def _add_to(journal: Journal, message: str, **fields: object) -> None:
+    journal.add("info", "test", message, fields)
 
 
 def a_head(client: aiohttp.ClientSession, *, expect: str) -> bytes:
@@ -258,6 +266,28 @@ class TestSizes:
         captured = capfd.readouterr()
         everything = answer.decode() + captured.out + captured.err + caplog.text
         assert "canary" not in everything
+
+    async def test_what_is_no_request_is_not_recorded_as_the_one_before(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = io.BytesIO()
+        journal = Journal(file, {})
+        into_journal = SimpleNamespace(info=partial(_add_to, journal))
+        monkeypatch.setattr("gateway.connections._log", into_journal)
+        async with (
+            open_gateway_alone() as address,
+            asyncio.timeout(10),
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"no HTTP\r\n\r\n")
+            assert b" 400 Bad Request" in await reader.read()
+
+        journal.flush()
+        [record] = map(json.loads, file.getvalue().splitlines())
+        assert record["message"] == "a connection sent what is no request"
+        assert not {"request_id", "trace_id"} & record.keys()
 
     async def test_a_token_of_two_megabytes_is_not_read_to_its_end(
         self, capfd: pytest.CaptureFixture[str]
