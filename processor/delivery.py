@@ -88,11 +88,11 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, bench: Bench) -> 
             tried_before += claims.tried_before
             await hand.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
             for batch in _batches(claims.claimed, bench.batch_samples):
-                await _settle(batch, hand, bench)
+                await _settle(batch, claims.loaded, hand, bench)
     for key in tried_before:
         async with bench.room.alone():
             again = await _claimed({key}, bench, tried_before=True)
-            await _settle(again.claimed, hand, bench)
+            await _settle(again.claimed, again.loaded, hand, bench)
             await hand.close({key})
 
 
@@ -139,7 +139,11 @@ def _portions(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
 
 
 async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool = False) -> Claims:
-    claim = partial(bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before)
+    # What may have killed a processor is not looked at before that attempt is counted.
+    load_samples = 0 if tried_before else bench.batch_samples
+    claim = partial(
+        bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
+    )
     claims = await until_available(claim)
     failpoint.reach("after-claim")
     return claims
@@ -159,10 +163,12 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
         yield batch
 
 
-async def _settle(claims: Sequence[Claim], hand: _Hand, bench: Bench) -> None:
+async def _settle(
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], hand: _Hand, bench: Bench
+) -> None:
     exhausted = [claim for claim in claims if claim.attempt > bench.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= bench.max_attempts]
-    stored = await until_available(partial(bench.store.load, tried)) if tried else {}
+    stored = await _loaded(tried, loaded, bench)
     found = await _measured([claim for claim in tried if claim.key in stored], stored, bench.insights)
     now = datetime.now(UTC)
     given_up = f"Given up after {bench.max_attempts} attempts."
@@ -174,6 +180,15 @@ async def _settle(claims: Sequence[Claim], hand: _Hand, bench: Bench) -> None:
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome, now))
     await finished(_conclude(settlements, claims, hand, bench))
+
+
+async def _loaded(
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], bench: Bench
+) -> Mapping[EcgKey, StoredEcg]:
+    """These as they are stored: taken out of what came with their claims, or loaded now."""
+    stored = {claim.key: loaded.pop(claim.key) for claim in claims if claim.key in loaded}
+    missing = [claim for claim in claims if claim.key not in stored]
+    return stored | await until_available(partial(bench.store.load, missing)) if missing else stored
 
 
 async def _conclude(

@@ -101,10 +101,17 @@ class StoredEcg(Protocol):
 
 
 class Claims(NamedTuple):
-    """What came of asking for queued ECGs: those claimed, and those that were tried before and were not."""
+    """What came of asking for queued ECGs.
+
+    Attributes:
+        claimed: Those that were.
+        tried_before: Those that were not, because they were tried before.
+        loaded: The signals of some that were claimed; the others are to be loaded.
+    """
 
     claimed: list[Claim]
     tried_before: list[EcgKey]
+    loaded: dict[EcgKey, StoredEcg]
 
 
 class Settlement(NamedTuple):
@@ -137,12 +144,16 @@ class EcgStore(Protocol):
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         """The present state of each (owner, id) that exists."""
 
-    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
+    async def claim(
+        self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
+    ) -> Claims:
         """Count an attempt for each of these that is still queued, and say what it is.
 
         One that has an attempt behind it is named and not claimed, unless ``tried_before`` asks for such.
         Claiming again with the same ``claim_id`` counts nothing more. What is finished, erased, unknown or
         of another generation is left out: there is nothing to do.
+
+        The first are loaded with it, as far as they have no more than ``load_samples`` together.
         """
 
     async def count_queued(self, limit: int) -> int:

@@ -134,8 +134,8 @@ async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], 
 
 async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]) -> None:
     store = PostgresEcgStore(database)
-    database.about(f"Claim {_BATCH} queued ECGs", _BATCH)
-    found = (await store.claim(keys, claim_id=uuid4())).claimed
+    database.about(f"Claim {_BATCH} queued ECGs, and load those of them that are small enough", _BATCH)
+    found = (await store.claim(keys, claim_id=uuid4(), load_samples=1_000_000)).claimed
     claims = found or [Claim(row, key, 1, 3, None) for row, key in enumerate(keys)]
     database.about(f"Load {_BATCH} claimed ECGs", _BATCH)
     await store.load(claims)

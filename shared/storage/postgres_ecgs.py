@@ -77,7 +77,10 @@ row = ANY (ARRAY(SELECT row FROM found)) AND finished_at IS NULL
 AND generation = (ARRAY(SELECT generation FROM found))[width_bucket(row, ARRAY(SELECT row FROM found))]
 """
 
-# Counted once per claim id, however often the claim is asked for: its answer may be lost.
+_SIGNALS: Final = "date, sampling_rate_hz, unit, leads, encoding, samples"
+
+# Counted once per claim id, however often the claim is asked for: its answer may be lost. The signals of the
+# first come with it, a round trip less, as far as they have $6 samples together.
 _CLAIM: Final = f"""
 {FIND_QUEUED}, claimed AS (
     UPDATE ecg SET
@@ -85,16 +88,17 @@ _CLAIM: Final = f"""
     WHERE {STILL_QUEUED} AND (attempts = 0 OR claimed_by = $4 OR $5)
     RETURNING row, owner, id, generation, attempts, num_samples, traceparent
 )
-SELECT row, owner, id, generation, attempts, num_samples, traceparent FROM claimed
+SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, signal.*
+FROM (SELECT *, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed) AS summed
+LEFT JOIN LATERAL (
+    SELECT {_SIGNALS} FROM ecg_signal WHERE row = summed.row AND samples_so_far <= $6 LIMIT 1
+) AS signal ON true
 UNION ALL
-SELECT row, owner, id, generation, NULL, NULL, NULL FROM found
+SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found
 WHERE row NOT IN (SELECT row FROM claimed)
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
-_LOAD: Final = """
-SELECT row, date, sampling_rate_hz, unit, leads, encoding, samples
-FROM ecg_signal WHERE row = ANY($1::bigint[])
-"""
+_LOAD: Final = f"SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])"  # nosec B608 # noqa: S608
 
 # By rows in their order; the rest of each settlement is taken by its place among them.
 _SETTLE: Final = """
@@ -147,12 +151,20 @@ class PostgresEcgStore:
             rows = await connection.fetch(_FIND, owners, ids)
         return {(row["owner"], row["id"]): _state(row) for row in rows}
 
-    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
+    async def claim(
+        self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
+    ) -> Claims:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, *columns(keys), claim_id, tried_before)
+            rows = await connection.fetch(_CLAIM, *columns(keys), claim_id, tried_before, load_samples)
+        claimed = [(_claim(row), row) for row in rows if row["attempts"] is not None]
         return Claims(
-            claimed=[_claim(row) for row in rows if row["attempts"] is not None],
+            claimed=[claim for claim, _ in claimed],
             tried_before=[_key(row) for row in rows if row["attempts"] is None],
+            loaded={
+                claim.key: _StoredEcg(claim.key.id, row, None)
+                for claim, row in claimed
+                if not (row["encoding"] is None or row["encoding"] in PARTS)
+            },
         )
 
     async def count_queued(self, limit: int) -> int:

@@ -63,7 +63,8 @@ async def count(database: Database, table: str) -> int:
 
 
 async def loaded(store: PostgresEcgStore, key: EcgKey) -> Ecg:
-    claims = await store.claim([key], claim_id=uuid4())
+    claims = await store.claim([key], claim_id=uuid4(), load_samples=1_000)
+    assert not claims.loaded  # its parts are read by themselves
     return (await store.load(claims.claimed))[key].decoded()
 
 

@@ -503,6 +503,24 @@ class TestLoading:
             ("V1 µ", [1], 7, 1000.0),
         ]
 
+    @pytest.mark.parametrize(
+        ("load_samples", "expected"), [(0, []), (5, ["10"]), (6, ["10", "11"]), (8, ["10", "11"])]
+    )
+    async def test_the_first_come_with_their_claims_as_far_as_they_have_so_many_samples(
+        self, store: PostgresEcgStore, load_samples: int, expected: list[str]
+    ) -> None:
+        receipts = await store.add([a_submission(each) for each in ("10", "11", "12")])  # 3 samples each
+        keys = [receipt.key for receipt in receipts]
+
+        claims = await store.claim(keys, claim_id=uuid4(), load_samples=load_samples)
+
+        assert [claim.key for claim in claims.claimed] == keys
+        assert [key.id for key in claims.loaded] == expected
+        later = await store.load(claims.claimed)
+        assert [stored.decoded().leads[0].signal.tolist() for stored in claims.loaded.values()] == [
+            later[key].decoded().leads[0].signal.tolist() for key in claims.loaded
+        ]
+
     async def test_what_was_erased_is_left_out(self, store: PostgresEcgStore, database: Database) -> None:
         claims = await claimed(store, "10", "11")
         await execute(database, "DELETE FROM ecg WHERE id = '10'")

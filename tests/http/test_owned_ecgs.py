@@ -362,11 +362,12 @@ class ErasingStore(PostgresEcgStore):
         super().__init__(database)
         self._owner = owner
 
-    async def load(self, claims: Any) -> Any:
-        loaded = await super().load(claims)
+    async def claim(self, keys: Any, **options: Any) -> Any:
+        claims = await super().claim(keys, **options)
+        assert claims.loaded
         async with self._owner.delete("/ecg/10") as answer:
             assert answer.status == 204
-        return loaded
+        return claims
 
 
 def an_announcement(ecg_id: str, *, generation: int) -> Any:

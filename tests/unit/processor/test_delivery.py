@@ -28,7 +28,6 @@ from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-    from uuid import UUID
 
     from shared.domain.ecg import Lead
     from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
@@ -54,9 +53,12 @@ class RecordingStore(PostgresEcgStore):
         self.batches: list[list[str]] = []
         self.claimed: list[int] = []
 
-    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
+    async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
         self.claimed.append(len(keys))
-        return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
+        claims = await super().claim(keys, **options)
+        if claims.loaded:
+            self.batches.append(sorted(key.id for key in claims.loaded))
+        return claims
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         self.batches.append(sorted(claim.key.id for claim in claims))
@@ -70,9 +72,9 @@ class AwayAtFirst(PostgresEcgStore):
         super().__init__(database)
         self.asked: list[str] = []
 
-    async def claim(self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False) -> Claims:
+    async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
         self._refuse_once("claim")
-        return await super().claim(keys, claim_id=claim_id, tried_before=tried_before)
+        return await super().claim(keys, **options | {"load_samples": 0})
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         self._refuse_once("load")
@@ -441,10 +443,11 @@ class TestFailing:
         await submit(bench, "10", "11")
 
         class Erasing(PostgresEcgStore):
-            async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
+            async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
+                claims = await super().claim(keys, **options | {"load_samples": 0})
                 async with database.connection() as connection:
                     await connection.execute("DELETE FROM ecg WHERE id = '10'")
-                return await super().load(claims)
+                return claims
 
         await work(replace(bench, store=Erasing(database)), consumer)
 
