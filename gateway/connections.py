@@ -49,12 +49,42 @@ _TOO_SLOW: Final = (
 _log = structlog.get_logger(__name__)
 
 
+class Departures:
+    """Answers that leave in the same turn of the event loop, in a row.
+
+    A write wakes up who waits for it. Between the work for two answers, clients on the same machine would go
+    back to sleep again and again: of a GET's 76 us, 9 went into waking them.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: list[Connection] = []
+
+    def add(self, connection: Connection) -> None:
+        """Have the connection send what it holds, once this turn is over."""
+        if not self._ready:
+            self._loop.call_soon(self._depart)
+        self._ready.append(connection)
+
+    def _depart(self) -> None:
+        ready, self._ready = self._ready, []
+        for connection in ready:
+            connection.send_held()
+
+
 class Connection(web.RequestHandler):
     """aiohttp's connection, with a time limit for each head and answers of our own to broken ones."""
 
-    __slots__ = ("_head_deadline", "_head_timeout_s")
+    __slots__ = ("_departures", "_head_deadline", "_head_timeout_s", "_held")
 
-    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, head_timeout_s: float) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        departures: Departures,
+        head_timeout_s: float,
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -68,6 +98,8 @@ class Connection(web.RequestHandler):
         )
         self._head_timeout_s = head_timeout_s
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._departures = departures
+        self._held = b""
 
     async def start(self) -> None:
         """Answer one request after the other, in one task."""
@@ -99,10 +131,30 @@ class Connection(web.RequestHandler):
         self._cancel_deadline()
         super().connection_lost(exc)
 
+    def send(self, answer: bytes) -> None:
+        """Send a whole answer together with others, unless another one follows or the connection ends."""
+        if self._messages or self._close or self._force_close:
+            self._write(answer)
+            return
+        self._held = answer
+        self._departures.add(self)
+
+    def send_held(self) -> None:
+        """Send what is held, if anything."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._write(held)
+
     def close(self) -> None:
         """Take no further request; of a body that is on its way aiohttp would not take the rest either."""
+        self.send_held()
         if not self._is_receiving():
             super().close()
+
+    def force_close(self) -> None:
+        """Send what is held, and end."""
+        self.send_held()
+        super().force_close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Let a body that is on its way come and be answered, within the time limit; then end, as ever."""
@@ -132,6 +184,10 @@ class Connection(web.RequestHandler):
         response = problem_response(_problem(HTTPStatus(status)))
         response.force_close()
         return response
+
+    def _write(self, answer: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(answer)
 
     def _is_receiving(self) -> bool:
         return self._current_request is not None and not self._current_request.content.is_eof()
@@ -214,9 +270,10 @@ async def _listening(
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it
+    departures = Departures(loop)
 
     def connect() -> Connection:
-        return Connection(server, loop=loop, head_timeout_s=head_timeout_s)
+        return Connection(server, loop=loop, departures=departures, head_timeout_s=head_timeout_s)
 
     try:
         listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)

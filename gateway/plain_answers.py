@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
+    from gateway.connections import Connection
     from gateway.requests import Request
 
 
@@ -54,7 +55,9 @@ class PlainAnswer(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send all of it."""
-        transport = request.transport
+        connection, transport = cast("Connection", request.protocol), request.transport
+        if connection.writing_paused:
+            await request.writer.drain()  # whoever asks and does not read is waited for
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has gone")
         if self._keep_alive is None:
@@ -62,9 +65,11 @@ class PlainAnswer(web.StreamResponse):
         if not self._keep_alive:
             self.tell("Connection: close\r\n")
         head = f"{self._plain_head}{self._own_fields}{_date(int(time.time()))}\r\n"
-        transport.write(head.encode() + self._plain_body)
-        if request.protocol.writing_paused:
-            await request.writer.drain()  # whoever asks and does not read is waited for
+        answer = head.encode() + self._plain_body
+        if self._keep_alive:
+            connection.send(answer)
+        else:
+            transport.write(answer)  # before aiohttp closes it
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -470,14 +471,35 @@ class TestHeads:
         assert rest.startswith(result) == has_body
         assert (b"HTTP/1.1 200 OK" in rest) == is_kept_open
 
+    @pytest.mark.parametrize("pause_s", [None, 0, 0.02])
+    async def test_answers_come_in_the_order_of_their_requests(
+        self, gateway: str, ada: aiohttp.ClientSession, pause_s: float | None
+    ) -> None:
+        """Whether they were all there at once, and whichever way each is sent."""
+        await submit(ada, "10")
+        await finished(ada)
+        common = f"HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+        paths = ["/ecg/10", "/ecg/none", "/ecg/10", "/ecg/10", "/docs/none", "/ecg/10"]
+        requests = [f"GET {path} {common}\r\n" for path in paths]
+        requests.append(f"GET /ecg/10 {common}Connection: close\r\n\r\n")
 
-async def _answered(address: str, said: str) -> bytes:
+        answers = await _answered(
+            gateway, *(["".join(requests)] if pause_s is None else requests), pause_s=pause_s
+        )
+
+        statuses = re.findall(rb"HTTP/1.1 (\d+) ", answers)
+        assert statuses == [b"200", b"404", b"200", b"200", b"404", b"200", b"200"]
+
+
+async def _answered(address: str, *said: str, pause_s: float | None = None) -> bytes:
     """All that the gateway answers before it closes the connection."""
     parts = urlsplit(address)
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
-            writer.write(said.encode())
+            for each in said:
+                writer.write(each.encode())
+                await asyncio.sleep(pause_s or 0)
             return await reader.read()
         finally:
             writer.close()
