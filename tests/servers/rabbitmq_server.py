@@ -33,8 +33,8 @@ _CLUSTER = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = autoheal
 """
-# One scheduler that does not spin while idle: the node shares the machine with what is tested, and with two it
-# took 66 us for a small event to a quorum queue instead of 44.
+# One scheduler that does not spin while idle: the node shares the machine with what is tested, and two took
+# 66 us for a small event to a quorum queue instead of 44.
 # A peer is given up after 8 s of silence instead of 60, so that no test has to wait for so long.
 _ERL_ARGS = (
     "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
