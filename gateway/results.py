@@ -108,8 +108,12 @@ class Results:
         self._drop(owned)
         self._kept[owned] = entry
         self._size += entry.size
-        while self._size > self._max_bytes:
-            self._drop(next(iter(self._kept)))  # the one that was looked up the longest ago
+        too_long_ago = entry.looked_up_at - MAX_AGE_S
+        while self._kept:
+            oldest, its_entry = next(iter(self._kept.items()))
+            if self._size <= self._max_bytes and its_entry.looked_up_at >= too_long_ago:
+                return
+            self._drop(oldest)
 
     def _drop(self, owned: Owned) -> None:
         entry = self._kept.pop(owned, None)

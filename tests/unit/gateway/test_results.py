@@ -1,0 +1,90 @@
+"""What is remembered of results, and for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+from unittest.mock import AsyncMock
+
+import pytest
+
+import gateway.results
+from gateway.results import Results
+from shared.ports import EcgState, Status
+
+if TYPE_CHECKING:
+    from gateway.waiting import Waiting
+
+_DOCUMENT = b'{"leads":[{"I":{"zero_crossings":2}}],"insights":{"zero_crossings":1}}'
+_ROOMY = 2**20
+
+
+class Clock:
+    """What the results take for the time."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(gateway.results, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def state() -> AsyncMock:
+    """The look-up of a state; each is counted."""
+    return AsyncMock(side_effect=lambda owned, **_: EcgState(owned[1], Status.COMPLETED, _DOCUMENT, None))
+
+
+def results_of(state: AsyncMock, *, max_bytes: int) -> Results:
+    waiting = AsyncMock()
+    waiting.state = state
+    return Results(cast("Waiting", waiting), max_bytes=max_bytes)
+
+
+def kept_by(results: Results) -> list[str]:
+    return [ecg_id for _, ecg_id in results._kept]
+
+
+@pytest.mark.parametrize(("after_s", "looks"), [(4.9, 1), (5.1, 2)])
+async def test_a_finished_result_is_looked_up_once_in_five_seconds(
+    clock: Clock, state: AsyncMock, after_s: float, looks: int
+) -> None:
+    results = results_of(state, max_bytes=_ROOMY)
+    first = await results.result(("ada", "10"), wait_s=0)
+    clock.now_s += after_s
+
+    assert await results.result(("ada", "10"), wait_s=0) == first
+    assert state.await_count == looks
+
+
+async def test_what_is_too_old_to_be_answered_takes_no_memory(clock: Clock, state: AsyncMock) -> None:
+    results = results_of(state, max_bytes=_ROOMY)
+    for second in range(10):
+        await results.result(("ada", str(second)), wait_s=0)
+        clock.now_s += 1
+
+    assert kept_by(results) == ["4", "5", "6", "7", "8", "9"]
+
+
+@pytest.mark.usefixtures("clock")
+async def test_past_its_bytes_it_forgets_what_it_looked_up_the_longest_ago(state: AsyncMock) -> None:
+    results = results_of(state, max_bytes=4_000)  # an entry takes 1.6 kB
+    for ecg_id in ("10", "11", "12"):
+        await results.result(("ada", ecg_id), wait_s=0)
+
+    assert kept_by(results) == ["11", "12"]
+
+
+@pytest.mark.usefixtures("clock")
+async def test_without_room_nothing_is_kept(state: AsyncMock) -> None:
+    results = results_of(state, max_bytes=0)
+    await results.result(("ada", "10"), wait_s=0)
+    await results.result(("ada", "10"), wait_s=0)
+
+    assert (kept_by(results), state.await_count) == ([], 2)
