@@ -53,7 +53,7 @@ class Departures:
     """Answers that leave in the same turn of the event loop, in a row.
 
     A write wakes up who waits for it. Between the work for two answers, clients on the same machine would go
-    back to sleep again and again: of a GET's 76 us, 9 went into waking them.
+    back to sleep again and again: a fifth of a GET's 77 us went into waking them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
