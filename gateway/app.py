@@ -11,7 +11,6 @@ from gateway.account_handlers import AccountHandlers
 from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
 from gateway.callers import Callers
-from gateway.connections import open_server
 from gateway.counters import open_counters
 from gateway.documents import Documents
 from gateway.front import front
@@ -27,6 +26,7 @@ from gateway.results import Results
 from gateway.revocations import open_revocations
 from gateway.router import Router
 from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
+from gateway.server import open_server
 from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,19 +18,14 @@ import structlog
 from aiohttp import web
 
 from gateway.problems import ProblemError, document_of, problem_response
-from gateway.requests import Request
-from shared.domain.errors import ConfigurationError
 from shared.telemetry import log_with
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
-
-    from gateway.requests import Handler
 
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
-_LEAVE_WITHIN_S: Final = 20.0
 # To aiohttp, no time would mean no limit.
 _AT_LEAST_S: Final = 0.1
 # How long the rest of a refused body is read and thrown away, so that its sender sees the answer.
@@ -238,49 +232,3 @@ def _problem(status: HTTPStatus) -> ProblemError:
         )
         return ProblemError(status, detail)
     return ProblemError(status, "Something in Isoline failed; the request may be sent again.")
-
-
-@asynccontextmanager
-async def open_server(
-    answer: Handler, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
-) -> AsyncIterator[str]:
-    """Answer requests with a handler for as long as the context is open; yields the address.
-
-    A shared port is one on which other processes of this user may listen too: each gets its part of the
-    connections.
-
-    Raises:
-        ConfigurationError: The port is taken.
-    """
-    request_factory = partial(Request, loop=asyncio.get_running_loop())
-    server = web.Server(cast("Any", answer), request_factory=request_factory)
-    runner = web.ServerRunner(server, shutdown_timeout=_LEAVE_WITHIN_S)
-    await runner.setup()
-    try:
-        listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
-        async with listening as listener:
-            yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def _listening(
-    runner: web.ServerRunner, host: str, port: int, *, head_timeout_s: float, shares_port: bool
-) -> AsyncIterator[asyncio.Server]:
-    loop = asyncio.get_running_loop()
-    server = cast("web.Server", runner.server)  # `setup` has made it
-    departures = Departures(loop)
-
-    def connect() -> Connection:
-        return Connection(server, loop=loop, departures=departures, head_timeout_s=head_timeout_s)
-
-    try:
-        listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)
-    except OSError as error:
-        detail = f"can't listen on {host}:{port}: {error.strerror}"
-        raise ConfigurationError(f"ISOLINE_HOST, ISOLINE_PORT: {detail}") from None
-    try:
-        yield listener
-    finally:
-        listener.close()

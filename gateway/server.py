@@ -1,0 +1,68 @@
+"""The gateway's HTTP server: one handler, on one port, for as long as a context is open."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+from aiohttp import web
+
+from gateway.connections import Connection, Departures
+from gateway.requests import Request
+from shared.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from typing import Any
+
+    from gateway.requests import Handler
+
+_LEAVE_WITHIN_S: Final = 20.0
+
+
+@asynccontextmanager
+async def open_server(
+    answer: Handler, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
+) -> AsyncIterator[str]:
+    """Answer requests with a handler for as long as the context is open; yields the address.
+
+    A shared port is one on which other processes of this user may listen too: each gets its part of the
+    connections.
+
+    Raises:
+        ConfigurationError: The port is taken.
+    """
+    request_factory = partial(Request, loop=asyncio.get_running_loop())
+    server = web.Server(cast("Any", answer), request_factory=request_factory)
+    runner = web.ServerRunner(server, shutdown_timeout=_LEAVE_WITHIN_S)
+    await runner.setup()
+    try:
+        listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
+        async with listening as listener:
+            yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(
+    runner: web.ServerRunner, host: str, port: int, *, head_timeout_s: float, shares_port: bool
+) -> AsyncIterator[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    server = cast("web.Server", runner.server)  # `setup` has made it
+    departures = Departures(loop)
+
+    def connect() -> Connection:
+        return Connection(server, loop=loop, departures=departures, head_timeout_s=head_timeout_s)
+
+    try:
+        listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)
+    except OSError as error:
+        detail = f"can't listen on {host}:{port}: {error.strerror}"
+        raise ConfigurationError(f"ISOLINE_HOST, ISOLINE_PORT: {detail}") from None
+    try:
+        yield listener
+    finally:
+        listener.close()
