@@ -125,9 +125,9 @@ class Connection(web.RequestHandler):
         self._cancel_deadline()
         super().connection_lost(exc)
 
-    def send(self, answer: bytes) -> None:
+    def send(self, answer: bytes, *, is_last: bool = False) -> None:
         """Send a whole answer together with others, unless another one follows or the connection ends."""
-        if self._messages or self._close or self._force_close:
+        if is_last or self._messages or self._close or self._force_close:
             self._write(answer)
             return
         self._held = answer

@@ -65,11 +65,7 @@ class PlainAnswer(web.StreamResponse):
         if not self._keep_alive:
             self.tell("Connection: close\r\n")
         head = f"{self._plain_head}{self._own_fields}{_date(int(time.time()))}\r\n"
-        answer = head.encode() + self._plain_body
-        if self._keep_alive:
-            connection.send(answer)
-        else:
-            transport.write(answer)  # before aiohttp closes it
+        connection.send(head.encode() + self._plain_body, is_last=not self._keep_alive)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
