@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from tests.benchmarks.meter import metered
-from tests.benchmarks.open_loop import percentile, submit_at_rate
+from tests.benchmarks.open_loop import percentile
 from tests.benchmarks.pipelines import PATH, open_isoline
 from tests.benchmarks.recordings import small
 from tests.benchmarks.report import number, print_row, print_table_head, say
-from tests.benchmarks.requests import blocks_of_numbers, gets, posts
+from tests.benchmarks.requests import blocks_of_numbers, posts
 from tests.benchmarks.servers import open_servers
-from tests.benchmarks.steps import SMALL_CONNECTIONS, run_through
+from tests.benchmarks.steps import SMALL_CONNECTIONS, run_through, submit_small_at_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.benchmarks.open_loop import Latencies
     from tests.benchmarks.pipelines import Pipeline
 
 _SHARE: Final = 0.7
@@ -72,27 +71,17 @@ async def _capacity_per_s(isoline: Pipeline, blocks: Iterator[int]) -> float:
         isoline, requests, next(blocks), connections=SMALL_CONNECTIONS, seconds=_CAPACITY_WINDOW_S
     )
     begun_s = time.monotonic()
-    latencies = await _submit(
+    latencies = await submit_small_at_rate(
         isoline, next(blocks), rate_per_s=most.accepted_per_s, seconds=_CAPACITY_WINDOW_S
     )
     return len(latencies.submit_s) / (time.monotonic() - begun_s)
 
 
-async def _submit(isoline: Pipeline, first: int, *, rate_per_s: float, seconds: int) -> Latencies:
-    [token] = isoline.tokens()
-    return await submit_at_rate(
-        isoline.address,
-        posts(PATH, small(), [token]),
-        gets("/ecg", token, query="?wait=10"),
-        first,
-        rate_per_s=rate_per_s,
-        seconds=seconds,
-    )
-
-
 async def _minute(isoline: Pipeline, blocks: Iterator[int], rate_per_s: float) -> list[float]:
     async with metered(isoline.processes) as taken:
-        latencies = await _submit(isoline, next(blocks), rate_per_s=rate_per_s, seconds=_MINUTE_S)
+        latencies = await submit_small_at_rate(
+            isoline, next(blocks), rate_per_s=rate_per_s, seconds=_MINUTE_S
+        )
     return [
         *(taken.peak_pss_mb[name] for name in ("gateway", "processor")),
         *(1000 * percentile(latencies.submit_s, percent) for percent in (50, 99)),

@@ -21,6 +21,7 @@ from tests.benchmarks.requests import gets, posts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from tests.benchmarks.open_loop import Latencies
     from tests.benchmarks.pipelines import Pipeline
     from tests.benchmarks.requests import Requests
     from tests.benchmarks.servers import Servers
@@ -104,6 +105,21 @@ async def run_through(
         completed, ended_s = await pipeline.until_done(after, within_s=drain_s)
     return Through(
         load.per_s, completed / (ended_s - begun_s), completed, taken.cpu_s, taken.peak_pss_mb, after
+    )
+
+
+async def submit_small_at_rate(
+    pipeline: Pipeline, first: int, *, rate_per_s: float, seconds: int
+) -> Latencies:
+    """Submit SMALL ECGs at a constant rate, and wait for the results of some of them."""
+    [token] = pipeline.tokens()
+    return await submit_at_rate(
+        pipeline.address,
+        posts(PATH, small(), [token]),
+        gets("/ecg", token, query="?wait=10"),
+        first,
+        rate_per_s=rate_per_s,
+        seconds=seconds,
     )
 
 
@@ -202,11 +218,8 @@ async def _latency(bench: Bench) -> Figures:
     """Percentiles at half of what SMALL ECGs can be completed."""
     if not bench.small_completed_per_s:
         await _ours_small(bench)
-    [token] = bench.isoline.tokens()
-    latencies = await submit_at_rate(
-        bench.isoline.address,
-        posts(PATH, small(), [token]),
-        gets("/ecg", token, query="?wait=10"),
+    latencies = await submit_small_at_rate(
+        bench.isoline,
         next(bench.blocks),
         rate_per_s=median(bench.small_completed_per_s) / 2,
         seconds=bench.windows.latency_s,

@@ -125,6 +125,15 @@ async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, as
         writer.close()
 
 
+async def answered(address: str, *said: bytes, pause_s: float = 0) -> bytes:
+    """All that the gateway answers before it closes the connection."""
+    async with asyncio.timeout(10), open_raw(address) as (reader, writer):
+        for each in said:
+            writer.write(each)
+            await asyncio.sleep(pause_s)
+        return await reader.read()
+
+
 async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
     """The problem that an answer tells, after a look at its shape."""
     document: dict[str, Any] = await answer.json(content_type="application/problem+json")

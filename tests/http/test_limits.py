@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from shared.telemetry import Journal
 from tests.builders import an_ecg_body
 from tests.http.conftest import (
+    answered,
     open_client,
     open_gateway_alone,
     open_raw,
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
 
 _JSON: Final = {"Content-Type": "application/json"}
 _READ_TIMEOUT_S: Final = 0.6
-
-
-async def answered(address: str, said: bytes) -> bytes:
-    """All that the gateway answers before it closes the connection."""
-    async with asyncio.timeout(10), open_raw(address) as (reader, writer):
-        writer.write(said)
-        return await reader.read()
 
 
 def _add_to(journal: Journal, message: str, **fields: object) -> None:

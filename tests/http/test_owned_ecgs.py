@@ -6,7 +6,6 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -20,7 +19,7 @@ from shared.storage import postgres_owned_ecgs
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from tests.builders import an_ecg_body
-from tests.http.conftest import QUEUE, open_client, open_test_gateway, problem_of
+from tests.http.conftest import QUEUE, answered, open_client, open_test_gateway, problem_of
 
 if TYPE_CHECKING:
     import aiohttp
@@ -455,7 +454,7 @@ class TestHeads:
         common = f"Host: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
         last = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
-        answers = await _answered(gateway, f"{said}\r\n{common}\r\n{last if is_kept_open else ''}")
+        answers = await answered(gateway, f"{said}\r\n{common}\r\n{last if is_kept_open else ''}".encode())
 
         head, _, rest = answers.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
@@ -480,29 +479,16 @@ class TestHeads:
         await finished(ada)
         common = f"HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
         paths = ["/ecg/10", "/ecg/none", "/ecg/10", "/ecg/10", "/docs/none", "/ecg/10"]
-        requests = [f"GET {path} {common}\r\n" for path in paths]
-        requests.append(f"GET /ecg/10 {common}Connection: close\r\n\r\n")
+        requests = [f"GET {path} {common}\r\n".encode() for path in paths]
+        requests.append(f"GET /ecg/10 {common}Connection: close\r\n\r\n".encode())
 
-        answers = await _answered(
-            gateway, *(["".join(requests)] if pause_s is None else requests), pause_s=pause_s
-        )
+        if pause_s is None:
+            answers = await answered(gateway, b"".join(requests))
+        else:
+            answers = await answered(gateway, *requests, pause_s=pause_s)
 
         statuses = re.findall(rb"HTTP/1.1 (\d+) ", answers)
         assert statuses == [b"200", b"404", b"200", b"200", b"404", b"200", b"200"]
-
-
-async def _answered(address: str, *said: str, pause_s: float | None = None) -> bytes:
-    """All that the gateway answers before it closes the connection."""
-    parts = urlsplit(address)
-    async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        try:
-            for each in said:
-                writer.write(each.encode())
-                await asyncio.sleep(pause_s or 0)
-            return await reader.read()
-        finally:
-            writer.close()
 
 
 @pytest.mark.usefixtures("processor")
