@@ -40,11 +40,11 @@ async def erase(
         UnavailableError: It may have been erased. Erasing it again tells.
     """
     event_of = partial(deleted, now=now, traceparent=traceparent)
-    event = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
-    if event is None:
+    bundle = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
+    if bundle is None:
         raise NotFoundError("You have no ECG of this id.")
     try:
         async with asyncio.timeout(publish_timeout_s):
-            await tell([event], outbox=outbox, publisher=publisher)
+            await tell([bundle], outbox=outbox, publisher=publisher)
     except (TimeoutError, UnavailableError) as error:
         _log.warning("an erasure may not be announced yet; the relay will", reason=str(error))

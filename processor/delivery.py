@@ -247,11 +247,13 @@ def _failed(claim: Claim, error: str, now: datetime) -> Settlement:
 
 async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> None:
     failpoint.reach("before-commit")
-    settled = await until_available(partial(bench.store.settle, settlements))
+    bundle = await until_available(partial(bench.store.settle, settlements))
     failpoint.reach("after-commit")
-    events = [settlement.event for settlement in settlements if settlement.claim.key in settled]
-    _log.info("ECGs were settled", settled=len(events), settled_before=len(settlements) - len(events))
+    settled = len(bundle.events)
+    _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)
+    if not settled:
+        return
     try:
-        await tell(events, outbox=bench.outbox, publisher=bench.publisher)
+        await tell([bundle], outbox=bench.outbox, publisher=bench.publisher)
     except UnavailableError as error:
         _log.warning("events stay in the outbox for the relay", reason=str(error))

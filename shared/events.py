@@ -58,6 +58,18 @@ class Event(NamedTuple):
     body: bytes
 
 
+class Bundle(NamedTuple):
+    """Events that were committed together and are kept as one until each of them is told.
+
+    Attributes:
+        id: Names it among what still has to be told.
+        events: What it still holds; empty where nothing was committed.
+    """
+
+    id: UUID
+    events: Sequence[Event]
+
+
 def submitted(keys: Sequence[EcgKey], *, now: datetime, traceparent: str | None = None) -> Event:
     """A claim check for ECGs that were committed together, at most `MAX_ECGS_PER_EVENT` of them."""
     data = {"ecgs": [key._asdict() for key in keys]}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.domain.errors import UnavailableError, UnroutableError
     from shared.domain.insights import JsonValue
     from shared.domain.recording import Recording
-    from shared.events import EcgKey, Event
+    from shared.events import Bundle, EcgKey, Event
 
 
 class Status(StrEnum):
@@ -162,13 +162,13 @@ class EcgStore(Protocol):
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         """The claimed ECGs with their signals; what was erased is left out."""
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
+    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
         """Make each ECG terminal and put its event into the outbox: both or neither.
 
         An ECG that is no longer queued in this generation is left as it is.
 
         Returns:
-            The keys that this call made terminal.
+            The events of those that this call made terminal.
         """
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
@@ -214,14 +214,14 @@ class OwnedEcgs(Protocol):
         Following the places gives each ECG that is there throughout exactly once, whatever comes and goes.
         """
 
-    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Event | None:
+    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Bundle | None:
         """Erase an ECG with its signals and insights and put its event into the outbox: both or neither.
 
         A processor that has it in hand settles nothing. The id may be submitted again; its generation goes
         on from where it was, so that no event of the one is taken for the other's.
 
         Returns:
-            The event, which is in the outbox; None when there is no such ECG.
+            The event, as it is in the outbox; None when there is no such ECG.
         """
 
 
@@ -309,14 +309,24 @@ class Outbox(Protocol):
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         """Undo the taking of these: they could not be published and are due again shortly."""
 
-    async def take_due_events(self, limit: int) -> list[Event]:
-        """Events whose due time has passed, as `take_due_ecgs` understands it; it moves out likewise."""
+    async def take_due_events(self, limit: int) -> list[Bundle]:
+        """Events whose due time has passed, as `take_due_ecgs` understands it; it moves out likewise.
 
-    async def clear(self, event_ids: Collection[UUID]) -> None:
-        """Forget these events: the broker has them."""
+        The bundle that reaches the limit is the last.
+        """
 
-    async def drop_unheard(self, event_ids: Collection[UUID]) -> int:
-        """Forget those of these events that nobody was bound to for longer than the grace; how many."""
+    async def clear(self, bundle_ids: Collection[UUID]) -> None:
+        """Forget these bundles: the broker has their events."""
+
+    async def narrow(self, bundle: Bundle) -> None:
+        """Forget all of a bundle but these events, unless fewer are left: the broker has the others."""
+
+    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
+        """Forget those of these bundles that nobody was bound to for longer than the grace.
+
+        Returns:
+            How many events they had.
+        """
 
 
 class Publisher(Protocol):

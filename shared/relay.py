@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from shared import failpoint
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
 from shared.patience import jittered_pause_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
-    from shared.events import Event
     from shared.ports import Outbox, Publisher
 
 _PAGE: Final = 512
@@ -27,20 +28,33 @@ _PAGE: Final = 512
 _log = structlog.get_logger(__name__)
 
 
-async def tell(events: Sequence[Event], *, outbox: Outbox, publisher: Publisher) -> None:
+async def tell(bundles: Sequence[Bundle], *, outbox: Outbox, publisher: Publisher) -> None:
     """Publish events that are in the outbox and clear those that the broker took.
 
-    The others stay there and are due again later; one that no queue is bound for is given up after a grace.
+    The others stay there and are due again later; what no queue is bound for is given up after a grace.
 
     Raises:
         UnavailableError: Some that were published may not be cleared; they will be published again.
     """
-    outcomes = list(zip(events, await publisher.publish(events), strict=True))
+    outcomes = iter(await publisher.publish([event for bundle in bundles for event in bundle.events]))
     failpoint.reach("after-event")
-    taken = [event.id for event, failure in outcomes if failure is None]
-    unheard = [event.id for event, failure in outcomes if isinstance(failure, UnroutableError)]
-    if taken:
-        await outbox.clear(taken)
+    told: list[UUID] = []
+    rests: list[Bundle] = []
+    unheard: list[UUID] = []
+    for bundle in bundles:
+        fates = zip(bundle.events, islice(outcomes, len(bundle.events)), strict=True)
+        failures = {event: failure for event, failure in fates if failure is not None}
+        if not failures:
+            told.append(bundle.id)
+            continue
+        if len(failures) < len(bundle.events):
+            rests.append(Bundle(bundle.id, list(failures)))
+        if all(isinstance(failure, UnroutableError) for failure in failures.values()):
+            unheard.append(bundle.id)
+    if told:
+        await outbox.clear(told)
+    for rest in rests:
+        await outbox.narrow(rest)
     if unheard and (dropped := await outbox.drop_unheard(unheard)):
         _log.info("events without a subscriber were given up", count=dropped)
 
@@ -65,10 +79,10 @@ async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) 
 async def _sweep(outbox: Outbox, publisher: Publisher) -> bool:
     """Tell one page of what is due; whether there may be more."""
     announced = await _announce_due(outbox, publisher)
-    events = await outbox.take_due_events(_PAGE)
-    if events:
-        await tell(events, outbox=outbox, publisher=publisher)
-    return announced == _PAGE or len(events) == _PAGE
+    bundles = await outbox.take_due_events(_PAGE)
+    if bundles:
+        await tell(bundles, outbox=outbox, publisher=publisher)
+    return announced == _PAGE or sum(len(bundle.events) for bundle in bundles) >= _PAGE
 
 
 async def _announce_due(outbox: Outbox, publisher: Publisher) -> int:

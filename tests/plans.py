@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from shared.events import EcgKey, deleted, processed
+from shared.events import Bundle, EcgKey, deleted, processed
 from shared.ports import Claim, Settlement, Status
 from shared.storage.postgres import SESSION, Database
 from shared.storage.postgres_ecgs import PostgresEcgStore
@@ -136,7 +136,7 @@ async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]
     store = PostgresEcgStore(database)
     database.about(f"Claim {_BATCH} queued ECGs, and load those of them that are small enough", _BATCH)
     found = (await store.claim(keys, claim_id=uuid4(), load_samples=1_000_000)).claimed
-    claims = found or [Claim(row, key, 1, 3, None) for row, key in enumerate(keys)]
+    claims = found or [_claim(key, row) for row, key in enumerate(keys)]
     database.about(f"Load {_BATCH} claimed ECGs", _BATCH)
     await store.load(claims)
     database.about(f"Settle {_BATCH} claimed ECGs", _BATCH)
@@ -152,11 +152,20 @@ async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) ->
     database.about(f"Put back {_BATCH} queued ECGs that could not be announced", _BATCH)
     await outbox.put_back(keys)
     database.about(f"Take {_PAGE} of the events that are due, as the relay does", _PAGE)
-    events = [event.id for event in await outbox.take_due_events(_PAGE)][:_BATCH]
-    database.about(f"Clear {_BATCH} events that were told", _BATCH)
-    await outbox.clear(events)
-    database.about(f"Drop {_BATCH} events that nobody hears", _BATCH)
-    await outbox.drop_unheard(events)
+    bundles = await outbox.take_due_events(_PAGE) or [
+        Bundle(uuid4(), [_settlement(_claim(keys[0], 1)).event])
+    ]
+    database.about("Forget some events of a bundle, which were told", 1)
+    await outbox.narrow(bundles[0]._replace(events=bundles[0].events[-1:]))
+    bundle_ids = [bundle.id for bundle in bundles[:_BATCH]]
+    database.about(f"Clear {_BATCH} bundles of events that were told", _BATCH)
+    await outbox.clear(bundle_ids)
+    database.about(f"Drop {_BATCH} bundles of events that nobody hears", _BATCH)
+    await outbox.drop_unheard(bundle_ids)
+
+
+def _claim(key: EcgKey, row: int) -> Claim:
+    return Claim(row, key, 1, 3, None)
 
 
 def _settlement(claim: Claim) -> Settlement:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
 
 import orjson
 
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
-from shared.events import EcgKey
+from shared.events import Bundle, EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
 from shared.storage.postgres import WITHOUT_FLUSH
 from shared.storage.postgres_submissions import add, encoded
@@ -100,7 +101,8 @@ WHERE row NOT IN (SELECT row FROM claimed)
 
 _LOAD: Final = f"SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])"  # nosec B608 # noqa: S608
 
-# By rows in their order; the rest of each settlement is taken by its place among them.
+# By rows in their order; what is set in each is taken by its place among them. `IS TRUE` keeps the planner
+# from a join with what was written, see above.
 _SETTLE: Final = """
 WITH settled AS (
     UPDATE ecg SET
@@ -108,16 +110,18 @@ WITH settled AS (
         error = ($4::text[])[width_bucket(row, $1)], due_at = NULL, finished_at = now()
     WHERE row = ANY ($1::bigint[]) AND finished_at IS NULL
         AND generation = ($2::integer[])[width_bucket(row, $1)]
-    RETURNING row, generation, width_bucket(row, $1) AS place
+    RETURNING row
 ), documents AS (
     INSERT INTO ecg_insights (row, generation, document)
-    SELECT row, generation, ($3::text[])[place]::json FROM settled
-    WHERE ($3::text[])[place] IS NOT NULL
+    SELECT row, generation, document::json
+    FROM unnest($1::bigint[], $2::integer[], $3::text[]) AS measured (row, generation, document)
+    WHERE document IS NOT NULL AND (row IN (SELECT row FROM settled)) IS TRUE
 ), events AS (
-    INSERT INTO outbox (event_id, type, body, due_at)
-    SELECT ($5::uuid[])[place], ($6::text[])[place], ($7::bytea[])[place],
-        now() + $8::float8 * interval '1 second'
-    FROM settled
+    INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
+    SELECT $8, array_agg(id), array_agg(type), array_agg(body), now() + $9::float8 * interval '1 second'
+    FROM unnest($1::bigint[], $5::uuid[], $6::text[], $7::bytea[]) AS event (row, id, type, body)
+    WHERE (row IN (SELECT row FROM settled)) IS TRUE
+    HAVING count(*) > 0
 )
 SELECT row FROM settled
 """
@@ -179,12 +183,15 @@ class PostgresEcgStore:
             parts = {row["row"]: await _joined(connection, row) for row in rows if row["encoding"] in PARTS}
         return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[EcgKey]:
+    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
+        bundle_id = uuid4()
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_SETTLE, *_settlement_columns(in_order), REPUBLISH_AFTER_S)
+            rows = await connection.fetch(
+                _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
+            )
         settled = {row["row"] for row in rows}
-        return {settlement.claim.key for settlement in in_order if settlement.claim.row in settled}
+        return Bundle(bundle_id, [each.event for each in in_order if each.claim.row in settled])
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.events import EcgKey, Event, EventType
+from shared.events import Bundle, EcgKey, Event, EventType
 from shared.storage.postgres import WITHOUT_FLUSH
 from shared.storage.postgres_ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
+
+    import asyncpg
 
     from shared.storage.postgres import Database
 
@@ -55,29 +57,40 @@ WHERE {STILL_QUEUED}
 
 _TAKE_EVENTS: Final = f"""
 WITH due AS MATERIALIZED (
-    SELECT event_id FROM outbox WHERE due_at <= now()
+    SELECT bundle_id, cardinality(event_ids) AS events FROM outbox WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), astray AS MATERIALIZED (
-    SELECT event_id FROM outbox WHERE due_at > now() + $4::float8 * interval '1 second'
+    SELECT bundle_id, cardinality(event_ids) AS events FROM outbox
+    WHERE due_at > now() + $4::float8 * interval '1 second'
     ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR UPDATE SKIP LOCKED
+), page AS (
+    SELECT bundle_id, sum(events) OVER (ROWS UNBOUNDED PRECEDING) - events AS events_before
+    FROM (SELECT * FROM due UNION ALL SELECT * FROM astray) AS taken
 )
 UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
-WHERE event_id = ANY (ARRAY(SELECT event_id FROM due UNION ALL SELECT event_id FROM astray))
-RETURNING event_id, type, body
+WHERE bundle_id = ANY (ARRAY(SELECT bundle_id FROM page WHERE events_before < $1))
+RETURNING bundle_id, event_ids, types, bodies
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 # An event that a crash brings back is told once more, and readers deduplicate by its id.
 _CLEAR: Final = f"""
-DELETE FROM outbox USING {WITHOUT_FLUSH} WHERE event_id = ANY($1::uuid[])
+DELETE FROM outbox USING {WITHOUT_FLUSH} WHERE bundle_id = ANY($1::uuid[])
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
+
+# Somebody else may have told others of them meanwhile. Then the smaller rest is kept: each that is left out
+# was told by one of the two.
+_NARROW: Final = f"""
+UPDATE outbox SET event_ids = $2, types = $3, bodies = $4 FROM {WITHOUT_FLUSH}
+WHERE bundle_id = $1 AND cardinality(event_ids) > cardinality($2::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _DROP_UNHEARD: Final = """
 WITH dropped AS (
     DELETE FROM outbox
-    WHERE event_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
-    RETURNING 1
+    WHERE bundle_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
+    RETURNING cardinality(event_ids) AS events
 )
-SELECT count(*) FROM dropped
+SELECT coalesce(sum(events), 0) FROM dropped
 """
 
 
@@ -101,16 +114,26 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_PUT_BACK, *columns(keys), _PUT_BACK_S)
 
-    async def take_due_events(self, limit: int) -> list[Event]:
+    async def take_due_events(self, limit: int) -> list[Bundle]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_TAKE_EVENTS, limit, *_WAITS)
-        return [Event(row["event_id"], EventType(row["type"]), row["body"]) for row in rows]
+        return [_bundle(row) for row in rows]
 
-    async def clear(self, event_ids: Collection[UUID]) -> None:
+    async def clear(self, bundle_ids: Collection[UUID]) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_CLEAR, list(event_ids))
+            await connection.execute(_CLEAR, list(bundle_ids))
 
-    async def drop_unheard(self, event_ids: Collection[UUID]) -> int:
+    async def narrow(self, bundle: Bundle) -> None:
+        ids, types, bodies = zip(*bundle.events, strict=True)
         async with self._database.connection() as connection:
-            dropped: int = await connection.fetchval(_DROP_UNHEARD, list(event_ids), _UNHEARD_GRACE_S)
+            await connection.execute(_NARROW, bundle.id, ids, types, bodies)
+
+    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
+        async with self._database.connection() as connection:
+            dropped: int = await connection.fetchval(_DROP_UNHEARD, list(bundle_ids), _UNHEARD_GRACE_S)
         return dropped
+
+
+def _bundle(row: asyncpg.Record) -> Bundle:
+    events = zip(row["event_ids"], row["types"], row["bodies"], strict=True)
+    return Bundle(row["bundle_id"], [Event(id_, EventType(type_), body) for id_, type_, body in events])

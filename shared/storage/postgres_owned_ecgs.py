@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-from shared.events import EcgKey
+from shared.events import Bundle, EcgKey
 from shared.ports import EcgSummary, Place, Status
 from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S
 
@@ -50,8 +51,8 @@ WITH erased AS (
 ), insights AS (
     DELETE FROM ecg_insights WHERE row = $1
 )
-INSERT INTO outbox (event_id, type, body, due_at)
-VALUES ($2, $3, $4, now() + $5::float8 * interval '1 second')
+INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
+VALUES ($2, ARRAY[$3::uuid], ARRAY[$4], ARRAY[$5::bytea], now() + $6::float8 * interval '1 second')
 """
 
 
@@ -70,11 +71,11 @@ class PostgresOwnedEcgs:
             rows = await connection.fetch(_PAGE_OF[status], owner, *place, limit)
         return [EcgSummary(row["id"], Status(row["status"]), row["submitted_at"]) for row in rows]
 
-    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Event | None:
+    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Bundle | None:
         async with self._database.connection() as connection, connection.transaction():
             row = await connection.fetchrow(_LOCK, owner, ecg_id)
             if row is None:
                 return None
-            event = event_of(EcgKey(owner, ecg_id, row["generation"]))
-            await connection.execute(_ERASE, row["row"], event.id, event.type, event.body, REPUBLISH_AFTER_S)
-        return event
+            bundle = Bundle(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
+            await connection.execute(_ERASE, row["row"], bundle.id, *bundle.events[0], REPUBLISH_AFTER_S)
+        return bundle

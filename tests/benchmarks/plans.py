@@ -21,8 +21,10 @@ FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
 """
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
 _EVENTS: Final = """
-INSERT INTO outbox (event_id, type, body, due_at)
-SELECT gen_random_uuid(), 'ecg.processed', '{}', now() - interval '1 second' FROM generate_series(1, 100000)
+INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
+SELECT id, ARRAY[id, gen_random_uuid()], '{ecg.processed,ecg.failed}', ARRAY['{}'::bytea, '{}'],
+    now() - interval '1 second'
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 50000)) AS event
 """
 
 

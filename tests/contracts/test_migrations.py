@@ -48,6 +48,15 @@ WITH new AS (
 )
 INSERT INTO ecg_insights (row, generation, document) SELECT row, 1, '{}' FROM new
 """
+_AN_EVENT: Final = (
+    "INSERT INTO outbox (event_id, type, body, due_at) VALUES (gen_random_uuid(), 'x', 'y', now())"
+)
+_EVENTS: Final = "SELECT event_id, type, body, republished, due_at, created_at FROM outbox ORDER BY event_id"
+_A_BUNDLE: Final = """
+INSERT INTO outbox (bundle_id, event_ids, types, bodies, republished, due_at) VALUES
+    (gen_random_uuid(), ARRAY[gen_random_uuid(), gen_random_uuid()], '{p,q}', '{r,s}', 7, now())
+"""
+_UNBUNDLED: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER BY type"
 
 
 async def test_each_migration_leaves_the_schema_as_it_was_when_it_is_taken_back(
@@ -63,9 +72,18 @@ async def test_each_migration_leaves_the_schema_as_it_was_when_it_is_taken_back(
                 states.append(await connection.fetch(_DESCRIPTION))
                 if len(states) == 2:
                     await connection.execute(_AN_ECG)
+                    await connection.execute(_AN_EVENT)
+                    events = await connection.fetch(_EVENTS)
             assert all(before != after for before, after in pairwise(states))
 
+            await connection.execute(_A_BUNDLE)
+
             for before in reversed(states[:-1]):
+                if before is states[0]:
+                    unbundled = [tuple(event) for event in await connection.fetch(_UNBUNDLED)]
+                    assert unbundled == [("p", b"r"), ("q", b"s")]
+                    await connection.execute("DELETE FROM outbox WHERE republished = 7")
+                    assert await connection.fetch(_EVENTS) == events
                 await pogo.rollback(connection, tmp_path, schema_name=_SCHEMA, count=1)
                 assert await connection.fetch(_DESCRIPTION) == before
         finally:

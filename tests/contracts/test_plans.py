@@ -33,8 +33,9 @@ SELECT '{_OWNER}', status || '-' || n, 'x', 3, status,
 FROM generate_series(1, {_EACH}) AS n, unnest('{{completed,queued}}'::text[]) AS status;
 INSERT INTO ecg_signal (row, date, leads, encoding, samples) SELECT row, '2023-07-30', '[]', '', '' FROM ecg;
 INSERT INTO ecg_insights (row, generation, document) SELECT row, 1, '{{}}' FROM ecg WHERE due_at IS NULL;
-INSERT INTO outbox (event_id, type, body, due_at)
-SELECT gen_random_uuid(), 'ecg.processed', '', now() FROM generate_series(1, {_EACH});
+INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
+SELECT id, ARRAY[id, gen_random_uuid()], '{{ecg.processed,ecg.failed}}', ARRAY[''::bytea, ''], now()
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {_EACH})) AS event;
 """  # noqa: S608 - ours
 
 

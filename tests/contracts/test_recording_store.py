@@ -242,7 +242,7 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
     event = processed(key, document, now=datetime.now(UTC), traceparent=None)
 
-    assert await store.settle([Settlement(claim, event, document=document)]) == {key}
+    assert (await store.settle([Settlement(claim, event, document=document)])).events == [event]
     assert not (await recordings.add(submission_of(two_leads()))).is_new
     async with database.connection() as connection:
         await connection.execute(

@@ -31,6 +31,7 @@ from tests.builders import a_lead, a_submission, an_ecg
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from shared.events import Bundle, Event
     from shared.ports import Claim
     from shared.storage.postgres import Database
     from shared.storage.signals import EncodedSignals, JoinedSignals
@@ -119,6 +120,15 @@ async def settled(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
     settlements = [completion(claim) for claim in await claimed(store, *ids)]
     await store.settle(settlements)
     return settlements
+
+
+async def settled_one_by_one(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
+    """Each with a bundle of its own."""
+    return [settlement for ecg_id in ids for settlement in await settled(store, ecg_id)]
+
+
+def events_of(bundles: Sequence[Bundle]) -> list[Event]:
+    return [event for bundle in bundles for event in bundle.events]
 
 
 class TestAdding:
@@ -464,7 +474,7 @@ class TestClaiming:
                 outbox.put_back(keys[::-1]),
             )
 
-        assert sorted(map(len, settled_by[:2])) == [0, 60]
+        assert sorted(len(bundle.events) for bundle in settled_by[:2]) == [0, 60]
 
     async def test_only_what_may_happen_again_is_committed_without_a_flush(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -566,12 +576,12 @@ class TestSettling:
         [claim] = await claimed(store, "10")
         settlement = completion(claim)
 
-        assert await store.settle([settlement]) == {claim.key}
+        assert (await store.settle([settlement])).events == [settlement.event]
 
         assert await state_of(store) is Status.COMPLETED
         assert (await row(database))["due_at"] is None
         await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [settlement.event]
+        assert events_of(await outbox.take_due_events(10)) == [settlement.event]
 
     async def test_a_second_settlement_changes_nothing(
         self, store: PostgresEcgStore, database: Database
@@ -579,8 +589,8 @@ class TestSettling:
         [claim] = await claimed(store, "10")
         await store.settle([completion(claim)])
 
-        assert await store.settle([completion(claim)]) == set()
-        assert await store.settle([failure(claim)]) == set()
+        assert (await store.settle([completion(claim)])).events == []
+        assert (await store.settle([failure(claim)])).events == []
 
         assert await state_of(store) is Status.COMPLETED
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
@@ -591,7 +601,7 @@ class TestSettling:
         async with asyncio.timeout(_LIMIT_S):
             outcomes = await asyncio.gather(*(store.settle([completion(claim)]) for _ in range(8)))
 
-        assert sorted(map(len, outcomes)) == [0] * 7 + [1]
+        assert sorted(len(outcome.events) for outcome in outcomes) == [0] * 7 + [1]
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
 
     async def test_a_claim_of_an_older_generation_settles_nothing(
@@ -601,7 +611,7 @@ class TestSettling:
         await store.settle([completion(claim)])
         await move_on(database)
 
-        assert await store.settle([completion(claim)]) == set()
+        assert (await store.settle([completion(claim)])).events == []
 
         assert await state_of(store) is Status.QUEUED
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
@@ -612,7 +622,7 @@ class TestSettling:
         [claim] = await claimed(store, "10")
         await execute(database, "DELETE FROM ecg")
 
-        assert await store.settle([completion(claim)]) == set()
+        assert (await store.settle([completion(claim)])).events == []
 
         assert [await count(database, table) for table in ("ecg", "outbox", "ecg_insights")] == [0, 0, 0]
 
@@ -623,21 +633,24 @@ class TestSettling:
         await move_on(database)
         [claim] = await claim_all(store, [EcgKey("ada", "10", 2)])
 
-        assert await store.settle([completion(claim)]) == {claim.key}
+        assert len((await store.settle([completion(claim)])).events) == 1
 
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
 
     async def test_completed_and_failed_and_finished_ones_may_be_settled_together(
-        self, store: PostgresEcgStore, database: Database
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         first, second, third = await claimed(store, "1", "2", "3")
         await store.settle([completion(third)])
 
-        keys = await store.settle([completion(first), failure(second), completion(third)])
+        settlements = [completion(first), failure(second), completion(third)]
+        bundle = await store.settle(settlements)
 
-        assert keys == {first.key, second.key}
+        assert bundle.events == [settlement.event for settlement in settlements[:2]]
         assert [await state_of(store, n) for n in "123"] == ["completed", "failed", "completed"]
-        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (3, 2)
+        assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
+        await make_due(database, "outbox")
+        assert bundle in await outbox.take_due_events(10)
 
     async def test_when_the_event_can_not_be_kept_nothing_is(
         self, store: PostgresEcgStore, database: Database
@@ -800,7 +813,7 @@ class TestDueEvents:
         [settlement] = await settled(store, "10")
         await execute(database, "UPDATE outbox SET due_at = now() + interval '2 hours'")
 
-        assert await outbox.take_due_events(10) == [settlement.event]
+        assert events_of(await outbox.take_due_events(10)) == [settlement.event]
         assert await outbox.take_due_events(10) == []
 
     async def test_an_event_is_due_ten_seconds_after_it_was_kept(
@@ -832,7 +845,7 @@ class TestDueEvents:
     async def test_no_more_are_taken_than_asked_for_and_none_twice(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        settlements = await settled(store, *(str(n) for n in range(30)))
+        settlements = await settled_one_by_one(store, *(str(n) for n in range(30)))
         await make_due(database, "outbox")
 
         async with asyncio.timeout(_LIMIT_S):
@@ -840,33 +853,72 @@ class TestDueEvents:
 
         assert [len(some) for some in taken] == [10, 10, 10]
         expected = {settlement.event.id for settlement in settlements}
-        assert {event.id for some in taken for event in some} == expected
+        assert {event.id for some in taken for event in events_of(some)} == expected
+
+    async def test_the_bundle_that_reaches_the_limit_is_the_last(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        for number in range(5):
+            await settled(store, *(f"{number}-{each}" for each in range(4)))
+        await make_due(database, "outbox")
+
+        taken = [await outbox.take_due_events(limit) for limit in (1, 9, 1, 1)]
+
+        assert [[len(bundle.events) for bundle in some] for some in taken] == [[4], [4, 4, 4], [4], []]
 
     async def test_what_is_cleared_is_forgotten(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        first, second = await settled(store, "10", "11")
+        await settled_one_by_one(store, "10", "11")
+        await make_due(database, "outbox")
+        first, second = await outbox.take_due_events(10)
 
-        await outbox.clear([first.event.id])
-        await outbox.clear([first.event.id])
+        await outbox.clear([first.id])
+        await outbox.clear([first.id])
 
         await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [second.event]
+        assert await outbox.take_due_events(10) == [second]
+
+    async def test_of_a_bundle_that_was_told_in_part_the_rest_is_kept(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await settled(store, "10", "11", "12")
+        await make_due(database, "outbox")
+        [bundle] = await outbox.take_due_events(10)
+
+        rest = bundle._replace(events=bundle.events[1:])
+        await outbox.narrow(rest)
+
+        await make_due(database, "outbox")
+        assert await outbox.take_due_events(10) == [rest]
+
+    async def test_of_two_rests_of_a_bundle_the_smaller_is_kept(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await settled(store, "10", "11", "12")
+        await make_due(database, "outbox")
+        [bundle] = await outbox.take_due_events(10)
+
+        rest = bundle._replace(events=bundle.events[2:])
+        for events in (rest.events, bundle.events[:2], bundle.events[:1], bundle.events):
+            await outbox.narrow(bundle._replace(events=events))
+
+        await make_due(database, "outbox")
+        assert await outbox.take_due_events(10) == [rest]
 
     async def test_what_nobody_heard_is_dropped_after_the_grace(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        young, old = await settled(store, "young", "old")
-        await execute(
-            database,
-            "UPDATE outbox SET created_at = now() - interval '61 seconds' WHERE event_id = $1",
-            old.event.id,
-        )
+        await settled(store, "old", "old too")
+        await execute(database, "UPDATE outbox SET created_at = now() - interval '61 seconds'")
+        [young] = await settled(store, "young")
+        await make_due(database, "outbox")
+        bundle_ids = [bundle.id for bundle in await outbox.take_due_events(10)]
 
-        assert await outbox.drop_unheard([young.event.id, old.event.id]) == 1
+        assert await outbox.drop_unheard(bundle_ids) == 2
 
         await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [young.event]
+        assert events_of(await outbox.take_due_events(10)) == [young.event]
 
 
 class TestAccounts:

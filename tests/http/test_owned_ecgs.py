@@ -234,7 +234,7 @@ class TestErasing:
         await ada.delete("/ecg/10")  # nobody is bound to the event
 
         async with database.connection() as connection:
-            assert await connection.fetchval("SELECT type FROM outbox") == "ecg.deleted"
+            assert await connection.fetchval("SELECT types FROM outbox") == ["ecg.deleted"]
 
     async def test_a_processor_that_has_it_in_hand_settles_nothing(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
@@ -255,7 +255,7 @@ class TestErasing:
         assert await store.find([("ada", "10")]) == {}
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
-            assert await connection.fetchval("SELECT array_agg(type) FROM outbox") == ["ecg.deleted"]
+            assert await connection.fetchval("SELECT array_agg(types) FROM outbox") == [["ecg.deleted"]]
 
     @pytest.mark.parametrize(
         ("content", "refusal"),

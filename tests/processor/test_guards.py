@@ -36,10 +36,10 @@ def a_settlement(claim: Claim, value: int = 2) -> Settlement:
 async def test_a_zombies_result_changes_nothing(database: Database, store: PostgresEcgStore) -> None:
     claim = await a_claim(store)
 
-    first = await store.settle([a_settlement(claim, 2)])
-    second = await store.settle([a_settlement(claim, 3)])
+    first, second = a_settlement(claim, 2), a_settlement(claim, 3)
+    bundles = [await store.settle([settlement]) for settlement in (first, second)]
 
-    assert (first, second) == ({_KEY}, set())
+    assert [bundle.events for bundle in bundles] == [[first.event], []]
     async with database.connection() as connection:
         assert (
             await connection.fetchval("SELECT document->'leads'->0->'I'->>'zero_crossings' FROM ecg_insights")

@@ -16,12 +16,13 @@ import pytest
 from processor import delivery
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
+from shared import relay
 from shared.broker.in_process import InProcessBroker
-from shared.domain.errors import UnavailableError
+from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.insights import Finding, LeadInsight
 from shared.events import EcgKey, Event, EventType, submitted
 from shared.ports import Status
-from shared.relay import run_relay
+from shared.relay import _sweep, run_relay
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from tests.builders import a_lead, a_submission, an_ecg
@@ -174,12 +175,12 @@ async def make_due(database: Database, table: str = "ecg") -> None:
 @asynccontextmanager
 async def open_relay(bench: Bench) -> AsyncIterator[None]:
     """A relay that sweeps a hundred times a second."""
-    relay = asyncio.create_task(run_relay(outbox=bench.outbox, publisher=bench.publisher, interval_s=0.01))
+    sweeping = asyncio.create_task(run_relay(outbox=bench.outbox, publisher=bench.publisher, interval_s=0.01))
     try:
         yield
     finally:
-        relay.cancel()
-        await asyncio.wait([relay])
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
 
 
 class TestReading:
@@ -286,7 +287,7 @@ class TestCompleting:
         self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Forgetful(PostgresOutbox):
-            async def clear(self, event_ids: Collection[Any]) -> None:
+            async def clear(self, bundle_ids: Collection[Any]) -> None:
                 """The process died before it could."""
 
         await submit(bench, "10")
@@ -595,6 +596,79 @@ class TestRelay:
             await connection.execute("UPDATE outbox SET created_at = now() - interval '61 s', due_at = now()")
         async with open_relay(bench):
             await until_async(rows_left, database)
+
+    async def test_of_events_that_were_kept_together_those_wait_that_nobody_is_bound_to(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(bench, "10", "11")
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE ecg_signal SET samples = '' WHERE row = (SELECT max(row) FROM ecg)"
+            )
+        half_deaf = InProcessBroker()
+        half_deaf.bind(_SUBSCRIBER, EventType.PROCESSED)
+
+        await work(replace(bench, publisher=half_deaf.publisher()), consumer)
+
+        assert [event["subject"] for event in told(half_deaf)] == ["ada/10"]
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT array_agg(types) FROM outbox") == [["ecg.failed"]]
+        await make_due(database, "outbox")
+        async with open_relay(bench):
+            await until_async(rows_left, database)
+        assert [event["subject"] for event in told(broker)] == ["ada/11"]
+
+    async def test_of_a_bundle_told_in_part_the_rest_is_kept_whatever_its_age(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        rest = (await self._untold(bench, broker, consumer, database))[1:]
+
+        await _sweep(
+            bench.outbox, Outcomes(None, UnavailableError("no confirm"), UnroutableError("nobody is bound"))
+        )
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT event_ids FROM outbox") == [event.id for event in rest]
+
+    async def test_a_sweep_is_full_by_its_events(
+        self,
+        bench: Bench,
+        broker: InProcessBroker,
+        consumer: Consumer,
+        database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(relay, "_PAGE", 3)
+        await self._untold(bench, broker, consumer, database)
+
+        assert [await _sweep(bench.outbox, Outcomes(None, None, None)) for _ in range(2)] == [True, False]
+
+    @staticmethod
+    async def _untold(
+        bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> list[Event]:
+        """The events of a bundle of three that is older than the grace, and due."""
+        await submit(bench, "10", "11", "12")
+        async with asyncio.timeout(_LIMIT_S):
+            deliveries = await consumer.receive(100)
+        broker.disconnect()
+        await settle_deliveries(deliveries, bench=bench)
+        broker.reconnect()
+        await make_due(database, "outbox")
+        [bundle] = await bench.outbox.take_due_events(10)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE outbox SET created_at = now() - interval '61 s', due_at = now()")
+        return list(bundle.events)
+
+
+class Outcomes:
+    """A publisher that tells nobody, with these outcomes."""
+
+    def __init__(self, *outcomes: UnroutableError | UnavailableError | None) -> None:
+        self._outcomes = outcomes
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        return [outcome for _, outcome in zip(events, self._outcomes, strict=True)]
 
 
 async def _is_put_back(database: Database) -> int:
