@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
     from shared.domain.insights import JsonValue
 
+# Fills the outbox with so many bundles of two events that are due.
+DUE_BUNDLES: Final = """
+INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
+SELECT id, ARRAY[id, gen_random_uuid()], '{{ecg.processed,ecg.failed}}', ARRAY['{{}}'::bytea, '{{}}'],
+    now() - interval '1 second'
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {count})) AS event
+"""
+
 _BATCH: Final = 64
 _PAGE: Final = 512
 _OWNERS_PAGE: Final = 20

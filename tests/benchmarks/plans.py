@@ -8,7 +8,7 @@ from tests.benchmarks import filling
 from tests.benchmarks.pipelines import OWNER, open_isoline
 from tests.benchmarks.report import say
 from tests.benchmarks.servers import open_servers
-from tests.plans import explain_hot_queries, open_explaining_database
+from tests.plans import DUE_BUNDLES, explain_hot_queries, open_explaining_database
 
 _FINISHED: Final = 1_000_000
 _QUEUED: Final = 100_000
@@ -20,12 +20,7 @@ SELECT sum(pg_total_relation_size(relation::regclass)) / (SELECT count(*) FROM e
 FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
 """
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
-_EVENTS: Final = """
-INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
-SELECT id, ARRAY[id, gen_random_uuid()], '{ecg.processed,ecg.failed}', ARRAY['{}'::bytea, '{}'],
-    now() - interval '1 second'
-FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 50000)) AS event
-"""
+_EVENTS: Final = DUE_BUNDLES.format(count=50_000)
 
 
 async def show_plans() -> int:

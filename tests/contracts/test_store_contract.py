@@ -127,6 +127,12 @@ async def settled_one_by_one(store: PostgresEcgStore, *ids: str) -> list[Settlem
     return [settlement for ecg_id in ids for settlement in await settled(store, ecg_id)]
 
 
+async def due_bundles(outbox: PostgresOutbox, database: Database) -> list[Bundle]:
+    """All that is in the outbox, as a relay takes it once it is due."""
+    await make_due(database, "outbox")
+    return await outbox.take_due_events(10)
+
+
 def events_of(bundles: Sequence[Bundle]) -> list[Event]:
     return [event for bundle in bundles for event in bundle.events]
 
@@ -580,8 +586,7 @@ class TestSettling:
 
         assert await state_of(store) is Status.COMPLETED
         assert (await row(database))["due_at"] is None
-        await make_due(database, "outbox")
-        assert events_of(await outbox.take_due_events(10)) == [settlement.event]
+        assert events_of(await due_bundles(outbox, database)) == [settlement.event]
 
     async def test_a_second_settlement_changes_nothing(
         self, store: PostgresEcgStore, database: Database
@@ -649,8 +654,7 @@ class TestSettling:
         assert bundle.events == [settlement.event for settlement in settlements[:2]]
         assert [await state_of(store, n) for n in "123"] == ["completed", "failed", "completed"]
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
-        await make_due(database, "outbox")
-        assert bundle in await outbox.take_due_events(10)
+        assert bundle in await due_bundles(outbox, database)
 
     async def test_when_the_event_can_not_be_kept_nothing_is(
         self, store: PostgresEcgStore, database: Database
@@ -833,8 +837,7 @@ class TestDueEvents:
         due_in_s = []
 
         for _ in range(7):
-            await make_due(database, "outbox")
-            assert len(await outbox.take_due_events(10)) == 1
+            assert len(await due_bundles(outbox, database)) == 1
             async with database.connection() as connection:
                 due_in_s.append(
                     await connection.fetchval("SELECT extract(epoch FROM due_at - now())::float8 FROM outbox")
@@ -870,41 +873,35 @@ class TestDueEvents:
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled_one_by_one(store, "10", "11")
-        await make_due(database, "outbox")
-        first, second = await outbox.take_due_events(10)
+        first, second = await due_bundles(outbox, database)
 
         await outbox.clear([first.id])
         await outbox.clear([first.id])
 
-        await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [second]
+        assert await due_bundles(outbox, database) == [second]
 
     async def test_of_a_bundle_that_was_told_in_part_the_rest_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
-        await make_due(database, "outbox")
-        [bundle] = await outbox.take_due_events(10)
+        [bundle] = await due_bundles(outbox, database)
 
         rest = bundle._replace(events=bundle.events[1:])
         await outbox.narrow(rest)
 
-        await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [rest]
+        assert await due_bundles(outbox, database) == [rest]
 
     async def test_of_two_rests_of_a_bundle_the_smaller_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
-        await make_due(database, "outbox")
-        [bundle] = await outbox.take_due_events(10)
+        [bundle] = await due_bundles(outbox, database)
 
         rest = bundle._replace(events=bundle.events[2:])
         for events in (rest.events, bundle.events[:2], bundle.events[:1], bundle.events):
             await outbox.narrow(bundle._replace(events=events))
 
-        await make_due(database, "outbox")
-        assert await outbox.take_due_events(10) == [rest]
+        assert await due_bundles(outbox, database) == [rest]
 
     async def test_what_nobody_heard_is_dropped_after_the_grace(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -912,13 +909,11 @@ class TestDueEvents:
         await settled(store, "old", "old too")
         await execute(database, "UPDATE outbox SET created_at = now() - interval '61 seconds'")
         [young] = await settled(store, "young")
-        await make_due(database, "outbox")
-        bundle_ids = [bundle.id for bundle in await outbox.take_due_events(10)]
+        bundle_ids = [bundle.id for bundle in await due_bundles(outbox, database)]
 
         assert await outbox.drop_unheard(bundle_ids) == 2
 
-        await make_due(database, "outbox")
-        assert events_of(await outbox.take_due_events(10)) == [young.event]
+        assert events_of(await due_bundles(outbox, database)) == [young.event]
 
 
 class TestAccounts:
