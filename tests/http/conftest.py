@@ -192,9 +192,13 @@ async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def gateway_alone() -> AsyncIterator[str]:
-    """The address of one with the settings that a gateway has by default."""
+    """The address of one with the settings that a gateway has by default.
+
+    Not for the session: once a second it says that it has no database, which a command under test in another
+    file would be taken to have said.
+    """
     async with open_gateway_alone() as address:
         yield address
 
