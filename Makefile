@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make run` and `make test`. Both install and start what they need.
-# Settings: ISOLINE_PORT (8080) and the others of the README's table.
+# Settings: ISOLINE_PORT (8080) and the others of docs/settings.md.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

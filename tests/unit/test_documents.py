@@ -1,4 +1,4 @@
-"""What README and compose file say is what the code does."""
+"""What the documents and the compose file say is what the code does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _names(model: type[BaseSettings]) -> set[str]:
 
 def test_the_settings_table_names_each_setting_with_its_users_and_default() -> None:
     rows = re.findall(
-        r"^\| `(ISOLINE_\w+)` \| (.*?) \| (.*?) \| ", (_ROOT / "README.md").read_text(), re.MULTILINE
+        r"^\| `(ISOLINE_\w+)` \| (.*?) \| (.*?) \| ", (_ROOT / "docs/settings.md").read_text(), re.MULTILINE
     )
 
     assert {name for name, _, _ in rows} == set().union(*map(_names, _SETTINGS.values()))
