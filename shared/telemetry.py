@@ -102,6 +102,9 @@ class Journal:
     Args:
         file: Where they go. If it can't be written to, records are lost, and nothing else is.
         sender: Whose they are, in fields that each carries.
+
+    Attributes:
+        lock: Held while records are added and written; a thread may take it again.
     """
 
     def __init__(self, file: BinaryIO, sender: Mapping[str, object]) -> None:
@@ -109,13 +112,13 @@ class Journal:
         self._sender = sender
         self._records: list[_Record] = []
         # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of a task that it finds unheard.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._is_writing = False
 
     def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
         """Keep a record; what is no JSON is told in the words of ``str``."""
         record = _Record(level, logger, message, fields, _work_in_hand.get(), time.time())
-        with self._lock:
+        with self.lock:
             self._records.append(record)
             is_first = len(self._records) == 1
         if level not in _PATIENT:
@@ -125,7 +128,7 @@ class Journal:
 
     def flush(self) -> None:
         """Write all that is kept; in the midst of a write, that one goes on with it."""
-        with self._lock:
+        with self.lock:
             if self._is_writing:
                 return
             self._is_writing = True
@@ -178,12 +181,17 @@ class _Log:
 
 class _LibraryRecords(logging.Handler):
     def __init__(self, journal: Journal) -> None:
+        self._journal = journal  # before `logging` asks for the lock
         super().__init__()
-        self._journal = journal
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Have none: the journal's own is enough, and of two a thread could wait for each."""
-        self.lock = None
+        """Share the journal's lock: with one of each, two threads could wait for each other.
+
+        It must be a real lock: `logging` enters it as it is from Python 3.13 on. The call of the base class
+        has it made anew in a forked child.
+        """
+        super().createLock()
+        self.lock = self._journal.lock
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -4,8 +4,10 @@ import asyncio
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -150,6 +152,35 @@ class TestJournal:
         file.close()
 
         journal.add("error", "there", "trouble", {})
+
+
+_LOGS_OF_A_LIBRARY: Final = """
+import logging, os
+from shared.telemetry import configure_logs
+
+configure_logs("gateway", "info")
+logging.getLogger("library").info("before a fork")
+if os.fork():
+    os.wait()
+    logging.getLogger("library").warning("after a fork")
+else:
+    logging.getLogger("library").error("in a child %s", "of it")
+    logging.shutdown()
+    os._exit(0)
+"""
+
+
+def test_records_of_libraries_are_lines_as_ours_are_also_after_a_fork() -> None:
+    written = subprocess.run(  # noqa: S603 - this interpreter and a constant
+        [sys.executable, "-c", _LOGS_OF_A_LIBRARY], capture_output=True, timeout=_LIMIT_S, check=True
+    ).stderr
+
+    records = [json.loads(line) for line in written.splitlines()]
+    assert [(record["logger"], record["level"], record["message"]) for record in records] == [
+        ("library", "info", "before a fork"),
+        ("library", "error", "in a child of it"),
+        ("library", "warning", "after a fork"),
+    ]
 
 
 class _AwaitedFile(io.BytesIO):
