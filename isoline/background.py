@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from isoline.embedded_state import EmbeddedState, read_state
 from shared.domain.errors import ConfigurationError
 
@@ -24,14 +26,13 @@ _TURN_FILE: Final = "turn.lock"
 _START_WITHIN_S: Final = 60.0
 _STOP_WITHIN_S: Final = 45.0
 _POLL_S: Final = 0.02
-_LOG_LINES: Final = 5
 
 
 def start(var: Path) -> EmbeddedState:
     """Have this folder's embedded Isoline running and ready, whether or not it ran before.
 
     Raises:
-        ConfigurationError: It did not start; says why in its own last words.
+        ConfigurationError: It did not start; says why, and where its log is.
     """
     with _one_at_a_time(var):
         return read_state(var) or _started(var)
@@ -97,14 +98,34 @@ def _until_ready(process: subprocess.Popen[bytes], var: Path, log_begin: int) ->
         if ready is not None and ready.pid == process.pid:
             return ready
         if process.poll() is not None:
+            reason = _reason_to_end(var, log_begin) or f"it ended with status {process.returncode}"
             break
         time.sleep(_POLL_S)
     else:
+        reason = f"it was not ready within {_START_WITHIN_S:g} s, and was ended"
         process.terminate()
-    raise ConfigurationError(f"Isoline did not start. Its last words:\n{_last_words(var, log_begin)}")
+    raise ConfigurationError(f"Isoline did not start: {reason}\nIts log is {(var / LOG_FILE).resolve()}.")
 
 
-def _last_words(var: Path, begin: int) -> str:
+def _reason_to_end(var: Path, log_begin: int) -> str:
+    """The reason that a process gave as its last: in a log record, or in plain lines behind all records."""
     with (var / LOG_FILE).open("rb") as log:
-        log.seek(begin)
-        return "\n".join(log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+        log.seek(log_begin)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    plain: list[str] = []
+    for line in reversed(lines):
+        record = _record(line)
+        if record is not None:
+            return "\n".join(plain) or str(record.get("reason", record.get("message", "")))
+        plain.insert(0, line)
+        if line.startswith("Traceback "):
+            return plain[-1]
+    return "\n".join(plain)
+
+
+def _record(line: str) -> dict[str, object] | None:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None

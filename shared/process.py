@@ -74,11 +74,13 @@ def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
 def _exit_status(error: Exception) -> int:
     """Say once why the process ends."""
-    for cause in _causes(error):
+    causes = list(_causes(error))
+    for cause in causes:
         if isinstance(cause, ConfigurationError):
             sys.stderr.write(f"{cause}\n")
             return EXIT_CONFIGURATION
-    _log.error("the process ends because a part of it died", exc_info=error)
+    reason = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    _log.error("the process ends because a part of it died", reason=reason, exc_info=error)
     return _EXIT_DIED
 
 

@@ -135,6 +135,30 @@ async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
     assert "Traceback" not in printed
 
 
+async def test_a_start_that_dies_says_why_in_a_sentence_and_where_the_log_is(embedded: Embedded) -> None:
+    (embedded.var / "token.key").mkdir(parents=True)  # which nobody foresaw
+
+    status, printed = await embedded.isoline("up")
+
+    log = embedded.var.resolve() / "isoline.log"
+    assert status == 2
+    assert printed.splitlines()[0].startswith("Isoline did not start: IsADirectoryError: ")
+    assert printed.splitlines()[1:] == [f"Its log is {log}."]
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+async def test_a_start_without_its_postgresql_says_why(embedded: Embedded) -> None:
+    (embedded.var / "postgres").mkdir(parents=True)
+    (embedded.var / "postgres" / "PG_VERSION").write_text("9.6\n")
+
+    status, printed = await embedded.isoline("up")
+
+    assert status == 2
+    assert printed.startswith("Isoline did not start: PostgreSQL did not start: ")
+    assert "postgresql.conf" in printed
+    assert '"level"' not in printed
+
+
 async def test_status_and_down_say_whether_it_runs(embedded: Embedded) -> None:
     before = await embedded.isoline("status")
     await embedded.isoline("up")
