@@ -5,13 +5,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
-BIN := .venv/bin
+# PYTHON=python3.13 make ... makes the environment with that Python, anew if it was made with another.
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
 
-run: .venv/.run ## Start everything on this machine, submit a real ECG, show its zero crossings
+run: $(VENV)/.run ## Start everything on this machine, submit a real ECG, show its zero crossings
 	@$(BIN)/isoline up
 
 stop: ## Stop what `make run` started
@@ -23,25 +25,25 @@ status: ## Say whether it runs, and where
 logs: ## Show the end of its log
 	@tail -n 50 "$${ISOLINE_VAR:-var}/isoline.log"
 
-create-admin: .venv/.run ## Create the first administrator
+create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: .venv/.dev rabbitmq redis chromium ## Run every test, on servers of its own
+test: $(VENV)/.dev rabbitmq redis chromium ## Run every test, on servers of its own
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test-module: .venv/.dev ## Run the unit tests of the insights alone
+test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-faults: .venv/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
+faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
-bench: .venv/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
+bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
 	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-hostile: .venv/.dev rabbitmq ## Measure what hostile clients cost a gateway
+hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway
 	@$(BIN)/python -m tests.benchmarks.hostile_clients
 
-check: .venv/.dev ## Format, lint, types, import contracts, security, compose file
+check: $(VENV)/.dev ## Format, lint, types, import contracts, security, compose file
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -64,18 +66,23 @@ wrk:
 chromium:
 	@scripts/install-chromium
 
-lock: .venv/.dev ## Renew the locks: names, versions and hashes
+lock: $(VENV)/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
 clean: stop ## Stop, and remove all that was built or stored
-	@rm -rf .venv "$${ISOLINE_VAR:-var}" .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* "$${ISOLINE_VAR:-var}" .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/.run: requirements/embedded.lock pyproject.toml
+$(VENV)/.run: $(VENV)/.python requirements/embedded.lock pyproject.toml
 	@scripts/install requirements/embedded.lock
 	@touch $@
 
-.venv/.dev: requirements/dev.lock pyproject.toml
+$(VENV)/.dev: $(VENV)/.python requirements/dev.lock pyproject.toml
 	@scripts/install requirements/dev.lock
-	@touch $@ .venv/.run
+	@touch $@ $(VENV)/.run
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq libfaketime redis chromium lock clean
+$(VENV)/.python: ask
+	@scripts/venv
+
+ask: # is no file: the Python is looked at each time
+
+.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq libfaketime redis chromium lock clean ask
