@@ -21,7 +21,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema
+from shared.storage.schema import check_schema, connection_name
 from shared.telemetry import configure_logs
 from shared.workers import WorkersOption, hold_port, run_workers
 
@@ -48,7 +48,9 @@ async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
 async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) -> None:
     async with (
         open_database(
-            settings.database_url.get_secret_value(), max_connections=settings.database_connections
+            settings.database_url.get_secret_value(),
+            max_connections=settings.database_connections,
+            name=connection_name("gateway"),
         ) as database,
         open_rabbitmq_publisher(
             settings.amqp_url.get_secret_value(), topology=Topology(settings.amqp_namespace)

@@ -25,7 +25,7 @@ from shared.domain.errors import ConfigurationError
 from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations
+from shared.storage.schema import apply_migrations, connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -140,7 +140,7 @@ def _is_production() -> bool:
 
 @asynccontextmanager
 async def _open_accounts() -> AsyncIterator[PostgresAccountStore]:
-    async with _open_url() as url, open_database(url) as database:
+    async with _open_url() as url, open_database(url, name=connection_name("command")) as database:
         yield PostgresAccountStore(database)
 
 

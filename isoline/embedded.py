@@ -26,7 +26,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import apply_migrations, check_schema
+from shared.storage.schema import apply_migrations, check_schema, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def _serve_on(
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
     async with (
-        open_database(database_url) as database,
+        open_database(database_url, name=connection_name("embedded")) as database,
         broker.consumer(_QUEUE, prefetch=settings.prefetch) as consumer,
     ):
         store, accounts, outbox = (

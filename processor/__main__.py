@@ -19,7 +19,7 @@ from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.schema import check_schema
+from shared.storage.schema import check_schema, connection_name
 from shared.telemetry import configure_logs
 from shared.workers import WorkersOption, run_workers
 
@@ -50,7 +50,11 @@ async def _serve_alone(
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     topology = Topology(settings.amqp_namespace)
     async with (
-        open_database(database_url, max_connections=settings.database_connections) as database,
+        open_database(
+            database_url,
+            max_connections=settings.database_connections,
+            name=connection_name("processor"),
+        ) as database,
         open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
         open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=settings.prefetch) as consumer,
         open_health_server(

@@ -38,7 +38,6 @@ _PASSING_STATES: Final = ("08", "25006", "40", "53", "55", "57", "58", "42P01", 
 # empty would be read as a whole for each key, and a bitmap would hold all that is due before LIMIT cuts it.
 # Compiling never pays for statements of milliseconds.
 SESSION: Final = {
-    "application_name": "isoline",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -145,8 +144,16 @@ def translated_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator[Database]:
-    """Yield a database that connects when it is first needed, and again whenever it was away."""
+async def open_database(
+    url: str, *, max_connections: int = 10, name: str = "isoline"
+) -> AsyncIterator[Database]:
+    """Yield a database that connects when it is first needed, and again whenever it was away.
+
+    Args:
+        url: Where it is, and as whom.
+        max_connections: How many connections at most.
+        name: What PostgreSQL shows in `pg_stat_activity.application_name`.
+    """
     pool = asyncpg.create_pool(
         url,
         min_size=0,
@@ -154,7 +161,7 @@ async def open_database(url: str, *, max_connections: int = 10) -> AsyncIterator
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=_CONNECT_TIMEOUT_S,
         reset=_keep_session,
-        server_settings=SESSION,
+        server_settings=SESSION | {"application_name": name},
     )
     await pool
     database = Database(pool)
