@@ -6,7 +6,6 @@ import asyncio
 import sys
 from typing import Annotated, Final
 
-import aiohttp
 import typer
 
 import gateway.__main__
@@ -24,6 +23,7 @@ from isoline import (
     users,
 )
 from isoline.embedded_state import read_state
+from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError
 from shared.process import EXIT_CONFIGURATION, run_until_told
 from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
@@ -31,7 +31,6 @@ from shared.storage.schema import apply_migrations
 
 _EXIT_FAILED: Final = 1
 _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
-_HEALTH_TIMEOUT_S: Final = 5.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(users.app, name="user")
@@ -84,9 +83,9 @@ def status() -> None:
 
 
 @app.command()
-def health(url: Annotated[str, typer.Argument()] = "http://127.0.0.1:8080/health/ready") -> None:
-    """Ask a service whether it is ready; exit status 0 when it is."""
-    is_ready, answer = asyncio.run(_ask_health(url))
+def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
+    """Ask a service whether it is ready; exit status 0 when it is, else 1."""
+    is_ready, answer = probe(url)
     typer.echo(answer)
     raise typer.Exit(0 if is_ready else _EXIT_FAILED)
 
@@ -107,12 +106,3 @@ def main() -> None:
     except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)
-
-
-async def _ask_health(url: str) -> tuple[bool, str]:
-    timeout = aiohttp.ClientTimeout(_HEALTH_TIMEOUT_S)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            return answer.ok, await answer.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return False, f"no answer from {url}: {error}"
