@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 import numpy as np
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 # Not "." or "..", which clients resolve away from a path.
 ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
 
-# Python's own reading takes any character between date and time, NUL among them.
-_DATE: Final = re.compile(r"[0-9W-]{7,10}([T ][0-9:.,]+(Z|[+-][0-9:.]+)?)?")
-_CLOCK_TOLERANCE: Final = timedelta(hours=24)
 # In samples per second of every lead.
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 10_000
@@ -40,24 +36,6 @@ def ecg_id(value: object) -> str:
     if not isinstance(value, str) or not ECG_ID.fullmatch(value):
         expected = "expected 1 to 128 of A-Z a-z 0-9 . _ : - (and not . or .. alone) or an integer of 64 bits"
         raise PydanticCustomError("ecg_id", expected)
-    return value
-
-
-def recording_date(value: str, *, now: datetime) -> str:
-    """The date as it was sent.
-
-    Raises:
-        PydanticCustomError: It is none, or too far ahead.
-    """
-    try:
-        recorded = datetime.fromisoformat(value) if _DATE.fullmatch(value) else None
-    except ValueError:
-        recorded = None
-    if recorded is None:
-        raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30")
-    earliest_reading = recorded if recorded.tzinfo else recorded.replace(tzinfo=UTC)
-    if earliest_reading > now + _CLOCK_TOLERANCE:
-        raise PydanticCustomError("date_ahead", "this date is more than 24 hours ahead")
     return value
 
 

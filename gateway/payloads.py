@@ -16,8 +16,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, is_signal, recording_date, signal_of
+from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, is_signal, signal_of
 from gateway.problems import body_does_not_fit
+from gateway.recording_dates import recording_date
 from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
 from shared.domain.ecg import (
     INT32_MAX,
@@ -51,7 +52,7 @@ _ID_SCHEMA: Final = {
 }
 _DATE_SCHEMA: Final = {
     "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-    "description": "When it was recorded, ISO 8601; at most 24 h ahead.",
+    "description": "When it was recorded, ISO 8601; in UTC without an offset; at most 24 h ahead.",
 }
 # \p{...} would say "printable" exactly, but many readers of JSON Schema, Python's among them, can't read it.
 _NAME_SCHEMA: Final = {
@@ -89,6 +90,24 @@ def _printable(value: str) -> str:
     return value
 
 
+_UNCALIBRATED: Final = (
+    "expected a number greater than 0; 0 is how WFDB says uncalibrated: leave out adc_gain and unit"
+)
+_INVERTED: Final = (
+    "expected a number greater than 0; of an inverted lead send 2 * baseline - sample with the gain's amount"
+)
+
+
+def _usable_gain(value: object) -> object:
+    """Name the way out of the two unusable gains that files hold; the type and the rest are checked after."""
+    if type(value) in (int, float):
+        if value == 0:
+            raise PydanticCustomError("adc_gain", _UNCALIBRATED)
+        if value < 0:  # type: ignore[operator] # a number by now
+            raise PydanticCustomError("adc_gain", _INVERTED)
+    return value
+
+
 def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
     return signal_of(value, longest=info.context.limits.max_lead_samples)
 
@@ -96,7 +115,9 @@ def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 _Baseline = Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")]
 _AdcGain = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given.")
+    float,
+    BeforeValidator(_usable_gain),
+    Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given."),
 ]
 _LeadName = Annotated[
     str,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, recording_date, signal_of
+from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, signal_of
+from gateway.recording_dates import recording_date
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError
 

@@ -23,6 +23,9 @@ INT32_MAX: Final = 2**31 - 1
 MAX_NAME_LENGTH: Final = 32
 
 _INT16: Final = np.iinfo(np.int16)
+_REPEATED: Final = (
+    "lead names are unique ignoring case, and this one stands twice; tell leads apart, as ECG 1 and ECG 2"
+)
 _DTYPES: Final = (np.dtype(np.int16), np.dtype(np.int32))
 
 
@@ -107,7 +110,7 @@ def repeated_names(names: Sequence[str | None]) -> list[Problem]:
         return []
     counts = Counter(folded)
     return [
-        Problem(f"/leads/{index}/name", "lead names are unique ignoring case, and this one stands twice")
+        Problem(f"/leads/{index}/name", _REPEATED)
         for index, name in enumerate(names)
         if name is not None and counts[name.casefold()] > 1
     ]
