@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.app import open_gateway
+from gateway.app import NO_REQUEST_IS_SERVED, open_gateway
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.process import check_staying, run_until_told, this_worker
+from shared.health import Part, part_of_process
+from shared.process import run_until_told, this_worker
 from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -65,9 +66,9 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
             publisher=publisher,
-            checks={
-                "process": partial(check_staying, told_to_leave),
-                "schema": partial(check_schema, database),
+            parts={
+                "process": part_of_process(told_to_leave),
+                "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
             },
             shares_port=settings.workers > 1,
         ),

@@ -115,11 +115,24 @@ class LiveAnswer(_Answer):
     status: Literal["live"]
 
 
+class PartAnswer(_Answer):
+    """How something is that the service needs."""
+
+    state: Annotated[
+        Literal["ok", "degraded", "failing"],
+        Field(description="With a part that is degraded requests should come here all the same."),
+    ]
+    since: Annotated[datetime, Field(description="Since when it works, or does not.")]
+    reason: Annotated[str, Field(description="Why it does not work. Unless ok.")] = ""
+    means: Annotated[str, Field(description="What that means for users. Unless ok.")] = ""
+
+
 class ReadyAnswer(_Answer):
     """Whether requests should come here, and if not, why."""
 
     status: Literal["ready", "not ready"]
-    reasons: dict[str, str] = {}
+    reasons: Annotated[dict[str, str], Field(description="Why not, by part.")] = {}
+    parts: Annotated[dict[str, PartAnswer], Field(description="What the service needs, by name.")] = {}
 
 
 class ErrorAnswer(_Answer):

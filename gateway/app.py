@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.account_handlers import AccountHandlers
 from gateway.accounts import Passwords
@@ -30,7 +30,7 @@ from gateway.server import open_server
 from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
-from shared.health import Health
+from shared.health import open_health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from gateway.contract import Route
     from gateway.counters import Counters
     from gateway.requests import Handler
-    from shared.health import Check
+    from shared.health import Part
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
+
+NO_REQUEST_IS_SERVED: Final = "Requests are answered with 503 and may be sent again later."
 
 
 @asynccontextmanager
@@ -55,12 +57,12 @@ async def open_gateway(
     accounts: AccountStore,
     logins: LoginStore,
     publisher: Publisher,
-    checks: Mapping[str, Check],
+    parts: Mapping[str, Part],
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open, then leave so that no client notices.
 
-    Readiness is 503 by then, by one of the ``checks``. For ``settings.drain_s`` every answer closes its
+    Readiness is 503 by then, by one of the ``parts``. For ``settings.drain_s`` every answer closes its
     connection and nobody waits for a result any longer, so that load balancer and clients turn to others;
     then accepting stops and requests in hand are finished.
 
@@ -111,7 +113,7 @@ async def open_gateway(
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
             (DOCUMENT_ROUTES, Documents(contract(settings))),
-            (HEALTH_ROUTES, Health(checks)),
+            (HEALTH_ROUTES, await opened.enter_async_context(open_health(parts))),
         )
         for routes, answerer in answering:
             _add(router, routes, answerer, guards)

@@ -11,6 +11,19 @@ from gateway.documents import Documents
 from shared.health import Health
 
 _TAG: Final = "Service"
+_OK: Final = {"state": "ok", "since": "2026-01-05T08:00:00Z"}
+_DEGRADED: Final = {
+    "state": "degraded",
+    "since": "2026-01-05T09:30:00Z",
+    "reason": "the broker blocks publishers: low on disk",
+    "means": "ECGs are taken and kept; they are announced when the broker is back.",
+}
+_LEAVING: Final = {
+    "state": "failing",
+    "since": "2026-01-05T09:45:00Z",
+    "reason": "leaving",
+    "means": "This process finishes what it has in hand; others take what is new.",
+}
 
 HEALTH_ROUTES: Final = (
     Route(
@@ -35,12 +48,23 @@ HEALTH_ROUTES: Final = (
         summary="Ask whether requests should come here",
         answers={
             HTTPStatus.OK: Answer(
-                description="They should.", model=ReadyAnswer, examples={"ready": {"status": "ready"}}
+                description="They should, be it that a part is degraded.",
+                model=ReadyAnswer,
+                examples={
+                    "ready": {"status": "ready", "parts": {"schema": _OK}},
+                    "degraded": {"status": "ready", "parts": {"schema": _OK, "broker": _DEGRADED}},
+                },
             ),
             HTTPStatus.SERVICE_UNAVAILABLE: Answer(
                 description="They should not, for these reasons.",
                 model=ReadyAnswer,
-                examples={"leaving": {"status": "not ready", "reasons": {"process": "leaving"}}},
+                examples={
+                    "leaving": {
+                        "status": "not ready",
+                        "reasons": {"process": "leaving"},
+                        "parts": {"process": _LEAVING, "schema": _OK},
+                    }
+                },
             ),
         },
     ),

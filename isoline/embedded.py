@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.accounts import Passwords, create_account
-from gateway.app import open_gateway
+from gateway.app import NO_REQUEST_IS_SERVED, open_gateway
 from gateway.keys import new_seed
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
@@ -17,7 +17,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Role
 from shared.domain.errors import ConflictError, UnavailableError
 from shared.events import EventType
-from shared.process import check_staying
+from shared.health import Part, part_of_process
 from shared.settings import EmbeddedSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -97,9 +97,9 @@ async def _serve_on(
             accounts=accounts,
             logins=PostgresLoginStore(database),
             publisher=broker.publisher(),
-            checks={
-                "process": partial(check_staying, told_to_leave),
-                "schema": partial(check_schema, database),
+            parts={
+                "process": part_of_process(told_to_leave),
+                "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
             },
         )
         async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit

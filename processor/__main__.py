@@ -13,8 +13,8 @@ from processor.worker import run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.health import open_health_server
-from shared.process import check_connected, check_staying, run_until_told, this_worker
+from shared.health import Part, open_health_server, part_of_process
+from shared.process import check_connected, run_until_told, this_worker
 from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # A batch of 512 ECGs is some 20,000 objects that live and die together. Python's 700 had the collector look
 # through them again and again, a fifth of the time that a small ECG takes.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+_NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 
 
 async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
@@ -61,9 +62,11 @@ async def _serve_alone(
             settings.health_host,
             health_port,
             {
-                "process": partial(check_staying, told_to_leave),
-                "schema": partial(check_schema, database),
-                "broker": partial(check_connected, consumer),
+                "process": part_of_process(told_to_leave),
+                "schema": Part(check=partial(check_schema, database), means=_NOTHING_IS_ANALYSED),
+                "broker": Part(
+                    check=partial(check_connected, consumer), means=_NOTHING_IS_ANALYSED, is_free=True
+                ),
             },
         ),
     ):

@@ -1,17 +1,29 @@
-"""`/health/live` and `/health/ready`, the same in every service."""
+"""`/health/live` and `/health/ready`, the same in every service.
+
+Each part of a service is checked once a second, whether or not anybody asks: a request reads what was found
+last, and the log and ``since`` tell when something began although no probe came by.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import structlog
 from aiohttp import web
 
 from shared.domain.errors import ConfigurationError, IsolineError
 from shared.json_answer import json_answer
+from shared.process import check_staying
+from shared.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -19,48 +31,109 @@ if TYPE_CHECKING:
 Check: TypeAlias = Callable[[], Awaitable[None]]
 """Returns when what it checks is ready for work, else raises an IsolineError that says why not."""
 
+_CHECK_EVERY_S: Final = 1.0
 _CHECK_TIMEOUT_S: Final = 3.0
+
+_log = structlog.get_logger(__name__)
+
+
+class State(StrEnum):
+    """How a part is."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Something that a service needs for its work.
+
+    Attributes:
+        check: Tells whether it works.
+        means: What it means for users while it does not, in a sentence.
+        fails_after_s: For so long after it stopped to work it is degraded, and the service is ready all the
+            same; from then on it is failing. ``math.inf`` where the service can do without it.
+        is_free: The check asks nobody else; each request has it asked besides.
+        is_logged: Whether the log is told of its changes, which it is not where that happens elsewhere.
+    """
+
+    check: Check
+    means: str
+    fails_after_s: float = 0.0
+    is_free: bool = False
+    is_logged: bool = True
+
+
+def part_of_process(told_to_leave: asyncio.Event) -> Part:
+    """The process itself, which takes no more work once it was told to leave."""
+    return Part(
+        check=partial(check_staying, told_to_leave),
+        means="This process finishes what it has in hand; others take what is new.",
+        is_free=True,
+        is_logged=False,
+    )
 
 
 class Health:
     """Answers whether a service lives and whether it is ready.
 
     Args:
-        checks: What must pass for it to be ready, by name.
+        parts: What it needs, by name.
     """
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
-        self._checks = checks
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self._parts = [_Watched(name, part) for name, part in parts.items()]
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Inside, each part is checked every second; one that takes long holds up no other."""
+        async with AsyncExitStack() as stack:
+            for part in self._parts:
+                await stack.enter_async_context(running(part.watch, f"watching {part.name}"))
+            yield
 
     async def get_live(self, _: web.BaseRequest) -> web.Response:
         """Live: the event loop turns."""
         return json_answer({"status": "live"})
 
     async def get_ready(self, _: web.BaseRequest) -> web.Response:
-        """Ready: every check passes, else 503 with the reason of each that fails."""
-        outcomes = [(name, await _reason(check)) for name, check in self._checks.items()]
-        reasons = {name: reason for name, reason in outcomes if reason is not None}
+        """Ready: no part is failing, else 503 with the reason of each that is."""
+        for part in self._parts:
+            await part.be_current()
+        reasons = {part.name: part.reason for part in self._parts if part.state is State.FAILING}
+        document: dict[str, object] = {"status": "not ready" if reasons else "ready"}
         if reasons:
-            return json_answer({"status": "not ready", "reasons": reasons}, HTTPStatus.SERVICE_UNAVAILABLE)
-        return json_answer({"status": "ready"})
+            document["reasons"] = reasons
+        document["parts"] = {part.name: part.document() for part in self._parts}
+        return json_answer(document, HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
 
 
 @asynccontextmanager
-async def open_health_server(host: str, port: int, checks: Mapping[str, Check]) -> AsyncIterator[None]:
+async def open_health(parts: Mapping[str, Part]) -> AsyncIterator[Health]:
+    """Yield the health of a service whose parts are watched for as long as the context is open."""
+    health = Health(parts)
+    async with health.watching():
+        yield health
+
+
+@asynccontextmanager
+async def open_health_server(host: str, port: int, parts: Mapping[str, Part]) -> AsyncIterator[None]:
     """Answer health requests on a port of their own for as long as the context is open.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    app, health = web.Application(), Health(checks)
-    app.add_routes([web.get("/health/live", health.get_live), web.get("/health/ready", health.get_ready)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await _listen(runner, host, port)
-        yield
-    finally:
-        await runner.cleanup()
+    async with open_health(parts) as health:
+        app = web.Application()
+        app.add_routes([web.get("/health/live", health.get_live), web.get("/health/ready", health.get_ready)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await _listen(runner, host, port)
+            yield
+        finally:
+            await runner.cleanup()
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
@@ -71,12 +144,79 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         raise ConfigurationError(f"ISOLINE_HEALTH_HOST, ISOLINE_HEALTH_PORT: {detail}") from None
 
 
-async def _reason(check: Check) -> str | None:
+class _Watched:
+    """A part, how it was found last, and since when it has been so."""
+
+    def __init__(self, name: str, part: Part) -> None:
+        self.name = name
+        self.state = State.OK
+        self.reason = ""
+        self._part = part
+        self._since = datetime.now(UTC)
+        self._stopped_s: float | None = None  # when it stopped to work, by the monotonic clock
+        self._was_checked = asyncio.Event()
+
+    def document(self) -> dict[str, object]:
+        document: dict[str, object] = {"state": self.state, "since": self._since}
+        if self.state is not State.OK:
+            document |= {"reason": self.reason, "means": self._part.means}
+        return document
+
+    async def watch(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(_CHECK_EVERY_S)
+
+    async def be_current(self) -> None:
+        """Return when what is known of it is at most a check and its time limit old."""
+        if self._part.is_free:
+            await self._look()
+        else:
+            await self._was_checked.wait()
+
+    async def _look(self) -> None:
+        before, self.reason = self.state, await _reason(self._part.check)
+        self.state = self._judge()
+        if State.OK in {before, self.state} and before is not self.state:
+            self._since = datetime.now(UTC)
+        if before is not self.state and self._part.is_logged:
+            self._log_change()
+        self._was_checked.set()
+
+    def _judge(self) -> State:
+        if not self.reason:
+            self._stopped_s = None
+            return State.OK
+        now_s = time.monotonic()
+        if self._stopped_s is None:
+            self._stopped_s = now_s
+        return State.FAILING if now_s - self._stopped_s >= self._part.fails_after_s else State.DEGRADED
+
+    def _log_change(self) -> None:
+        if self.state is State.OK:
+            _log.info("a part of the service works again", part=self.name)
+        else:
+            _log.warning(
+                "a part of the service does not work",
+                part=self.name,
+                state=self.state,
+                reason=self.reason,
+                means=self._part.means,
+            )
+
+
+async def _reason(check: Check) -> str:
+    """Why a check does not pass; nothing if it does.
+
+    A defect in a check is such a reason, and never the end of the process.
+    """
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await check()
     except IsolineError as error:
-        return str(error)
+        return str(error) or type(error).__name__
     except TimeoutError:
         return f"no answer within {_CHECK_TIMEOUT_S:g} s"
-    return None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the part can't be relied on
+        return f"the check failed: {type(error).__name__}: {error}"
+    return ""

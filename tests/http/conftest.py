@@ -22,7 +22,7 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
-from shared.process import check_staying
+from shared.health import Part
 from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -36,7 +36,6 @@ from shared.storage.schema import check_schema
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from shared.health import Check
     from shared.ports import AccountStore, Publisher
     from shared.storage.postgres import Database
 
@@ -59,6 +58,11 @@ class UnchangedAccounts(PostgresAccountStore):
         return {}
 
 
+def part_of_schema(database: Database) -> Part:
+    """What a gateway needs in any case."""
+    return Part(check=partial(check_schema, database), means="Nothing works.")
+
+
 @asynccontextmanager
 async def open_test_gateway(
     database: Database,
@@ -66,7 +70,7 @@ async def open_test_gateway(
     *,
     settings: GatewayOnlySettings | None = None,
     accounts: AccountStore | None = None,
-    checks: Mapping[str, Check] | None = None,
+    parts: Mapping[str, Part] | None = None,
 ) -> AsyncIterator[str]:
     """Yield the address of a gateway on a free port; it leaves without draining."""
     settings = settings or GatewayOnlySettings(host="127.0.0.1", port=0)
@@ -80,7 +84,7 @@ async def open_test_gateway(
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
         publisher=publisher,
-        checks=checks or {},
+        parts=parts or {},
     ) as address:
         yield address
 
@@ -166,11 +170,9 @@ async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[
     accounts = PostgresAccountStore(database)
     for name, roles in ROLES.items():
         await accounts.add(Account(name, _password_hash(), frozenset(roles)))
-    checks = {
-        "process": partial(check_staying, asyncio.Event()),
-        "schema": partial(check_schema, database),
-    }
-    async with open_test_gateway(database, broker.publisher(), checks=checks) as address:
+    async with open_test_gateway(
+        database, broker.publisher(), parts={"schema": part_of_schema(database)}
+    ) as address:
         yield address
 
 

@@ -3,20 +3,25 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from yarl import URL
 
 from shared.events import read_submitted
-from shared.process import check_staying
+from shared.health import part_of_process
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
-from shared.storage.schema import check_schema
 from tests.builders import an_ecg_body
 from tests.databases import open_empty_database
-from tests.http.conftest import QUEUE, open_client, open_test_gateway, open_test_processor, problem_of
+from tests.http.conftest import (
+    QUEUE,
+    open_client,
+    open_test_gateway,
+    open_test_processor,
+    part_of_schema,
+    problem_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +59,17 @@ async def found(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
         assert answer.status == 200
         document: dict[str, Any] = await answer.json()
     return document
+
+
+async def readiness(client: aiohttp.ClientSession, status: int) -> dict[str, Any]:
+    """What readiness says once it is answered with this status."""
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            async with client.get("/health/ready") as answer:
+                if answer.status == status:
+                    document: dict[str, Any] = await answer.json()
+                    return document
+            await asyncio.sleep(0.05)
 
 
 class TestIds:
@@ -334,20 +350,32 @@ class TestOutages:
 class TestHealth:
     async def test_a_gateway_with_its_schema_is_ready(self, nobody: aiohttp.ClientSession) -> None:
         assert await found(nobody, "/health/live") == {"status": "live"}
-        assert await found(nobody, "/health/ready") == {"status": "ready"}
+        ready = await found(nobody, "/health/ready")
+        assert ready["status"] == "ready"
+        assert "reasons" not in ready
+        assert ready["parts"]["schema"].keys() == {"state", "since"}
+        assert ready["parts"]["schema"]["state"] == "ok"
 
-    async def test_a_gateway_that_leaves_says_so(self, database: Database, broker: InProcessBroker) -> None:
+    async def test_a_gateway_that_leaves_says_so_at_once(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
         told_to_leave = asyncio.Event()
-        told_to_leave.set()
-        checks = {"process": partial(check_staying, told_to_leave), "schema": partial(check_schema, database)}
+        parts = {"process": part_of_process(told_to_leave), "schema": part_of_schema(database)}
 
         async with (
-            open_test_gateway(database, broker.publisher(), checks=checks) as gateway,
+            open_test_gateway(database, broker.publisher(), parts=parts) as gateway,
             open_client(gateway) as nobody,
-            nobody.get("/health/ready") as answer,
         ):
-            assert answer.status == 503
-            assert await answer.json() == {"status": "not ready", "reasons": {"process": "leaving"}}
+            await found(nobody, "/health/ready")
+            told_to_leave.set()
+            async with nobody.get("/health/ready") as answer:
+                document = await answer.json()
+
+        assert answer.status == 503
+        assert document["status"] == "not ready"
+        assert document["reasons"] == {"process": "leaving"}
+        assert document["parts"]["process"]["state"] == "failing"
+        assert document["parts"]["schema"]["state"] == "ok"
 
     async def test_a_gateway_without_postgresql_lives_and_says_what_it_lacks(
         self, broker: InProcessBroker
@@ -355,7 +383,7 @@ class TestHealth:
         async with (
             open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
             open_test_gateway(
-                database, broker.publisher(), checks={"schema": partial(check_schema, database)}
+                database, broker.publisher(), parts={"schema": part_of_schema(database)}
             ) as gateway,
             open_client(gateway) as nobody,
         ):
@@ -390,10 +418,8 @@ class TestHealth:
         async with database.connection() as connection:
             await connection.execute(statement)
 
-        async with nobody.get("/health/ready") as answer:
-            found_reason = (await answer.json())["reasons"]["schema"]
+        found_reason = (await readiness(nobody, 503))["reasons"]["schema"]
 
-        assert answer.status == 503
         assert found_reason.startswith(reason)
 
     async def test_a_database_without_any_schema_is_not_ready(
@@ -403,7 +429,7 @@ class TestHealth:
             open_empty_database(postgres_url) as url,
             open_database(url) as database,
             open_test_gateway(
-                database, broker.publisher(), checks={"schema": partial(check_schema, database)}
+                database, broker.publisher(), parts={"schema": part_of_schema(database)}
             ) as gateway,
             open_client(gateway) as nobody,
             nobody.get("/health/ready") as answer,

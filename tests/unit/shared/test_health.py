@@ -1,11 +1,194 @@
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 import pytest
+from structlog.testing import capture_logs
 
-from shared.domain.errors import ConfigurationError
-from shared.health import open_health_server
+from shared import health
+from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.health import Health, Part, open_health, open_health_server, part_of_process
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+_LIMIT_S = 10
+_MEANS = "Nothing is lost."
+
+
+class Broker:
+    """Something that a part's check asks, and that counts how often."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.trouble = trouble
+        self.asked = 0
+
+    async def check(self) -> None:
+        self.asked += 1
+        if self.trouble is not None:
+            raise self.trouble
+
+
+async def ready(watched: Health) -> tuple[int, dict[str, Any]]:
+    async with asyncio.timeout(_LIMIT_S):
+        answer = await watched.get_ready(cast("web.BaseRequest", None))
+    assert isinstance(answer.body, bytes)
+    return answer.status, orjson.loads(answer.body)
+
+
+async def state_of(watched: Health, part: str) -> str:
+    _, document = await ready(watched)
+    return str(document["parts"][part]["state"])
+
+
+async def until(watched: Health, part: str, state: str) -> None:
+    async with asyncio.timeout(_LIMIT_S):
+        while await state_of(watched, part) != state:
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def open_one(
+    broker: Broker, *, fails_after_s: float = 0, is_free: bool = True
+) -> AsyncIterator[Health]:
+    part = Part(check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_free=is_free)
+    async with open_health({"broker": part}) as watched:
+        yield watched
+
+
+class TestParts:
+    async def test_a_part_that_fails_is_named_with_its_reason_and_what_it_means(self) -> None:
+        before = datetime.now(UTC)
+        async with open_one(Broker(UnavailableError("the broker is away"))) as watched:
+            status, document = await ready(watched)
+
+        part = document["parts"]["broker"]
+        assert status == 503
+        assert document["status"] == "not ready"
+        assert document["reasons"] == {"broker": "the broker is away"}
+        assert before <= datetime.fromisoformat(part.pop("since")) <= datetime.now(UTC)
+        assert part == {"state": "failing", "reason": "the broker is away", "means": _MEANS}
+
+    async def test_a_part_that_the_service_can_do_without_is_degraded_and_the_service_ready(self) -> None:
+        async with open_one(Broker(UnavailableError("away")), fails_after_s=math.inf) as watched:
+            status, document = await ready(watched)
+
+        assert status == 200
+        assert document["status"] == "ready"
+        assert "reasons" not in document
+        assert document["parts"]["broker"]["state"] == "degraded"
+        assert document["parts"]["broker"]["reason"] == "away"
+
+    async def test_a_part_that_is_degraded_for_too_long_fails_and_it_is_told_since_when_it_was(self) -> None:
+        async with open_one(Broker(UnavailableError("away")), fails_after_s=0.2) as watched:
+            _, first = await ready(watched)
+            await until(watched, "broker", "failing")
+            status, later = await ready(watched)
+
+        assert first["parts"]["broker"]["state"] == "degraded"
+        assert status == 503
+        assert later["parts"]["broker"]["since"] == first["parts"]["broker"]["since"]
+
+    async def test_a_part_that_works_again_says_since_when(self) -> None:
+        broker = Broker(UnavailableError("away"))
+        async with open_one(broker) as watched:
+            _, away = await ready(watched)
+            broker.trouble = None
+            status, back = await ready(watched)
+
+        assert status == 200
+        assert back["parts"]["broker"].keys() == {"state", "since"}
+        assert back["parts"]["broker"]["state"] == "ok"
+        assert back["parts"]["broker"]["since"] > away["parts"]["broker"]["since"]
+
+    async def test_each_change_is_logged_once_whoever_asks(self) -> None:
+        broker = Broker(UnavailableError("away"))
+        with capture_logs() as records:
+            async with open_one(broker) as watched:
+                for _ in range(3):
+                    await ready(watched)
+                broker.trouble = UnavailableError("still away")
+                await ready(watched)
+                broker.trouble = None
+                for _ in range(3):
+                    await ready(watched)
+
+        assert records == [
+            {
+                "event": "a part of the service does not work",
+                "log_level": "warning",
+                "part": "broker",
+                "state": "failing",
+                "reason": "away",
+                "means": _MEANS,
+            },
+            {"event": "a part of the service works again", "log_level": "info", "part": "broker"},
+        ]
+
+    async def test_a_change_is_logged_though_nobody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)
+        broker = Broker()
+        with capture_logs() as records:
+            async with open_one(broker, is_free=False), asyncio.timeout(_LIMIT_S):
+                broker.trouble = UnavailableError("away")
+                while not records:
+                    await asyncio.sleep(0)
+
+        assert records[0]["reason"] == "away"
+
+    async def test_a_defect_of_a_check_is_a_reason_and_ends_nothing(self) -> None:
+        async with open_one(Broker(ValueError("a defect"))) as watched:
+            status, document = await ready(watched)
+
+        assert status == 503
+        assert document["reasons"] == {"broker": "the check failed: ValueError: a defect"}
+
+
+class TestCost:
+    async def test_however_many_ask_a_part_is_checked_once_a_second(self) -> None:
+        broker = Broker()
+        async with open_one(broker, is_free=False) as watched:
+            async with asyncio.timeout(_LIMIT_S), asyncio.TaskGroup() as asking:
+                for _ in range(100):
+                    asking.create_task(ready(watched))
+
+            assert broker.asked == 1
+
+    async def test_a_check_that_hangs_holds_up_neither_requests_nor_other_parts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health, "_CHECK_TIMEOUT_S", 0.05)
+        parts = {
+            "database": Part(check=asyncio.Event().wait, means=_MEANS),  # type: ignore[arg-type]
+            "broker": Part(check=Broker().check, means=_MEANS),
+        }
+        async with open_health(parts) as watched:
+            status, document = await ready(watched)
+
+        assert status == 503
+        assert document["reasons"] == {"database": "no answer within 0.05 s"}
+        assert document["parts"]["broker"]["state"] == "ok"
+
+
+async def test_a_process_that_is_told_to_leave_says_so_at_once_and_logs_it_elsewhere() -> None:
+    told_to_leave = asyncio.Event()
+    with capture_logs() as records:
+        async with open_health({"process": part_of_process(told_to_leave)}) as watched:
+            staying, _ = await ready(watched)
+            told_to_leave.set()
+            leaving, document = await ready(watched)
+
+    assert (staying, leaving) == (200, 503)
+    assert document["reasons"] == {"process": "leaving"}
+    assert records == []
 
 
 async def test_a_health_port_that_is_taken_is_a_setting_to_change() -> None:
