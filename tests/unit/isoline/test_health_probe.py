@@ -11,7 +11,7 @@ import pytest
 
 from isoline import health_probe
 from shared.domain.errors import UnavailableError
-from shared.health import open_health_server
+from shared.health import Part, open_health_server
 from tests.e2e.conftest import ROOT
 from tests.servers.services import free_port
 
@@ -28,7 +28,7 @@ async def a_service(*, is_ready: bool = True, host: str = "127.0.0.1") -> AsyncI
             raise UnavailableError("leaving")
 
     port = free_port()
-    async with open_health_server(host, port, {"process": check}):
+    async with open_health_server(host, port, {"process": Part(check=check, means="Nothing.")}):
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{port}/health/ready"
 
@@ -90,13 +90,18 @@ async def test_the_exit_status_of_a_probe_says_whether_the_service_is_ready() ->
         of_ready = await run("-m", "isoline", "health", ready)
         of_not_ready = await run("-m", "isoline", "health", not_ready)
 
-    assert of_ready == (0, '{"status":"ready"}\n', "")
-    assert of_not_ready == (1, '{"status":"not ready","reasons":{"process":"leaving"}}\n', "")
+    assert (of_ready[0], of_not_ready[0]) == (0, 1)
+    assert of_ready[1].startswith('{"status":"ready","parts":{"process":{')
+    assert of_not_ready[1].startswith('{"status":"not ready","reasons":{"process":"leaving"},"parts":{')
+    assert (of_ready[2], of_not_ready[2]) == ("", "")
 
 
 async def test_a_service_on_ipv6_is_probed() -> None:
     async with a_service(host="::1") as url:
-        assert await asyncio.to_thread(health_probe.probe, url) == (True, '{"status":"ready"}')
+        is_ready, document = await asyncio.to_thread(health_probe.probe, url)
+
+    assert is_ready
+    assert document.startswith('{"status":"ready",')
 
 
 @pytest.mark.parametrize(
