@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +9,7 @@ import asyncpg
 from pogo_core.util import migrate as pogo
 
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.release import RELEASE
 from shared.storage.postgres import Database, translated_errors
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _BEARABLE: Final = "SELECT migration_id FROM public.schema_compatibility WHERE o
 
 def connection_name(service: str) -> str:
     """How PostgreSQL shows a connection: the service, the release, and the schemas that it works with."""
-    return f"isoline {service} {version('isoline')} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
+    return f"isoline {service} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
 
 
 async def apply_migrations(url: str) -> None:
