@@ -23,9 +23,10 @@ from isoline.postgres_server import open_postgres_server
 from shared.domain.account import USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations, connection_name
+from shared.storage.schema import connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -160,5 +161,5 @@ async def _embedded_url(var: Path) -> AsyncIterator[str]:
         yield running.database_url
         return
     async with open_postgres_server(var / "postgres") as server:
-        await apply_migrations(server.url)
+        await migrate(server.url)
         yield server.url

@@ -27,7 +27,8 @@ from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError
 from shared.process import EXIT_CONFIGURATION, run_until_told
 from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
-from shared.storage.schema import apply_migrations
+from shared.storage import migrations
+from shared.storage.schema import NEWEST_SCHEMA
 
 _EXIT_FAILED: Final = 1
 _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
@@ -49,10 +50,22 @@ def run_embedded() -> None:
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the schema at ISOLINE_DATABASE_URL up to date; harmless when it is."""
-    asyncio.run(apply_migrations(read_settings(DatabaseSettings).database_url.get_secret_value()))
-    typer.echo("The schema is up to date.")
+def migrate(
+    *,
+    to: Annotated[
+        str | None, typer.Option(help="Another schema than the newest, such as 0008; back, too.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if processes run that do not work with that schema.")
+    ] = False,
+) -> None:
+    """Bring the schema at ISOLINE_DATABASE_URL up to date, or to another; harmless when it is there.
+
+    Refuses what processes that run now do not work with, and a way back that would lose something.
+    """
+    url = read_settings(DatabaseSettings).database_url.get_secret_value()
+    name = asyncio.run(migrations.migrate(url, to=_schema_number(to), force=force))
+    typer.echo(f"The schema is {name}.")
 
 
 @app.command()
@@ -106,3 +119,15 @@ def main() -> None:
     except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)
+
+
+def _schema_number(name: str | None) -> int | None:
+    """The number of a schema that is named as 9, 0009 or 0009_compatibility."""
+    if name is None:
+        return None
+    number, _, _ = name.partition("_")
+    if not (number.isascii() and number.isdecimal()):
+        raise ConfigurationError(
+            f"--to wants the number of a schema, such as {NEWEST_SCHEMA:04}, not {name!r}"
+        )
+    return int(number)

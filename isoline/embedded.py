@@ -19,6 +19,7 @@ from shared.domain.errors import ConflictError, UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
 from shared.settings import EmbeddedSettings, read_settings
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
@@ -26,7 +27,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import apply_migrations, check_schema, connection_name
+from shared.storage.schema import check_schema, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def serve(told_to_leave: asyncio.Event) -> None:
     settings.var.mkdir(parents=True, exist_ok=True)
     with hold_state(settings.var) as publish_state:
         async with open_postgres_server(settings.var / "postgres") as server:
-            await apply_migrations(server.url)
+            await migrate(server.url)
             ready = partial(publish_state, server.url)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_end_with(server))
