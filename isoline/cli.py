@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import typer
 
@@ -73,9 +74,16 @@ def up() -> None:
     """Start the embedded mode in the background, submit a real ECG and show its zero crossings."""
     settings = read_settings(EmbeddedSettings)
     state = background.start(settings.var)
-    asyncio.run(tour.show_tour(state))
-    if not state.address.endswith(f":{settings.port}"):
-        typer.echo(f"It ran already; to move it to port {settings.port}, stop it first.")
+    if state.is_local:
+        asyncio.run(tour.show_tour(state))
+    else:
+        typer.echo(
+            f"Isoline listens at {state.address}, where other machines can reach it, without demo accounts.\n"
+            "Go on with isoline create-admin and isoline user create NAME."
+        )
+    running = urlsplit(state.address)
+    if running.hostname != settings.host.lower() or settings.port not in {0, running.port}:
+        typer.echo(f"It ran already; to move it to {settings.host}, port {settings.port}, stop it first.")
 
 
 @app.command()
@@ -105,7 +113,7 @@ def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
 
 @app.command("create-admin")
 def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
-    """Create an administrator: admin/admin in the embedded mode, else with a password given or made."""
+    """Create an administrator: admin/admin in the embedded mode on loopback, else with a new password."""
     typer.echo(asyncio.run(admin.create_first_admin(name)))
 
 

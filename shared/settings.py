@@ -213,6 +213,13 @@ class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
     drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to turn to
     var: Path = Path("var")
 
+    def for_other_machines(self) -> Self:
+        """For a host that they reach: new passwords are as long as a gateway's, unless told otherwise."""
+        if "password_min_length" in self.model_fields_set:
+            return self
+        length = GatewayOnlySettings.model_fields["password_min_length"].default
+        return self.model_copy(update={"password_min_length": length})
+
 
 _S = TypeVar("_S", bound=BaseSettings)
 
