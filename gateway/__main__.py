@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.app import NO_REQUEST_IS_SERVED, open_gateway
+from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import Part, part_of_process
@@ -17,6 +17,7 @@ from shared.process import run_until_told, this_worker
 from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres_checks import check_submissions
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
@@ -69,6 +70,9 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             parts={
                 "process": part_of_process(told_to_leave),
                 "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
+                "submissions": Part(
+                    check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+                ),
             },
             shares_port=settings.workers > 1,
         ),

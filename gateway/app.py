@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
+NO_SUBMISSION_IS_TAKEN: Final = (
+    "Submissions are answered with 503 and may be sent again; results can be read."
+)
 NO_REQUEST_IS_SERVED: Final = "Requests are answered with 503 and may be sent again later."
 
 

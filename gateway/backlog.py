@@ -44,7 +44,7 @@ class Backlog:
             try:
                 self._is_full = await self._store.count_queued(self._limit) >= self._limit
             except UnavailableError as error:
-                _log.warning("the backlog could not be measured", reason=str(error))
+                _log.debug("the backlog could not be measured", reason=str(error))
             await asyncio.sleep(_MEASURE_EVERY_S)
 
 

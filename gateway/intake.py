@@ -189,7 +189,7 @@ class Intake:
             receipts = await self._store.add([waiting.submission for waiting in batch])
         except UnavailableError as error:
             for waiting in batch:
-                waiting.fail(UnavailableError(str(error)))
+                waiting.fail(error.again())
         except Exception as error:  # noqa: BLE001 - a defect that one submission met must not fail the others
             await self._keep_alone(batch, error, tasks)
         else:

@@ -96,7 +96,8 @@ def _of_ours(error: IsolineError) -> ProblemError:
         case InvalidEcgError():
             return body_does_not_fit(error.problems)
         case UnavailableError():
-            _log.warning("a request could not be served", reason=str(error))
+            if not error.is_logged:
+                _log.warning("a request could not be served", reason=str(error))
             return _unavailable()
         case TooOftenError():
             return _too_often(error)

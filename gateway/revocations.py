@@ -41,7 +41,7 @@ class Revocations:
             UnavailableError: PostgreSQL has been away for so long that nobody could tell.
         """
         if self._looked_at is None or time.monotonic() - self._looked_at > _BLIND_AT_MOST_S:
-            raise UnavailableError("whether tokens have ended can't be looked up")
+            raise UnavailableError("whether tokens have ended can't be looked up", is_logged=True)
         return self._versions.get(name, version) > version
 
     async def look(self) -> None:
@@ -50,7 +50,7 @@ class Revocations:
         try:
             self._versions = await self._accounts.recent_versions()
         except UnavailableError as error:
-            _log.warning("changed accounts could not be looked up", reason=str(error))
+            _log.debug("changed accounts could not be looked up", reason=str(error))
         else:
             self._looked_at = begun
 

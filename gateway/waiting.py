@@ -91,7 +91,7 @@ class Waiting:
         try:
             states = await self._store.find(wanted)
         except UnavailableError as error:
-            _log.warning("results could not be looked up", reason=str(error), waiting=len(wanted))
+            _log.debug("results could not be looked up", reason=str(error), waiting=len(wanted))
             return
         for owned in wanted:
             state = states.get(owned)

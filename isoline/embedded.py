@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.app import NO_REQUEST_IS_SERVED, open_gateway
+from gateway.accounts import Passwords, create_account
+from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
 from gateway.keys import new_seed
-from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
-from processor.worker import run_processor
+from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.domain.errors import UnavailableError
+from shared.domain.account import Role
+from shared.domain.errors import ConflictError, UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
 from shared.settings import EmbeddedSettings, read_settings
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres_checks import check_results, check_submissions
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema, connection_name
+from shared.storage.schema import apply_migrations, check_schema, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -34,41 +36,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from isoline.postgres_server import PostgresServer
+    from shared.ports import AccountStore
 
 _QUEUE: Final = "processor.ecg-submitted"
 KEY_FILE: Final = "token.key"
+
+
+class DemoAccount(NamedTuple):
+    """An account whose password everybody knows, for a gateway that only this machine can reach."""
+
+    name: str
+    password: str
+    role: Role
+
+
+DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("demo", "demo", Role.USER))
 
 
 async def serve(told_to_leave: asyncio.Event) -> None:
     """Run everything until told to leave.
 
     Raises:
-        ConfigurationError: The port is taken, this folder's Isoline runs already, or other machines could
-            reach it though it has accounts whose passwords everybody knows.
+        ConfigurationError: The port is taken, or this folder's Isoline runs already.
     """
     settings = read_settings(EmbeddedSettings)
-    is_local = is_loopback(settings.host)
-    if not is_local:
-        settings = settings.for_other_machines()
     configure_logs("embedded", settings.log_level)
     settings.var.mkdir(parents=True, exist_ok=True)
     with hold_state(settings.var) as publish_state:
         async with open_postgres_server(settings.var / "postgres") as server:
-            await migrate(server.url)
-            ready = partial(publish_state, server.url, is_local)
+            await apply_migrations(server.url)
+            ready = partial(publish_state, server.url)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_end_with(server))
-                await _serve_on(server.url, settings, told_to_leave, ready, is_local=is_local)
+                await _serve_on(server.url, settings, told_to_leave, ready)
                 watch.cancel()
 
 
 async def _serve_on(
-    database_url: str,
-    settings: EmbeddedSettings,
-    told_to_leave: asyncio.Event,
-    ready: Callable[[str], None],
-    *,
-    is_local: bool,
+    database_url: str, settings: EmbeddedSettings, told_to_leave: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
@@ -81,10 +86,7 @@ async def _serve_on(
             PostgresAccountStore(database),
             PostgresOutbox(database),
         )
-        if is_local:
-            await create_demo_accounts(accounts)
-        else:
-            await check_no_demo_accounts(accounts, settings.host)
+        await create_demo_accounts(accounts)
         await outbox.make_all_due()
         gateway = open_gateway(
             settings,
@@ -99,6 +101,12 @@ async def _serve_on(
             parts={
                 "process": part_of_process(told_to_leave),
                 "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
+                "submissions": Part(
+                    check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+                ),
+                "results": Part(
+                    check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
+                ),
             },
         )
         async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit
@@ -119,6 +127,17 @@ async def _answer(
     async with gateway as address:
         ready(address)
         await told_to_leave.wait()
+
+
+async def create_demo_accounts(accounts: AccountStore) -> None:
+    """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
+    passwords = Passwords()
+    for demo in DEMO_ACCOUNTS:
+        if await accounts.find(demo.name) is None:
+            with suppress(ConflictError):
+                await create_account(
+                    demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
+                )
 
 
 def token_key(var: Path) -> str:

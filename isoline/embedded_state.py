@@ -22,24 +22,18 @@ _FILE: Final = "embedded.json"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedState:
-    """A running embedded Isoline, ready for requests.
-
-    Attributes:
-        is_local: Whether only this machine can reach it, so that it may have the demo accounts.
-    """
+    """A running embedded Isoline, ready for requests."""
 
     pid: int
     address: str
     database_url: str
-    is_local: bool = True
 
 
 @contextmanager
-def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
+def hold_state(var: Path) -> Iterator[Callable[[str, str], None]]:
     """Be this folder's one embedded Isoline; yields the function that says it is ready.
 
-    The function takes the URL of the database, whether only this machine can reach the gateway, and the
-    gateway's address.
+    The function takes the URL of the database and the address of the gateway.
 
     The kernel drops the lock with the process, however that ends, so nothing stale can be believed.
 
@@ -51,8 +45,8 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
 
-        def publish(database_url: str, is_local: bool, address: str) -> None:  # noqa: FBT001 - in turn
-            state = EmbeddedState(os.getpid(), address, database_url, is_local)
+        def publish(database_url: str, address: str) -> None:
+            state = EmbeddedState(os.getpid(), address, database_url)
             file.write(orjson.dumps(asdict(state)))
             file.flush()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from processor.worker import run_processor
+from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
@@ -17,6 +17,7 @@ from shared.health import Part, open_health_server, part_of_process
 from shared.process import check_connected, run_until_told, this_worker
 from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
+from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema, connection_name
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 # A batch of 512 ECGs is some 20,000 objects that live and die together. Python's 700 had the collector look
 # through them again and again, a fifth of the time that a small ECG takes.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
-_NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 
 
 async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
@@ -63,9 +63,12 @@ async def _serve_alone(
             health_port,
             {
                 "process": part_of_process(told_to_leave),
-                "schema": Part(check=partial(check_schema, database), means=_NOTHING_IS_ANALYSED),
+                "schema": Part(check=partial(check_schema, database), means=NOTHING_IS_ANALYSED),
+                "results": Part(
+                    check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
+                ),
                 "broker": Part(
-                    check=partial(check_connected, consumer), means=_NOTHING_IS_ANALYSED, is_free=True
+                    check=partial(check_connected, consumer), means=NOTHING_IS_ANALYSED, is_free=True
                 ),
             },
         ),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shared.ports import Consumer, Delivery, EcgStore, Outbox, Publisher
     from shared.settings import ProcessorOnlySettings
 
+NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 _LEAVE_WITHIN_S: Final = 20.0
 
 _log = structlog.get_logger(__name__)

@@ -35,6 +35,6 @@ async def until_available(ask: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await ask()
         except UnavailableError as error:
-            _log.warning("waiting for a service to come back", reason=str(error), attempt=attempt)
+            _log.debug("waiting for a service to come back", reason=str(error), attempt=attempt)
         await asyncio.sleep(jittered_pause_s(attempt))
         attempt += 1

@@ -15,6 +15,7 @@ import structlog
 from shared import failpoint
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
+from shared.outages import Outages
 from shared.patience import jittered_pause_s
 
 if TYPE_CHECKING:
@@ -64,14 +65,16 @@ async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) 
 
     So a backlog drains at 10 pages per interval at the most, and leaves room for what is new.
     """
-    failures = 0
+    failures, outages = 0, Outages("the relay")
     while True:
         try:
             is_full = await _sweep(outbox, publisher)
             failures = 0
+            outages.end_past()
         except UnavailableError as error:
             is_full, failures = False, failures + 1
-            _log.warning("the relay waits", reason=str(error), failures=failures)
+            if not error.is_logged:
+                outages.begin(str(error))
         pause_s = jittered_pause_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s)
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 

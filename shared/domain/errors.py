@@ -67,7 +67,22 @@ class AnalysisError(IsolineError):
 
 
 class UnavailableError(IsolineError):
-    """Time will mend it: the outcome is unknown, and doing the same again is safe."""
+    """Time will mend it, or an operator: the outcome is unknown, and doing the same again is safe.
+
+    Args:
+        message: What is not available, and why.
+        needs_operator: Whether time alone won't mend it.
+        is_logged: Whether the log was told already, by what knows since when it is so.
+    """
+
+    def __init__(self, message: str, *, needs_operator: bool = False, is_logged: bool = False) -> None:
+        super().__init__(message)
+        self.needs_operator = needs_operator
+        self.is_logged = is_logged
+
+    def again(self) -> UnavailableError:
+        """The same for somebody else who meets it: what is raised more than once collects every traceback."""
+        return UnavailableError(str(self), needs_operator=self.needs_operator, is_logged=self.is_logged)
 
 
 class ConfigurationError(IsolineError):

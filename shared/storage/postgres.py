@@ -1,20 +1,23 @@
-"""A pool of connections to PostgreSQL, and how its errors become ours."""
+"""A pool of connections to PostgreSQL, whose sessions end when an error describes them."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import asyncpg
 import structlog
 
 from shared.domain.errors import UnavailableError
+from shared.outages import Outages
+from shared.storage.postgres_errors import describes_session, shows_with_data, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -26,12 +29,10 @@ KEPT_UNUSED_S: Final = 60.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 
-# InternalClientError is a bare Exception; a lost connection may also be an OSError or a timeout.
-_CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-
-# SQLSTATE classes and states that time mends: connection, rollback, read-only, resources, locks, operator,
-# system, and a table or column that a pending migration will bring. All others are defects and stay loud.
-_PASSING_STATES: Final = ("08", "25006", "40", "53", "55", "57", "58", "42P01", "42703")
+# Of connections that some error describes, all are made anew, though not more often.
+_RENEW_EVERY_S: Final = 1.0
+# What was refused is not taken for mended because nobody has tried since; a processor tries every 5 s.
+REFUSED_FOR_S: Final = 10.0
 
 # Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
 # whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
@@ -59,6 +60,13 @@ class _Kept(NamedTuple):
     since_s: float
 
 
+class _Refusal(NamedTuple):
+    """What kept something from being written, and when that was."""
+
+    error: UnavailableError
+    at_s: float
+
+
 class Database:
     """What the storage adapters share: connections with time limits, and one kind of failure.
 
@@ -73,26 +81,54 @@ class Database:
         self._kept: deque[_Kept] = deque()  # the one that was used last is the next
         self._waiting = 0
         self._is_closing = False
+        self._renewals = 0
+        self._renewed_s = -math.inf
+        self._refusal: _Refusal | None = None
+        self._outages = Outages("PostgreSQL")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self, *, writes: bool = False) -> AsyncIterator[Connection]:
         """A connection for one statement or transaction.
+
+        It is closed after an error that the next statement on it may meet too, and the others that are open
+        by then are not used any longer either.
+
+        Args:
+            writes: Whether `check_writes` is to know how this ended.
 
         Raises:
             UnavailableError: PostgreSQL is away, slow or refused; what was sent may have happened.
         """
-        with translated_errors():
-            connection = self._take_kept() or await self._acquire()
-            did_well = False
-            try:
-                yield connection
-                did_well = True
-            finally:
-                if did_well and not (self._waiting or self._is_closing):
-                    self._kept.append(_Kept(connection, time.monotonic()))
-                    await self._give_back_unused()
-                else:  # the library ends what may still be going on
-                    await self._pool.release(connection)
+        connection = self._take_kept() or await self._acquire()
+        renewals = self._renewals
+        did_well = False
+        try:
+            yield connection
+            did_well = True
+        except Exception as error:
+            if describes_session(error):
+                await self._end_session(connection)
+            self._raise_translated(error, is_lost=_is_closed(connection), writes=writes)
+            raise
+        finally:
+            if not did_well or self._waiting or self._is_closing or renewals != self._renewals:
+                await self._release(connection)  # the library ends what may still be going on
+            else:
+                self._kept.append(_Kept(connection, time.monotonic()))
+                await self._give_back_unused()
+        if self._outages.reasons:
+            self._outages.end_past()
+        if writes:
+            self._refusal = None
+
+    def check_writes(self) -> None:
+        """Return unless what was written last failed a short while ago, as it would not have with no data.
+
+        Raises:
+            UnavailableError: Why it was.
+        """
+        if self._refusal is not None and time.monotonic() - self._refusal.at_s < REFUSED_FOR_S:
+            raise self._refusal.error.again()
 
     async def close(self) -> None:
         """Close all connections within a time limit: a frozen server must not keep the process."""
@@ -126,21 +162,56 @@ class Database:
         self._waiting += 1
         try:
             return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except Exception as error:
+            self._raise_translated(error, is_connecting=True)
+            raise
         finally:
             self._waiting -= 1
 
+    async def _release(self, connection: Connection) -> None:
+        try:
+            await self._pool.release(connection)
+        except Exception as error:
+            self._raise_translated(error, is_lost=True)
+            raise
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn the library's errors that time mends into UnavailableError."""
+    async def _end_session(self, connection: Connection) -> None:
+        """Close this connection, and each other before it is used again.
+
+        On a server that is read-only, statements that read do well on sessions that will never write.
+        """
+        _terminate(connection)
+        now_s = time.monotonic()
+        if now_s - self._renewed_s >= _RENEW_EVERY_S:
+            self._renewed_s = now_s
+            self._renewals += 1
+            await self._pool.expire_connections()
+            while self._kept:
+                _terminate(self._kept.pop().connection)
+
+    def _raise_translated(
+        self, error: Exception, *, is_lost: bool = False, is_connecting: bool = False, writes: bool = False
+    ) -> None:
+        failure = translated(error, is_lost=is_lost, is_connecting=is_connecting)
+        if isinstance(failure, UnavailableError):
+            self._outages.begin(str(failure))
+            failure.is_logged = True
+            if writes and shows_with_data(error):
+                self._refusal = _Refusal(failure, time.monotonic())
+        if failure is not None:
+            raise failure from error
+
+
+def _terminate(connection: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # the pool took back what was lost
+        connection.terminate()
+
+
+def _is_closed(connection: Connection) -> bool:
     try:
-        yield
-    except _CONNECTION_ERRORS as error:
-        raise _unavailable(error) from error
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_PASSING_STATES):
-            raise _unavailable(error) from error
-        raise
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # see above
+        return True
 
 
 @asynccontextmanager
@@ -178,7 +249,3 @@ async def _keep_session(_: asyncpg.Connection[asyncpg.Record]) -> None:
     open, and that the library ends before. By default it resets the session too: a second round trip for each
     statement, which took 4 % of the processor's time, and the server's besides.
     """
-
-
-def _unavailable(error: BaseException) -> UnavailableError:
-    return UnavailableError(f"PostgreSQL: {type(error).__name__}: {error}")

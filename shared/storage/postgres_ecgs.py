@@ -146,7 +146,7 @@ class PostgresEcgStore:
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         every = [await encoded(submission) for submission in submissions]
-        async with self._database.connection() as connection:
+        async with self._database.connection(writes=True) as connection:
             return await add(connection, every, due_in_s=REPUBLISH_AFTER_S)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
@@ -186,7 +186,8 @@ class PostgresEcgStore:
     async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
         bundle_id = uuid4()
-        async with self._database.connection() as connection:
+        # With none, as a check asks for it, nothing is written that tells what happens to others.
+        async with self._database.connection(writes=bool(settlements)) as connection:
             rows = await connection.fetch(
                 _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
             )

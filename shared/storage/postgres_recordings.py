@@ -69,7 +69,7 @@ class PostgresRecordingStore:
     async def add(self, submission: RecordingSubmission) -> Receipt:
         said = await asyncio.to_thread(_said, submission.recording)
         receipt = None
-        async with self._database.connection() as connection:
+        async with self._database.connection(writes=True) as connection:
             while receipt is None:  # what held the id when all parts were there may be erased by then
                 receipt = await _held(connection, submission, said)
                 receipt = receipt or await _added(connection, submission, said)

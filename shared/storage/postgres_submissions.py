@@ -115,6 +115,11 @@ async def add(
     ]
 
 
+async def add_none(connection: Connection) -> None:
+    """Have PostgreSQL keep no submission at all, which it refuses when it would refuse one."""
+    await connection.fetch(_ADD, *_columns([]), 0.0)
+
+
 def _encoded(submission: Submission) -> EncodedSubmission:
     ecg = submission.ecg
     joined = join_signals(ecg.leads)

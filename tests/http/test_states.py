@@ -3,15 +3,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 from yarl import URL
 
 from shared.events import read_submitted
-from shared.health import part_of_process
+from shared.health import Part, part_of_process
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
+from shared.storage.postgres_checks import check_submissions
 from tests.builders import an_ecg_body
 from tests.databases import open_empty_database
 from tests.http.conftest import (
@@ -34,6 +38,11 @@ if TYPE_CHECKING:
     from shared.storage.postgres import Database
 
 _LIMIT_S = 10
+_ALTER = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {}', current_database()); END $$"
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 _NO_ECG = "You have no ECG of this id."
 
 
@@ -377,11 +386,13 @@ class TestHealth:
         assert document["parts"]["process"]["state"] == "failing"
         assert document["parts"]["schema"]["state"] == "ok"
 
+    @pytest.mark.parametrize("is_there", [False, True])
     async def test_a_gateway_without_postgresql_lives_and_says_what_it_lacks(
-        self, broker: InProcessBroker
+        self, broker: InProcessBroker, postgres_url: str, *, is_there: bool
     ) -> None:
+        away = f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline"
         async with (
-            open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
+            open_database(_of_no_database(postgres_url) if is_there else away) as database,
             open_test_gateway(
                 database, broker.publisher(), parts={"schema": part_of_schema(database)}
             ) as gateway,
@@ -395,11 +406,35 @@ class TestHealth:
         assert reason.startswith("PostgreSQL: ")
         assert "canary" not in reason
 
+    async def test_a_gateway_that_may_not_write_says_so_and_works_again_by_itself(
+        self, database: Database, database_url: str, broker: InProcessBroker
+    ) -> None:
+        parts = {"submissions": Part(check=partial(check_submissions, database), means="None is taken.")}
+        operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
+        async with (
+            open_test_gateway(database, broker.publisher(), parts=parts) as gateway,
+            open_client(gateway, "ada") as ada,
+        ):
+            await found(ada, "/health/ready")
+            await operator.execute(_ALTER.format("SET default_transaction_read_only = on"))
+            await operator.execute(_END_OTHERS)
+            unready = await readiness(ada, 503)
+            async with ada.post("/ecg/process", json=an_ecg_body()) as refused:
+                await problem_of(refused, 503)
+            await operator.execute(_ALTER.format("RESET default_transaction_read_only"))
+            await readiness(ada, 200)
+            taken = [await submitted(ada, an_ecg_body(id=str(number))) for number in range(5)]
+        await operator.close()
+
+        assert "read-only" in unready["reasons"]["submissions"]
+        assert refused.headers["Retry-After"] == "2"
+        assert [status for status, _ in taken] == [202] * 5
+
     @pytest.mark.parametrize(
         ("statement", "reason"),
         [
             ("DELETE FROM _pogo_migration", "migrations are pending, run `isoline migrate`: "),
-            ("DROP TABLE _pogo_migration", "PostgreSQL: UndefinedTableError"),
+            ("DROP TABLE _pogo_migration", "migrations are pending, run `isoline migrate`: "),
             (
                 "UPDATE _pogo_migration SET migration_id = migration_id || '+'",
                 "migrations are pending, run `isoline migrate`: ",
@@ -484,6 +519,10 @@ class TestPaths:
             problem = await problem_of(answer, 500)
 
         assert problem["detail"] == "Something in Isoline failed; the request may be sent again."
+
+
+def _of_no_database(server_url: str) -> str:
+    return urlunsplit(urlsplit(server_url)._replace(path="/isoline_test_none"))
 
 
 def closed_port() -> int:

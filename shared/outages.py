@@ -1,0 +1,55 @@
+"""What is away for a while is told twice: when it begins, with each reason once, and when it is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# What fails for some and not for others, be it one table, is not over with each that does well.
+QUIET_S: Final = 5.0
+_MOST_REASONS: Final = 32
+
+_log = structlog.get_logger(__name__)
+
+
+class Outages:
+    """Logs why something is not available, one record for each reason, and one once all of them are past.
+
+    Args:
+        of: What is away, for the log.
+    """
+
+    def __init__(self, of: str) -> None:
+        self._of = of
+        self._seen_s: dict[str, float] = {}
+        self._since_s = 0.0
+
+    @property
+    def reasons(self) -> Collection[str]:
+        """Those that were told and are not over."""
+        return self._seen_s.keys()
+
+    def begin(self, reason: str) -> None:
+        """It failed for this reason."""
+        now_s = time.monotonic()
+        if not self._seen_s:
+            self._since_s = now_s
+        if reason not in self._seen_s:
+            if len(self._seen_s) == _MOST_REASONS:
+                return
+            _log.warning("not available", what=self._of, reason=reason)
+        self._seen_s[reason] = now_s
+
+    def end_past(self) -> None:
+        """It did well: say that the outage is over, if nothing has failed for some seconds."""
+        last_s = max(self._seen_s.values(), default=None)
+        if last_s is None or time.monotonic() - last_s < QUIET_S:
+            return
+        lasted_s = round(last_s - self._since_s, 1)
+        _log.info("available again", what=self._of, reasons=list(self._seen_s), lasted_s=lasted_s)
+        self._seen_s.clear()

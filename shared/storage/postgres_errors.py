@@ -1,0 +1,136 @@
+"""PostgreSQL's errors, sorted: who can mend them, and whether they describe the session that met them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+from asyncpg.exceptions import (
+    ClientConfigurationError,
+    InternalClientError,
+    InvalidCachedStatementError,
+)
+
+from shared.domain.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# SQLSTATE classes and states, https://www.postgresql.org/docs/current/errcodes-appendix.html. What neither
+# time nor an operator mends while the process runs stays loud: a syntax error, a wrong type, a constraint
+# that nobody foresaw; also a damaged page (XX001), for the attempts of the ECG in it are counted.
+_BY_OPERATOR: Final = (
+    "0P",  # no such role
+    "22P05",  # the database is not UTF-8 and has no place for a character
+    "28",  # a password, a role, or a line of pg_hba.conf
+    "3D",  # no such database
+    "3F",  # no such schema
+    "42501",  # a privilege
+    "42704",  # a role that was dropped under its session
+    "42P01",  # a table that a pending migration will bring, or that is not in the search path
+    "42703",  # a column that a pending migration will bring
+    "F0",  # the server's own configuration
+)
+_BY_TIME: Final = (
+    "08",  # the connection
+    "25006",  # read-only
+    "25P03",  # idle for too long within a transaction
+    "25P04",  # too long a transaction
+    "26",  # a prepared statement that was dropped: DISCARD ALL, a pooler
+    "40",  # rolled back
+    "42P05",  # a prepared statement of another client of a pooler
+    "53",  # disk, memory, connections, limits
+    "55",  # locks, and objects in another state
+    "57",  # an operator cancelled, ended or started something, or a time limit did
+    "58",  # the system around PostgreSQL
+    "XX000",  # what concurrent administration does to a statement
+    "XX002",  # a damaged index
+)
+
+# What the next statement need not meet, for it was this one's data, its place in time, or the server's state.
+# Anything else may be of the session: read-only, a role, a setting, a search path, prepared statements.
+_OF_STATEMENT: Final = ("22", "23", "40", "53100", "53200", "58", "XX")
+
+# What only a statement meets that has something to write: the disk, memory, the system.
+_OF_WRITING: Final = ("53100", "53200", "53400", "58", "XX")
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn those of the library's errors that time or an operator mends into `UnavailableError`.
+
+    Raises:
+        ConfigurationError: The URL is one with which nobody can connect.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = translated(error)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+def translated(
+    error: Exception, *, is_lost: bool = False, is_connecting: bool = False
+) -> UnavailableError | ConfigurationError | None:
+    """The error in our words; None for a defect.
+
+    Args:
+        error: What the library raised.
+        is_lost: Whether the connection is closed by now. Errors in the use of the library are defects else.
+        is_connecting: Whether there is no connection yet: no statement of ours can be to blame.
+    """
+    match error:
+        case ClientConfigurationError():
+            return ConfigurationError(f"ISOLINE_DATABASE_URL: {error}")
+        case asyncpg.PostgresError():
+            return _of_server(error, error.sqlstate or "", is_connecting=is_connecting)
+        case asyncpg.DataError():
+            return None
+        case asyncpg.InterfaceError() if is_lost or is_connecting:
+            return UnavailableError(f"PostgreSQL: {error}")
+        case InternalClientError() | OSError():  # TimeoutError is an OSError
+            return UnavailableError(f"PostgreSQL: {_words(error)}", needs_operator=_is_for_operator(error))
+        case _:
+            return None
+
+
+def describes_session(error: Exception) -> bool:
+    """Whether the next statement on this connection may well meet the same."""
+    match error:
+        case InternalClientError() | InvalidCachedStatementError():
+            return True
+        case asyncpg.PostgresError():
+            return not (error.sqlstate or "").startswith(_OF_STATEMENT)
+        case _:
+            return False
+
+
+def shows_with_data(error: Exception) -> bool:
+    """Whether a statement with nothing to write may do well where this one failed."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_OF_WRITING)
+
+
+def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool) -> UnavailableError | None:
+    needs_operator = state.startswith(_BY_OPERATOR) or (is_connecting and not state.startswith(_BY_TIME))
+    is_passing = state.startswith(_BY_TIME) or isinstance(error, InvalidCachedStatementError)
+    if not (needs_operator or is_passing):
+        return None
+    # Of several sentences the first: the rest may quote a row.
+    reason = str(error.args[0] if error.args else error).partition("\n")[0]
+    return UnavailableError(f"PostgreSQL: {reason} ({state})", needs_operator=needs_operator)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
+def _is_for_operator(error: Exception) -> bool:
+    """Whether a failure to connect is one of the settings: the name of a host, or TLS."""
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_NONAME
+    return isinstance(error, ssl.SSLError) or type(error) is ConnectionError  # asyncpg's for TLS

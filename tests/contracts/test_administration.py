@@ -1,0 +1,311 @@
+"""What operators of PostgreSQL do to a service while it runs: it waits, and works when that is undone."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from shared import outages
+from shared.domain.errors import UnavailableError
+from shared.storage import postgres
+from shared.storage.postgres import open_database
+from shared.storage.postgres_checks import check_results, check_submissions
+from tests.databases import open_empty_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from shared.storage.postgres import Database
+
+_LIMIT_S: Final = 30
+_END_SESSIONS: Final = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (
+    usename = '{role}' OR datname IN ('{database}', '{database}_away')
+)
+"""
+_GRANTS: Final = (
+    "GRANT CONNECT ON DATABASE {database} TO {role}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+)
+
+
+Check: TypeAlias = "Callable[[Database], Awaitable[None]]"
+
+
+class Harm(NamedTuple):
+    """What an operator does, what undoes it, and what PostgreSQL says meanwhile."""
+
+    done: tuple[str, ...]
+    undone: tuple[str, ...]
+    reason: str
+
+
+_HARMS: Final = {
+    "the database is read-only": Harm(
+        ("ALTER DATABASE {database} SET default_transaction_read_only = on",),
+        ("ALTER DATABASE {database} RESET default_transaction_read_only",),
+        "in a read-only transaction (25006)",
+    ),
+    "the role is read-only": Harm(
+        ("ALTER ROLE {role} SET default_transaction_read_only = on",),
+        ("ALTER ROLE {role} RESET ALL",),
+        "in a read-only transaction (25006)",
+    ),
+    "privileges are revoked": Harm(
+        ("REVOKE INSERT, UPDATE ON ecg FROM {role}",), _GRANTS, "permission denied for table ecg (42501)"
+    ),
+    "the role may not log in": Harm(
+        ("ALTER ROLE {role} NOLOGIN",), ("ALTER ROLE {role} LOGIN",), "is not permitted to log in (28000)"
+    ),
+    "the role has no connections left": Harm(
+        ("ALTER ROLE {role} CONNECTION LIMIT 0",),
+        ("ALTER ROLE {role} CONNECTION LIMIT -1",),
+        "too many connections for role",
+    ),
+    "the role may not connect": Harm(
+        ("REVOKE CONNECT ON DATABASE {database} FROM {role}, public",),
+        _GRANTS,
+        "permission denied for database",
+    ),
+    "the database takes no connections": Harm(
+        ("ALTER DATABASE {database} ALLOW_CONNECTIONS false",),
+        ("ALTER DATABASE {database} ALLOW_CONNECTIONS true",),
+        "is not currently accepting connections (55000)",
+    ),
+    "the database is renamed": Harm(
+        ("ALTER DATABASE {database} RENAME TO {database}_away",),
+        ("ALTER DATABASE {database}_away RENAME TO {database}",),
+        "does not exist (3D000)",
+    ),
+    "the role is dropped": Harm(
+        ("DROP OWNED BY {role}", "DROP ROLE {role}"),
+        ("CREATE ROLE {role} LOGIN", *_GRANTS),
+        "does not exist (28000)",
+    ),
+    "sessions look into another schema": Harm(
+        ("ALTER ROLE {role} SET search_path = nowhere",),
+        ("ALTER ROLE {role} RESET ALL",),
+        'relation "ecg" does not exist (42P01)',
+    ),
+    "sessions are of another role": Harm(
+        ("GRANT pg_monitor TO {role}", "ALTER ROLE {role} SET role = pg_monitor"),
+        ("ALTER ROLE {role} RESET ALL",),
+        "permission denied for",
+    ),
+    "a table is away": Harm(
+        ("ALTER TABLE ecg RENAME TO ecg_away",),
+        ("ALTER TABLE ecg_away RENAME TO ecg",),
+        'relation "ecg" does not exist (42P01)',
+    ),
+}
+
+
+class Operator:
+    """Who has the server, beside a service that has a role of its own and owns nothing."""
+
+    def __init__(self, url: str, server_url: str, role: str) -> None:
+        self._url = url
+        self._server_url = server_url
+        self._names = {"role": role, "database": urlsplit(url).path.removeprefix("/")}
+
+    async def do(self, *statements: str, ends_sessions: bool = True) -> None:
+        """Carry these out; sessions of the service that are open end, so that others take their place."""
+        if ends_sessions:
+            await self._execute(_END_SESSIONS)
+        for statement in statements:
+            await self._execute(statement)
+        if ends_sessions:
+            await self._execute(_END_SESSIONS)
+
+    async def _execute(self, statement: str) -> None:
+        is_of_tables = "DATABASE" not in statement and "pg_stat_activity" not in statement
+        connection = await asyncpg.connect(self._url if is_of_tables else self._server_url, timeout=10)
+        try:
+            await connection.execute(statement.format(**self._names))
+        finally:
+            await connection.close(timeout=5)
+
+
+class Service(NamedTuple):
+    """A database as a service has it, and its operator."""
+
+    database: Database
+    operator: Operator
+
+
+@pytest.fixture
+async def service(postgres_url: str, template_database: str) -> AsyncIterator[Service]:
+    role = f"isoline_test_{secrets.token_hex(6)}"
+    async with open_empty_database(postgres_url, template=template_database) as url:
+        operator = Operator(url, postgres_url, role)
+        await operator.do(f"CREATE ROLE {role} LOGIN", *_GRANTS)
+        try:
+            async with asyncio.timeout(_LIMIT_S), open_database(_as(role, url)) as database:
+                yield Service(database, operator)
+        finally:
+            await operator.do(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("harm", _HARMS.values(), ids=_HARMS.keys())
+async def test_what_an_operator_does_is_not_available_and_passes(service: Service, harm: Harm) -> None:
+    checks = (check_submissions, check_results)
+    for check in checks:
+        await check(service.database)
+
+    await service.operator.do(*harm.done)
+    reasons = [await _refusal(check, service.database) for check in checks * 2]
+    await service.operator.do(*harm.undone, ends_sessions=False)
+
+    assert all(harm.reason in reason for reason in reasons)
+    assert await _failures_until(check_submissions, service.database) <= 1  # on a session from before
+    await check_results(service.database)
+
+
+async def test_sessions_that_read_well_on_a_read_only_server_do_not_outlive_it(service: Service) -> None:
+    harm = _HARMS["the database is read-only"]
+    await service.operator.do(*harm.done)
+    await asyncio.gather(*(_ask(service.database, "SELECT pg_sleep(0.1)") for _ in range(5)))
+    await service.operator.do(*harm.undone, ends_sessions=False)
+
+    assert await _failures_until(check_submissions, service.database) == 1
+    results = await asyncio.gather(
+        *(check_submissions(service.database) for _ in range(5)), return_exceptions=True
+    )
+    assert results == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("statement", "setting"),
+    [
+        ("SELECT pg_sleep(5)", "statement_timeout = '50ms'"),
+        ("SELECT count(*) FROM ecg", "lock_timeout = '50ms'"),
+    ],
+)
+async def test_a_time_limit_of_the_role_is_not_kept_when_it_is_reset(
+    service: Service, statement: str, setting: str
+) -> None:
+    await service.operator.do(f"ALTER ROLE {{role}} SET {setting}")
+    locking = await asyncpg.connect(service.operator._url, timeout=10)
+    async with locking.transaction():
+        await locking.execute("LOCK TABLE ecg")
+        with pytest.raises(UnavailableError, match="timeout"):
+            await _ask(service.database, statement)
+    await locking.close()
+    await service.operator.do("ALTER ROLE {role} RESET ALL", ends_sessions=False)
+
+    setting_name = setting.partition(" ")[0]
+    assert await _ask(service.database, f"SHOW {setting_name}") == "0"
+
+
+@pytest.mark.parametrize("forget", ["DISCARD ALL", "DEALLOCATE ALL"])
+async def test_a_session_that_forgot_its_statements_is_replaced(service: Service, forget: str) -> None:
+    await check_submissions(service.database)
+    await _ask(service.database, forget)
+
+    assert await _failures_until(check_submissions, service.database) <= 1
+
+
+async def test_an_error_of_a_statement_leaves_the_session(service: Service) -> None:
+    before = await _ask(service.database, "SELECT pg_backend_pid()")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await _ask(service.database, "SELECT 1 / 0")
+
+    assert await _ask(service.database, "SELECT pg_backend_pid()") == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments"),
+    [
+        ("SELECT nothing FROM", ()),
+        ("SELECT 'x'::integer", ()),
+        ("SELECT $1::integer", ("x",)),
+        ("SELECT $1::integer", ()),
+        ("INSERT INTO ecg (owner) VALUES ('ada')", ()),
+        ("SELECT nothing(1)", ()),
+    ],
+)
+async def test_a_defect_of_ours_stays_loud(
+    service: Service, statement: str, arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        async with service.database.connection() as connection:
+            await connection.fetchval(statement, *arguments)
+
+
+async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnavailableError):
+        await _fill_the_disk(service.database)
+
+    assert "no space left" in await _refusal(check_submissions, service.database)
+    assert "no space left" in await _refusal(check_results, service.database)
+    async with service.database.connection(writes=True) as connection:
+        await connection.execute("SELECT 1")
+    await check_submissions(service.database)
+    with pytest.raises(UnavailableError):
+        await _fill_the_disk(service.database)
+    monkeypatch.setattr(postgres, "REFUSED_FOR_S", 0)
+    await check_submissions(service.database)
+
+
+async def test_each_reason_is_logged_once_and_its_end_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "QUIET_S", 0)
+    harm = _HARMS["the role may not log in"]
+    with capture_logs() as records:
+        await service.operator.do(*harm.done)
+        for _ in range(5):
+            await _refusal(check_submissions, service.database)
+        await service.operator.do(*harm.undone)
+        await check_submissions(service.database)
+        await check_submissions(service.database)
+
+    begun, ended = records
+    assert begun["event"] == "not available"
+    assert harm.reason in begun["reason"]
+    assert ended["event"] == "available again"
+    assert ended["reasons"] == [begun["reason"]]
+
+
+def _as(role: str, url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
+
+
+async def _ask(database: Database, statement: str) -> object:
+    async with database.connection() as connection:
+        return await connection.fetchval(statement)
+
+
+async def _refusal(check: Check, database: Database) -> str:
+    with pytest.raises(UnavailableError) as caught:
+        await check(database)
+    return str(caught.value)
+
+
+async def _failures_until(check: Check, database: Database) -> int:
+    """How often the check fails before it passes."""
+    failures = 0
+    while True:
+        try:
+            await check(database)
+        except UnavailableError:
+            failures += 1
+        else:
+            return failures
+
+
+async def _fill_the_disk(database: Database) -> None:
+    async with database.connection(writes=True) as connection:
+        await connection.execute(
+            "DO $$ BEGIN RAISE 'no space left on device' USING ERRCODE = 'disk_full'; END $$"
+        )
