@@ -34,7 +34,7 @@ test: $(VENV)/.dev rabbitmq redis chromium ## Run every test, on servers of its 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name SEED=1 MINUTES=1), write docs/faults.md
+faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name or mix, SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
 bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json

@@ -8,6 +8,7 @@ from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.ecg_routes import ECG_ROUTES
 from gateway.openapi import openapi_document
 from gateway.service_routes import DOCUMENT_ROUTES, HEALTH_ROUTES
+from shared.release import RELEASE
 
 if TYPE_CHECKING:
     from shared.settings import GatewayOnlySettings
@@ -18,15 +19,12 @@ __all__ = [
     "ECG_ROUTES",
     "HEALTH_ROUTES",
     "ROUTES",
-    "VERSION",
     "contract",
 ]
-
-VERSION: Final = "0.1.0"
 
 ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
 
 
 def contract(settings: GatewayOnlySettings) -> dict[str, Any]:
     """The OpenAPI document of a gateway of these settings."""
-    return openapi_document(ROUTES, settings, version=VERSION)
+    return openapi_document(ROUTES, settings, version=RELEASE)

@@ -41,7 +41,8 @@ async def open_server(
     try:
         listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
         async with listening as listener:
-            yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
+            shown = f"[{host}]" if ":" in host else host
+            yield f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
     finally:
         await runner.cleanup()
 

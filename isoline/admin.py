@@ -17,21 +17,23 @@ from gateway.accounts import (
     create_account,
     delete_account,
 )
-from isoline.embedded import DEMO_ACCOUNTS, create_demo_accounts
+from isoline.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
 from isoline.embedded_state import read_state
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations, connection_name
+from shared.storage.schema import connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from shared.domain.account import Account
+    from shared.ports import AccountStore
 
 _GENERATED_BYTES: Final = 18
 _PAGE: Final = 1000
@@ -44,14 +46,17 @@ async def create_first_admin(name: str) -> str:
         ConfigurationError: The embedded mode's was deleted, or the password is too short.
         ConflictError: The name is taken.
     """
-    if _is_production():
-        return await create(name, [Role.ADMIN])
-    async with _open_accounts() as accounts:
-        await create_demo_accounts(accounts)
-        if await accounts.find(DEMO_ACCOUNTS[0].name) is None:
-            raise ConfigurationError(
-                "admin was deleted; make another with isoline user create NAME --role admin"
-            )
+    if not _is_production():
+        async with _open_accounts() as accounts:
+            if _is_local():  # asked in here, where the answer holds: nothing else can start
+                return await _make_demo_admin(accounts)
+    return await create(name, [Role.ADMIN])
+
+
+async def _make_demo_admin(accounts: AccountStore) -> str:
+    await create_demo_accounts(accounts)
+    if await accounts.find(DEMO_ACCOUNTS[0].name) is None:
+        raise ConfigurationError("admin was deleted; make another with isoline user create NAME --role admin")
     return "The administrator admin, password admin, exists."
 
 
@@ -126,12 +131,23 @@ def _password() -> tuple[str, str]:
         password = secrets.token_urlsafe(_GENERATED_BYTES)
         return password, f" Its password, shown only now: {password}"
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    shortest = read_settings(
-        GatewayOnlySettings if _is_production() else EmbeddedSettings
-    ).password_min_length
-    if len(password) < shortest:
+    if len(password) < (shortest := _password_min_length()):
         raise ConfigurationError(f"the password needs {shortest} characters or more")
     return password, ""
+
+
+def _password_min_length() -> int:
+    if _is_production():
+        return read_settings(GatewayOnlySettings).password_min_length
+    embedded = read_settings(EmbeddedSettings)
+    return (embedded if _is_local() else embedded.for_other_machines()).password_min_length
+
+
+def _is_local() -> bool:
+    """Whether only this machine can reach the embedded mode that runs, or that these settings would start."""
+    embedded = read_settings(EmbeddedSettings)
+    running = read_state(embedded.var)
+    return is_loopback(embedded.host) if running is None else running.is_local
 
 
 def _is_production() -> bool:
@@ -160,5 +176,5 @@ async def _embedded_url(var: Path) -> AsyncIterator[str]:
         yield running.database_url
         return
     async with open_postgres_server(var / "postgres") as server:
-        await apply_migrations(server.url)
+        await migrate(server.url)
         yield server.url

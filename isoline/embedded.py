@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from gateway.accounts import Passwords, create_account
 from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
 from gateway.keys import new_seed
+from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.domain.account import Role
-from shared.domain.errors import ConflictError, UnavailableError
+from shared.domain.errors import UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
 from shared.settings import EmbeddedSettings, read_settings
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_results, check_submissions
@@ -27,7 +26,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import apply_migrations, check_schema, connection_name
+from shared.storage.schema import check_schema, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -36,44 +35,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from isoline.postgres_server import PostgresServer
-    from shared.ports import AccountStore
 
 _QUEUE: Final = "processor.ecg-submitted"
 KEY_FILE: Final = "token.key"
-
-
-class DemoAccount(NamedTuple):
-    """An account whose password everybody knows, for a gateway that only this machine can reach."""
-
-    name: str
-    password: str
-    role: Role
-
-
-DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("demo", "demo", Role.USER))
 
 
 async def serve(told_to_leave: asyncio.Event) -> None:
     """Run everything until told to leave.
 
     Raises:
-        ConfigurationError: The port is taken, or this folder's Isoline runs already.
+        ConfigurationError: The port is taken, this folder's Isoline runs already, or other machines could
+            reach it though it has accounts whose passwords everybody knows.
     """
     settings = read_settings(EmbeddedSettings)
+    is_local = is_loopback(settings.host)
+    if not is_local:
+        settings = settings.for_other_machines()
     configure_logs("embedded", settings.log_level)
     settings.var.mkdir(parents=True, exist_ok=True)
     with hold_state(settings.var) as publish_state:
         async with open_postgres_server(settings.var / "postgres") as server:
-            await apply_migrations(server.url)
-            ready = partial(publish_state, server.url)
+            await migrate(server.url)
+            ready = partial(publish_state, server.url, is_local)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_end_with(server))
-                await _serve_on(server.url, settings, told_to_leave, ready)
+                await _serve_on(server.url, settings, told_to_leave, ready, is_local=is_local)
                 watch.cancel()
 
 
 async def _serve_on(
-    database_url: str, settings: EmbeddedSettings, told_to_leave: asyncio.Event, ready: Callable[[str], None]
+    database_url: str,
+    settings: EmbeddedSettings,
+    told_to_leave: asyncio.Event,
+    ready: Callable[[str], None],
+    *,
+    is_local: bool,
 ) -> None:
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
@@ -86,7 +82,10 @@ async def _serve_on(
             PostgresAccountStore(database),
             PostgresOutbox(database),
         )
-        await create_demo_accounts(accounts)
+        if is_local:
+            await create_demo_accounts(accounts)
+        else:
+            await check_no_demo_accounts(accounts, settings.host)
         await outbox.make_all_due()
         gateway = open_gateway(
             settings,
@@ -127,17 +126,6 @@ async def _answer(
     async with gateway as address:
         ready(address)
         await told_to_leave.wait()
-
-
-async def create_demo_accounts(accounts: AccountStore) -> None:
-    """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
-    passwords = Passwords()
-    for demo in DEMO_ACCOUNTS:
-        if await accounts.find(demo.name) is None:
-            with suppress(ConflictError):
-                await create_account(
-                    demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
-                )
 
 
 def token_key(var: Path) -> str:

@@ -22,18 +22,24 @@ _FILE: Final = "embedded.json"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedState:
-    """A running embedded Isoline, ready for requests."""
+    """A running embedded Isoline, ready for requests.
+
+    Attributes:
+        is_local: Whether only this machine can reach it, so that it may have the demo accounts.
+    """
 
     pid: int
     address: str
     database_url: str
+    is_local: bool = True
 
 
 @contextmanager
-def hold_state(var: Path) -> Iterator[Callable[[str, str], None]]:
+def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
     """Be this folder's one embedded Isoline; yields the function that says it is ready.
 
-    The function takes the URL of the database and the address of the gateway.
+    The function takes the URL of the database, whether only this machine can reach the gateway, and the
+    gateway's address.
 
     The kernel drops the lock with the process, however that ends, so nothing stale can be believed.
 
@@ -45,8 +51,8 @@ def hold_state(var: Path) -> Iterator[Callable[[str, str], None]]:
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
 
-        def publish(database_url: str, address: str) -> None:
-            state = EmbeddedState(os.getpid(), address, database_url)
+        def publish(database_url: str, is_local: bool, address: str) -> None:  # noqa: FBT001 - in turn
+            state = EmbeddedState(os.getpid(), address, database_url, is_local)
             file.write(orjson.dumps(asdict(state)))
             file.flush()
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from isoline.client import open_client
+from isoline.demo_accounts import DEMO_ACCOUNTS
 from isoline.ecg_tables import leads_table
-from isoline.embedded import DEMO_ACCOUNTS
 
 if TYPE_CHECKING:
     from isoline.embedded_state import EmbeddedState

@@ -1,5 +1,7 @@
 -- Accounts that change and end, and logins that can be continued
 -- depends: 0001_spine
+-- going back loses: changed or deleted accounts (SELECT count(*) FROM account WHERE changed_at IS NOT NULL)
+-- going back loses: logins (SELECT count(*) FROM login)
 
 -- migrate: apply
 -- A deleted account stays as a tombstone: its name, which its ECGs and events bear, is never given out again.

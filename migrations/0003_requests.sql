@@ -1,5 +1,6 @@
 -- An owner's ECGs, listed and erased
 -- depends: 0001_spine
+-- going back loses: erased ids (SELECT count(*) FROM ecg WHERE status = 'erased')
 
 -- migrate: apply
 -- An erased ECG keeps its row as a tombstone: the generation goes on from there if the id comes again, and

@@ -1,5 +1,6 @@
 -- Attempts that count once, transitions that the database guards, and who operated on what
 -- depends: 0003_requests
+-- going back loses: records of operations (SELECT count(*) FROM operation)
 
 -- migrate: apply
 -- Who counted the last attempt: asking again after a lost answer must not count another.

@@ -1,5 +1,6 @@
 -- Recordings that are too long for one row: their samples in parts
 -- depends: 0004_delivery
+-- going back loses: long recordings (SELECT count(*) FROM recording)
 
 -- migrate: apply
 -- The row in ecg_signal says so by its encoding and has no samples of its own; an ordinary ECG has nothing here.

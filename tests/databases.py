@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from shared.storage.schema import apply_migrations
+from shared.storage.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def open_template(server_url: str) -> AsyncIterator[str]:
     """Yield the name of a migrated database that nobody is connected to."""
     async with open_empty_database(server_url) as url:
-        await apply_migrations(url)
+        await migrate(url)
         yield _name(url)
 
 

@@ -26,9 +26,9 @@ from rich.table import Table
 from gateway.accounts import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations
 from tests.builders import an_ecg_body
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 from tests.servers.services import free_port, open_service
@@ -160,7 +160,7 @@ async def _open_gateway() -> AsyncIterator[tuple[Gateway, list[str]]]:
             open_postgres_server(folder / "postgres") as postgres,
             open_rabbitmq_server(folder / "rabbitmq") as rabbitmq,
         ):
-            await apply_migrations(postgres.url)
+            await migrate(postgres.url)
             known = await _create_accounts(postgres.url)
             address = f"http://127.0.0.1:{free_port()}"
             environment = {

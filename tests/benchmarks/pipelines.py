@@ -20,9 +20,9 @@ from gateway.tokens import Tokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations
 from tests.benchmarks.baselines import textbook
 from tests.benchmarks.subscriber import subscribe
 from tests.servers.services import free_port, open_service
@@ -110,7 +110,7 @@ class Pipeline:
 @asynccontextmanager
 async def open_isoline(servers: Servers, **settings: str) -> AsyncIterator[Pipeline]:
     """Ours: ``python -m gateway`` and ``python -m processor``; their logs go to files beside the servers."""
-    await apply_migrations(servers.database_url)
+    await migrate(servers.database_url)
     await _create_account(servers.database_url)
     port, health_port = free_port(), free_port()
     environment = {

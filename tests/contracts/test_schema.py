@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.schema import (
     NEWEST_SCHEMA,
     OLDEST_SCHEMA,
-    apply_migrations,
     check_schema,
     connection_name,
 )
@@ -51,7 +51,7 @@ async def test_later_migrations_that_leave_this_code_working_are_accepted(
     await migrate_further(database, _9998_later=NEWEST_SCHEMA, _9999_later=1)
 
     await check_schema(database)
-    await apply_migrations(database_url)
+    await migrate(database_url)
 
 
 @pytest.mark.parametrize("oldest_code", [NEWEST_SCHEMA + 1, None])
@@ -64,7 +64,7 @@ async def test_a_later_migration_that_does_not_promise_to_leave_this_code_workin
     with pytest.raises(ConfigurationError, match=expected):
         await check_schema(database)
     with pytest.raises(ConfigurationError, match=expected):
-        await apply_migrations(database_url)
+        await migrate(database_url)
 
 
 async def test_a_later_migration_is_refused_where_none_ever_promised_anything(database: Database) -> None:

@@ -33,6 +33,7 @@ class Embedded:
 
     def __init__(self, var: Path) -> None:
         self.var = var
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
 
@@ -58,7 +59,11 @@ class Embedded:
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISOLINE_")}
-        return inherited | {"ISOLINE_VAR": str(self.var), "ISOLINE_PORT": str(self.port)}
+        return inherited | {
+            "ISOLINE_VAR": str(self.var),
+            "ISOLINE_HOST": self.host,
+            "ISOLINE_PORT": str(self.port),
+        }
 
 
 @pytest.fixture
@@ -184,6 +189,49 @@ async def test_create_admin_may_come_before_the_first_start(embedded: Embedded) 
         session.post("/token", json={"user": "admin", "password": "admin"}) as answer,
     ):
         assert answer.status == 200
+
+
+async def test_opened_to_a_network_it_has_accounts_of_its_own_passwords_only(embedded: Embedded) -> None:
+    embedded.host = "0.0.0.0"  # noqa: S104 - that is the case
+    started = await embedded.isoline("up")
+    embedded.host = "127.0.0.1"  # what runs decides, not how the next command would start it
+    created, printed = await embedded.isoline("create-admin")
+    [password] = re.findall(r"shown only now: (\S+)", printed)
+
+    assert started[0] == 0, started[1]
+    assert "without demo accounts" in started[1]
+    assert created == 0, printed
+    assert [await _login_status(embedded, demo, demo) for demo in ("admin", "demo")] == [401, 401]
+    async with aiohttp.ClientSession(embedded.address) as session:
+        async with session.post("/token", json={"user": "admin", "password": password}) as answer:
+            session.headers["Authorization"] = f"Bearer {(await answer.json())['access_token']}"
+        async with session.post("/user", json={"user": "demo", "password": "demo"}) as known_password:
+            assert known_password.status == 422
+
+
+async def test_what_was_made_on_this_machine_is_not_opened_with_passwords_that_everybody_knows(
+    embedded: Embedded,
+) -> None:
+    await embedded.isoline("create-admin")
+    embedded.host, embedded.address = "::", f"http://[::1]:{embedded.port}"
+    refused = await embedded.isoline("up")
+    await embedded.isoline("user", "password", "admin")
+    refused_again = await embedded.isoline("up")
+    await embedded.isoline("user", "delete", "demo")
+    status, printed = await embedded.isoline("up")
+
+    assert [refused[0], refused_again[0], status] == [2, 2, 0], (refused, refused_again, printed)
+    assert "everybody knows the password of admin and demo: change it" in refused[1]
+    assert "everybody knows the password of demo: change it" in refused_again[1]
+    assert [await _login_status(embedded, demo, demo) for demo in ("admin", "demo")] == [401, 401]
+
+
+async def _login_status(embedded: Embedded, user: str, password: str) -> int:
+    async with (
+        aiohttp.ClientSession(embedded.address) as session,
+        session.post("/token", json={"user": user, "password": password}) as answer,
+    ):
+        return answer.status
 
 
 def _table(printed: str) -> dict[str, int]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _KEPT: Final = Path("var/faults")
 _MOST_DUPLICATES: Final = 0.01
 _NO_FAULT: Final = "nothing"
+_MIX: Final = "mix"
 
 
 @dataclass
@@ -59,8 +60,9 @@ async def main(arguments: argparse.Namespace) -> int:
     begun_s = time.monotonic()
     chosen = [it for name, it in CATALOGUE.items() if not arguments.only or arguments.only in name]
     found = Findings()
-    for nodes in sorted({it.nodes for it in chosen}):
-        mix_s = 60 * arguments.minutes if nodes == 1 and not arguments.only else 0
+    mixes = arguments.only in {None, _MIX}
+    for nodes in sorted({it.nodes for it in chosen} | ({1} if mixes else set())):
+        mix_s = 60 * arguments.minutes if nodes == 1 and mixes else 0
         # First a load that nothing disturbs: what processes take then is what they are held to.
         first = [CATALOGUE[_NO_FAULT]] if nodes == 1 else []
         faults = first + [it for it in chosen if it.nodes == nodes and it not in first]
@@ -128,7 +130,7 @@ def _keep_logs(world: World, nodes: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--only", help="run the faults whose name holds this")
+    parser.add_argument("--only", help="run the faults whose name holds this, or only the mix")
     parser.add_argument("--seed", type=int, default=1, help="of the mix")
     parser.add_argument("--minutes", type=float, default=1.0, help="of the mix")
     try:

@@ -79,6 +79,12 @@ class Postgres:
         sockets = parse_qs(urlsplit(self.url).query)["host"][0]
         return await asyncio.open_unix_connection(f"{sockets}/.s.PGSQL.5432")
 
+    async def until_served(self) -> list[int]:
+        """The processes that serve connections, as soon as there is one."""
+        while not (found := self.backends()):
+            await asyncio.sleep(_POLL_S)
+        return found
+
     def backends(self) -> list[int]:
         """The processes that serve connections."""
         return list(_children_serving(self._server.pid)) if self._server else []
@@ -148,6 +154,18 @@ class Rabbitmq:
         await self.server.kill()
         shutil.rmtree(self._data)
         await self.server.start()
+
+    async def until_declared(self, queue: str) -> None:
+        """Return when the queue is there: services declare it anew on a node that came back without it."""
+        while not await self._has(queue):
+            await asyncio.sleep(_POLL_S)
+
+    async def _has(self, queue: str) -> bool:
+        with suppress(OSError, aio_pika.exceptions.AMQPError):
+            async with self.channel() as channel:
+                await channel.declare_queue(queue, passive=True)
+                return True
+        return False
 
     async def leader(self, queue: str) -> RabbitmqServer:
         """The node that leads a quorum queue."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.accounts import Passwords, create_account
 from shared.domain.account import Role
+from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import apply_migrations
 from tests.faults.balancer import Balancer, open_balancer
 from tests.faults.clock import Clock
 from tests.faults.footprint import Footprint, footprint_of, largest_by_kind
@@ -106,7 +106,7 @@ async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
         disk = await stack.enter_async_context(open_disk(folder / "disk"))
         postgres = await stack.enter_async_context(open_postgres(folder / "disk" / "postgres"))
         rabbitmq = await stack.enter_async_context(open_rabbitmq(folder, nodes))
-        await apply_migrations(postgres.url)
+        await migrate(postgres.url)
         await _create_account(postgres.url)
         legs = {
             f"{service}-{server}": await stack.enter_async_context(open_leg(connect))

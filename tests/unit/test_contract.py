@@ -12,7 +12,7 @@ from referencing.jsonschema import DRAFT202012
 from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.answers import ProblemAnswer
 from gateway.openapi import PATH_PARAMETERS
-from gateway.routes import ROUTES, VERSION, contract
+from gateway.routes import ROUTES, contract
 from shared.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def test_limits_are_those_of_the_gateway_that_shows_them() -> None:
 def test_the_contract_has_the_version_of_the_project() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
 
-    assert project["version"] == VERSION
+    assert project["version"] == _CONTRACT["info"]["version"]
 
 
 def test_problems_are_described_with_an_example_of_their_own_status() -> None:

@@ -20,7 +20,8 @@ _POLL_S: Final = 0.05
 
 @fault("PostgreSQL: a backend killed -9")
 async def kill_backend(world: World) -> None:
-    os.kill(world.postgres.backends()[0], signal.SIGKILL)
+    [first, *_] = await world.postgres.until_served()
+    os.kill(first, signal.SIGKILL)
     await asyncio.sleep(_MOMENT_S)
 
 
@@ -39,7 +40,7 @@ async def stop_postgres(world: World) -> None:
 
 @fault("PostgreSQL: backends frozen 12 s")
 async def freeze_backends(world: World) -> None:
-    frozen = world.postgres.backends()
+    frozen = await world.postgres.until_served()
     for number, pause_s in ((signal.SIGSTOP, 12.0), (signal.SIGCONT, 0.0)):
         for pid in frozen:
             with suppress(ProcessLookupError):

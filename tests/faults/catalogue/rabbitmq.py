@@ -52,6 +52,7 @@ async def delete_queue(world: World) -> None:
 
 async def _away_with_messages(world: World, what: str) -> None:
     """Let messages pile up in the queue first; a frozen processor would still be handed them."""
+    await world.rabbitmq.until_declared(_TOPOLOGY.submitted_queue)
     leg = world.legs["processor-rabbitmq"]
     leg.is_refusing = True
     leg.cut()
@@ -81,6 +82,7 @@ async def lose_confirms(world: World) -> None:
 
 @fault("RabbitMQ: events unroutable")
 async def unroutable(world: World) -> None:
+    await world.rabbitmq.until_declared(_TOPOLOGY.submitted_queue)
     async with world.rabbitmq.channel() as channel:
         queue = await channel.get_queue(_TOPOLOGY.submitted_queue)
         await queue.unbind(_TOPOLOGY.exchange, EventType.SUBMITTED)
@@ -92,9 +94,11 @@ async def unroutable(world: World) -> None:
 async def nack(world: World) -> None:
     policy = '{"max-length": 1, "overflow": "reject-publish"}'
     await world.rabbitmq.server.control("set_policy", "nack", f"^{_TOPOLOGY.submitted_queue}$", policy)
-    for processor in world.processors:
-        processor.send(signal.SIGSTOP)
-    await asyncio.sleep(_MOMENT_S)
-    for processor in world.processors:
-        processor.send(signal.SIGCONT)
-    await world.rabbitmq.server.control("clear_policy", "nack")
+    try:
+        for processor in world.processors:
+            processor.send(signal.SIGSTOP)
+        await asyncio.sleep(_MOMENT_S)
+        for processor in world.processors:
+            processor.send(signal.SIGCONT)
+    finally:
+        await world.rabbitmq.server.control("clear_policy", "nack")

@@ -1,0 +1,70 @@
+"""The accounts of the embedded mode whose passwords everybody knows, and the hosts that may have them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.accounts import Passwords, create_account
+from shared.domain.account import Role
+from shared.domain.errors import ConfigurationError, ConflictError
+
+if TYPE_CHECKING:
+    from shared.ports import AccountStore
+
+
+class DemoAccount(NamedTuple):
+    """An account whose password everybody knows, for a gateway that only this machine can reach."""
+
+    name: str
+    password: str
+    role: Role
+
+
+DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("demo", "demo", Role.USER))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a gateway that listens on a host is reached from this machine alone, at each of its addresses.
+
+    Raises:
+        ConfigurationError: The host has no address.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"ISOLINE_HOST: {host} has no address: {error}") from None
+    return all(ip_address(address[0]).is_loopback for *_, address in found)
+
+
+async def create_demo_accounts(accounts: AccountStore) -> None:
+    """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
+    passwords = Passwords()
+    for demo in DEMO_ACCOUNTS:
+        if await accounts.find(demo.name) is None:
+            with suppress(ConflictError):
+                await create_account(
+                    demo.name, demo.password, [demo.role], accounts=accounts, passwords=passwords
+                )
+
+
+async def check_no_demo_accounts(accounts: AccountStore, host: str) -> None:
+    """Return if no account has a password that everybody knows.
+
+    Raises:
+        ConfigurationError: One has, and so the gateway must not listen on this host.
+    """
+    passwords = Passwords()
+    known = [
+        demo.name
+        for demo in DEMO_ACCOUNTS
+        if await passwords.matches(demo.password, await accounts.find(demo.name))
+    ]
+    if known:
+        raise ConfigurationError(
+            f"ISOLINE_HOST: {host} can be reached from other machines, and everybody knows the password of "
+            f"{' and '.join(known)}: change it with isoline user password NAME, or delete the account with "
+            "isoline user delete NAME, or leave ISOLINE_HOST at 127.0.0.1"
+        )

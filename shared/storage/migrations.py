@@ -1,0 +1,220 @@
+"""From one schema to another: not to one that running processes can't bear, nor back with a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import asyncpg
+from pogo_core.migration import Migration, topological_sort
+from pogo_core.util import sql as pogo
+
+from shared.domain.errors import ConfigurationError, ConflictError, UnavailableError
+from shared.storage.postgres_errors import translated_errors
+from shared.storage.schema import (
+    MIGRATIONS,
+    NEWEST_SCHEMA,
+    applied_migrations,
+    check_encoding,
+    check_schema_of,
+    connection_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+_SCHEMA: Final = "public"
+_CONNECT_TIMEOUT_S: Final = 10.0
+_LOCK: Final = "SELECT pg_advisory_lock(hashtext('isoline.migrate'))"
+
+# A migration that waits for a table holds up every statement that comes after it. Requests bear a second and
+# have their turn; then the migration tries again, for a minute.
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
+_TRIES: Final = 30
+_PAUSE_S: Final = 1.0
+
+_STATE: Final = """
+INSERT INTO public.schema_compatibility (migration_id, oldest_code) VALUES ($1, $2)
+ON CONFLICT (migration_id) DO UPDATE SET oldest_code = excluded.oldest_code
+"""
+_UNSTATE: Final = "DELETE FROM public.schema_compatibility WHERE migration_id = $1"
+_RUNNING: Final = """
+SELECT DISTINCT application_name FROM pg_stat_activity
+WHERE datname = current_database()
+    AND application_name ~ '^isoline( |$)' AND application_name !~ '^isoline migrate '
+ORDER BY application_name
+"""
+
+_OLDEST_CODE: Final = re.compile(r"^-- oldest code: (\d+)$", re.MULTILINE)
+_LOSS: Final = re.compile(r"^-- going back loses: (.+?) \((SELECT .+)\)$", re.MULTILINE)
+_RANGE: Final = re.compile(r" schema=(?P<oldest>\d+)\.\.(?P<newest>\d+)$")
+
+
+class Loss(NamedTuple):
+    """What going back would lose, and the statement that counts it."""
+
+    what: str
+    counted_by: str
+
+
+class Statements(NamedTuple):
+    """What a migration's file states of itself.
+
+    Attributes:
+        number: Of the migration, and of the schema that it makes.
+        oldest_code: The newest schema that the oldest code knows which goes on working beside the migration;
+            None for migrations from before that was a rule: only code that knows them works with them.
+        losses: What the way back loses.
+    """
+
+    number: int
+    oldest_code: int | None
+    losses: Sequence[Loss]
+
+
+async def migrate(url: str, *, to: int | None = None, force: bool = False) -> str:
+    """Bring the schema to the newest that this release knows, or to another, and return its name.
+
+    Harmless when it is there, and when several processes do it at once. Each migration is applied wholly or
+    not at all; the way back is gone wholly or not at all.
+
+    Args:
+        url: Of the database, as one who may change its tables.
+        to: The number of the schema, be it before or behind.
+        force: Whether processes that run now and do not work with that schema are no reason to refuse.
+
+    Raises:
+        ConfigurationError: The database is not UTF-8, there is no such schema, or a later release brought one
+            that is not for this code.
+        ConflictError: Processes that run now do not work with that schema, or the way back loses something.
+        UnavailableError: PostgreSQL could not be reached or refused something, or a table was in use all the
+            time.
+    """
+    with translated_errors():
+        connection = await asyncpg.connect(
+            url,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings={"application_name": connection_name("migrate")},
+        )
+        try:
+            check_encoding(connection)
+            await connection.execute(_LOCK)  # held until the connection closes
+            await pogo.ensure_pogo_sync(connection)
+            await _go(connection, to=to, force=force)
+            return max(await applied_migrations(connection))
+        finally:
+            await connection.close()
+
+
+def read_statements(path: Path) -> Statements:
+    """What a migration's file states of itself."""
+    text = path.read_text()
+    oldest_code = _OLDEST_CODE.search(text)
+    return Statements(
+        int(path.stem.partition("_")[0]),
+        int(oldest_code[1]) if oldest_code else None,
+        [Loss(*found) for found in _LOSS.findall(text)],
+    )
+
+
+async def _go(connection: asyncpg.Connection[asyncpg.Record], *, to: int | None, force: bool) -> None:
+    found = await pogo.read_migrations(MIGRATIONS, connection, schema_name=_SCHEMA)
+    migrations = topological_sort([migration.load() for migration in found])
+    statements = {migration: read_statements(migration.path) for migration in migrations}
+    target = NEWEST_SCHEMA if to is None else to
+    if target not in {stated.number for stated in statements.values()}:
+        raise ConfigurationError(
+            f"there is no schema {target:04}; this release knows 0001 to {NEWEST_SCHEMA:04}"
+        )
+    if later := await applied_migrations(connection) - {migration.id for migration in migrations}:
+        if to is not None:
+            raise ConfigurationError(
+                f"{sorted(later)} came with a later release: use its `isoline migrate --to`"
+            )
+        await check_schema_of(connection)
+    forward = [it for it in migrations if not it.applied and statements[it].number <= target]
+    back = [it for it in reversed(migrations) if it.applied and statements[it].number > target]
+    if (forward or back) and not force:
+        await _check_running(connection, target, statements.values())
+    for migration in forward:
+        await _apply(connection, migration, statements[migration])
+    if back:
+        await _in_transaction(connection, lambda: _take_back(connection, back, statements, target))
+
+
+async def _apply(
+    connection: asyncpg.Connection[asyncpg.Record], migration: Migration, stated: Statements
+) -> None:
+    # What it states comes before that it was applied: it may have to be without a transaction.
+    async def apply() -> None:
+        await migration.apply(connection)
+        if stated.oldest_code is not None:
+            await connection.execute(_STATE, migration.id, stated.oldest_code)
+        await pogo.migration_applied(connection, migration.id, migration.hash, schema_name=_SCHEMA)
+
+    if migration.use_transaction:
+        await _in_transaction(connection, apply)
+    else:
+        await apply()
+
+
+async def _take_back(
+    connection: asyncpg.Connection[asyncpg.Record],
+    migrations: Iterable[Migration],
+    statements: dict[Migration, Statements],
+    target: int,
+) -> None:
+    for migration in migrations:
+        lost = [(await connection.fetchval(it.counted_by), it.what) for it in statements[migration].losses]
+        if said := [f"{count} {what}" for count, what in lost if count]:
+            raise ConflictError(
+                f"going back to {target:04} loses {', '.join(said)} ({migration.id}); nothing was changed"
+            )
+        if statements[migration].oldest_code is not None:
+            await connection.execute(_UNSTATE, migration.id)
+        await migration.rollback(connection)
+        await pogo.migration_unapplied(connection, migration.id, schema_name=_SCHEMA)
+
+
+async def _in_transaction(
+    connection: asyncpg.Connection[asyncpg.Record], act: Callable[[], Awaitable[None]]
+) -> None:
+    """Act as a whole or not at all, again and again while tables are in use."""
+    for _ in range(_TRIES):
+        try:
+            async with connection.transaction():
+                await connection.execute(_LOCK_TIMEOUT)
+                await act()
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
+    raise UnavailableError(
+        "a table was in use for a minute, be it by a backup or a report; try again when that has ended"
+    )
+
+
+async def _check_running(
+    connection: asyncpg.Connection[asyncpg.Record], target: int, statements: Iterable[Statements]
+) -> None:
+    names = [row["application_name"] for row in await connection.fetch(_RUNNING)]
+    if unable := [name for name in names if not _works(name, target, statements)]:
+        raise ConflictError(
+            f"schema {target:04} is not for {', '.join(unable)}, which run now: replace them first by a "
+            "release that works with it, or use --force and have them not ready until they are replaced"
+        )
+
+
+def _works(name: str, target: int, statements: Iterable[Statements]) -> bool:
+    """Whether the code that calls its connections so works with a schema."""
+    code = _RANGE.search(name)
+    if code is None:  # from before 0.1: it works with its own schema alone, and does not say which
+        return False
+    oldest, newest = int(code["oldest"]), int(code["newest"])
+    return target >= oldest and all(
+        stated.oldest_code is not None and stated.oldest_code <= newest
+        for stated in statements
+        if newest < stated.number <= target
+    )

@@ -1,0 +1,89 @@
+"""What a reader copies from the README works as it stands, against an embedded Isoline of the test's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.e2e.test_embedded import Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_ROOT: Final = Path(__file__).parents[2]
+_README: Final = (_ROOT / "README.md").read_text()
+_TOUR: Final = re.findall(r"```console\n\$ make run\n\.\.\.\n(.*?)```", _README, re.DOTALL)
+_SNIPPETS: Final = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
+_COMMANDS: Final = re.findall(r"```sh\n(isoline submit.*?)```", _README, re.DOTALL)
+_WITHIN_S: Final = 60
+
+
+@pytest.fixture(scope="module")
+async def embedded() -> AsyncIterator[Embedded]:
+    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as somebody else
+        embedded = Embedded(Path(folder) / "var")
+        status, printed = await embedded.isoline("up")
+        assert status == 0, printed
+        yield embedded
+        await embedded.isoline("down")
+
+
+def test_the_tour_prints_what_it_shows(embedded: Embedded) -> None:
+    [tour] = _TOUR
+    lines = tour.replace("localhost:8080", embedded.address).splitlines()
+    commands = [line.removeprefix("$ ") + " && echo" * ("$(" not in line) for line in lines if line[0] == "$"]
+
+    printed = _output("bash", "-euc", "\n".join(commands))
+
+    assert [line for line in printed.splitlines() if line] == [line for line in lines if line[0] != "$"]
+
+
+def test_the_commands_work_as_they_stand(embedded: Embedded) -> None:
+    [commands] = _COMMANDS
+
+    printed = _output("bash", "-euc", commands, ISOLINE_URL=embedded.address)
+
+    assert '"status":"completed"' in printed.replace(" ", "")
+
+
+def test_the_tour_needs_no_curl_of_today() -> None:
+    # Debian 11 has 7.74; --json came with 7.82, --fail-with-body with 7.76.
+    assert "--json" not in _README
+    assert "--fail-with-body" not in _README
+
+
+@pytest.mark.parametrize("snippet", _SNIPPETS)
+def test_a_python_snippet_runs_as_it_stands_and_prints_what_its_comments_say(
+    embedded: Embedded, snippet: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "snippet.py"
+    program.write_text(snippet.replace("http://127.0.0.1:8080", embedded.address))
+
+    printed = _output(sys.executable, str(program))
+
+    assert printed.splitlines() == re.findall(r"print\(.*\)  # (.*)", snippet)
+
+
+def _output(*command: str, **settings: str) -> str:
+    program = shutil.which(command[0])
+    assert program, f"{command[0]} is needed"
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "PYTHONPATH": str(_ROOT), **settings}
+    done = subprocess.run(  # noqa: S603 - what the README tells readers to run
+        [program, *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=_WITHIN_S,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
