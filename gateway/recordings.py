@@ -34,8 +34,9 @@ _MAGIC: Final = b"ISOLINE"
 _VERSION: Final = 1
 # Magic, version, length of the header.
 _PREAMBLE: Final = struct.Struct("<7sBI")
-# 32 leads with names of 32 characters, each written as an escape, take 12 KiB.
-_MAX_HEADER_BYTES: Final = 64 * 1024
+# A name of 32 characters, each written as an escape, and the lead's other fields take 350 bytes.
+_MAX_BYTES_OF_A_LEAD: Final = 512
+_LEAST_MAX_HEADER_BYTES: Final = 64 * 1024
 # Whatever is still on its way would be taken for the next request.
 _LAST: Final = {"Connection": "close"}
 
@@ -63,7 +64,10 @@ async def received(
             return _Memory(header.num_bytes)
 
         intake = _Intake(
-            lambda head: read_header(_document(head), limits=limits, now=now), begin, stated_bytes
+            lambda head: read_header(_document(head), limits=limits, now=now),
+            begin,
+            stated_bytes,
+            max_header_bytes=max(limits.max_leads * _MAX_BYTES_OF_A_LEAD, _LEAST_MAX_HEADER_BYTES),
         )
         await receive(request, encoding, intake.take)
         header, samples = intake.whole()
@@ -93,10 +97,13 @@ class _Intake:
         read: Callable[[bytes], EcgHeader],
         begin: Callable[[EcgHeader], Awaitable[_Memory | Spool]],
         stated_bytes: int | None,
+        *,
+        max_header_bytes: int,
     ) -> None:
         self._read = read
         self._begin = begin
         self._stated_bytes = stated_bytes
+        self._max_header_bytes = max_header_bytes
         self._head = bytearray()
         self._begun: tuple[EcgHeader, _Memory | Spool] | None = None
         self._missing_bytes = 0
@@ -139,7 +146,7 @@ class _Intake:
         left = self._filled(_PREAMBLE.size, left)
         if len(self._head) < _PREAMBLE.size:
             return left, None
-        end = _PREAMBLE.size + _header_bytes(self._head)
+        end = _PREAMBLE.size + _header_bytes(self._head, self._max_header_bytes)
         left = self._filled(end, left)
         if len(self._head) < end:
             return left, None
@@ -157,15 +164,15 @@ class _Intake:
         return left[missing:]
 
 
-def _header_bytes(head: bytearray) -> int:
+def _header_bytes(head: bytearray, most: int) -> int:
     """How long the header is, by what comes before it."""
     magic, version, size = _PREAMBLE.unpack_from(head)
     if magic != _MAGIC:
         raise _broken(f"The body is declared as {CONTENT_TYPE} and does not begin with {_MAGIC.decode()}.")
     if version != _VERSION:
         raise _broken(f"The body is of version {version}; only version {_VERSION} is known here.")
-    if size > _MAX_HEADER_BYTES:
-        detail = f"The header may have {_MAX_HEADER_BYTES} bytes at most, and this one has {size}."
+    if size > most:
+        detail = f"The header may have {most} bytes at most, and this one has {size}."
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
     return int(size)
 

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic_core import ErrorDetails
 
 PREFIX: Final = "ISOLINE_"
@@ -27,6 +29,14 @@ _FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empt
 
 # One caller may hold this part of what all requests may hold; the others are served meanwhile.
 PART_OF_ONE: Final = 4
+# Samples have 32 bits at the most.
+BYTES_PER_SAMPLE: Final = 4
+# An ECG in memory is held as it was read and as it will be stored.
+BYTES_PER_HELD_SAMPLE: Final = 2 * BYTES_PER_SAMPLE
+# PostgreSQL's values end at 1 GB, and an ECG's samples are one of them.
+_MOST_SAMPLES_OF_AN_ECG: Final = 200_000_000
+# Each takes an array and an object of the 4,096 that a JSON body may have.
+_MOST_LEADS: Final = 2000
 
 _LAST_PORT: Final = 65535
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
@@ -93,7 +103,7 @@ class SubmissionLimits(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_leads: Annotated[int, Field(ge=1)] = 32
     max_lead_samples: Annotated[int, Field(ge=1)] = 1_000_000
-    max_ecg_samples: Annotated[int, Field(ge=1)] = 2_000_000
+    max_ecg_samples: Annotated[int, Field(ge=1, le=_MOST_SAMPLES_OF_AN_ECG)] = 2_000_000
     max_recording_samples: Annotated[int, Field(ge=1, lt=2**31)] = 100_000_000
 
 
@@ -151,14 +161,31 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
 
     @model_validator(mode="after")
-    def _room_for_a_body(self) -> Self:
-        """Refuse limits by which the largest body would be told to come again, for ever."""
-        if self.max_body_bytes > (share := self.max_bytes_in_flight // PART_OF_ONE):
-            raise ValueError(
-                f"{PREFIX}MAX_BODY_BYTES: one caller may hold {share} bytes, "
-                f"a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT, and a body no more"
-            )
+    def _limits_that_agree(self) -> Self:
+        """Refuse limits by which the largest that may be sent would be told to come again, for ever."""
+        if problems := [*self._memory_problems(), *self._spool_problems()]:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _memory_problems(self) -> Iterator[str]:
+        share = self.max_bytes_in_flight // PART_OF_ONE
+        quarter = f"one caller may hold {share} bytes, a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT"
+        if self.max_body_bytes > share:
+            yield f"{PREFIX}MAX_BODY_BYTES: {quarter}, and a body no more"
+        if (needed := BYTES_PER_HELD_SAMPLE * self.max_ecg_samples) > share:
+            yield f"{PREFIX}MAX_ECG_SAMPLES: {quarter}, and so many samples take {needed}"
+        if self.max_leads > _MOST_LEADS:
+            yield f"{PREFIX}MAX_LEADS: no body may have the arrays for more than {_MOST_LEADS}"
+
+    def _spool_problems(self) -> Iterator[str]:
+        share = self.max_spooled_bytes // PART_OF_ONE
+        needed = BYTES_PER_SAMPLE * self.max_recording_samples
+        is_any_spooled = self.max_recording_samples > min(self.max_ecg_samples, self.max_lead_samples)
+        if is_any_spooled and needed > share:
+            yield (
+                f"{PREFIX}MAX_RECORDING_SAMPLES: one caller may hold {share} bytes, "
+                f"a quarter of {PREFIX}MAX_SPOOLED_BYTES, and so many samples take {needed}"
+            )
 
 
 class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):

@@ -299,7 +299,9 @@ class TestSizes:
     async def test_one_caller_may_hold_a_quarter_of_the_bytes_in_flight_and_others_the_rest(self) -> None:
         packed = gzip.compress(b" " * 600_000)
         async with (
-            open_gateway_alone(max_body_bytes=2**20, max_bytes_in_flight=2**22) as address,
+            open_gateway_alone(
+                max_body_bytes=2**20, max_bytes_in_flight=2**22, max_ecg_samples=2**17
+            ) as address,
             open_client(address, "ada") as ada,
             open_client(address, "bob") as bob,
             open_raw(address) as (reader, writer),

@@ -181,15 +181,97 @@ def test_a_count_of_workers_that_makes_no_sense_is_refused_in_one_sentence(
     assert re.fullmatch(rf"ISOLINE_WORKERS: it should be [^;]*{reason}[^;]*", refusal(kind))
 
 
-def test_a_body_that_no_caller_could_hold_is_refused_in_one_sentence(
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"MAX_BODY_BYTES": 2**26 + 1},
+            (
+                "ISOLINE_MAX_BODY_BYTES: one caller may hold 67108864 bytes, "
+                "a quarter of ISOLINE_MAX_BYTES_IN_FLIGHT, and a body no more"
+            ),
+        ),
+        (
+            {"MAX_BYTES_IN_FLIGHT": 2**26 - 1},
+            (
+                "ISOLINE_MAX_BODY_BYTES: one caller may hold 16777215 bytes, "
+                "a quarter of ISOLINE_MAX_BYTES_IN_FLIGHT, and a body no more"
+            ),
+        ),
+        (
+            {"MAX_ECG_SAMPLES": 2**23 + 1},
+            (
+                "ISOLINE_MAX_ECG_SAMPLES: one caller may hold 67108864 bytes, "
+                "a quarter of ISOLINE_MAX_BYTES_IN_FLIGHT, and so many samples take 67108872"
+            ),
+        ),
+        (
+            {"MAX_RECORDING_SAMPLES": 400_000_000},
+            (
+                "ISOLINE_MAX_RECORDING_SAMPLES: one caller may hold 536870912 bytes, "
+                "a quarter of ISOLINE_MAX_SPOOLED_BYTES, and so many samples take 1600000000"
+            ),
+        ),
+        (
+            {"MAX_SPOOLED_BYTES": 1_600_000_000 - 1},
+            (
+                "ISOLINE_MAX_RECORDING_SAMPLES: one caller may hold 399999999 bytes, "
+                "a quarter of ISOLINE_MAX_SPOOLED_BYTES, and so many samples take 400000000"
+            ),
+        ),
+        (
+            {"MAX_SPOOLED_BYTES": 2**20, "MAX_RECORDING_SAMPLES": 2_000_000},  # a lead of them is spooled
+            (
+                "ISOLINE_MAX_RECORDING_SAMPLES: one caller may hold 262144 bytes, "
+                "a quarter of ISOLINE_MAX_SPOOLED_BYTES, and so many samples take 8000000"
+            ),
+        ),
+        ({"MAX_LEADS": 2001}, "ISOLINE_MAX_LEADS: no body may have the arrays for more than 2000"),
+    ],
+)
+@pytest.mark.parametrize("kind", [GatewaySettings, EmbeddedSettings])
+def test_limits_that_contradict_each_other_are_refused_in_one_sentence(
     environment: pytest.MonkeyPatch,
+    kind: type[GatewaySettings | EmbeddedSettings],
+    settings: dict[str, int],
+    sentence: str,
 ) -> None:
-    environment.setenv("ISOLINE_MAX_BODY_BYTES", str(2**26 + 1))
+    for name, value in settings.items():
+        environment.setenv(f"ISOLINE_{name}", str(value))
 
-    assert refusal(GatewaySettings) == (
-        "ISOLINE_MAX_BODY_BYTES: one caller may hold 67108864 bytes, "
-        "a quarter of ISOLINE_MAX_BYTES_IN_FLIGHT, and a body no more"
-    )
+    assert refusal(kind) == sentence
+
+
+def test_all_limits_that_contradict_each_other_are_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_MAX_BYTES_IN_FLIGHT", str(2**20))
+    environment.setenv("ISOLINE_MAX_SPOOLED_BYTES", str(2**20))
+
+    found = re.findall(r"(?:^|; )(ISOLINE_\w+): ", refusal())
+
+    assert found == [
+        "ISOLINE_MAX_BODY_BYTES",
+        "ISOLINE_MAX_ECG_SAMPLES",
+        "ISOLINE_MAX_RECORDING_SAMPLES",
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"MAX_BYTES_IN_FLIGHT": 2**26},
+        {"MAX_BODY_BYTES": 2**26},
+        {"MAX_ECG_SAMPLES": 2**23},
+        {"MAX_RECORDING_SAMPLES": 2**27},
+        {"MAX_SPOOLED_BYTES": 1_600_000_000},
+        {"MAX_SPOOLED_BYTES": 2**20, "MAX_RECORDING_SAMPLES": 1_000_000},  # nothing is ever spooled
+        {"MAX_LEADS": 2000},
+    ],
+)
+def test_limits_that_just_agree_are_taken(environment: pytest.MonkeyPatch, settings: dict[str, int]) -> None:
+    for name, value in settings.items():
+        environment.setenv(f"ISOLINE_{name}", str(value))
+
+    read_settings(GatewaySettings)
 
 
 def test_what_is_given_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
