@@ -402,7 +402,11 @@ class TestWhatIsWrong:
             ),
             (with_lead(num_samples=None), "/leads/0/num_samples", "expected a valid integer, found null"),
             (with_lead(sample_type="int64"), "/leads/0/sample_type", "expected 'int16' or 'int32'"),
-            (with_lead(adc_gain=0), "/leads/0/adc_gain", "expected a number greater than 0"),
+            (
+                with_lead(adc_gain=0),
+                "/leads/0/adc_gain",
+                "expected a number greater than 0; 0 is how WFDB says uncalibrated: leave out adc_gain and unit",
+            ),
         ],
     )
     async def test_a_header_that_does_not_fit_is_told_where(
