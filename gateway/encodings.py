@@ -74,6 +74,8 @@ class _Zstd:
 
 
 _CODINGS: Final[Mapping[str, Callable[[], _Coding]]] = {"gzip": _Gzip, "zstd": _Zstd}
+# Two names of one coding (RFC 9110, 8.4.1.3).
+_OTHER_NAMES: Final = {"x-gzip": "gzip"}
 ACCEPTED: Final = ", ".join(_CODINGS)
 
 
@@ -124,6 +126,7 @@ def encoding_of(request: Request) -> str | None:
         return None
     # Fields of one name mean what one field with commas between means: packed more than once.
     encoding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING)).strip().lower()
+    encoding = _OTHER_NAMES.get(encoding, encoding)
     if encoding == "identity":
         return None
     if encoding not in _CODINGS:

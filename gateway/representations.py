@@ -44,9 +44,9 @@ def is_packed(request: Request, body: bytes) -> bool:
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Whether the client takes gzip: it names it, or anything, with a quality above 0."""
+    """Whether the client takes gzip: it names it, by either name, or anything, with a quality above 0."""
     qualities = dict(map(_quality, ",".join(request.headers.getall("Accept-Encoding", [])).split(",")))
-    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+    return qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0))) > 0
 
 
 def _quality(item: str) -> tuple[str, float]:

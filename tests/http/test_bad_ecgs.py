@@ -213,6 +213,14 @@ class TestBodies:
         )
         assert answer.headers["Accept-Encoding"] == "gzip, zstd"
 
+    @pytest.mark.parametrize("encoding", ["x-gzip", "X-Gzip"])
+    async def test_gzip_has_another_name(self, ada_alone: aiohttp.ClientSession, encoding: str) -> None:
+        headers = {**_JSON, "Content-Encoding": encoding}
+
+        detail = await refused_bytes(ada_alone, gzip.compress(b""), 400, headers)
+
+        assert detail == "The body is empty; expected JSON."
+
     async def test_encodings_in_two_fields_are_two_encodings(self, ada_alone: aiohttp.ClientSession) -> None:
         headers = [*_JSON.items(), ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")]
         async with ada_alone.post("/ecg/process", data=gzip.compress(b"{}"), headers=headers) as answer:
