@@ -69,7 +69,7 @@ class Departures:
 class Connection(web.RequestHandler):
     """aiohttp's connection, with a time limit for each head and answers of our own to broken ones."""
 
-    __slots__ = ("_departures", "_head_deadline", "_head_timeout_s", "_held")
+    __slots__ = ("_departures", "_head_deadline", "_head_timeout_s", "_held", "_is_silent")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class Connection(web.RequestHandler):
         self._head_deadline: asyncio.TimerHandle | None = None
         self._departures = departures
         self._held = b""
+        self._is_silent = True
 
     async def start(self) -> None:
         """Answer one request after the other, in one task."""
@@ -108,6 +109,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Expect the rest of a head that has begun, and no more once it is whole."""
+        self._is_silent = False
         heads = self._request_count
         super().data_received(data)
         if self._request_count > heads:
@@ -199,10 +201,14 @@ class Connection(web.RequestHandler):
 
     def _cut_off(self) -> None:
         self._head_deadline = None
-        if self.transport is not None and self._awaits_head():
+        if self.transport is None or not self._awaits_head():
+            return
+        if (
+            not self._is_silent
+        ):  # else nothing was asked: a browser's spare connection, a load balancer's look
             _log.info("a connection was cut off: no whole head in time")
             self.transport.write(_TOO_SLOW)
-            self.force_close()
+        self.force_close()
 
 
 class _InPlace:

@@ -130,6 +130,15 @@ class TestRates:
 
         assert found == [401, 401, 429, 401]
 
+    async def test_clients_of_a_proxy_that_writes_ports_are_counted_each_by_itself(self) -> None:
+        async with open_gateway_alone(rate_per_address=2, trusted_proxies=1) as address:
+            found = [
+                (await statuses(address, None, 1, headers={"X-Forwarded-For": f"10.9.9.9, {hop}"}))[0]
+                for hop in ("203.0.113.7:5123", "203.0.113.7:5124", "203.0.113.7:5125", "[2001:db8::1]:443")
+            ]
+
+        assert found == [401, 401, 429, 401]
+
     async def test_gateways_on_one_redis_count_together(self, tmp_path: Path) -> None:
         async with open_redis_server(tmp_path) as redis:
             settings = {"rate_per_caller": 3, "redis_url": redis.url}
@@ -140,7 +149,7 @@ class TestRates:
 
 
 class TestSlowness:
-    @pytest.mark.parametrize("said", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+    @pytest.mark.parametrize("said", [b"\r\n", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
     async def test_a_head_that_does_not_come_is_not_waited_for(self, said: bytes) -> None:
         async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address:
             begun = time.monotonic()
@@ -148,6 +157,31 @@ class TestSlowness:
 
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
         assert _READ_TIMEOUT_S <= time.monotonic() - begun < _READ_TIMEOUT_S + 2
+
+    async def test_a_connection_that_asks_nothing_is_closed_without_an_answer(self) -> None:
+        async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address:
+            with capture_logs() as records:
+                begun = time.monotonic()
+                answer = await answered(address)
+
+        assert answer == b""
+        assert time.monotonic() - begun >= _READ_TIMEOUT_S
+        assert not any(record["event"].startswith("a connection") for record in records)
+
+    async def test_a_connection_that_asks_nothing_more_is_closed_without_an_answer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.connections._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
+        async with (
+            open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
+            asyncio.timeout(10),
+            open_raw(address) as (reader, writer),
+        ):
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 OK" in await reader.readuntil(b'"live"}')
+            rest = await reader.read()
+
+        assert rest == b""
 
     async def test_a_head_that_drips_is_cut_off(self) -> None:
         async with (
