@@ -23,8 +23,8 @@ class CallerAddresses:
     """The addresses that limits count: of the connection, or what the outermost proxy of ours saw.
 
     What that proxy wrote and is no address (``unknown``, an obfuscated ``_name`` of RFC 7239) counts as a
-    caller of its own: the connection's address would count all callers behind the proxy as one, and what stands
-    before it in the header was sent by somebody whom nobody need believe. The first such text is logged.
+    caller of its own: the connection's address would count all callers behind the proxy as one, and what
+    stands before it in the header was sent by somebody whom nobody need believe. The first is logged.
 
     Args:
         proxies: How many proxies of ours a request passes; with 0 the header means nothing.
