@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from shared.json_answer import json_answer
 
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
+    from gateway.database_clock import DatabaseClock
     from gateway.guesses import Guesses
     from gateway.logins import Continued
     from gateway.requests import Request
@@ -42,6 +42,7 @@ class AccountHandlers:
     tokens: Tokens
     passwords: Passwords
     guesses: Guesses
+    clock: DatabaseClock
     settings: GatewayOnlySettings
 
     async def post_token(self, request: Request) -> web.Response:
@@ -142,7 +143,8 @@ class AccountHandlers:
 
     def _tokens_answer(self, login: Continued) -> web.Response:
         account = login.account
-        token = self.tokens.issue(account.name, account.roles, now=datetime.now(UTC), version=account.version)
+        now = self.clock.today()
+        token = self.tokens.issue(account.name, account.roles, now=now, version=account.version)
         answer = {
             "access_token": token,
             "refresh_token": login.refresh_token,

@@ -12,6 +12,7 @@ from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
 from gateway.callers import Callers
 from gateway.counters import open_counters
+from gateway.database_clock import DatabaseClock
 from gateway.documents import Documents
 from gateway.front import front
 from gateway.guesses import Guesses
@@ -81,9 +82,10 @@ async def open_gateway(
         lifetime_s=settings.token_lifetime_s,
     )
     async with AsyncExitStack() as opened:
+        clock = DatabaseClock()
         counters = await opened.enter_async_context(open_counters(settings.redis_url_or_none()))
         revocations = await opened.enter_async_context(
-            open_revocations(accounts, within_s=settings.revocation_s)
+            open_revocations(accounts, clock, within_s=settings.revocation_s)
         )
         waiting = await opened.enter_async_context(open_waiting(store))
         intake = await opened.enter_async_context(
@@ -98,6 +100,7 @@ async def open_gateway(
             publisher=publisher,
             backlog=await opened.enter_async_context(open_backlog(store, limit=settings.max_backlog)),
             results=Results(waiting, max_bytes=settings.result_cache_bytes),
+            clock=clock,
             settings=settings,
         )
         account_handlers = AccountHandlers(
@@ -106,9 +109,10 @@ async def open_gateway(
             tokens=tokens,
             passwords=Passwords(),
             guesses=Guesses(counters),
+            clock=clock,
             settings=settings,
         )
-        callers = Callers(tokens, revocations, await _external_issuer(settings, opened))
+        callers = Callers(tokens, revocations, clock, await _external_issuer(settings, opened))
         leaving = asyncio.Event()
         router = Router()
         guards = _Guards(settings, callers, counters)

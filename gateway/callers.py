@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from gateway.tokens import InvalidTokenError
 from gateway.verified_tokens import VerifiedTokens
 
 if TYPE_CHECKING:
+    from gateway.database_clock import DatabaseClock
     from gateway.oidc import ExternalIssuer
     from gateway.revocations import Revocations
     from gateway.tokens import Caller, Tokens, Verified
@@ -21,6 +21,7 @@ class Callers:
 
     tokens: Tokens
     revocations: Revocations
+    clock: DatabaseClock
     external: ExternalIssuer | None = None
     _verified: VerifiedTokens = field(default_factory=VerifiedTokens)
 
@@ -34,16 +35,17 @@ class Callers:
             InvalidTokenError: It proves nothing, or no longer.
             UnavailableError: Nobody can tell at present.
         """
-        caller = self._verified.caller(token, now=time.time())
+        now = self.clock.now()
+        caller = self._verified.caller(token, now=now)
         if caller is None:
-            verified = await self._verify(token)
+            verified = await self._verify(token, now)
             self._verified.keep(token, verified)
             caller = verified.caller
         if caller.version is not None and self.revocations.is_past(caller.name, caller.version):
             raise InvalidTokenError("its account has changed since")
         return caller
 
-    async def _verify(self, token: str) -> Verified:
+    async def _verify(self, token: str, now: float) -> Verified:
         if self.external is not None and not self.tokens.may_have_issued(token):
-            return await self.external.verify(token)
-        return self.tokens.verify(token)
+            return await self.external.verify(token, now=now)
+        return self.tokens.verify(token, now=now)

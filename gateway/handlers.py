@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.backlog import Backlog
+    from gateway.database_clock import DatabaseClock
     from gateway.intake import Intake
     from gateway.lookups import Owned
     from gateway.requests import Request
@@ -54,11 +55,12 @@ class Handlers:
     outbox: Outbox
     results: Results
     backlog: Backlog
+    clock: DatabaseClock
     settings: GatewayOnlySettings
 
     async def post_ecg(self, request: Request) -> web.StreamResponse:
         """Take an ECG in."""
-        now = datetime.now(UTC)
+        now = self.clock.today()
         if request.content_type == recordings.CONTENT_TYPE:
             receipt = await self._submit_binary(request, now)
         else:

@@ -1,7 +1,8 @@
 """Which access tokens have ended before their time: those of accounts that changed since.
 
 A token carries its account's version. The accounts that changed within the longest life of a token are few,
-usually none; they are asked for every few seconds, so that no request has to ask.
+usually none; they are asked for every few seconds, so that no request has to ask. With them comes the time of
+PostgreSQL, by which tokens begin and end: what changed while a token lives is in the list.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import structlog
 from shared.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from gateway.database_clock import DatabaseClock
     from shared.ports import AccountStore
 
 # Long enough for a failover; nearly every request needs PostgreSQL anyway.
@@ -29,9 +31,10 @@ _log = structlog.get_logger(__name__)
 class Revocations:
     """Knows within a bounded time which versions of accounts are past."""
 
-    def __init__(self, accounts: AccountStore) -> None:
+    def __init__(self, accounts: AccountStore, clock: DatabaseClock) -> None:
         self._accounts = accounts
-        self._versions: dict[str, int] = {}
+        self._clock = clock
+        self._versions: Mapping[str, int] = {}
         self._looked_at: float | None = None
 
     def is_past(self, name: str, version: int) -> bool:
@@ -48,10 +51,11 @@ class Revocations:
         """Ask once; while PostgreSQL is away what is known stays."""
         begun = time.monotonic()
         try:
-            self._versions = await self._accounts.recent_versions()
+            self._versions, now_s = await self._accounts.recent_changes()
         except UnavailableError as error:
             _log.debug("changed accounts could not be looked up", reason=str(error))
         else:
+            self._clock.set(now_s, asked_s=begun, answered_s=time.monotonic())
             self._looked_at = begun
 
     async def watch(self, interval_s: float) -> None:
@@ -62,9 +66,14 @@ class Revocations:
 
 
 @asynccontextmanager
-async def open_revocations(accounts: AccountStore, *, within_s: float) -> AsyncIterator[Revocations]:
-    """Yield revocations that are known ``within_s`` seconds after they happened, while PostgreSQL answers."""
-    revocations = Revocations(accounts)
+async def open_revocations(
+    accounts: AccountStore, clock: DatabaseClock, *, within_s: float
+) -> AsyncIterator[Revocations]:
+    """Yield revocations that are known ``within_s`` seconds after they happened, while PostgreSQL answers.
+
+    The clock is set with each look.
+    """
+    revocations = Revocations(accounts, clock)
     await revocations.look()
     async with asyncio.TaskGroup() as tasks:
         # The other half is for the query itself.

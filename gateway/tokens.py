@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jwt
 
+from gateway.database_clock import LEEWAY_S
 from gateway.keys import ALGORITHM, read_keys
 from shared.domain.account import USER_NAME, Role
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from jwt.types import Options
+
 MAX_TOKEN_BYTES: Final = 4096
 
 _TYPE: Final = "at+jwt"
@@ -23,6 +27,9 @@ _TYPE: Final = "at+jwt"
 _MAX_LIFETIME_S: Final = 900
 _REQUIRED: Final = ["exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles", "ver"]
 _TIMES: Final = ("exp", "iat", "nbf")
+
+# For PyJWT, which knows no clock but its machine's; `check_times` looks at the times.
+WITHOUT_TIMES: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 
 class InvalidTokenError(Exception):
@@ -105,8 +112,8 @@ class Tokens:
         """
         return unverified_header(token).get("kid") in self._public_keys
 
-    def verify(self, token: str) -> Verified:
-        """Whose token it is, and until when.
+    def verify(self, token: str, *, now: float) -> Verified:
+        """Whose token it is, and until when; ``now`` is in seconds since 1970, and may be `LEEWAY_S` wrong.
 
         Raises:
             InvalidTokenError: It is too long, expired or will never be, unsigned, or of another issuer,
@@ -123,26 +130,44 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=self._issuer,
-                options={"require": _REQUIRED, "strict_aud": True},
+                options={**WITHOUT_TIMES, "require": _REQUIRED, "strict_aud": True},
             )
-            self._check_times(claims)
+            if not all(type(claims[name]) is int for name in _TIMES):
+                raise InvalidTokenError("its times are not whole seconds")
+            check_times(claims, now=now, leeway_s=LEEWAY_S, longest_s=_MAX_LIFETIME_S)
             if not USER_NAME.fullmatch(claims["sub"]) or type(claims["ver"]) is not int:
                 raise InvalidTokenError("it names nobody that we could have named")
             caller = Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
-            return Verified(caller, claims["exp"])
+            return Verified(caller, claims["exp"] + LEEWAY_S)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidTokenError(type(error).__name__) from error
-
-    def _check_times(self, claims: dict[str, Any]) -> None:
-        """Refuse a lifetime that no token of ours has."""
-        if not all(type(claims[name]) is int for name in _TIMES):
-            raise InvalidTokenError("its times are not whole seconds")
-        if claims["exp"] - claims["iat"] > _MAX_LIFETIME_S:
-            raise InvalidTokenError("it was to live longer than any of ours")
 
 
 def _header(key_id: str) -> dict[str, str]:
     return {"typ": _TYPE, "kid": key_id}
+
+
+def check_times(claims: Mapping[str, Any], *, now: float, leeway_s: float, longest_s: float) -> None:
+    """Refuse a token that has expired, that is not valid yet, or that was to live too long.
+
+    Args:
+        claims: What it says; at least ``exp`` and ``iat``.
+        now: Seconds since 1970.
+        leeway_s: By what ``now`` and the clock that made the token may differ.
+        longest_s: From ``iat`` to ``exp`` at the most.
+
+    Raises:
+        InvalidTokenError: It is to be refused.
+    """
+    times = {name: claims[name] for name in _TIMES if name in claims}
+    if not all(type(time) in {int, float} and math.isfinite(time) for time in times.values()):
+        raise InvalidTokenError("its times are no numbers")
+    if not 0 < times["exp"] - times["iat"] <= longest_s:
+        raise InvalidTokenError("it was to live too long")
+    if times["exp"] + leeway_s <= now:
+        raise InvalidTokenError("it has expired")
+    if max(times["iat"], times.get("nbf", 0)) - leeway_s > now:
+        raise InvalidTokenError("it is not valid yet")
 
 
 def unverified_header(token: str) -> dict[str, Any]:

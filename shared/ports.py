@@ -225,6 +225,18 @@ class OwnedEcgs(Protocol):
         """
 
 
+class AccountChanges(NamedTuple):
+    """What became of accounts lately.
+
+    Attributes:
+        versions: Those of the accounts that changed or ended, by name.
+        now_s: The store's time as it answered, in seconds since 1970: one clock for all who share the store.
+    """
+
+    versions: Mapping[str, int]
+    now_s: float
+
+
 class AccountStore(Protocol):
     """Accounts. Every method raises UnavailableError."""
 
@@ -257,8 +269,11 @@ class AccountStore(Protocol):
             ConflictError: It is the last administrator.
         """
 
-    async def recent_versions(self) -> dict[str, int]:
-        """The versions of accounts that changed or ended within the last hour, longer than a token lives."""
+    async def recent_changes(self) -> AccountChanges:
+        """The accounts that changed or ended within the last three hours, and what time it is there.
+
+        That is longer than a token lives, also where the clock was two hours wrong.
+        """
 
 
 @dataclass(frozen=True, slots=True)

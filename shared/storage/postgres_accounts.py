@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
+from shared.ports import AccountChanges
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,7 +54,12 @@ WHERE name = $1
 
 _END_LOGINS: Final = "DELETE FROM login WHERE account = $1"
 
-_RECENT: Final = "SELECT name, version FROM account WHERE changed_at > now() - interval '1 hour'"
+# One row, and of its time one that no transaction holds back.
+_RECENT: Final = """
+SELECT array_agg(name) AS names, array_agg(version) AS versions,
+    extract(epoch FROM clock_timestamp())::float8 AS now_s
+FROM account WHERE changed_at > now() - interval '3 hours'
+"""
 
 
 class PostgresAccountStore:
@@ -104,10 +110,11 @@ class PostgresAccountStore:
             await connection.execute(_END_LOGINS, name)
         return True
 
-    async def recent_versions(self) -> dict[str, int]:
+    async def recent_changes(self) -> AccountChanges:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_RECENT)
-        return {row["name"]: row["version"] for row in rows}
+            [row] = await connection.fetch(_RECENT)
+        versions = zip(row["names"] or (), row["versions"] or (), strict=True)
+        return AccountChanges(dict(versions), row["now_s"])
 
 
 def account_of(row: asyncpg.Record) -> Account:

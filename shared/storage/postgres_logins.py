@@ -21,9 +21,10 @@ INSERT INTO login (id, account, account_version, token_hash, expires_at)
 VALUES ($1, $2, $3, $4, now() + $5::integer * interval '1 second')
 """
 
+# Never the one that begins now: by a primary of before, whose clock was ahead, others may have begun later.
 _TRIM: Final = """
 DELETE FROM login WHERE id IN (
-    SELECT id FROM login WHERE account = $1 ORDER BY began_at DESC OFFSET $2
+    SELECT id FROM login WHERE account = $1 AND id <> $3 ORDER BY began_at DESC OFFSET $2 - 1
 )
 """
 
@@ -51,7 +52,7 @@ class PostgresLoginStore:
             await connection.execute(
                 _ADD, login.id, account.name, account.version, login.token_hash, login.lifetime_s
             )
-            await connection.execute(_TRIM, account.name, _MAX_LOGINS)
+            await connection.execute(_TRIM, account.name, _MAX_LOGINS, login.id)
 
     async def turn(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
         async with self._database.connection() as connection:

@@ -64,12 +64,12 @@ class TestAccounts:
         assert await accounts.set_password("ada", "another")
 
         assert await accounts.find("ada") == Account("ada", "another", frozenset({Role.ADMIN}), version=3)
-        assert await accounts.recent_versions() == {"ada": 3}
+        assert (await accounts.recent_changes()).versions == {"ada": 3}
 
     async def test_a_new_account_has_changed_nothing(self, accounts: PostgresAccountStore) -> None:
         await accounts.add(an_account())
 
-        assert await accounts.recent_versions() == {}
+        assert (await accounts.recent_changes()).versions == {}
 
     async def test_a_rehash_is_no_change(self, accounts: PostgresAccountStore) -> None:
         await accounts.add(an_account())
@@ -77,7 +77,7 @@ class TestAccounts:
         await accounts.rehash(an_account(), "the same password")
 
         assert await accounts.find("ada") == Account("ada", "the same password", frozenset({Role.USER}))
-        assert await accounts.recent_versions() == {}
+        assert (await accounts.recent_changes()).versions == {}
 
     async def test_a_rehash_of_a_password_that_has_changed_meanwhile_is_dropped(
         self, accounts: PostgresAccountStore
@@ -108,7 +108,32 @@ class TestAccounts:
         assert not await accounts.add(an_account())
         assert not await accounts.delete("ada")
         assert not await accounts.set_password("ada", "x")
-        assert await accounts.recent_versions() == {"ada": 2}
+        assert (await accounts.recent_changes()).versions == {"ada": 2}
+
+    async def test_it_tells_its_time(self, accounts: PostgresAccountStore, database: Database) -> None:
+        times = []
+        for _ in range(2):
+            async with database.connection() as connection:
+                times.append(
+                    await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+                )
+            times.append((await accounts.recent_changes()).now_s)
+
+        assert times == sorted(times)
+        assert times[-1] - times[0] < 60
+
+    async def test_changes_are_told_for_longer_than_a_token_lives_whatever_two_hours_of_the_clock(
+        self, accounts: PostgresAccountStore, database: Database
+    ) -> None:
+        await accounts.add(an_account())
+        await accounts.set_password("ada", "another")
+
+        for hours, is_told in [(-2.5, True), (-3.5, False), (2, True)]:
+            async with database.connection() as connection:
+                await connection.execute(
+                    "UPDATE account SET changed_at = now() + $1::float8 * interval '1 hour'", hours
+                )
+            assert ("ada" in (await accounts.recent_changes()).versions) == is_told
 
     async def test_the_last_admin_stays_one(self, accounts: PostgresAccountStore) -> None:
         await accounts.add(an_account("root", Role.ADMIN))
@@ -234,3 +259,16 @@ class TestLogins:
         turned = [await logins.turn(each, spent=b"1", fresh=b"2") is not None for each in login_ids]
 
         assert turned == [False] * 2 + [True] * 100
+
+    async def test_a_login_that_begins_stays_though_the_clock_was_ahead_when_the_others_began(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore, database: Database
+    ) -> None:
+        await accounts.add(an_account())
+        for _ in range(100):
+            await begun(logins, an_account())
+        async with database.connection() as connection:
+            await connection.execute("UPDATE login SET began_at = began_at + interval '8 seconds'")
+
+        login_id = await begun(logins, an_account())
+
+        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is not None

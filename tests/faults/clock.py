@@ -19,10 +19,15 @@ _TOLERANCE: Final = timedelta(minutes=10)
 
 
 class Clock:
-    """How far it is ahead of the host's."""
+    """How far it is ahead of the host's.
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "clock"
+    Args:
+        folder: Where its file lies.
+        name: The file's; each clock has its own.
+    """
+
+    def __init__(self, folder: Path, name: str = "clock") -> None:
+        self._file = folder / name
         self.offset = timedelta()
         self.set(timedelta())
 
@@ -46,9 +51,9 @@ class Clock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
-    def shows(self) -> Callable[[datetime], bool]:
-        """Whether a time is this clock's, give or take some minutes."""
-        return lambda time: abs(time - datetime.now(UTC) - self.offset) < _TOLERANCE
+    def shows(self, tolerance: timedelta = _TOLERANCE) -> Callable[[datetime], bool]:
+        """Whether a time is this clock's, give or take the tolerance."""
+        return lambda time: abs(time - datetime.now(UTC) - self.offset) < tolerance
 
     def forget(self, pid: int) -> None:
         """Remove what a process that has ended left in shared memory: the library does not."""

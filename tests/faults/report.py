@@ -45,6 +45,8 @@ duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each wit
   the process's connections, which takes it 30 to 45 s.
 * *Clock*: the clock of both gateways, both processors and PostgreSQL jumps while they run (libfaketime); their monotonic
   clocks go on, as they do when a host's clock is set. RabbitMQ's stays: it measures by its monotonic clock.
+* *Two gateways apart*: one gateway alone lives by another clock, 2 s behind, 2 s ahead, then two hours. Each has to take
+  what tokens the other has just made, and none of a deleted account after 5 s.
 * *RabbitMQ cluster*: three nodes on one host, every queue a quorum queue; services and subscriber know all three and
   begin at different ones. The node comes back and rejoins before the verdict.
 

@@ -45,7 +45,12 @@ _EACH: Final = 2
 
 @dataclass(kw_only=True)
 class World:
-    """An installation, and what is expected of it."""
+    """An installation, and what is expected of it.
+
+    Attributes:
+        clock: By which every service and PostgreSQL may live.
+        clock_of_one: By which one gateway alone may live.
+    """
 
     postgres: Postgres
     rabbitmq: Rabbitmq
@@ -56,6 +61,7 @@ class World:
     balancer: Balancer
     listener: Listener
     clock: Clock
+    clock_of_one: Clock
     logs: Path
     known: dict[str, KnownEcg] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
@@ -131,6 +137,7 @@ async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
             balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
             listener=await stack.enter_async_context(open_listener(rabbitmq.urls)),
             clock=Clock(folder),
+            clock_of_one=Clock(folder, "clock-of-one"),
             logs=folder,
         )
         await world.until_ready()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -23,6 +24,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
 from shared.health import Part
+from shared.ports import AccountChanges
 from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -54,8 +56,8 @@ ROLES: Final[Mapping[str, list[Role]]] = {
 class UnchangedAccounts(PostgresAccountStore):
     """Accounts none of which has changed, for a gateway that has no database to ask."""
 
-    async def recent_versions(self) -> dict[str, int]:
-        return {}
+    async def recent_changes(self) -> AccountChanges:
+        return AccountChanges({}, time.time())
 
 
 def part_of_schema(database: Database) -> Part:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.database_clock import LEEWAY_S
 from gateway.tokens import Tokens
 from shared.domain.account import Role
 from tests.builders import an_ecg_body
@@ -123,7 +125,7 @@ class TestTokens:
             pytest.param(unsigned().rstrip("."), id="two parts"),
             pytest.param(with_algorithm_none(), id="algorithm none"),
             pytest.param(signed_with_our_public_key_as_a_password(), id="HS256 with the public key"),
-            pytest.param(a_token(age_s=901), id="expired"),
+            pytest.param(a_token(age_s=900 + LEEWAY_S + 1), id="expired"),
             pytest.param(a_token(age_s=-3600), id="not yet valid"),
             pytest.param(a_token(issuer="somebody"), id="another issuer"),
             pytest.param(a_token(audience="somebody"), id="another audience"),
@@ -222,7 +224,7 @@ class TestLoggingIn:
         assert answer.status == 200
         assert answer.headers["Cache-Control"] == "no-store"
         assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
-        assert TOKENS.verify(document["access_token"]).caller.name == "ada"
+        assert TOKENS.verify(document["access_token"], now=time.time()).caller.name == "ada"
 
     async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
         self, nobody: aiohttp.ClientSession
@@ -283,7 +285,7 @@ class TestAccounts:
         async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as answer:
             token = (await answer.json())["access_token"]
 
-        assert TOKENS.verify(token).caller.roles == {Role.ADMIN, Role.USER}
+        assert TOKENS.verify(token, now=time.time()).caller.roles == {Role.ADMIN, Role.USER}
 
     async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
         self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway.callers import Callers
+from gateway.database_clock import LEEWAY_S, DatabaseClock
 from gateway.tokens import Caller, InvalidTokenError, Tokens, Verified
 from gateway.verified_tokens import VerifiedTokens
 from shared.domain.account import Role
+from shared.domain.errors import UnavailableError
 
 _ADA = Caller("ada", frozenset([Role.USER]), 1)
 
@@ -19,9 +21,9 @@ class CountingTokens(Tokens):
 
     verified = 0
 
-    def verify(self, token: str) -> Verified:
+    def verify(self, token: str, *, now: float) -> Verified:
         self.verified += 1
-        return super().verify(token)
+        return super().verify(token, now=now)
 
 
 class Revoked:
@@ -45,10 +47,24 @@ def revoked() -> Revoked:
     return Revoked()
 
 
+class HandSetClock(DatabaseClock):
+    """PostgreSQL's clock, ahead of this machine's by what a test says."""
+
+    ahead_s = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+
 @pytest.fixture
-def callers(tokens: CountingTokens, revoked: Revoked) -> Callers:
+def clock() -> HandSetClock:
+    return HandSetClock()
+
+
+@pytest.fixture
+def callers(tokens: CountingTokens, revoked: Revoked, clock: HandSetClock) -> Callers:
     unchecked: Any = revoked
-    return Callers(tokens, unchecked)
+    return Callers(tokens, unchecked, clock)
 
 
 async def test_a_signature_is_verified_once(callers: Callers, tokens: CountingTokens) -> None:
@@ -73,26 +89,71 @@ async def test_a_token_that_was_taken_before_is_refused_once_its_account_has_cha
 
 
 async def test_a_token_that_was_taken_before_is_refused_once_it_has_expired(
-    callers: Callers, tokens: CountingTokens, monkeypatch: pytest.MonkeyPatch
+    callers: Callers, tokens: CountingTokens, clock: HandSetClock
 ) -> None:
-    token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC) - timedelta(seconds=58.5))
+    token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
     await callers.caller(token)
-    in_a_minute = time.time() + 60
 
-    monkeypatch.setattr("gateway.callers.time.time", lambda: in_a_minute)
-    monkeypatch.setattr("jwt.api_jwt.datetime", FrozenDatetime)
+    clock.ahead_s = 60 + LEEWAY_S + 1
 
     with pytest.raises(InvalidTokenError):
         await callers.caller(token)
     assert tokens.verified == 2
 
 
-class FrozenDatetime(datetime):
-    """A clock of the library that is a minute ahead."""
+@pytest.mark.parametrize(
+    ("ahead_s", "is_known", "is_taken"),
+    [
+        (-LEEWAY_S + 2, False, True),
+        (-LEEWAY_S - 2, False, False),
+        (-7200, False, False),
+        *((60 + LEEWAY_S - 2, is_known, True) for is_known in (False, True)),
+        *((60 + LEEWAY_S + 2, is_known, False) for is_known in (False, True)),
+        *((7200, is_known, False) for is_known in (False, True)),
+    ],
+)
+async def test_a_clock_may_be_some_seconds_from_the_one_that_made_the_token_and_no_further(
+    callers: Callers,
+    tokens: CountingTokens,
+    clock: HandSetClock,
+    ahead_s: float,
+    *,
+    is_known: bool,
+    is_taken: bool,
+) -> None:
+    token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
+    if is_known:
+        await callers.caller(token)
 
-    @classmethod
-    def now(cls, tz: Any = None) -> Any:
-        return datetime.now(tz) + timedelta(minutes=1)
+    clock.ahead_s = ahead_s
+
+    if is_taken:
+        assert await callers.caller(token) == _ADA
+    else:
+        with pytest.raises(InvalidTokenError):
+            await callers.caller(token)
+
+
+@pytest.mark.parametrize("ahead_s", [-LEEWAY_S + 2, 0, 60 + LEEWAY_S - 2])
+async def test_no_leeway_brings_back_a_token_whose_account_has_changed(
+    callers: Callers, tokens: CountingTokens, clock: HandSetClock, revoked: Revoked, ahead_s: float
+) -> None:
+    token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
+    clock.ahead_s = ahead_s
+    revoked.names.add("ada")
+
+    with pytest.raises(InvalidTokenError):
+        await callers.caller(token)
+
+
+async def test_nobody_can_tell_whose_a_token_is_before_postgresql_has_told_the_time(
+    tokens: CountingTokens, revoked: Revoked
+) -> None:
+    unchecked: Any = revoked
+    callers = Callers(tokens, unchecked, DatabaseClock())
+
+    with pytest.raises(UnavailableError):
+        await callers.caller(tokens.issue("ada", [Role.USER], now=datetime.now(UTC)))
 
 
 async def test_a_token_that_was_never_verified_is_not_kept(callers: Callers, tokens: CountingTokens) -> None:
