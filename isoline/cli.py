@@ -121,7 +121,7 @@ def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
     try:
         app()
-    except ConfigurationError as error:
+    except (ConfigurationError, client.UrlError) as error:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_CONFIGURATION)
     except (IsolineError, client.IsolineError) as error:

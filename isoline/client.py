@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import struct
 import sys
 import time
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import aiohttp
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,6 +54,13 @@ _PAGE: Final = 100
 
 # The slowest that the gateway waits for.
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024
+
+# What an answer has at the least, so that another server's is not taken for one.
+_NOTHING: Final[frozenset[str]] = frozenset()
+_RESULT: Final = frozenset({"id", "status"})
+_PAGE_OF_ECGS: Final = frozenset({"ecgs"})
+_TOKENS: Final = frozenset({"access_token", "expires_in"})
+
 _BINARY: Final = "application/vnd.isoline.ecg"
 _PREAMBLE: Final = struct.Struct("<7sBI")
 _VERSION: Final = 1
@@ -59,14 +68,21 @@ _VERSION: Final = 1
 _PIECE_SAMPLES: Final = 32 * 1024
 _SAMPLE_TYPES: Final = {2: _SampleType("int16", "h"), 4: _SampleType("int32", "i")}
 
+_ELSEWHERE: Final = 300  # and above
 _ERRORS: Final = 400  # and above
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 _PASSING: Final = frozenset({429, 502, 503, 504})
+# Beside `.` and `..`, which end no path.
+_ECG_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class IsolineError(Exception):
     """The root of what this client raises."""
+
+
+class UrlError(IsolineError):
+    """The URL of the gateway is none, or holds what it must not; the message does not repeat it."""
 
 
 class RefusedError(IsolineError):
@@ -79,7 +95,7 @@ class RefusedError(IsolineError):
     """
 
     def __init__(self, status: int, detail: str, errors: tuple[Mapping[str, str], ...] = ()) -> None:
-        lines = "".join(f"\n  {error['pointer'] or '/'}: {error['detail']}" for error in errors)
+        lines = "".join(f"\n  {error.get('pointer') or '/'}: {error.get('detail', '')}" for error in errors)
         super().__init__(f"{status}: {detail}{lines}")
         self.status = status
         self.detail = detail
@@ -145,12 +161,15 @@ class Client:
     Every method logs in when it must, and repeats what failed for a reason that passes (429, 502, 503, 504,
     a lost connection, a time-out) after ``Retry-After`` or a pause that doubles.
 
+    No redirect is followed: what we send is for the gateway that was named.
+
     Every method raises `RefusedError` when the gateway refuses and `AwayError` when patience ends.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        url: str,
         *,
         user: str | None,
         password: str | None,
@@ -159,6 +178,7 @@ class Client:
         patience_s: float,
     ) -> None:
         self._session = session
+        self._url = url
         self._credentials = {"user": user, "password": password} if user is not None else None
         self._token = token
         self._refresh_token = refresh_token
@@ -178,11 +198,11 @@ class Client:
         Raises:
             TypeError: A signal is an array of something else than integers of 16 or 32 bits.
         """
-        return _result(await self._ask("POST", "/ecg/process", **_body(ecg)))
+        return _result(await self._ask("POST", "/ecg/process", _RESULT, **_body(ecg)))
 
     async def get(self, ecg_id: str) -> Result:
         """Where an ECG stands, and what was found."""
-        return _result(await self._ask("GET", _path(ecg_id)))
+        return _result(await self._ask("GET", _path(ecg_id), _RESULT))
 
     async def wait(self, ecg_id: str, *, timeout_s: float = 60.0) -> Result:
         """The ECG's result as soon as it is completed or failed.
@@ -194,7 +214,7 @@ class Client:
         while True:
             left_s = max(deadline - time.monotonic(), 0.0)
             params = {"wait": f"{min(left_s, _ASK_FOR_S):.3f}"}
-            result = _result(await self._ask("GET", _path(ecg_id), params=params))
+            result = _result(await self._ask("GET", _path(ecg_id), _RESULT, params=params))
             if result.status != "queued":
                 return result
             if time.monotonic() >= deadline:
@@ -208,7 +228,7 @@ class Client:
         """Every ECG of the user's, newest first; pages are fetched as they are needed."""
         query = {"limit": str(_PAGE)} | ({"status": status} if status else {})
         while True:
-            page = await self._ask("GET", "/ecg", params=query)
+            page = await self._ask("GET", "/ecg", _PAGE_OF_ECGS, params=query)
             for ecg in page["ecgs"]:
                 yield Summary(ecg["id"], ecg["status"], ecg["submitted_at"])
             if "next_cursor" not in page:
@@ -222,21 +242,21 @@ class Client:
             Whether there was one. False may also mean that we erased it and the answer was lost.
         """
         try:
-            await self._ask("DELETE", _path(ecg_id))
+            await self._ask("DELETE", _path(ecg_id), _NOTHING)
         except RefusedError as error:
             if error.status == _NOT_FOUND:
                 return False
             raise
         return True
 
-    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+    async def _ask(self, method: str, path: str, fields: frozenset[str], **options: Any) -> Any:
         """The JSON that a request with our token is answered with; a refused token is renewed once."""
         token = await self._valid_token()
         status, document = await self._repeat(method, path, token=token, **options)
         if status == _UNAUTHORIZED and self._can_renew:
             token = await self._valid_token(refused=token)
             status, document = await self._repeat(method, path, token=token, **options)
-        return _accepted(status, document)
+        return _accepted(status, document, fields)
 
     @property
     def _can_renew(self) -> bool:
@@ -261,7 +281,7 @@ class Client:
             status, answer = await self._repeat("POST", "/token/refresh", json={"refresh_token": spent})
         if status >= _ERRORS and self._credentials is not None:
             status, answer = await self._repeat("POST", "/token", json=self._credentials)
-        tokens = _accepted(status, answer)
+        tokens = _accepted(status, answer, _TOKENS)
         self._token, self._refresh_token = tokens["access_token"], tokens.get("refresh_token")
         self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
 
@@ -273,11 +293,14 @@ class Client:
         deadline, attempt = time.monotonic() + self._patience_s, 1
         while True:
             try:
-                async with self._session.request(method, path, headers=headers, **options) as response:
+                async with self._session.request(
+                    method, f"{self._url}{path}", headers=headers, allow_redirects=False, **options
+                ) as response:
                     if response.status not in _PASSING:
+                        _check_not_elsewhere(response)
                         return response.status, await _json(response)
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 reason, asked_s = str(error) or type(error).__name__, None
             pause_s = _pause_s(attempt) if asked_s is None else asked_s
             if time.monotonic() + pause_s > deadline:
@@ -299,17 +322,23 @@ async def open_client(
     """Yield a client of the gateway at an address.
 
     Args:
-        url: Where it is, e.g. ``https://isoline.example.org``.
+        url: Where it is, e.g. ``https://isoline.example.org`` or, below a path of a proxy's,
+            ``https://example.org/isoline``.
         user: With the password: who we are.
         password: The user's.
         token: An access token, instead of user and password or beside them.
         refresh_token: Renews the access token.
         patience_s: For how long a request is repeated.
+
+    Raises:
+        UrlError: There can be no gateway at this URL.
     """
+    usable = _usable(url)
     timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
-    async with aiohttp.ClientSession(url, timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout) as session:
         yield Client(
             session,
+            usable,
             user=user,
             password=password,
             token=token,
@@ -318,9 +347,33 @@ async def open_client(
         )
 
 
+def _usable(url: str) -> str:
+    """The URL without a last slash, to which a path is added.
+
+    Raises:
+        UrlError: It is none, or holds what it must not.
+    """
+    try:
+        parsed = URL(url.strip())
+        host = (parsed.raw_host or "").encode("idna")
+        is_address = parsed.scheme in {"http", "https"} and bool(host and parsed.port) and b" " not in host
+    except ValueError:  # a port or a host that is none
+        is_address = False
+    if not is_address:
+        raise UrlError(
+            "The URL of the gateway has no http:// or https://, no host, or a port that is none: "
+            "expected one like https://isoline.example.org or http://127.0.0.1:8080/isoline."
+        )
+    if parsed.user is not None or parsed.password is not None:
+        raise UrlError("The URL of the gateway holds a user or a password: give them beside it.")
+    if parsed.query_string or parsed.fragment:
+        raise UrlError("The URL of the gateway ends with its path: leave out what follows ? or #.")
+    return str(parsed).rstrip("/?#")
+
+
 def _path(ecg_id: str) -> str:
-    # An id holds nothing that a path would have to escape; a slash would ask for something else.
-    if "/" in ecg_id or "?" in ecg_id or "#" in ecg_id or ecg_id in {"", ".", ".."}:
+    # What an id can't hold would ask for something else: a slash, `%2e%2e`, a question mark.
+    if not _ECG_ID.fullmatch(ecg_id) or ecg_id in {".", ".."}:
         raise RefusedError(_NOT_FOUND, "No ECG can have this id.")
     return f"/ecg/{ecg_id}"
 
@@ -410,8 +463,23 @@ def _result(answer: Mapping[str, Any]) -> Result:
     return Result(answer["id"], answer["status"], leads, answer.get("error"), answer)
 
 
-def _accepted(status: int, document: Any) -> Any:
+def _check_not_elsewhere(response: aiohttp.ClientResponse) -> None:
+    """Return if the answer is the gateway's own: it does not redirect, a proxy or another host does."""
+    if _ELSEWHERE <= response.status < _ERRORS:
+        try:
+            location = response.url.join(URL(response.headers["Location"]))
+            where = f" to {location.origin()}{location.path}"
+        except (KeyError, ValueError):
+            where = ""
+        detail = f"We are sent elsewhere{where}, where nothing was sent: give the gateway's own URL."
+        raise RefusedError(response.status, detail)
+
+
+def _accepted(status: int, document: Any, fields: frozenset[str]) -> Any:
     if status < _ERRORS:
+        if fields and not (isinstance(document, dict) and document.keys() >= fields):
+            detail = "This is no answer of Isoline's: give the gateway's own URL, with its path if any."
+            raise RefusedError(status, detail)
         return document
     problem = document if isinstance(document, dict) else {}
     raise RefusedError(status, problem.get("detail", "no reason was given"), tuple(problem.get("errors", ())))

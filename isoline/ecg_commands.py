@@ -56,7 +56,12 @@ class _Outcome(NamedTuple):
         return self.result is not None and self.result.status != "failed"
 
 
-_Url = Annotated[str, typer.Option(envvar="ISOLINE_URL", help="Where the gateway is.")]
+_Url = Annotated[
+    str,
+    typer.Option(
+        envvar="ISOLINE_URL", help="Where the gateway is, with the path below which a proxy has it."
+    ),
+]
 _User = Annotated[
     str, typer.Option(envvar="ISOLINE_USER", help="Who you are; the password is taken from ISOLINE_PASSWORD.")
 ]

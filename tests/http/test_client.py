@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 import isoline.client
-from isoline.client import AwayError, RefusedError, open_client
+from isoline.client import AwayError, RefusedError, UrlError, open_client
 from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, open_test_processor
 
@@ -83,7 +83,10 @@ class TestAgainstAGateway:
         assert {error["pointer"] for error in refusal.value.errors} == {"/date", "/leads"}
         assert "/leads: expected 1 or more, found 0" in str(refusal.value)
 
-    @pytest.mark.parametrize("ecg_id", ["", ".", "..", "a/b", "a?b", "a#b"])
+    @pytest.mark.parametrize(
+        "ecg_id",
+        ["", ".", "..", "a/b", "a?b", "a#b", "%2e%2e", "..%2Fuser", "a b", "a\n", "\u00e4", "a" * 129],
+    )
     async def test_an_id_that_would_ask_for_something_else_is_refused(
         self, client: Client, ecg_id: str
     ) -> None:
@@ -169,6 +172,116 @@ class TestPatience:
         ):
             with pytest.raises(RefusedError, match="400: no reason was given"):
                 await client.get("10")
+
+
+class TestUrls:
+    @pytest.mark.parametrize("path", ["", "/", "/isoline", "/isoline/", "/a%20b/isoline//"])
+    async def test_a_path_of_the_url_stands_before_every_path(self, path: str) -> None:
+        paths: list[str] = []
+
+        def answer(request: web.Request) -> web.Response:
+            paths.append(request.raw_path)
+            tokens = {"access_token": "t", "expires_in": 900}
+            return web.json_response(tokens) if request.path.endswith("/token") else _queued()
+
+        async with serving(answer) as url, open_client(f"{url}{path}", user="ada", password="p") as client:
+            await client.submit(an_ecg_body())
+            await client.get("a:b")
+
+        below = path.rstrip("/")
+        assert paths == [f"{below}/token", f"{below}/ecg/process", f"{below}/ecg/a:b"]
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("", "has no http://"),
+            ("localhost", "has no http://"),
+            ("localhost:8080", "has no http://"),
+            ("127.0.0.1:8080/isoline", "has no http://"),
+            ("//localhost:8080", "has no http://"),
+            ("ftp://localhost", "has no http://"),
+            ("http://", "no host"),
+            ("http:///isoline", "no host"),
+            ("http://local host/", "no host"),
+            ("http://a..b/", "no host"),
+            (f"http://{'a' * 64}/", "no host"),
+            ("http://localhost:port", "a port that is none"),
+            ("http://localhost:0", "a port that is none"),
+            ("http://localhost:65536", "a port that is none"),
+            ("http://127.0.0.1:tcp://10.0.0.1:8080", "a port that is none"),
+            ("http://[::1", "no host"),
+            ("http://secret@localhost", "holds a user or a password"),
+            ("http://ada:secret@localhost", "holds a user or a password"),
+            ("http://localhost/?secret=1", "leave out what follows"),
+            ("http://localhost/#secret", "leave out what follows"),
+        ],
+    )
+    async def test_a_url_of_no_gateway_is_said_to_be_none_without_repeating_it(
+        self, url: str, reason: str
+    ) -> None:
+        with pytest.raises(UrlError, match=reason) as refusal:
+            async with open_client(url, user="ada", password="p"):
+                pass
+
+        assert "secret" not in str(refusal.value)
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_a_redirect_takes_neither_password_nor_token_along(self, status: int) -> None:
+        taken: list[web.Request] = []
+
+        def take(request: web.Request) -> web.Response:
+            taken.append(request)
+            return _queued()
+
+        async with serving(take) as elsewhere:
+
+            def answer(_: web.Request) -> web.Response:
+                return web.Response(status=status, headers={"Location": f"{elsewhere}/token?secret=1"})
+
+            async with serving(answer) as url:
+                async with open_client(url, user="ada", password="p") as client:
+                    with pytest.raises(RefusedError, match=f"sent elsewhere to {elsewhere}/token, where"):
+                        await client.get("10")
+                async with open_client(url, token="t") as client:
+                    with pytest.raises(RefusedError, match="sent elsewhere"):
+                        await client.submit(an_ecg_body())
+
+        assert taken == []
+
+    @pytest.mark.parametrize("location", [None, "http://[", "mailto:ada"])
+    async def test_a_redirect_to_nowhere_is_a_refusal(self, location: str | None) -> None:
+        headers = {"Location": location} if location else {}
+        async with (
+            serving(lambda _: web.Response(status=302, headers=headers)) as url,
+            open_client(url, token="t") as client,
+        ):
+            with pytest.raises(RefusedError, match="302: We are sent elsewhere, where nothing was sent"):
+                await client.get("10")
+
+    @pytest.mark.parametrize("body", ["<html>", "[]", "{}", "null", '{"id": "10"}'])
+    async def test_an_answer_of_another_server_is_not_taken_for_the_gateways(self, body: str) -> None:
+        async with (
+            serving(lambda _: web.Response(text=body)) as url,
+            open_client(url, token="t") as with_token,
+            open_client(url, user="ada", password="p") as with_password,
+        ):
+            for client in (with_token, with_password):
+                with pytest.raises(RefusedError, match="200: This is no answer of Isoline's"):
+                    await client.get("10")
+                with pytest.raises(RefusedError, match="200: This is no answer of Isoline's"):
+                    [_ async for _ in client.list()]
+
+    async def test_what_is_no_http_is_no_gateway(self) -> None:
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-OpenSSH\r\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with open_client(url, token="t", patience_s=0.1) as client:
+                with pytest.raises(AwayError):
+                    await client.get("10")
 
 
 class TestTokens:

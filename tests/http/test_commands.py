@@ -74,6 +74,16 @@ async def test_files_are_submitted_waited_for_listed_and_erased(isoline: Command
     assert (status, complained) == (1, "404: You have no ECG of this id.\n")
 
 
+@pytest.mark.parametrize("url", ["localhost:8080", "http://localhost:tcp://10.0.0.1:80", "http://a:secret@b"])
+async def test_a_url_that_is_none_is_one_sentence(url: str) -> None:
+    status, printed, complained = await CommandLine(url).run("list")
+
+    assert (status, printed) == (2, "")
+    assert complained.startswith("The URL of the gateway ")
+    assert complained.count("\n") == 1
+    assert "secret" not in complained
+
+
 async def test_json_is_one_line_for_each_ecg(isoline: CommandLine, tmp_path: Path) -> None:
     file = a_file(tmp_path, "10.json", an_ecg_body(id="10"))
 
