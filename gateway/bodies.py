@@ -12,7 +12,7 @@ from aiohttp import hdrs
 
 from gateway.arrivals import arriving
 from gateway.encodings import encoding_of, too_large, unpack
-from gateway.problems import ProblemError
+from gateway.problems import NotJsonError, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ MAX_CONTAINERS: Final = 4096
 _T = TypeVar("_T")
 
 
-async def read_json(request: Request, read: Callable[[bytes], _T], *, max_bytes: int) -> _T:
+async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *, max_bytes: int) -> _T:
     """What ``read`` makes of the request's body, which is to be JSON.
 
     A large body is read in a thread, a few at a time: what it became in parsing is gone before the next.
@@ -51,11 +51,14 @@ async def read_json(request: Request, read: Callable[[bytes], _T], *, max_bytes:
         return await asyncio.to_thread(read, body)
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes | bytearray) -> Any:
     """The JSON value of a body. Integers past 64 bits become floats, which no integer field takes.
 
+    For small bodies: one of 64 KiB takes up to 5 ms, in which nothing else happens.
+
     Raises:
-        ProblemError: 400 and where the JSON breaks off, or which key stands twice.
+        NotJsonError: And where the JSON breaks off.
+        ProblemError: 400 and which key stands twice.
     """
     if not body or body.isspace():
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is empty; expected JSON.")
@@ -65,8 +68,9 @@ def parse_json(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        reason = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not UTF-8")
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {reason}.") from None
+        reason = error.msg.replace("str is not valid UTF-8: surrogates not allowed", "it is not UTF-8")
+        where = f"line {error.lineno} column {error.colno} (char {error.pos})"
+        raise NotJsonError(reason, error.pos, where=where) from None
     if _may_repeat_a_key(body, document):
         _refuse_repeated_keys(body)
     return document
@@ -110,7 +114,7 @@ def _arrived(request: Request, max_bytes: int) -> bytes:
     return body
 
 
-def _may_repeat_a_key(body: bytes, document: object) -> bool:
+def _may_repeat_a_key(body: bytes | bytearray, document: object) -> bool:
     """Whether a key may have been lost in parsing: only then is the slow, exact parser asked.
 
     Without escapes every quotation mark of the body delimits a key or a string, and writing the parsed
@@ -122,7 +126,7 @@ def _may_repeat_a_key(body: bytes, document: object) -> bool:
         return True
 
 
-def _refuse_repeated_keys(body: bytes) -> None:
+def _refuse_repeated_keys(body: bytes | bytearray) -> None:
     try:
         json.loads(body, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError):  # numbers of thousands of digits, nesting without end

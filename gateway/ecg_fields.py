@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 import numpy as np
 from pydantic_core import PydanticCustomError
 
 from gateway.validation import json_type
+from gateway.written_signals import WrittenSignal
 from shared.domain.ecg import INT32_MAX, INT32_MIN, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 # Not "." or "..", which clients resolve away from a path.
 ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
@@ -22,7 +23,7 @@ ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 10_000
 
-_ARRAYS: Final = (list, np.ndarray)
+_ARRAYS: Final = (list, np.ndarray, WrittenSignal)
 
 
 def ecg_id(value: object) -> str:
@@ -44,6 +45,7 @@ def signal_of(value: object, *, longest: int) -> Samples:
 
     Raises:
         PydanticCustomError: It is no array or too long, or holds something else; the first is pointed at.
+        NotJsonError: It was not read before, and is no JSON.
     """
     if not is_signal(value):
         raise PydanticCustomError(
@@ -52,29 +54,53 @@ def signal_of(value: object, *, longest: int) -> Samples:
     if not 1 <= len(value) <= longest:
         context = {"longest": longest, "found": len(value)}
         raise PydanticCustomError("signal_length", "expected 1 to {longest} samples, found {found}", context)
-    return _samples(value) if isinstance(value, list) else value
+    if isinstance(value, np.ndarray):
+        return value
+    return _samples(value.parts() if isinstance(value, WrittenSignal) else [value])
 
 
-def is_signal(value: object) -> TypeGuard[list[object] | Samples]:
-    """Whether it is an array: of JSON values, or of samples that whoever read them has checked."""
+def is_signal(value: object) -> TypeGuard[list[object] | Samples | WrittenSignal]:
+    """Whether it is an array: of JSON values, one not read yet, or of samples that were checked in reading."""
     return isinstance(value, _ARRAYS)
 
 
-def _samples(values: list[object]) -> Samples:
+def _samples(parts: Iterable[Samples | list[object]]) -> Samples:
+    samples: list[Samples] = []
+    bad: list[tuple[int, object]] = []  # no more than one of each part
+    num_bad, place = 0, 0
+    for part in parts:
+        taken = _integers(part) if isinstance(part, list) else part
+        if taken is not None:
+            samples.append(taken)
+        elif isinstance(part, list):
+            first = next(index for index, value in enumerate(part) if not _is_sample(value))
+            bad.append((place + first, part[first]))
+            num_bad += len(part) - _num_samples(part)
+        place += len(part)
+    if bad:
+        raise _bad_sample(*bad[0], more=num_bad - 1)
+    return samples[0] if len(samples) == 1 else cast("Samples", np.concatenate(samples))
+
+
+def _integers(values: list[object]) -> Samples | None:
+    """The samples of a list; None where one of them is none."""
     if set(map(type, values)) == {int}:
         try:
             return np.array(values, np.int16)
         except OverflowError:  # the first that does not fit ends it
             with suppress(OverflowError):
                 return np.array(values, np.int32)
-    raise _first_bad_sample(values)
+    return None
 
 
-def _first_bad_sample(values: Sequence[object]) -> PydanticCustomError:
-    bad = [index for index, value in enumerate(values) if not _is_sample(value)]
-    found = values[bad[0]]
+def _num_samples(values: list[object]) -> int:
+    """How many values are samples; where none is an integer, at a fifth of the cost of looking at each."""
+    return sum(map(_is_sample, values)) if int in set(map(type, values)) else 0
+
+
+def _bad_sample(index: int, found: object, *, more: int) -> PydanticCustomError:
     what = "an integer past 32 bits" if type(found) is int else json_type(found)
-    context = {"what": what, "more": f" (and {len(bad) - 1} more)" if len(bad) > 1 else "", "index": bad[0]}
+    context = {"what": what, "more": f" (and {more} more)" if more else "", "index": index}
     return PydanticCustomError(
         "sample", "expected an integer from -2147483648 to 2147483647, found {what}{more}", context
     )

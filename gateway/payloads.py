@@ -20,6 +20,7 @@ from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, is_signal, sign
 from gateway.problems import body_does_not_fit
 from gateway.recording_dates import recording_date
 from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
+from gateway.written_signals import WrittenSignal
 from shared.domain.ecg import (
     INT32_MAX,
     INT32_MIN,
@@ -35,7 +36,7 @@ from shared.domain.errors import Problem
 from shared.domain.recording import RecordedLead, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence, Sized
     from datetime import datetime
 
     from shared.settings import SubmissionLimits
@@ -240,10 +241,10 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
         ProblemError: 422 with all that is wrong.
     """
     leads = _leads(document)
-    oversize_problems = list(_oversize_problems(document, leads, limits))
+    oversize_problems = list(_oversize_problems(document, leads, limits) or _samples_problems(leads, limits))
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)  # too much of it to look at each part
-    cross_problems = _cross_problems(leads, limits)
+    cross_problems = _cross_problems(leads)
     body, problems = validated(EcgBody, document, _Rules(limits, now))
     if body is None or cross_problems:
         raise body_does_not_fit([*problems, *cross_problems])
@@ -257,7 +258,7 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
         ProblemError: 422 with all that is wrong.
     """
     leads = _leads(document)
-    oversize_problems = list(_oversize_problems(document, leads, limits))
+    oversize_problems = _oversize_problems(document, leads, limits)
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)
     header, problems = validated(EcgHeader, document, _Rules(limits, now))
@@ -267,25 +268,25 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     return header
 
 
-def _oversize_problems(
-    document: object, leads: Sequence[object], limits: SubmissionLimits
-) -> Iterator[Problem]:
+def _oversize_problems(document: object, leads: Sequence[object], limits: SubmissionLimits) -> list[Problem]:
     """What would make the answer long, one line for each of too many parts."""
-    if has_too_many_fields(document):
-        yield TOO_MANY_FIELDS
+    problems = [TOO_MANY_FIELDS] if has_too_many_fields(document) else []
     if len(leads) > limits.max_leads:
-        yield Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}")
+        problems.append(Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}"))
     elif any(map(has_too_many_fields, leads)):
-        yield TOO_MANY_FIELDS._replace(pointer="/leads")
+        problems.append(TOO_MANY_FIELDS._replace(pointer="/leads"))
+    return problems
 
 
-def _cross_problems(leads: Sequence[object], limits: SubmissionLimits) -> list[Problem]:
+def _cross_problems(leads: Sequence[object]) -> list[Problem]:
     """What no field can tell by itself; said even when fields are wrong too."""
-    return [*_name_problems(leads), *_length_problems(leads, limits)]
+    return [*_name_problems(leads), *_length_problems(leads)]
 
 
-def _leads(document: object) -> list[object]:
+def _leads(document: object) -> Sequence[object]:
     leads = document.get("leads") if isinstance(document, dict) else None
+    if isinstance(leads, WrittenSignal):
+        return range(len(leads))  # numbers, which are no leads, and may be too many of them
     return leads if isinstance(leads, list) else []
 
 
@@ -295,20 +296,26 @@ def _name_problems(leads: Sequence[object]) -> list[Problem]:
     return repeated_names([name if isinstance(name, str) else None for name in names])
 
 
-def _length_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iterator[Problem]:
-    total = 0
+def _length_problems(leads: Sequence[object]) -> Iterator[Problem]:
     for index, lead in enumerate(leads):
-        signal = lead.get("signal") if isinstance(lead, dict) else None
-        if not isinstance(lead, dict) or not is_signal(signal):
-            continue  # it has a problem of its own already
-        total += len(signal)
-        stated = lead.get("num_samples")
-        if type(stated) is int and stated >= 1 and stated != len(signal):
+        signal = _signal_in(lead)
+        stated = lead.get("num_samples") if isinstance(lead, dict) else None
+        if signal is not None and type(stated) is int and stated >= 1 and stated != len(signal):
             detail = f"the signal has {len(signal)} samples, not {stated}"
             yield Problem(f"/leads/{index}/num_samples", detail)
+
+
+def _samples_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iterator[Problem]:
+    total = sum(len(signal) for lead in leads if (signal := _signal_in(lead)) is not None)
     if total > limits.max_ecg_samples:
         detail = f"expected at most {limits.max_ecg_samples} samples in all leads, found {total}"
         yield Problem("/leads", detail)
+
+
+def _signal_in(lead: object) -> Sized | None:
+    """The signal of a lead; None where that has a problem of its own already."""
+    signal = lead.get("signal") if isinstance(lead, dict) else None
+    return signal if is_signal(signal) else None
 
 
 def _total_problems(header: EcgHeader | None, limits: SubmissionLimits) -> Iterator[Problem]:

@@ -68,6 +68,21 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
 
+class NotJsonError(ProblemError):
+    """The 400 of a body that is no JSON.
+
+    Attributes:
+        reason: Why it is none.
+        place: Which of its characters says so.
+    """
+
+    def __init__(self, reason: str, place: int, *, where: str | None = None) -> None:
+        detail = f"The body is not JSON: {reason}: {where or f'char {place}'}."
+        super().__init__(HTTPStatus.BAD_REQUEST, detail)
+        self.reason: Final = reason
+        self.place: Final = place
+
+
 def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
     """The 422 that lists all that is wrong with a body."""
     count = len(problems)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.problems import body_does_not_fit
+from gateway.written_signals import WrittenSignal
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _JSON_TYPES: Final = {
     float: "a number with a fraction or past 64 bits",
     str: "a string",
     list: "an array",
+    WrittenSignal: "an array",
     dict: "an object",
 }
 

@@ -476,7 +476,7 @@ class TestFields:
     async def test_an_answer_stays_short_however_many_fields_are_unknown(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
-        problem = await refused(ada_alone, {str(n): n for n in range(50_000)})
+        problem = await refused(ada_alone, {str(n): n for n in range(2000)})
 
         assert problem["errors"] == [{"pointer": "", "detail": "an object here has more than 32 fields"}]
 

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bodies import MAX_CONTAINERS, parse_json
-from gateway.ecg_json import read_ecg_json, with_arrays
+from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
 from gateway.payloads import read_ecg
 from gateway.problems import ProblemError, document_of
 from gateway.usual_ecgs import usual_ecg
+from gateway.written_signals import PIECE_BYTES
 from shared.settings import SubmissionLimits
 from tests.builders import an_ecg_body
 
@@ -322,7 +324,7 @@ class TestOtherBodies:
             json.dumps(an_ecg_body(**{str(n): n for n in range(33)})).encode(),
             json.dumps([an_ecg_body()]).encode(),
             b"[" * 2000 + b"]" * 2000,
-            b"[" * 5000,
+            b"[" * 4100,
             b"{" * 5000,
             b"",
             b"1",
@@ -333,8 +335,104 @@ class TestOtherBodies:
         assert outcome_as_large(body) == outcome_as_small(body)
 
 
+class TestWrittenSignals:
+    """What a large body comes to whose arrays are cut out, however short they are."""
+
+    @given(_ECGS, _SEPARATORS, st.booleans())
+    def test_a_body_whose_signals_are_cut_out_becomes_the_same_ecg(
+        self,
+        ecg: dict[str, Any],
+        separators: tuple[str, str],
+        escape: bool,  # noqa: FBT001
+    ) -> None:
+        body = body_of(ecg, separators, escape=escape)
+
+        assert outcome_by_cutting(body) == outcome_as_small(body)
+
+    @given(_ECGS, st.data())
+    def test_samples_of_any_kind_are_answered_as_if_they_had_been_parsed(
+        self, ecg: dict[str, Any], data: st.DataObject
+    ) -> None:
+        ecg["leads"][0]["signal"] = data.draw(st.lists(_INTEGERS | _ANYTHING, max_size=9))
+        body = body_of(ecg)
+
+        assert outcome_by_cutting(body) == outcome_as_small(body)
+
+    @pytest.mark.parametrize("field", ["id", "date", "unit", "sampling_rate_hz", "patient"])
+    def test_an_array_in_the_place_of_another_field_is_called_an_array(self, field: str) -> None:
+        body = json.dumps(an_ecg_body(**{field: [1, 2]})).encode()
+
+        assert outcome_by_cutting(body) == outcome_as_small(body)
+
+    def test_numbers_in_the_place_of_leads_are_counted_as_leads(self) -> None:
+        body = json.dumps(an_ecg_body(leads=[1] * 1000)).encode()
+
+        found = outcome_by_cutting(body)
+
+        assert isinstance(found, dict)
+        assert found["errors"] == [{"pointer": "/leads", "detail": "expected 1 to 4 leads, found 1000"}]
+
+    def test_what_is_no_json_within_a_signal_is_told_by_its_place_in_the_body(self) -> None:
+        signal = b"[%s]" % (b"1, " * 500 + b"x")
+        body = with_signal("[1]").replace(b"[1]", signal)
+        assert len(body) > _LARGE
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, dict)
+        assert found["status"] == 400
+        assert f"char {body.index(b'x')}." in str(found["detail"])
+
+
+def outcome_by_cutting(body: bytes) -> Taken | dict[str, object]:
+    return outcome(
+        lambda: read_ecg(with_written_signals(body, _LIMITS, from_bytes=1), limits=_LIMITS, now=_NOW)
+    )
+
+
+_FRACTIONS = b"0.5," * 4_000_000 + b"0.5"
+_TWO_LEADS = b'[{"name":"I","signal":[%s]},{"name":"II","signal":[%s]}]'
+_DEAREST = {
+    "an escape and 4,000,000 fractions": with_signal(f"[{_FRACTIONS.decode()}]").replace(
+        b'"I"', b'"\\u0049"'
+    ),
+    "two leads of a million fractions": with_signal("[]").replace(
+        b'[{"name": "I", "signal": []}]', _TWO_LEADS % (_FRACTIONS[:3_999_999], _FRACTIONS[:3_999_999])
+    ),
+    "an unknown list of fractions": with_signal("[1]").replace(b'"id"', b'"\\u0040":[%s],"id"' % _FRACTIONS),
+    "fractions for leads": b'{"id": "1", "date": "2023-07-30", "leads": [%s]}' % _FRACTIONS,
+    "a million keys and an escape": b'{"\\u0040":1,%s}' % b",".join(b'"%d":1' % n for n in range(1_000_000)),
+    "a million objects": b"[%s]" % b",".join([b"{}"] * 1_000_000),
+    "a long text of escapes": with_signal("[1]").replace(b'"I"', b'"%s"' % (b"\\u0049" * 1_000_000)),
+    "white space": b" " * 8_000_000,
+}
+
+
 class TestBounds:
-    """What would cost much is not parsed into arrays at all."""
+    """What would cost much is not parsed at all, or in small pieces."""
+
+    @pytest.mark.parametrize("body", _DEAREST.values(), ids=_DEAREST)
+    def test_no_parser_is_given_much_of_a_large_body_and_the_slow_one_little(
+        self, body: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: dict[str, list[int]] = {"slow": [0], "fast": [0]}
+
+        def counted(kind: str, parse: Callable[..., Any]) -> Callable[..., Any]:
+            def counting(text: bytes, **options: Any) -> Any:
+                sizes[kind].append(len(text))
+                return parse(text, **options)
+
+            return counting
+
+        monkeypatch.setattr("json.loads", counted("slow", json.loads))
+        monkeypatch.setattr("orjson.loads", counted("fast", orjson.loads))
+
+        assert not isinstance(
+            outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW)), Taken
+        )
+        assert max(sizes["slow"]) <= 64 * 1024
+        assert max(sizes["fast"]) <= PIECE_BYTES + 2
+        assert sum(sizes["fast"]) <= 2 * 8_000_100  # what an ECG of too few samples to be refused may hold
 
     @pytest.mark.parametrize(
         "body",
