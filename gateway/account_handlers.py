@@ -134,9 +134,10 @@ class AccountHandlers:
     async def _authenticated(self, request: Request, name: str, password: str) -> Account | None:
         address = request.address
         await self.guesses.begin(name, address)
-        account = await accounts.authenticate(
-            name, password, accounts=self.accounts, passwords=self.passwords
-        )
+        with request.while_connected():  # many may wait for their turn at this
+            account = await accounts.authenticate(
+                name, password, accounts=self.accounts, passwords=self.passwords
+            )
         if account is not None:
             await self.guesses.succeeded(name, address)
         return account

@@ -10,6 +10,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.errors import ConflictError, NotFoundError, TooOftenError
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -42,7 +43,7 @@ class Passwords:
         """
         await self._take_turn()
         try:
-            return await asyncio.to_thread(_HASHER.hash, password)
+            return await in_thread(_HASHER.hash, password)
         finally:
             self._turn.release()
 
@@ -55,7 +56,7 @@ class Passwords:
         hash_ = account.password_hash if account else self._nobodys_hash
         await self._take_turn()
         try:
-            return await asyncio.to_thread(_verified, hash_, password) and account is not None
+            return await in_thread(_verified, hash_, password) and account is not None
         finally:
             self._turn.release()
 

@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11
 
 from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
 from gateway.problems import ProblemError
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -73,12 +74,13 @@ async def receive(request: Request, encoding: str | None, take: Callable[[bytes]
             ``take`` raises.
     """
     async with arriving(request) as patience:
-        unpacking = _Unpacking(encoding, take, request.share) if encoding else None
-        async for chunk in request.content.iter_any():
-            patience.credit(len(chunk))
-            await (unpacking.take(chunk) if unpacking else take(chunk))
-        if unpacking:
-            await unpacking.end()
+        with request.while_connected():
+            unpacking = _Unpacking(encoding, take, request.share) if encoding else None
+            async for chunk in request.content.iter_any():
+                patience.credit(len(chunk))
+                await (unpacking.take(chunk) if unpacking else take(chunk))
+            if unpacking:
+                await unpacking.end()
 
 
 class _Unpacking:
@@ -112,7 +114,7 @@ class _Unpacking:
 
     async def _unpack(self, packed: bytes) -> None:
         steps = self._unpacker.unpacked(packed)
-        while unpacked := await asyncio.to_thread(_some, steps):
+        while unpacked := await in_thread(_some, steps):
             await self._take(unpacked)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,6 +12,7 @@ from aiohttp import hdrs
 from gateway.arrivals import arriving
 from gateway.encodings import encoding_of, too_large, unpack
 from gateway.problems import NotJsonError, ProblemError
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +44,13 @@ async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *
     if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
         return read(body)
     share = request.share
-    async with share.turn:  # for all, else those that wait for the next would hold what the one before gave
-        if encoding is not None:
-            body = await asyncio.to_thread(unpack, body, encoding, max_bytes)
-            share.take(len(body))
-        return await asyncio.to_thread(read, body)
+    # The turn is for all of it, else those that wait for the next would hold what the one before gave.
+    with request.while_connected():
+        async with share.turn:
+            if encoding is not None:
+                body = await in_thread(unpack, body, encoding, max_bytes)
+                share.take(len(body))
+            return await in_thread(read, body)
 
 
 def parse_json(body: bytes | bytearray) -> Any:

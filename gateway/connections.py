@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from gateway.requests import Request
+
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
 # To aiohttp, no time would mean no limit.
@@ -123,9 +125,12 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Expect nothing."""
+        """Expect nothing, and let nobody work on for a client that has gone."""
         self._cancel_deadline()
+        request = self._current_request
         super().connection_lost(exc)
+        if request is not None:
+            cast("Request", request).abandon()
 
     def send(self, answer: bytes, *, is_last: bool = False) -> None:
         """Send a whole answer together with others, unless another one follows or the connection ends."""

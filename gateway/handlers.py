@@ -26,8 +26,6 @@ from shared.json_answer import json_answer
 from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from gateway.backlog import Backlog
     from gateway.database_clock import DatabaseClock
     from gateway.intake import Intake
@@ -79,20 +77,22 @@ class Handlers:
         ) as found:
             if isinstance(found, Ecg):
                 return await self._submit(request, found)
-            async with self.spools.turn():
-                return await submit_recording(
-                    RecordingSubmission(request.caller.name, found, request.traceparent),
-                    store=self.recordings,
-                    intake=self.intake,
-                    backlog=self.backlog,
-                )
+            with request.while_connected():
+                async with self.spools.turn():
+                    return await submit_recording(
+                        RecordingSubmission(request.caller.name, found, request.traceparent),
+                        store=self.recordings,
+                        intake=self.intake,
+                        backlog=self.backlog,
+                    )
 
-    def _submit(self, request: Request, ecg: Ecg) -> Awaitable[Receipt]:
-        return submit(
-            Submission(request.caller.name, ecg, request.traceparent),
-            intake=self.intake,
-            backlog=self.backlog,
-        )
+    async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
+        with request.while_connected():
+            return await submit(
+                Submission(request.caller.name, ecg, request.traceparent),
+                intake=self.intake,
+                backlog=self.backlog,
+            )
 
     async def get_ecgs(self, request: Request) -> web.Response:
         """A page of the caller's ECGs."""
@@ -113,7 +113,11 @@ class Handlers:
         """Where an ECG stands, and what was found in it."""
         wait_s = read_query(EcgQuery, request.rel_url).wait
         owned = _owned(request)
-        result = await self.results.result(owned, wait_s=wait_s)
+        if wait_s:
+            with request.while_connected():
+                result = await self.results.result(owned, wait_s=wait_s)
+        else:
+            result = await self.results.result(owned, wait_s=0)
         if result is None:
             raise NotFoundError(_NO_ECG)
         if is_answered_plainly(request) and not is_packed(request, result.body):

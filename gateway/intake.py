@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -75,7 +75,7 @@ class Intake:
         self._store = store
         self._publisher = publisher
         self._publish_timeout_s = publish_timeout_s
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: OrderedDict[asyncio.Future[Receipt], _Waiting] = OrderedDict()
         self._somebody_waits = asyncio.Event()
         self._gathering = asyncio.Lock()
         self._unanswered: set[asyncio.Future[Receipt]] = set()
@@ -97,12 +97,13 @@ class Intake:
             raise UnavailableError("submissions are not taken in any more")
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._unanswered.add(answer)
-        self._waiting.append(_Waiting(submission, answer, time.monotonic()))
+        self._waiting[answer] = _Waiting(submission, answer, time.monotonic())
         self._somebody_waits.set()
         try:
             return await answer
         finally:
             self._unanswered.discard(answer)
+            self._waiting.pop(answer, None)
 
     async def announce(self, kept: Sequence[tuple[EcgKey, str | None]]) -> None:
         """Publish one event for up to 64 of these; what the broker does not take in time, the relay does.
@@ -159,18 +160,18 @@ class Intake:
         """Whether somebody waits, and may wait for more."""
         if not 0 < len(self._waiting) < _BATCH_ECGS:
             return False
-        return time.monotonic() - self._waiting[0].since_s < _LONGEST_FOR_COMPANY_S
+        return time.monotonic() - self._oldest().since_s < _LONGEST_FOR_COMPANY_S
 
     def _next_batch(self) -> list[_Waiting]:
         self._give_up()
         batch: list[_Waiting] = []
         room = _BATCH_SAMPLES
         while self._waiting and len(batch) < _BATCH_ECGS:
-            room -= self._waiting[0].submission.ecg.num_samples
+            room -= self._oldest().submission.ecg.num_samples
             if batch and room < 0:
                 break
-            waiting = self._waiting.popleft()
-            if not waiting.answer.done():  # else nobody waits for it any more
+            waiting = self._take_oldest()
+            if not waiting.answer.done():  # else its sender goes at this moment
                 batch.append(waiting)
         if not self._waiting:
             self._somebody_waits.clear()
@@ -179,9 +180,15 @@ class Intake:
     def _give_up(self) -> None:
         """Turn away who has waited for too long; the oldest are in front."""
         too_long_ago_s = time.monotonic() - _LONGEST_WAIT_S
-        while self._waiting and self._waiting[0].since_s < too_long_ago_s:
+        while self._waiting and self._oldest().since_s < too_long_ago_s:
             error = UnavailableError("too many submissions wait for storage; this one was not kept")
-            self._waiting.popleft().fail(error)
+            self._take_oldest().fail(error)
+
+    def _oldest(self) -> _Waiting:
+        return next(iter(self._waiting.values()))
+
+    def _take_oldest(self) -> _Waiting:
+        return self._waiting.popitem(last=False)[1]
 
     async def _keep(self, batch: Sequence[_Waiting], tasks: asyncio.TaskGroup) -> None:
         """Keep a batch and answer all of it, those that are new when they were announced."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiohttp import hdrs, web
 
@@ -17,7 +19,7 @@ from shared.domain.errors import DeniedError
 from shared.telemetry import span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.callers import Callers
     from gateway.counters import Count
@@ -52,6 +54,8 @@ class Request(web.BaseRequest):
     _caller: Caller | None = None
     _in_flight: InFlight | None = None
     _share: Share | None = None
+    _is_abandoned = False
+    _waiting: asyncio.Task[Any] | None = None
 
     @property
     def content_type(self) -> str:
@@ -92,6 +96,31 @@ class Request(web.BaseRequest):
         """Hold nothing any longer."""
         if self._share is not None:
             self._share.release()
+
+    def abandon(self) -> None:
+        """Note that its client has gone, and end what is done `while_connected`."""
+        self._is_abandoned = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    @contextmanager
+    def while_connected(self) -> Iterator[None]:
+        """Inside, wait or work for the answer only for as long as somebody is there to read it.
+
+        Raises:
+            ProblemError: 400, the client has gone, which nobody but the log will hear.
+        """
+        if self._is_abandoned or self.transport is None:  # it may have gone before this began
+            raise _abandoned()
+        task = self._waiting = asyncio.current_task()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._is_abandoned or task is None or task.uncancel() > 0:
+                raise  # somebody else asked for it too
+            raise _abandoned() from None
+        finally:
+            self._waiting = None
 
     def spend(self, limit: RateLimit, counted: Count) -> None:
         """Note that it was counted against a limit.
@@ -173,6 +202,11 @@ def _token(request: Request) -> str:
             "This needs a token: send Authorization: Bearer and the access_token of POST /token."
         )
     return token.strip()
+
+
+def _abandoned() -> ProblemError:
+    detail = "The connection was lost before the answer."
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers={"Connection": "close"})
 
 
 def unauthorized(detail: str) -> ProblemError:

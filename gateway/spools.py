@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from io import FileIO
 
     from gateway.in_flight import InFlight
@@ -25,8 +26,6 @@ BLOCK_SAMPLES: Final = 1_000_000
 
 # While PostgreSQL is frozen a turn ends every 5 s, and hundreds of short recordings may wait.
 _TURN_WITHIN_S: Final = 60.0
-
-_T = TypeVar("_T")
 
 
 class Spool:
@@ -42,7 +41,7 @@ class Spool:
         Raises:
             UnavailableError: The disk is full or broken.
         """
-        await _undisturbed(lambda: self._write(piece))
+        await in_thread(self._write, piece)
 
     def blocks(self) -> Iterator[Samples]:
         """All samples from the beginning, lead after lead; see `shared.domain.recording.Recording`."""
@@ -130,16 +129,3 @@ def _disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise UnavailableError(f"the spool: {error.strerror}") from error
-
-
-async def _undisturbed(work: Callable[[], _T]) -> _T:
-    """What the work returns; a cancellation waits for its end, so that no thread writes to a closed file."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        task.exception()  # told to nobody: who waited is gone
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.domain.ecg import fits_int16
@@ -11,6 +10,7 @@ from shared.ports import Receipt, Status
 from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
 from shared.storage.signals import describe, hash_of_said
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     import asyncpg
@@ -67,7 +67,7 @@ class PostgresRecordingStore:
         self._database = database
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
-        said = await asyncio.to_thread(_said, submission.recording)
+        said = await in_thread(_said, submission.recording)
         receipt = None
         async with self._database.connection(writes=True) as connection:
             while receipt is None:  # what held the id when all parts were there may be erased by then

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey
 from shared.ports import Receipt, Status, Submission
 from shared.storage.signals import content_hash, encode_signals, join_signals
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -98,7 +98,7 @@ async def encoded(submission: Submission) -> EncodedSubmission:
         return submission
     if submission.ecg.num_samples < _INLINE_SAMPLES:
         return _encoded(submission)
-    return await asyncio.to_thread(_encoded, submission)
+    return await in_thread(_encoded, submission)
 
 
 async def add(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from shared.domain.ecg import narrowed
 from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples
+from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ WHERE recording = (SELECT id FROM recording WHERE row = $1) AND part = $2
 async def write_parts(connection: Connection, recording: int, blocks: Iterator[Samples]) -> None:
     """Keep each of these blocks as a part of a recording, each as narrow as it fits."""
     for part in count():
-        encoded = await asyncio.to_thread(_next_encoded, blocks)
+        encoded = await in_thread(_next_encoded, blocks)
         if encoded is None:
             return
         await connection.execute(_ADD, recording, part, *encoded)
@@ -56,7 +56,7 @@ async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num
         start, end = end, end + found["num_samples"]
         if end <= num_samples:
             encoded = EncodedSamples(found["encoding"], found["samples"])
-            await asyncio.to_thread(_decode, encoded, samples[start:end])
+            await in_thread(_decode, encoded, samples[start:end])
     if end != num_samples:
         raise damaged(f"should be {num_samples} samples and are {end}")
     return cast("Samples", samples)

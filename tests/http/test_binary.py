@@ -405,7 +405,10 @@ class TestWhatIsWrong:
             (
                 with_lead(adc_gain=0),
                 "/leads/0/adc_gain",
-                "expected a number greater than 0; 0 is how WFDB says uncalibrated: leave out adc_gain and unit",
+                (
+                    "expected a number greater than 0; "
+                    "0 is how WFDB says uncalibrated: leave out adc_gain and unit"
+                ),
             ),
         ],
     )

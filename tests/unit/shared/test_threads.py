@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from shared.threads import in_thread
+
+_LIMIT_S = 20
+
+
+async def test_what_a_thread_returns_or_raises_is_returned_or_raised() -> None:
+    assert await in_thread(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(divmod, 7, 0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_is_cancelled_waits_for_the_end_of_the_work(fails: bool) -> None:  # noqa: FBT001
+    working, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        working.set()
+        assert may_end.wait(_LIMIT_S)
+        if fails:
+            raise OSError
+
+    task = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(working.wait, _LIMIT_S)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
