@@ -68,7 +68,7 @@ class Handlers:
                 max_bytes=self.settings.max_body_bytes,
             )
             receipt = await self._submit(request, ecg)
-        return _accepted(request, receipt)
+        return _accepted(request, receipt, self.settings.path_prefix)
 
     async def _submit_binary(self, request: Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
@@ -140,9 +140,9 @@ class Handlers:
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _accepted(request: Request, receipt: Receipt) -> web.StreamResponse:
+def _accepted(request: Request, receipt: Receipt, path_prefix: str) -> web.StreamResponse:
     body = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
-    location = f"/ecg/{receipt.key.id}"
+    location = f"{path_prefix}/ecg/{receipt.key.id}"
     if is_answered_plainly(request):
         answer = PlainAnswer(_HEAD_OF_RECEIPTS, body, HTTPStatus.ACCEPTED)
         answer.tell(f"Location: {location}\r\n")

@@ -96,7 +96,7 @@ def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, 
             "description": _DESCRIPTION.strip(),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": settings.path_prefix or "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
         "paths": paths,
         "components": {

@@ -62,6 +62,14 @@ def _url(*schemes: str, is_list: bool = False) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _path_prefix(prefix: str) -> str:
+    """Without a last slash. It begins URLs: two slashes, or what a path can't hold, would lead elsewhere."""
+    path = prefix.removesuffix("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError("expected a path like /isoline, of A-Z a-z 0-9 . _ ~ - between slashes")
+    return path
+
+
 class LogSettings(BaseSettings):
     """How a process tells what it does."""
 
@@ -149,6 +157,7 @@ class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSetting
 
     host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
     port: Port = 8080
+    path_prefix: Annotated[str, Field(max_length=256), AfterValidator(_path_prefix)] = ""
     token_issuer: str = "isoline"  # noqa: S105 - a name
     token_audience: str = "isoline"  # noqa: S105 - a name
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900

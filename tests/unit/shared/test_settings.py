@@ -49,6 +49,54 @@ def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> 
     assert settings.database_url.get_secret_value() == _NEEDED["ISOLINE_DATABASE_URL"]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("/", ""), ("/isoline", "/isoline"), ("/isoline/", "/isoline"), ("/a-b/c_d/e.f~1/", "/a-b/c_d/e.f~1")],
+)
+def test_a_path_prefix_is_kept_without_its_last_slash(
+    environment: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    environment.setenv("ISOLINE_PATH_PREFIX", given)
+
+    assert read_settings(GatewaySettings).path_prefix == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            "isoline",
+            "//",
+            "//evil.example",
+            "/a//b",
+            "/isoline//",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/%2e%2e",
+            "/a b",
+        ),
+        *(
+            "/a\r\nSet-Cookie: x",
+            "/a\n",
+            "/a?b",
+            "/a#b",
+            "/\\evil.example",
+            "/a:b",
+            "/\u00e4",
+            "/" + "a" * 256,
+        ),
+        *("https://evil.example", "http://evil.example/isoline", "/<script>", '/"', "/a;b", "/a@b"),
+    ],
+)
+def test_a_path_prefix_that_would_lead_elsewhere_is_refused(
+    environment: pytest.MonkeyPatch, given: str
+) -> None:
+    environment.setenv("ISOLINE_PATH_PREFIX", given)
+
+    assert refusal().startswith("ISOLINE_PATH_PREFIX: ")
+
+
 def test_the_embedded_mode_needs_no_settings() -> None:
     settings = read_settings(EmbeddedSettings)
 
