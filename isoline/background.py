@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from isoline.embedded_state import EmbeddedState, read_state
+from isoline.private_files import open_private
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def start(var: Path) -> EmbeddedState:
 
 
 def _started(var: Path) -> EmbeddedState:
-    with (var / LOG_FILE).open("ab") as log:
+    with open_private(var / LOG_FILE) as log:
         begin = log.tell()
         process = subprocess.Popen(  # nosec B603 # constants and this interpreter
             [sys.executable, "-m", "isoline", "embedded"],
@@ -83,7 +84,7 @@ def _one_at_a_time(var: Path) -> Iterator[None]:
     """
     try:
         var.mkdir(parents=True, exist_ok=True)
-        turn = (var / _TURN_FILE).open("ab")
+        turn = open_private(var / _TURN_FILE)
     except OSError as error:
         raise ConfigurationError(f"ISOLINE_VAR: can't use {var}: {error.strerror}") from None
     with turn:

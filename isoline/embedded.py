@@ -11,6 +11,7 @@ from gateway.keys import new_seed
 from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
+from isoline.private_files import open_private
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
@@ -140,8 +141,9 @@ def write_key(path: Path, key: str) -> None:
     """The file holds the key, readable by its owner alone; at no time is it there in part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".new")
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(key)
+    unfinished.unlink(missing_ok=True)
+    with open_private(unfinished) as file:
+        file.write(key.encode())
     unfinished.replace(path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from isoline.private_files import open_private
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
     Raises:
         ConfigurationError: Another process is it.
     """
-    with (var / _FILE).open("a+b") as file:
+    with open_private(var / _FILE) as file:
         if not _lock(file):
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
@@ -61,7 +62,11 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
 
 
 def read_state(var: Path) -> EmbeddedState | None:
-    """The embedded Isoline that is ready in this folder; None when none is, or not yet."""
+    """The embedded Isoline that is ready in this folder; None when none is, or not yet.
+
+    Raises:
+        ConfigurationError: It is another user's.
+    """
     try:
         with (var / _FILE).open("rb") as file:
             if _lock(file):
@@ -69,6 +74,8 @@ def read_state(var: Path) -> EmbeddedState | None:
             content = file.read()
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise ConfigurationError(f"ISOLINE_VAR: {var} is another user's") from None
     return EmbeddedState(**orjson.loads(content)) if content else None
 
 

@@ -24,6 +24,7 @@ import asyncpg
 
 from isoline.postgres_home import PostgresServerError, Site, choose_site, is_initialised, launcher, short_hash
 from isoline.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
+from isoline.private_files import open_private
 
 _OPTIONS = {
     "cluster_name": "isoline",
@@ -102,7 +103,7 @@ def _resolved(path: Path) -> Path:
 def _sole_ownership(data_folder: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops with this process, so that what runs there is an orphan."""
     data_folder.parent.mkdir(parents=True, exist_ok=True)
-    with data_folder.with_name(f"{data_folder.name}.lock").open("ab") as lock:
+    with open_private(data_folder.with_name(f"{data_folder.name}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,7 +112,7 @@ def _sole_ownership(data_folder: Path) -> Iterator[None]:
 
 
 def _open_log(data_folder: Path) -> AbstractContextManager[BinaryIO]:
-    return (data_folder.parent / "postgres.log").open("ab")
+    return open_private(data_folder.parent / "postgres.log")
 
 
 def _failure(what: str, log: BinaryIO) -> PostgresServerError:

@@ -83,6 +83,10 @@ async def test_up_shows_the_zero_crossings_of_a_real_ecg_and_may_be_repeated(emb
     assert (first_status, again_status) == (0, 0), first + again
     assert _table(first) == _table(again) == PTB_XL_06004
     assert embedded.pid() == first_pid
+    of_others = [
+        path.name for path in embedded.var.iterdir() if path.is_file() and path.stat().st_mode & 0o077
+    ]
+    assert of_others == []
 
 
 async def test_what_was_queued_when_the_process_was_killed_completes_after_the_next_start(
