@@ -42,20 +42,27 @@ _LAST_PORT: Final = 65535
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
-def _url(*schemes: str, is_list: bool = False) -> AfterValidator:
-    """Refuse a URL that no attempt to connect can mend, without repeating it: it holds a password."""
+def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> AfterValidator:
+    """Refuse a URL that no attempt to connect can mend, without repeating it: it holds a password.
+
+    Args:
+        schemes: How it may begin.
+        lists_urls: Whether several may follow each other, with commas between them.
+        lists_hosts: Whether one may name several hosts, with commas between them.
+    """
 
     def is_usable(url: str) -> bool:
         try:
             parts = urlsplit(url)
-            port = parts.port
+            hosts = parts.netloc.rpartition("@")[2].split(",") if lists_hosts else [parts.netloc]
+            has_ports = all(urlsplit(f"//{host}").port != 0 for host in hosts)
         except ValueError:
             return False
-        return parts.scheme in schemes and port != 0
+        return parts.scheme in schemes and has_ports and (len(hosts) == 1 or all(hosts))
 
     def check(url: SecretStr) -> SecretStr:
         text = url.get_secret_value()
-        if not all(map(is_usable, re.split(r",(?=\w+://)", text) if is_list else [text])):
+        if not all(map(is_usable, re.split(r",(?=\w+://)", text) if lists_urls else [text])):
             raise ValueError(f"expected {schemes[0]}://user:password@host:port/name, the port a number")
         return url
 
@@ -81,7 +88,7 @@ class LogSettings(BaseSettings):
 class DatabaseSettings(LogSettings):
     """Where PostgreSQL is."""
 
-    database_url: Annotated[SecretStr, _url("postgresql", "postgres")]
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres", lists_hosts=True)]
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
@@ -99,7 +106,7 @@ class BrokerSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    amqp_url: Annotated[SecretStr, _url("amqp", "amqps", is_list=True)]
+    amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
 
 

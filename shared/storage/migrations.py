@@ -12,6 +12,7 @@ from pogo_core.util import sql as pogo
 
 from shared.domain.errors import ConfigurationError, ConflictError, UnavailableError
 from shared.storage.postgres_errors import translated_errors
+from shared.storage.postgres_hosts import Hosts
 from shared.storage.schema import (
     MIGRATIONS,
     NEWEST_SCHEMA,
@@ -93,8 +94,7 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
             time.
     """
     with translated_errors():
-        connection = await asyncpg.connect(
-            url,
+        connection = await Hosts(url).connect(
             timeout=_CONNECT_TIMEOUT_S,
             server_settings={"application_name": connection_name("migrate")},
         )

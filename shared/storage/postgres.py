@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from shared.domain.errors import UnavailableError
 from shared.outages import Outages
 from shared.storage.postgres_errors import describes_session, shows_with_data, translated
+from shared.storage.postgres_hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -221,12 +222,14 @@ async def open_database(
     """Yield a database that connects when it is first needed, and again whenever it was away.
 
     Args:
-        url: Where it is, and as whom.
+        url: Where it is, and as whom; of several hosts the one that takes writes.
         max_connections: How many connections at most.
         name: What PostgreSQL shows in `pg_stat_activity.application_name`.
     """
+    connect: Any = Hosts(url).connect  # the stubs ask for each of asyncpg's settings by its name
     pool = asyncpg.create_pool(
         url,
+        connect=connect,
         min_size=0,
         max_size=max_connections,
         command_timeout=COMMAND_TIMEOUT_S,

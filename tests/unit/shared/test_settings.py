@@ -97,6 +97,30 @@ def test_a_path_prefix_that_would_lead_elsewhere_is_refused(
     assert refusal().startswith("ISOLINE_PATH_PREFIX: ")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://isoline:canary@h1:5432,h2:5432/isoline",
+        "postgresql://isoline:ca,nary@h1,h2:6432/isoline?target_session_attrs=read-write",
+        "postgresql://h1,h2,h3/isoline",
+        "postgresql://isoline@/isoline?host=/run/postgresql",
+    ],
+)
+def test_a_database_may_have_several_hosts(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("ISOLINE_DATABASE_URL", url)
+
+    assert read_settings(GatewaySettings).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("hosts", ["h1:5432,h2:no", "h1:0,h2", "h1,,h2", "h1,"])
+def test_each_host_of_a_database_has_a_name_and_a_port(environment: pytest.MonkeyPatch, hosts: str) -> None:
+    environment.setenv("ISOLINE_DATABASE_URL", f"postgresql://isoline:canary@{hosts}/isoline")
+
+    assert refusal() == (
+        "ISOLINE_DATABASE_URL: expected postgresql://user:password@host:port/name, the port a number"
+    )
+
+
 def test_the_embedded_mode_needs_no_settings() -> None:
     settings = read_settings(EmbeddedSettings)
 

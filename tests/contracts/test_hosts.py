@@ -1,0 +1,108 @@
+"""A URL of several hosts: the first that takes writes is used, whatever has become of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+
+from shared.domain.errors import UnavailableError
+from shared.storage.migrations import migrate
+from shared.storage.postgres import open_database
+from tests.faults.leg import open_leg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from shared.storage.postgres import Database
+    from tests.faults.leg import Streams
+
+_LIMIT_S: Final = 20
+_ALTER: Final = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {}', current_database()); END $$"
+
+Other: TypeAlias = "Callable[[], AbstractContextManager[str]]"
+
+
+@pytest.fixture
+async def live(database_url: str) -> AsyncIterator[str]:
+    """The host and port of a way to the server."""
+
+    async def connect() -> Streams:
+        parts = urlsplit(database_url)
+        if parts.hostname:
+            return await asyncio.open_connection(parts.hostname, parts.port)
+        return await asyncio.open_unix_connection(f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432")
+
+    async with open_leg(connect) as leg:
+        yield f"127.0.0.1:{leg.port}"
+
+
+@contextmanager
+def a_dead_host() -> Iterator[str]:
+    """A host that refuses."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def a_silent_host() -> Iterator[str]:
+    """A host that accepts and says nothing, as one that is gone behind a firewall."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def url_of(database_url: str, *hosts: str, query: str = "") -> str:
+    parts = urlsplit(database_url)
+    login = parts.netloc.rpartition("@")[0]
+    return f"postgresql://{login}@{','.join(hosts)}{parts.path}{query}"
+
+
+@pytest.mark.parametrize("other", [a_dead_host, a_silent_host])
+@pytest.mark.parametrize("query", ["", "?target_session_attrs=read-write&sslmode=disable"])
+async def test_the_host_that_answers_is_used_and_asked_first_from_then_on(
+    database_url: str, live: str, other: Other, query: str
+) -> None:
+    with other() as gone:
+        url = url_of(database_url, gone, live, query=query)
+        async with asyncio.timeout(_LIMIT_S), open_database(url) as database:
+            async with database.connection() as connection:
+                assert await connection.fetchval("SELECT 1") == 1
+            async with (
+                asyncio.timeout(2),  # less than what a host that says nothing may take
+                database.connection() as first,
+                database.connection() as second,
+            ):
+                assert await first.fetchval("SELECT 2") + await second.fetchval("SELECT 3") == 5
+
+
+async def test_a_schema_is_migrated_at_the_host_that_answers(database_url: str, live: str) -> None:
+    with a_dead_host() as gone:
+        async with asyncio.timeout(_LIMIT_S):
+            assert await migrate(url_of(database_url, gone, live)) == await migrate(database_url)
+
+
+async def test_a_host_that_takes_no_writes_is_none_until_it_does(database_url: str, live: str) -> None:
+    operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
+    with a_dead_host() as gone:
+        async with asyncio.timeout(_LIMIT_S), open_database(url_of(database_url, gone, live)) as database:
+            await operator.execute(_ALTER.format("SET default_transaction_read_only = on"))
+            with pytest.raises(UnavailableError) as caught:
+                await _ask(database)
+            await operator.execute(_ALTER.format("RESET default_transaction_read_only"))
+
+            assert await _ask(database) == 1
+    await operator.close()
+    assert f"{gone}: " in str(caught.value)
+    assert f"{live}: None of the hosts match the target attribute requirement" in str(caught.value)
+
+
+async def _ask(database: Database) -> object:
+    async with database.connection() as connection:
+        return await connection.fetchval("SELECT 1")
