@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+import structlog
 import typer
 
 import gateway.__main__
@@ -25,7 +27,7 @@ from isoline import (
 )
 from isoline.embedded_state import read_state
 from isoline.health_probe import DEFAULT_URL, probe
-from shared.domain.errors import ConfigurationError, IsolineError
+from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
 from shared.process import EXIT_CONFIGURATION, run_until_told
 from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
 from shared.storage import migrations
@@ -119,11 +121,17 @@ def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] 
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
+    # Services configure their logs; a command has said all with its sentence.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.basicConfig(handlers=[logging.NullHandler()])
     try:
         app()
     except (ConfigurationError, client.UrlError) as error:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_CONFIGURATION)
+    except UnavailableError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(EXIT_CONFIGURATION if error.needs_operator else _EXIT_FAILED)
     except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)

@@ -50,6 +50,8 @@ _BY_TIME: Final = (
     "XX002",  # a damaged index
 )
 
+_OF_SCHEMA: Final = {"42P01", "42703"}
+
 # What the next statement need not meet, for it was this one's data, its place in time, or the server's state.
 # Anything else may be of the session: read-only, a role, a setting, a search path, prepared statements.
 _OF_STATEMENT: Final = ("22", "23", "40", "53100", "53200", "58", "XX")
@@ -122,11 +124,20 @@ def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool)
         return None
     # Of several sentences the first: the rest may quote a row.
     reason = str(error.args[0] if error.args else error).partition("\n")[0]
-    return UnavailableError(f"PostgreSQL: {reason} ({state})", needs_operator=needs_operator)
+    hint = "; `isoline migrate` makes what is missing" if state in _OF_SCHEMA else ""
+    return UnavailableError(f"PostgreSQL: {reason} ({state}){hint}", needs_operator=needs_operator)
 
 
 def _words(error: Exception) -> str:
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case socket.gaierror():
+            return f"the host's name: {error.strerror}"
+        case FileNotFoundError() | PermissionError():
+            return f"a socket or certificate that the URL names: {error.strerror}"
+        case _:
+            return str(error) or type(error).__name__
 
 
 def _is_for_operator(error: Exception) -> bool:
