@@ -10,7 +10,7 @@ import orjson
 from aiohttp import hdrs
 
 from gateway.arrivals import arriving
-from gateway.encodings import encoding_of, too_large, unpack
+from gateway.encodings import encoding_of, max_packed_bytes, too_large, unpack
 from gateway.problems import NotJsonError, ProblemError
 from shared.threads import in_thread
 
@@ -40,7 +40,7 @@ async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *
     """
     _check_content_type(request)
     encoding = encoding_of(request)
-    body = await _read_in_time(request, max_bytes)
+    body: bytes | bytearray = await _read_in_time(request, encoding, max_bytes)
     if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
         return read(body)
     share = request.share
@@ -48,7 +48,7 @@ async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *
     with request.while_connected():
         async with share.turn:
             if encoding is not None:
-                body = await in_thread(unpack, body, encoding, max_bytes)
+                body = await in_thread(unpack, bytes(body), encoding, max_bytes)
                 share.take(len(body))
             return await in_thread(read, body)
 
@@ -86,19 +86,22 @@ def _check_content_type(request: Request) -> None:
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read_in_time(request: Request, max_bytes: int) -> bytes:
+async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) -> bytes:
     """Read the body, but never hold more of it than may be sent, nor wait for who does not send it."""
+    how = "unpacked"
+    if encoding is not None:
+        max_bytes, how = max_packed_bytes(max_bytes), "packed"
     if request.content.is_eof():
-        return _arrived(request, max_bytes)
+        return _arrived(request, max_bytes, how)
     async with arriving(request) as patience:
         if (request.content_length or 0) > max_bytes:
-            raise too_large(max_bytes)
+            raise too_large(max_bytes, how=how)
         chunks: list[bytes] = []
         size = 0
         async for chunk in request.content.iter_any():
             size += len(chunk)
             if size > max_bytes:
-                raise too_large(max_bytes)
+                raise too_large(max_bytes, how=how)
             if size > _UNCOUNTED_BYTES:
                 request.share.take(min(len(chunk), size - _UNCOUNTED_BYTES))
             chunks.append(chunk)
@@ -106,11 +109,11 @@ async def _read_in_time(request: Request, max_bytes: int) -> bytes:
         return b"".join(chunks)
 
 
-def _arrived(request: Request, max_bytes: int) -> bytes:
+def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
     """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
     body = request.content.read_nowait()
     if len(body) > max_bytes:
-        raise too_large(max_bytes)
+        raise too_large(max_bytes, how=how)
     if len(body) > _UNCOUNTED_BYTES:
         request.share.take(len(body) - _UNCOUNTED_BYTES)
     return body

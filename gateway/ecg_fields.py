@@ -60,7 +60,7 @@ def signal_of(value: object, *, longest: int) -> Samples:
 
 
 def is_signal(value: object) -> TypeGuard[list[object] | Samples | WrittenSignal]:
-    """Whether it is an array: of JSON values, one not read yet, or of samples that were checked in reading."""
+    """Whether it is an array: of JSON values, one not read yet, or of samples that were checked."""
     return isinstance(value, _ARRAYS)
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import zlib
 from http import HTTPStatus
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -9,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.encodings import MAX_ZSTD_WINDOW_BYTES, Unpacker, unpack, window_bytes
+from gateway.encodings import MAX_ZSTD_WINDOW_BYTES, Unpacker, max_packed_bytes, unpack, window_bytes
 from gateway.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -76,6 +79,84 @@ def test_a_body_larger_than_allowed_is_too_large(encoding: str) -> None:
         unpack(_PACKING[encoding](bytes(1001)), encoding, 1000)
 
     assert caught.value.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+def gzip_of_empty_tables(size: int) -> bytes:
+    """Blocks of 11 bytes that hold a table of codes and nothing that is written with it, and an end.
+
+    Each has codes of one bit for "end of the block" and for one distance, said in codes for 1 and for runs of
+    zeros (RFC 1951, 3.2.7); eight of them end on a byte.
+    """
+    fields = [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4)]
+    order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1]
+    fields += [(1 if symbol in {1, 18} else 0, 3) for symbol in order]
+    fields += [(1, 1), (138 - 11, 7), (1, 1), (118 - 11, 7), (0, 1), (0, 1), (0, 1)]
+    bits = [value >> place & 1 for value, length in fields for place in range(length)] * 8
+    blocks = bytes(
+        sum(bits[start + place] << place for place in range(8)) for start in range(0, len(bits), 8)
+    )
+    return gzip.compress(b"")[:10] + blocks * (size // len(blocks)) + b"\x03\0" + bytes(8)
+
+
+_ZSTD_WITHOUT_SIZE: Final = bytes.fromhex("28b52ffd0058")
+_OF_NO_USE: Final = {
+    "gzip, tables of codes": gzip_of_empty_tables(4 * _MIB),
+    "gzip, stored blocks": gzip.compress(b"")[:10] + bytes.fromhex("000000ffff") * _MIB,
+    "zstd, empty blocks": _ZSTD_WITHOUT_SIZE + bytes(3) * _MIB,
+    "zstd, blocks of one byte": _ZSTD_WITHOUT_SIZE + bytes([0x08, 0, 0, 0x20]) * _MIB,
+}
+
+
+def test_empty_tables_are_gzip() -> None:
+    assert gzip.decompress(gzip_of_empty_tables(1000)) == b""
+
+
+@pytest.mark.parametrize("body", _OF_NO_USE.values(), ids=_OF_NO_USE)
+def test_a_body_that_gives_less_than_it_takes_is_given_up_early(body: bytes) -> None:
+    encoding = "gzip" if body.startswith(b"\x1f") else "zstd"
+
+    with pytest.raises(ProblemError, match="gives less than it takes"):
+        unpacked_in_pieces(pieces(body[: 512 * 1024], [1024]), encoding)
+
+
+def gzip_that_flushes(parts: list[bytes]) -> bytes:
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    return (
+        b"".join(packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH) for part in parts) + packer.flush()
+    )
+
+
+def zstd_that_flushes(parts: list[bytes]) -> bytes:
+    packer = zstandard.ZstdCompressor().compressobj()
+    flush = zstandard.COMPRESSOBJ_FLUSH_BLOCK
+    return b"".join(packer.compress(part) + packer.flush(flush) for part in parts) + packer.flush()
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip_that_flushes), ("zstd", zstd_that_flushes)])
+def test_noise_that_packing_makes_longer_is_taken_though_its_sender_flushes_often(
+    encoding: str, pack: Callable[[list[bytes]], bytes]
+) -> None:
+    noise = Random(1).randbytes(2 * _MIB)  # noqa: S311 - no secret
+    packed = pack([noise[start : start + 1024] for start in range(0, len(noise), 1024)])
+    assert len(packed) > len(noise)
+
+    assert unpack(packed, encoding, len(noise)) == noise
+
+
+def test_json_may_be_half_as_long_before_it_is_unpacked_and_a_small_one_as_long() -> None:
+    assert max_packed_bytes(16 * _MIB) == 8 * _MIB
+    assert max_packed_bytes(100 * 1024) == 64 * 1024
+    assert max_packed_bytes(2000) == 2000
+
+
+@pytest.mark.parametrize("encoding", _PACKING)
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_samples_without_any_pattern_pack_to_less_than_a_half(encoding: str, bits: int) -> None:
+    random = Random(bits)  # noqa: S311 - no secret
+    samples = [random.randrange(-(2 ** (bits - 1)), 2 ** (bits - 1)) for _ in range(100_000)]
+    body = json.dumps(samples, separators=(",", ":")).encode()
+
+    assert len(_PACKING[encoding](body)) < len(body) / 2
 
 
 def test_a_zstd_frame_that_lies_about_its_size_is_refused() -> None:
