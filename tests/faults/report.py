@@ -49,6 +49,8 @@ duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each wit
   what tokens the other has just made, and none of a deleted account after 5 s.
 * *RabbitMQ cluster*: three nodes on one host, every queue a quorum queue; services and subscriber know all three and
   begin at different ones. The node comes back and rejoins before the verdict.
+* *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the
+  other, and back; the schema changes before or after them. No service may say meanwhile that the schema is not for it.
 
 At the end: {resources}.
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable, Mapping
     from datetime import datetime
-    from pathlib import Path
+
+THIS_CODE: Final = Path(__file__).parents[2]
 
 _RESTART_AFTER_S: Final = 0.3
 _READY_WITHIN_S: Final = 180.0
@@ -25,7 +27,11 @@ _POLL_S: Final = 0.05
 
 
 class Service:
-    """``python -m MODULE`` with its environment, kept running."""
+    """``python -m MODULE`` with its environment, kept running.
+
+    Attributes:
+        code: The folder of the release whose module it is, from its next start on.
+    """
 
     def __init__(self, module: str, port: int, environment: Mapping[str, str], log: Path) -> None:
         self.module = module
@@ -33,6 +39,7 @@ class Service:
         self.statuses: list[int] = []
         self.log = log
         self.environment = dict(environment)
+        self.code = THIS_CODE
         self._clock: Mapping[str, str] = {}
         self._once: dict[str, str] = {}
         self._process: Process | None = None
@@ -53,7 +60,12 @@ class Service:
                     *(sys.executable, "-m", self.module),
                     stdout=output,
                     stderr=output,
-                    env=os.environ | self.environment | dict(self._clock) | self._once,
+                    cwd=self.code,  # where -m looks first
+                    env=os.environ
+                    | {"PYTHONPATH": str(self.code)}
+                    | self.environment
+                    | dict(self._clock)
+                    | self._once,
                 )
             self._once = {}
             self.statuses.append(await self._process.wait())

@@ -35,6 +35,8 @@ async def world() -> AsyncIterator[World]:
         "processor: kill -9",
         "PostgreSQL: commits whose reply is lost",
         "RabbitMQ: queue purged",
+        "rolling upgrade: migrate, roll out, and back",
+        "rolling upgrade: roll out, migrate, and back",
     ],
 )
 async def test_nothing_is_lost_when_a_part_breaks(world: World, name: str) -> None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from tests.e2e.load import KnownEcg
 
-_ROOT: Final = Path(__file__).parents[2]
 _EACH: Final = 2
 
 
@@ -89,6 +88,20 @@ class World:
         """Every service says that it is ready, and new clients come to every gateway."""
         await asyncio.gather(*(service.until_ready() for service in self.services))
         await self.balancer.until_all_ready()
+
+    async def roll(self, code: Path | None = None) -> None:
+        """Restart each service in its turn, as a roll-out does; with other code where that is given."""
+        for service in self.services:
+            service.code = code or service.code
+            status = await service.restart()
+            assert status == 0, f"{service.module} left with {status}"
+            await self.balancer.until_all_ready()
+
+    async def restart_all(self, code: Path) -> None:
+        """Restart every service at once with other code."""
+        for service in self.services:
+            service.code = code
+        await asyncio.gather(*(service.restart() for service in self.services))
 
     def footprints(self) -> dict[str, Footprint]:
         """What each service's process holds."""
@@ -166,7 +179,6 @@ def _service(kind: str, legs: Mapping[str, Leg], broker: str, logs: Path, number
         "ISOLINE_RATE_OF_LOGINS": "10000",
         "ISOLINE_HEALTH_HOST": "127.0.0.1",
         "ISOLINE_HEALTH_PORT": str(port),
-        "PYTHONPATH": str(_ROOT),
     }
     return Service(kind, port, environment, logs / f"{kind}-{number}.log")
 

@@ -8,6 +8,7 @@ from tests.faults.catalogue import (  # noqa: I001 - the first fault of all show
     messages,
     clock,
     cluster,
+    releases,
 )
 
-__all__ = ["clock", "cluster", "messages", "network", "postgres", "rabbitmq", "services"]
+__all__ = ["clock", "cluster", "messages", "network", "postgres", "rabbitmq", "releases", "services"]

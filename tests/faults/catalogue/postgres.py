@@ -8,6 +8,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from shared.storage.schema import OLDEST_SCHEMA
 from tests.faults.fault import fault
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ async def fill_disk(world: World) -> None:
 
 @fault("PostgreSQL: a migration is pending", random=False)
 async def pending_migration(world: World) -> None:
-    [[newest]] = await world.postgres.query("SELECT max(migration_id) FROM public._pogo_migration")
-    rename = "UPDATE public._pogo_migration SET migration_id = $2 WHERE migration_id = $1"
-    await world.postgres.query(rename, newest, "hidden")
+    hide = "UPDATE public._pogo_migration SET schema_name = $2 WHERE migration_id ^@ $1"
+    needed = f"{OLDEST_SCHEMA:04}_"
+    await world.postgres.query(hide, needed, "hidden")
     try:
         for service in world.services:
             await service.until_not_ready()
     finally:
-        await world.postgres.query(rename, "hidden", newest)
+        await world.postgres.query(hide, needed, "public")

@@ -82,10 +82,7 @@ for _kind, _point in (
 
 @fault("rolling restart of everything (SIGTERM)", spares_clients=True)
 async def rolling_restart(world: World) -> None:
-    for service in world.services:
-        status = await service.restart()
-        assert status == 0, f"{service.module} left with {status}"
-        await world.balancer.until_all_ready()
+    await world.roll()
 
 
 async def _freeze(service: Service) -> None:
