@@ -26,7 +26,7 @@ from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySetti
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.schema import connection_name
+from shared.storage.schema import check_schema, connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -157,6 +157,7 @@ def _is_production() -> bool:
 @asynccontextmanager
 async def _open_accounts() -> AsyncIterator[PostgresAccountStore]:
     async with _open_url() as url, open_database(url, name=connection_name("command")) as database:
+        await check_schema(database)
         yield PostgresAccountStore(database)
 
 

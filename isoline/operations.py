@@ -17,7 +17,7 @@ from shared.domain.errors import ConfigurationError, NotFoundError
 from shared.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
-from shared.storage.schema import connection_name
+from shared.storage.schema import check_schema, connection_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -154,4 +154,5 @@ async def _operate(act: Callable[[PostgresOperations], Awaitable[_T]]) -> _T:
     settings = read_settings(DatabaseSettings)
     url = settings.database_url.get_secret_value()
     async with open_database(url, name=connection_name("command")) as database:
+        await check_schema(database)
         return await act(PostgresOperations(database))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.process import this_worker
 from shared.release import RELEASE
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ _BEARABLE: Final = "SELECT migration_id FROM public.schema_compatibility WHERE o
 
 
 def connection_name(service: str) -> str:
-    """How PostgreSQL shows a connection: the service, the release, and the schemas that it works with."""
-    return f"isoline {service} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
+    """How PostgreSQL shows a connection: service, worker, release, and the schemas that it works with."""
+    worker = this_worker()
+    name = f"{service}/{worker.number}" if worker else service
+    return f"isoline {name} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
 
 
 async def check_schema(database: Database) -> None:
@@ -64,7 +67,9 @@ async def check_schema_of(connection: AnyConnection) -> None:
         raise UnavailableError(f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}")
     later = applied.difference(_KNOWN.values())
     if later and (unbearable := later.difference(await _bearable(connection))):
-        raise ConfigurationError(_too_new(unbearable))
+        if await applied_migrations(connection) == applied:
+            raise ConfigurationError(_too_new(unbearable))
+        await check_schema_of(connection)  # the schema changed between the two statements
 
 
 def check_encoding(connection: AnyConnection) -> None:
