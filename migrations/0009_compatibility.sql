@@ -4,7 +4,7 @@
 
 -- migrate: apply
 -- Read by code from before a migration, to know whether it may go on: see migrations/README.md.
-CREATE TABLE schema_compatibility (
+CREATE TABLE IF NOT EXISTS schema_compatibility (
     migration_id text COLLATE "C" PRIMARY KEY,
     oldest_code integer NOT NULL
 );
@@ -12,4 +12,5 @@ CREATE TABLE schema_compatibility (
 GRANT SELECT ON schema_compatibility TO PUBLIC;
 
 -- migrate: rollback
-DROP TABLE schema_compatibility;
+-- The table stays, with what it says: code that has just seen this migration applied looks there next, and would
+-- otherwise find itself on a schema that is not for it, for as long as it takes to look again.

@@ -40,7 +40,6 @@ _STATE: Final = """
 INSERT INTO public.schema_compatibility (migration_id, oldest_code) VALUES ($1, $2)
 ON CONFLICT (migration_id) DO UPDATE SET oldest_code = excluded.oldest_code
 """
-_UNSTATE: Final = "DELETE FROM public.schema_compatibility WHERE migration_id = $1"
 _RUNNING: Final = """
 SELECT DISTINCT application_name FROM pg_stat_activity
 WHERE datname = current_database()
@@ -172,8 +171,6 @@ async def _take_back(
             raise ConflictError(
                 f"going back to {target:04} loses {', '.join(said)} ({migration.id}); nothing was changed"
             )
-        if statements[migration].oldest_code is not None:
-            await connection.execute(_UNSTATE, migration.id)
         await migration.rollback(connection)
         await pogo.migration_unapplied(connection, migration.id, schema_name=_SCHEMA)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _LIMIT_S: Final = 60
+_STATED: Final = "SELECT migration_id, oldest_code FROM schema_compatibility ORDER BY migration_id"
 _TABLES: Final = """
 SELECT relname FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname !~ '^_pogo' ORDER BY relname
@@ -208,7 +209,7 @@ async def test_a_migration_that_waits_for_a_table_holds_nobody_up(database_url: 
 
 async def test_the_database_says_of_each_migration_what_its_file_says(database_url: str) -> None:
     async with connected(database_url) as connection:
-        rows = await connection.fetch("SELECT migration_id, oldest_code FROM schema_compatibility")
+        rows = await connection.fetch(_STATED)
 
     stated = {path.stem: read_statements(path).oldest_code for path in MIGRATIONS.glob("*.sql")}
     assert {row["migration_id"]: row["oldest_code"] for row in rows} == {
@@ -229,3 +230,13 @@ def test_each_migration_since_the_release_before_leaves_that_release_working(pat
 
 def test_this_code_works_with_the_schema_of_the_release_before() -> None:
     assert OLDEST_SCHEMA <= RELEASE_BEFORE.schema <= NEWEST_SCHEMA
+
+
+async def test_code_that_saw_a_later_migration_may_look_for_what_it_states_after_it_was_taken_back(
+    database_url: str,
+) -> None:
+    async with connected(database_url) as connection:
+        before = await connection.fetch(_STATED)
+        await migrate(database_url, to=OLDEST_SCHEMA)
+
+        assert await connection.fetch(_STATED) == before

@@ -59,6 +59,11 @@ INSERT INTO outbox (bundle_id, event_ids, types, bodies, republished, due_at) VA
 _UNBUNDLED: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER BY type"
 
 
+def without_what_stays(description: list[asyncpg.Record]) -> list[asyncpg.Record]:
+    stays = {"schema_compatibility", "schema_compatibility_pkey"}
+    return [row for row in description if row["relation"] not in stays]
+
+
 async def test_each_migration_leaves_the_schema_as_it_was_when_it_is_taken_back(
     postgres_url: str, tmp_path: Path
 ) -> None:
@@ -85,6 +90,7 @@ async def test_each_migration_leaves_the_schema_as_it_was_when_it_is_taken_back(
                     await connection.execute("DELETE FROM outbox WHERE republished = 7")
                     assert await connection.fetch(_EVENTS) == events
                 await pogo.rollback(connection, tmp_path, schema_name=_SCHEMA, count=1)
-                assert await connection.fetch(_DESCRIPTION) == before
+                left = await connection.fetch(_DESCRIPTION)
+                assert without_what_stays(left) == without_what_stays(before)
         finally:
             await connection.close()
