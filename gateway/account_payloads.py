@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from gateway.validation import Body, read
-from shared.domain.account import USER_NAME
+from shared.domain.account import NO_NEW_NAMES, USER_NAME
 
 MAX_PASSWORD_LENGTH: Final = 128
 
@@ -20,6 +20,19 @@ def _long_enough(value: str, info: ValidationInfo[int]) -> str:
     return value
 
 
+def _new_name(value: str) -> str:
+    if value in NO_NEW_NAMES:
+        raise PydanticCustomError(
+            "name", "expected a name other than . and .., which clients drop from a path"
+        )
+    return value
+
+
+_NewName = Annotated[
+    str,
+    Field(pattern=f"^{USER_NAME.pattern}$", json_schema_extra={"not": {"enum": list(NO_NEW_NAMES)}}),
+    AfterValidator(_new_name),
+]
 _NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
 _Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
 
@@ -34,7 +47,7 @@ class CredentialsBody(Body):
 class AccountBody(Body):
     """An account to create."""
 
-    user: Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")]
+    user: _NewName
     password: _NewPassword
     roles: _Roles = ["user"]  # noqa: RUF012 - pydantic copies it
 

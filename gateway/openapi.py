@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from gateway.answers import ProblemAnswer
 from gateway.payloads import ECG_ID_SCHEMA
 from gateway.problems import CONTENT_TYPE, ProblemError, document_of, title_of
-from shared.domain.account import USER_NAME
+from shared.domain.account import NO_NEW_NAMES, USER_NAME
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ Json = dict[str, Any]
 PATH_PARAMETERS: Final[Mapping[str, Json]] = {
     "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},
     "name": {
-        "schema": {"type": "string", "pattern": f"^{USER_NAME.pattern}$"},
+        "schema": {
+            "type": "string",
+            "pattern": f"^{USER_NAME.pattern}$",
+            "not": {"enum": list(NO_NEW_NAMES)},
+        },
         "example": "grace@example.org",
         "description": "The account's name.",
     },

@@ -20,7 +20,7 @@ from gateway.accounts import (
 from isoline.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
 from isoline.embedded_state import read_state
 from isoline.postgres_server import open_postgres_server
-from shared.domain.account import USER_NAME, Role
+from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
 from shared.storage.migrations import migrate
@@ -67,8 +67,8 @@ async def create(name: str, roles: Collection[Role]) -> str:
         ConfigurationError: The name is none, or the password too short.
         ConflictError: The name is taken, or was.
     """
-    if not USER_NAME.fullmatch(name):
-        raise ConfigurationError(f"a name is 1 to 64 of A-Z a-z 0-9 . _ @ -, not {name!r}")
+    if not USER_NAME.fullmatch(name) or name in NO_NEW_NAMES:
+        raise ConfigurationError(f"a name is 1 to 64 of A-Z a-z 0-9 . _ @ - (but not . or ..), not {name!r}")
     password, said_once = _password()
     async with _open_accounts() as accounts:
         await create_account(name, password, roles, accounts=accounts, passwords=Passwords())

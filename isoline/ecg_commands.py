@@ -182,15 +182,16 @@ async def _submitted(
 
 
 async def _outcome(file: str, client: Client, wait_s: float | None) -> _Outcome:
+    shown = file.encode(errors="backslashreplace").decode()  # a file may be called what is no text
     try:
         body = await asyncio.to_thread(_read, file)
         if wait_s is None:
-            return _Outcome(file, await client.submit(body))
-        return _Outcome(file, await client.submit_and_wait(body, timeout_s=wait_s))
+            return _Outcome(shown, await client.submit(body))
+        return _Outcome(shown, await client.submit_and_wait(body, timeout_s=wait_s))
     except OSError as error:
-        return _Outcome(file, error=f"can't be read: {error.strerror}")
+        return _Outcome(shown, error=f"can't be read: {error.strerror}")
     except (RefusedError, AwayError) as error:
-        return _Outcome(file, error=str(error))
+        return _Outcome(shown, error=str(error))
 
 
 def _read(file: str) -> bytes:

@@ -98,5 +98,5 @@ async def test_a_named_database_is_administered_instead(database_url: str) -> No
     assert (await isoline("roles", "eve", "admin"))[0] == 0
     assert (await isoline("roles", "eve", "user"))[0] == 1
     assert (await isoline("delete", "nobody")) == (1, "There is no account named nobody.\n")
-    assert (await isoline("create", "a b"))[0] == 2
+    assert [(await isoline("create", name))[0] for name in ("a b", ".", "..")] == [2, 2, 2]
     assert re.search(r"eve +│ admin +│", (await isoline("list"))[1])

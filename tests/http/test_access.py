@@ -311,6 +311,8 @@ class TestAccounts:
             ({"user": "a b"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
             ({"user": "a\0"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
             ({"user": "a\n"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "."}, "/user", "expected a name other than . and .., which clients drop from a path"),
+            ({"user": ".."}, "/user", "expected a name other than . and .., which clients drop from a path"),
             ({"user": "x" * 65}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
             ({"admin": True}, "/admin", "this field is not known here"),
         ],

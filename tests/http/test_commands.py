@@ -6,16 +6,14 @@ import asyncio
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.builders import an_ecg_body
 from tests.e2e.conftest import ROOT
 from tests.http.conftest import PASSWORD
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _WITHIN_S: Final = 60.0
 
@@ -82,6 +80,21 @@ async def test_a_url_that_is_none_is_one_sentence(url: str) -> None:
     assert complained.startswith("The URL of the gateway ")
     assert complained.count("\n") == 1
     assert "secret" not in complained
+
+
+@pytest.mark.parametrize("format_", ["table", "json"])
+async def test_a_file_whose_name_is_no_text_is_submitted(
+    isoline: CommandLine, tmp_path: Path, format_: str
+) -> None:
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")
+    Path(file).write_text(json.dumps(an_ecg_body(id="10")))
+
+    status, printed, complained = await isoline.run("submit", file, f"{file}x", "--format", format_)
+
+    assert status == 1
+    assert "queued" in printed
+    assert "No such file or directory" in printed + complained
+    assert "Traceback" not in complained
 
 
 async def test_json_is_one_line_for_each_ecg(isoline: CommandLine, tmp_path: Path) -> None:
