@@ -29,3 +29,5 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
         if not task.cancelled():
             task.exception()  # told to nobody: who waited is gone
         raise
+    finally:
+        del task  # which its exception would keep by this frame, with all that was given to the work

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +17,29 @@ async def test_what_a_thread_returns_or_raises_is_returned_or_raised() -> None:
     assert await in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await in_thread(divmod, 7, 0)
+
+
+async def test_a_failure_keeps_nothing_that_was_given_to_the_work() -> None:
+    class Body:
+        pass
+
+    def fail(_: Body) -> None:
+        raise ValueError
+
+    body = Body()
+    is_gone = weakref.ref(body)
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            await in_thread(fail, body)
+        del body
+        for _ in range(100):
+            await asyncio.sleep(0)
+            if is_gone() is None:
+                break
+        assert is_gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("fails", [False, True])
