@@ -117,8 +117,8 @@ _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 _Baseline = Annotated[_Int32, Field(description="The ADC value that means 0 V; 0 if not given.")]
 _AdcGain = Annotated[
     float,
-    BeforeValidator(_usable_gain),
     Field(gt=0, allow_inf_nan=False, description="ADC units per `unit`; 1 if not given."),
+    BeforeValidator(_usable_gain),  # last, else the schema could not say `exclusiveMinimum`
 ]
 _LeadName = Annotated[
     str,

@@ -97,6 +97,13 @@ def test_limits_are_those_of_the_gateway_that_shows_them() -> None:
     assert schemas["AccountBody"]["properties"]["password"]["minLength"] == 20
 
 
+@pytest.mark.parametrize("lead", ["LeadBody", "LeadHeader"])
+def test_a_gain_that_is_refused_is_refused_by_the_schema_too(lead: str) -> None:
+    [gain, _] = _CONTRACT["components"]["schemas"][lead]["properties"]["adc_gain"]["anyOf"]
+
+    assert gain["exclusiveMinimum"] == 0
+
+
 def test_the_contract_has_the_version_of_the_project() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
 
