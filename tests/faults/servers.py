@@ -37,6 +37,7 @@ _OPTIONS: Final = {
     "log_min_duration_statement": "1000",  # what takes so long should be known when a fault fails
     "log_parameter_max_length": "40",
 }
+_ADMISSIONS: Final = "local all isoline trust\nlocal all all scram-sha-256\n"
 _DISK: Final = "700m"
 _NO_ENVIRONMENT: Final = MappingProxyType[str, str]({})
 _CONNECT_WITHIN_S: Final = 5.0
@@ -89,8 +90,24 @@ class Postgres:
         """The processes that serve connections."""
         return list(_children_serving(self._server.pid)) if self._server else []
 
+    async def admit(self, role: str, password: str) -> None:
+        """Let a role read and write all data, by its password; whoever starts the server needs none."""
+        assert self._server is not None
+        await self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+        await self.query(f"GRANT pg_read_all_data, pg_write_all_data TO {role}")
+        (self._server.data / "pg_hba.conf").write_text(_ADMISSIONS)
+        await self.query("SELECT pg_reload_conf()")
+
+    async def end_sessions(self, role: str) -> None:
+        """End all that a role has, and wait until they are gone."""
+        await self.query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1", role
+        )
+
     async def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self.url, timeout=10)
+        connection = await asyncpg.connect(
+            self.url, timeout=10, server_settings={"default_transaction_read_only": "off"}
+        )
         try:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             return rows
@@ -221,7 +238,7 @@ def _children_serving(postmaster: int) -> Iterator[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             stat = (process / "stat").read_text().rsplit(")", 1)[1].split()
-            if int(stat[1]) == postmaster and b"isoline isoline" in (process / "cmdline").read_bytes():
+            if int(stat[1]) == postmaster and b"_service isoline" in (process / "cmdline").read_bytes():
                 yield int(process.name)
 
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from gateway.accounts import Passwords, create_account
 from shared.domain.account import Role
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from tests.e2e.load import KnownEcg
 
 _EACH: Final = 2
+# The services own nothing in the database and prove who they are.
+SERVICE_ROLE: Final = "isoline_service"
+SERVICE_PASSWORD: Final = "a rotated password"
 
 
 @dataclass(kw_only=True)
@@ -126,6 +130,7 @@ async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
         postgres = await stack.enter_async_context(open_postgres(folder / "disk" / "postgres"))
         rabbitmq = await stack.enter_async_context(open_rabbitmq(folder, nodes))
         await migrate(postgres.url)
+        await postgres.admit(SERVICE_ROLE, SERVICE_PASSWORD)
         await _create_account(postgres.url)
         legs = {
             f"{service}-{server}": await stack.enter_async_context(open_leg(connect))
@@ -165,11 +170,15 @@ def _broker(kind: str, number: int, legs: Mapping[str, Leg], rabbitmq: Rabbitmq)
     return ",".join(rabbitmq.urls[first:] + rabbitmq.urls[:first])
 
 
+def _database_url(port: int) -> str:
+    login = f"{SERVICE_ROLE}:{quote(SERVICE_PASSWORD)}"
+    return f"postgresql://{login}@127.0.0.1:{port}/isoline?sslmode=disable"
+
+
 def _service(kind: str, legs: Mapping[str, Leg], broker: str, logs: Path, number: int) -> Service:
     port = free_port()
-    database = legs[f"{kind}-postgres"].port
     environment = {
-        "ISOLINE_DATABASE_URL": f"postgresql://isoline@127.0.0.1:{database}/isoline?sslmode=disable",
+        "ISOLINE_DATABASE_URL": _database_url(legs[f"{kind}-postgres"].port),
         "ISOLINE_AMQP_URL": broker,
         "ISOLINE_TOKEN_KEY": _KEY,
         "ISOLINE_HOST": "127.0.0.1",

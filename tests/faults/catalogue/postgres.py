@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from shared.storage.schema import OLDEST_SCHEMA
 from tests.faults.fault import fault
+from tests.faults.world import SERVICE_PASSWORD, SERVICE_ROLE
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.faults.world import World
 
 _MOMENT_S: Final = 2.0
@@ -95,3 +98,38 @@ async def pending_migration(world: World) -> None:
             await service.until_not_ready()
     finally:
         await world.postgres.query(hide, needed, "public")
+
+
+@fault("PostgreSQL: read-only and back", random=False)
+async def read_only(world: World) -> None:
+    """As a primary that an operator sets so, or one that a failover has made a standby for a while."""
+    async with _bearing(world):
+        await world.postgres.query("ALTER DATABASE isoline SET default_transaction_read_only = on")
+        await world.postgres.end_sessions(SERVICE_ROLE)
+        await _until_none_is_ready(world)
+        await world.postgres.query("ALTER DATABASE isoline RESET default_transaction_read_only")
+        await world.until_ready()
+
+
+@fault("PostgreSQL: password rotated", random=False)
+async def rotate_password(world: World) -> None:
+    """The services have the old one, until it is valid again."""
+    async with _bearing(world):
+        await world.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD 'another'")
+        await world.postgres.end_sessions(SERVICE_ROLE)
+        await _until_none_is_ready(world)
+        await world.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD '{SERVICE_PASSWORD}'")
+        await world.until_ready()
+
+
+@asynccontextmanager
+async def _bearing(world: World) -> AsyncIterator[None]:
+    """No service ends meanwhile."""
+    pids = [service.pid for service in world.services]
+    yield
+    assert [service.pid for service in world.services] == pids, "a service ended"
+
+
+async def _until_none_is_ready(world: World) -> None:
+    await asyncio.gather(*(service.until_not_ready() for service in world.services))
+    await asyncio.sleep(_MOMENT_S)
