@@ -23,7 +23,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema, connection_name
+from shared.storage.schema import check_schema, check_schema_of, connection_name
 from shared.telemetry import configure_logs
 from shared.workers import WorkersOption, hold_port, run_workers
 
@@ -53,6 +53,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             settings.database_url.get_secret_value(),
             max_connections=settings.database_connections,
             name=connection_name("gateway"),
+            check_schema=check_schema_of,
         ) as database,
         open_rabbitmq_publisher(
             settings.amqp_url.get_secret_value(), topology=Topology(settings.amqp_namespace)

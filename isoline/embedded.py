@@ -27,7 +27,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema, connection_name
+from shared.storage.schema import check_schema, check_schema_of, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ async def _serve_on(
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
     async with (
-        open_database(database_url, name=connection_name("embedded")) as database,
+        open_database(
+            database_url, name=connection_name("embedded"), check_schema=check_schema_of
+        ) as database,
         broker.consumer(_QUEUE, prefetch=settings.prefetch) as consumer,
     ):
         store, accounts, outbox = (

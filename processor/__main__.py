@@ -20,7 +20,7 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.schema import check_schema, connection_name
+from shared.storage.schema import check_schema, check_schema_of, connection_name
 from shared.telemetry import configure_logs
 from shared.workers import WorkersOption, run_workers
 
@@ -55,6 +55,7 @@ async def _serve_alone(
             database_url,
             max_connections=settings.database_connections,
             name=connection_name("processor"),
+            check_schema=check_schema_of,
         ) as database,
         open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
         open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=settings.prefetch) as consumer,

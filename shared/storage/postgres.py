@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import asyncpg
 import structlog
 
-from shared.domain.errors import UnavailableError
+from shared.domain.errors import IsolineError, UnavailableError
 from shared.outages import Outages
 from shared.storage.postgres_errors import describes_session, shows_with_data, translated
 from shared.storage.postgres_hosts import Hosts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -54,6 +54,10 @@ WITHOUT_FLUSH: Final = "(SELECT set_config('synchronous_commit', 'off', true)) A
 _log = structlog.get_logger(__name__)
 
 
+CheckSchema: TypeAlias = "Callable[[Connection], Awaitable[None]]"
+"""Returns if the code works with the schema, else raises an IsolineError."""
+
+
 class _Kept(NamedTuple):
     """A connection, and since when nobody uses it."""
 
@@ -77,8 +81,9 @@ class Database:
     server may forget a connection that is silent for long.
     """
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], check_schema: CheckSchema | None = None) -> None:
         self._pool = pool
+        self._check_schema = check_schema
         self._kept: deque[_Kept] = deque()  # the one that was used last is the next
         self._waiting = 0
         self._is_closing = False
@@ -109,7 +114,8 @@ class Database:
         except Exception as error:
             if describes_session(error):
                 await self._end_session(connection)
-            self._raise_translated(error, is_lost=_is_closed(connection), writes=writes)
+            if not (isinstance(error, asyncpg.UndefinedColumnError) and await self._knows_schema()):
+                self._raise_translated(error, is_lost=_is_closed(connection), writes=writes)
             raise
         finally:
             if not did_well or self._waiting or self._is_closing or renewals != self._renewals:
@@ -190,6 +196,19 @@ class Database:
             while self._kept:
                 _terminate(self._kept.pop().connection)
 
+    async def _knows_schema(self) -> bool:
+        """Whether the code works with the schema, so that a column that it misses is a defect of ours."""
+        if self._check_schema is None:
+            return False
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                await self._check_schema(connection)
+        except Exception as error:
+            if isinstance(error, IsolineError) or translated(error, is_connecting=True):
+                return False
+            raise
+        return True
+
     def _raise_translated(
         self, error: Exception, *, is_lost: bool = False, is_connecting: bool = False, writes: bool = False
     ) -> None:
@@ -217,7 +236,11 @@ def _is_closed(connection: Connection) -> bool:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, max_connections: int = 10, name: str = "isoline"
+    url: str,
+    *,
+    max_connections: int = 10,
+    name: str = "isoline",
+    check_schema: CheckSchema | None = None,
 ) -> AsyncIterator[Database]:
     """Yield a database that connects when it is first needed, and again whenever it was away.
 
@@ -225,6 +248,7 @@ async def open_database(
         url: Where it is, and as whom; of several hosts the one that takes writes.
         max_connections: How many connections at most.
         name: What PostgreSQL shows in `pg_stat_activity.application_name`.
+        check_schema: Tells a column that is not there yet, which is waited for, from one that never will be.
     """
     connect: Any = Hosts(url).connect  # the stubs ask for each of asyncpg's settings by its name
     pool = asyncpg.create_pool(
@@ -238,7 +262,7 @@ async def open_database(
         server_settings=SESSION | {"application_name": name},
     )
     await pool
-    database = Database(pool)
+    database = Database(pool, check_schema)
     try:
         yield database
     finally:

@@ -31,7 +31,7 @@ _BY_OPERATOR: Final = (
     "42501",  # a privilege
     "42704",  # a role that was dropped under its session
     "42P01",  # a table that a pending migration will bring, or that is not in the search path
-    "42703",  # a column that a pending migration will bring
+    "42703",  # a column that a pending migration will bring; of a schema that we know it is a defect
     "F0",  # the server's own configuration
 )
 _BY_TIME: Final = (

@@ -64,7 +64,9 @@ async def check_schema_of(connection: AnyConnection) -> None:
     applied = await applied_migrations(connection)
     missing = {number: name for number, name in _KNOWN.items() if name not in applied}
     if missing and min(missing) <= OLDEST_SCHEMA:
-        raise UnavailableError(f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}")
+        raise UnavailableError(
+            f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}", needs_operator=True
+        )
     later = applied.difference(_KNOWN.values())
     if later and (unbearable := later.difference(await _bearable(connection))):
         raise ConfigurationError(_too_new(unbearable))

@@ -16,6 +16,7 @@ from shared.domain.errors import UnavailableError
 from shared.storage import postgres
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_results, check_submissions
+from shared.storage.schema import check_schema_of
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_bac
     usename = '{role}' OR datname IN ('{database}', '{database}_away')
 )
 """
+_UNDEFINED_COLUMN: Final = "SELECT nothing FROM ecg"
 _GRANTS: Final = (
     "GRANT CONNECT ON DATABASE {database} TO {role}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
@@ -237,6 +239,20 @@ async def test_a_defect_of_ours_stays_loud(
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
         async with service.database.connection() as connection:
             await connection.fetchval(statement, *arguments)
+
+
+async def test_a_column_that_is_not_there_is_waited_for_until_the_schema_is_as_it_should_be(
+    database_url: str,
+) -> None:
+    async with (
+        asyncio.timeout(_LIMIT_S),
+        open_database(database_url, check_schema=check_schema_of) as database,
+    ):
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await _ask(database, _UNDEFINED_COLUMN)
+        await _ask(database, "DELETE FROM _pogo_migration")
+        with pytest.raises(UnavailableError, match=r"does not exist \(42703\)"):
+            await _ask(database, _UNDEFINED_COLUMN)
 
 
 async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries(

@@ -66,10 +66,13 @@ async def test_a_role_without_rights(postgres_url: str, role: str, arguments: tu
     async with open_empty_database(postgres_url) as url:
         status, printed = await refused(_with(url, role=role), *arguments)
 
-    assert printed in {
-        "PostgreSQL: permission denied for schema public (42501)\n",
-        'PostgreSQL: relation "account" does not exist (42P01); `isoline migrate` makes what is missing\n',
-    }
+    assert printed.startswith(
+        (
+            "PostgreSQL: permission denied for schema public (42501)",
+            "migrations are pending, run `isoline migrate`: ",
+        )
+    )
+    assert len(printed.splitlines()) == 1
     assert status == 2
 
 
