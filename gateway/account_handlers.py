@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway import account_payloads as payloads
 from gateway import accounts, logins
 from gateway.bodies import parse_json, read_json
+from gateway.fair_semaphore import Applicant
 from gateway.queries import AccountsQuery, read_query
 from gateway.requests import unauthorized
 from shared.domain.account import Role
@@ -86,6 +87,7 @@ class AccountHandlers:
             map(Role, body.roles),
             accounts=self.accounts,
             passwords=self.passwords,
+            applicant=_applicant(request),
         )
         return json_answer(_shown(account), HTTPStatus.CREATED)
 
@@ -121,7 +123,13 @@ class AccountHandlers:
         )
         if name == caller.name:
             await self._check_own(request, name, body.current_password)
-        await accounts.change_password(name, body.password, accounts=self.accounts, passwords=self.passwords)
+        await accounts.change_password(
+            name,
+            body.password,
+            accounts=self.accounts,
+            passwords=self.passwords,
+            applicant=_applicant(request),
+        )
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _check_own(self, request: Request, name: str, password: str | None) -> None:
@@ -132,15 +140,15 @@ class AccountHandlers:
             raise DeniedError("The current_password is wrong.")
 
     async def _authenticated(self, request: Request, name: str, password: str) -> Account | None:
-        address = request.address
-        await self.guesses.begin(name, address)
-        with request.while_connected():  # many may wait for their turn at this
-            account = await accounts.authenticate(
-                name, password, accounts=self.accounts, passwords=self.passwords
+        with request.while_connected():  # many may wait for a place
+            return await accounts.authenticate(
+                name,
+                password,
+                address=request.address,
+                accounts=self.accounts,
+                passwords=self.passwords,
+                guesses=self.guesses,
             )
-        if account is not None:
-            await self.guesses.succeeded(name, address)
-        return account
 
     def _tokens_answer(self, login: Continued) -> web.Response:
         account = login.account
@@ -153,6 +161,11 @@ class AccountHandlers:
             "expires_in": self.tokens.lifetime_s,
         }
         return json_answer(answer, headers={"Cache-Control": "no-store"})
+
+
+def _applicant(request: Request) -> Applicant:
+    """The caller, to wait for a place among those who have passwords hashed."""
+    return Applicant(frozenset({f"caller/{request.caller.name}"}), is_known=True)
 
 
 def _shown(account: Account) -> dict[str, object]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from gateway.fair_semaphore import Applicant, FairSemaphore
 from shared.domain.account import USER_NAME, Account, Role
-from shared.domain.errors import ConflictError, NotFoundError, TooOftenError
-from shared.threads import in_thread
+from shared.domain.errors import ConflictError, NotFoundError
+from shared.threads import in_thread_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractAsyncContextManager
 
+    from gateway.guesses import Guesses
     from shared.ports import AccountStore
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
@@ -22,52 +25,50 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 
 # Each holds 19 MiB and a core for about 20 ms; more at a time would starve the requests beside them.
 _AT_A_TIME: Final = 2
-# A queue of about a second; whoever came later would wait longer than it takes to ask again.
-_MAX_WAITING: Final = 100
-_RETRY_AFTER_S: Final = 2.0
+# A queue of some seconds, in which only those wait long who are many; those who came later would wait longer
+# than it takes to ask again.
+_MAX_WAITING: Final = 256
+# Threads of their own: those that all else shares may be busy with bodies of 16 MiB, or wait for a disk.
+_THREADS: Final = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
+# Who runs a command, and is alone with that.
+_ALONE: Final = Applicant()
 
 
 class Passwords:
-    """Hashes and verifies off the event loop, a bounded number at a time, with a bounded queue."""
+    """Hashes and verifies off the event loop, a bounded number at a time, with a bounded and fair queue."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(_AT_A_TIME)
-        self._waiting = 0
+        self._places = FairSemaphore(
+            _AT_A_TIME,
+            max_waiting=_MAX_WAITING,
+            refusal="Too many logins at a time; try again shortly.",
+        )
         self._nobodys_hash = _HASHER.hash("a password that nobody has")
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, applicant: Applicant = _ALONE) -> str:
         """The password's Argon2id hash in PHC form.
 
         Raises:
             TooOftenError: Too many wait already.
         """
-        await self._take_turn()
-        try:
-            return await in_thread(_HASHER.hash, password)
-        finally:
-            self._turn.release()
+        async with self.place(applicant):
+            return await in_thread_of(_THREADS, _HASHER.hash, password)
 
-    async def matches(self, password: str, account: Account | None) -> bool:
-        """Whether it is the account's password; no account takes as long as a wrong password.
+    def place(self, applicant: Applicant) -> AbstractAsyncContextManager[None]:
+        """Hold a place for `matches`.
 
         Raises:
             TooOftenError: Too many wait already.
         """
-        hash_ = account.password_hash if account else self._nobodys_hash
-        await self._take_turn()
-        try:
-            return await in_thread(_verified, hash_, password) and account is not None
-        finally:
-            self._turn.release()
+        return self._places.place(applicant)
 
-    async def _take_turn(self) -> None:
-        if self._waiting >= _MAX_WAITING:
-            raise TooOftenError("Too many logins at a time; try again shortly.", retry_after_s=_RETRY_AFTER_S)
-        self._waiting += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._waiting -= 1
+    async def matches(self, password: str, account: Account | None) -> bool:
+        """Whether it is the account's password; no account takes as long as a wrong password.
+
+        To be asked by who holds a place.
+        """
+        hash_ = account.password_hash if account else self._nobodys_hash
+        return await in_thread_of(_THREADS, _verified, hash_, password) and account is not None
 
 
 async def create_account(
@@ -77,6 +78,7 @@ async def create_account(
     *,
     accounts: AccountStore,
     passwords: Passwords,
+    applicant: Applicant = _ALONE,
 ) -> Account:
     """Create an account.
 
@@ -84,7 +86,7 @@ async def create_account(
         ConflictError: The name is taken, or belonged to an account that was deleted.
         UnavailableError: It may have been created; creating it again tells.
     """
-    account = Account(name, await passwords.hash(password), frozenset(roles))
+    account = Account(name, await passwords.hash(password, applicant), frozenset(roles))
     if not await accounts.add(account):
         raise ConflictError(f"The name {name} is taken, or was, and is not given out again.")
     return account
@@ -94,18 +96,29 @@ async def authenticate(
     name: str,
     password: str,
     *,
+    address: str,
     accounts: AccountStore,
     passwords: Passwords,
+    guesses: Guesses,
 ) -> Account | None:
     """The account, if that is its name and its password; None says nothing about which was wrong.
 
     A hash that was made with other parameters than today's is renewed on the way.
+
+    Raises:
+        TooOftenError: There were too many failures from this address, which may be in a pause, or too many
+            wait. Only a try for which there was a place counts as one.
     """
+    applicant = await guesses.check(name, address)
     account = await accounts.find(name) if USER_NAME.fullmatch(name) else None
-    if not await passwords.matches(password, account) or account is None:
+    async with passwords.place(applicant):
+        await guesses.begin(name, address)
+        is_right = await passwords.matches(password, account)
+    if not is_right or account is None:
         return None
+    await guesses.succeeded(name, address)
     if _HASHER.check_needs_rehash(account.password_hash):
-        await accounts.rehash(account, await passwords.hash(password))
+        await accounts.rehash(account, await passwords.hash(password, applicant))
     return account
 
 
@@ -120,13 +133,22 @@ async def change_roles(name: str, roles: Collection[Role], *, accounts: AccountS
         raise no_account(name)
 
 
-async def change_password(name: str, password: str, *, accounts: AccountStore, passwords: Passwords) -> None:
+async def change_password(
+    name: str,
+    password: str,
+    *,
+    accounts: AccountStore,
+    passwords: Passwords,
+    applicant: Applicant = _ALONE,
+) -> None:
     """Give an account another password; its tokens and logins end.
 
     Raises:
         NotFoundError: There is no such account.
     """
-    if not USER_NAME.fullmatch(name) or not await accounts.set_password(name, await passwords.hash(password)):
+    if not USER_NAME.fullmatch(name):
+        raise no_account(name)
+    if not await accounts.set_password(name, await passwords.hash(password, applicant)):
         raise no_account(name)
 
 

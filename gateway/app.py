@@ -108,7 +108,7 @@ async def open_gateway(
             logins=logins,
             tokens=tokens,
             passwords=Passwords(),
-            guesses=Guesses(counters),
+            guesses=Guesses(counters.remembered()),
             clock=clock,
             settings=settings,
         )
@@ -169,8 +169,8 @@ class _Guards:
 
     def __init__(self, settings: GatewayOnlySettings, callers: Callers, counters: Counters) -> None:
         self._callers = callers
-        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters)
-        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters)
+        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters.apart())
+        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters.apart())
         self._in_flight = InFlight(
             max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s
         )

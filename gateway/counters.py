@@ -7,6 +7,7 @@ somebody sends addresses. This one costs the same for each count and keeps a bou
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections import OrderedDict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
 
-# About 25 MB at the most.
+# About 25 MB at the most, of each.
 MAX_COUNTERS: Final = 100_000
 
 _REDIS_TIMEOUT_S: Final = 0.5
@@ -51,6 +52,14 @@ class Counters(Storage):
 
     STORAGE_SCHEME = None
 
+    @abstractmethod
+    def apart(self) -> Counters:
+        """Counters in the same place that no number of these can push out of memory."""
+
+    @abstractmethod
+    def remembered(self) -> Counters:
+        """Counters apart that last, whatever Redis forgets."""
+
     async def count(self, key: str, expiry: int) -> Count:
         """Count one up; a counter that begins expires after ``expiry`` seconds.
 
@@ -67,6 +76,14 @@ class MemoryCounters(Counters):
         super().__init__()
         self._max_counters = max_counters
         self._counters: OrderedDict[str, Count] = OrderedDict()
+
+    def apart(self) -> MemoryCounters:
+        """As many others."""
+        return MemoryCounters(self._max_counters)
+
+    def remembered(self) -> MemoryCounters:
+        """As many others."""
+        return self.apart()
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -186,6 +203,14 @@ class SharedCounters(Counters):
         self._own = MemoryCounters()
         self._ask_again_at = 0.0
 
+    def apart(self) -> SharedCounters:
+        """Others in the same Redis, and apart here."""
+        return SharedCounters(self._shared)
+
+    def remembered(self) -> RememberedCounters:
+        """Others in the same Redis, and here too."""
+        return RememberedCounters(self._shared)
+
     @property
     def base_exceptions(self) -> type[Exception]:
         """What counting may raise: nothing."""
@@ -223,3 +248,36 @@ class SharedCounters(Counters):
                 self._ask_again_at = time.monotonic() + _REDIS_PAUSE_S
                 _log.warning("Redis is away; this gateway counts by itself", reason=type(error).__name__)
         return await question(self._own)
+
+
+class RememberedCounters(SharedCounters):
+    """Counts in Redis and here, and the higher count holds, for counters that are to last.
+
+    A Redis that is short of memory, restarted or away forgets nothing of what this gateway has seen.
+    """
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count up."""
+        known = await self._own.get(key) + amount
+        count = max(known, await super().incr(key, expiry, amount))
+        if (missing := count - await self._own.get(key)) > 0:
+            await self._own.incr(key, expiry, missing)
+        return count
+
+    async def get(self, key: str) -> int:
+        """The present count."""
+        return max(await self._own.get(key), await super().get(key))
+
+    async def get_expiry(self, key: str) -> float:
+        """When the counter expires."""
+        return max(await self._own.get_expiry(key), await super().get_expiry(key))
+
+    async def reset(self) -> int | None:
+        """Forget all."""
+        await self._own.reset()
+        return await super().reset()
+
+    async def clear(self, key: str) -> None:
+        """Forget one."""
+        await self._own.clear(key)
+        await super().clear(key)

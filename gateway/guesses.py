@@ -1,14 +1,17 @@
 """Guessing passwords, made slow: each failure for an account from an address makes the next try wait longer.
 
-The pair counts, not the account: whoever guesses from one address locks nobody out at another.
+The pair counts, not the account: whoever guesses from one address locks nobody out at another. Of IPv6 the
+pair of account and site counts too: a site, which is a /48, has 65,536 networks to guess from.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.fair_semaphore import Applicant
 from shared.domain.errors import TooOftenError
 
 if TYPE_CHECKING:
@@ -16,16 +19,39 @@ if TYPE_CHECKING:
 
 # People mistype; machines that need more tries than this are guessing.
 FREE_TRIES: Final = 5
+FREE_TRIES_OF_A_SITE: Final = 20
 LONGEST_WAIT_S: Final = 300
 
 _FORGET_AFTER_S: Final = 3600
+_KNOWN_FOR_S: Final = 30 * 24 * 3600
+_SITE_PREFIX: Final = 48
 
 
 class Guesses:
-    """Counts tries before they are made, so that many at a time gain nothing."""
+    """Counts tries before they are made, so that many at a time gain nothing.
+
+    Args:
+        counters: Theirs alone: others, which anybody can make as many of as they like, would push these out.
+    """
 
     def __init__(self, counters: Storage) -> None:
         self._counters = counters
+
+    async def check(self, name: str, address: str) -> Applicant:
+        """Who tries to log in, for whom a place among those who do is to be found.
+
+        An account where it has logged in before waits for nobody but itself: neither those who try the same
+        account elsewhere nor those who try others at the same address.
+
+        Raises:
+            TooOftenError: The pause after earlier failures is not over.
+        """
+        is_known = await self._is_known(name, address)
+        for each in _counted(name, address, is_known=is_known):
+            await self._check_pause(each)
+        if is_known:
+            return Applicant(frozenset({_known(name, address)}), is_known=True)
+        return Applicant(frozenset({f"account/{_digest(name)}", *_networks(address)}))
 
     async def begin(self, name: str, address: str) -> None:
         """Count a try to log in; to be followed by `succeeded` if it does.
@@ -35,21 +61,34 @@ class Guesses:
         Raises:
             TooOftenError: The pause is not over; nothing was counted.
         """
-        tries, pause = _keys(name, address)
-        if await self._counters.get(pause):
-            raise await self._too_often(pause)
-        count = await self._counters.incr(tries, _FORGET_AFTER_S)
-        if count < FREE_TRIES:
-            return
-        wait_s = min(2 ** min(count - FREE_TRIES, 16), LONGEST_WAIT_S)
-        # Of several at a time, the first begins the pause and the others are in it.
-        if await self._counters.incr(pause, wait_s) > 1:
-            raise await self._too_often(pause)
+        counted = _counted(name, address, is_known=await self._is_known(name, address))
+        for each in counted:
+            await self._check_pause(each)
+        for each in counted:
+            await self._count(each)
 
     async def succeeded(self, name: str, address: str) -> None:
-        """Forget the failures: it was the right owner."""
-        for key in _keys(name, address):
-            await self._counters.clear(key)
+        """Forget the failures: it was the right owner, who is known here from now on."""
+        for counted in _counted(name, address, is_known=False):
+            await self._counters.clear(counted.tries)
+            await self._counters.clear(counted.pause)
+        await self._counters.incr(_known(name, address), _KNOWN_FOR_S)
+
+    async def _is_known(self, name: str, address: str) -> bool:
+        return bool(await self._counters.get(_known(name, address)))
+
+    async def _count(self, counted: _Counted) -> None:
+        count = await self._counters.incr(counted.tries, _FORGET_AFTER_S)
+        if count < counted.free_tries:
+            return
+        wait_s = min(2 ** min(count - counted.free_tries, 16), LONGEST_WAIT_S)
+        # Of several at a time, the first begins the pause and the others are in it.
+        if await self._counters.incr(counted.pause, wait_s) > 1:
+            raise await self._too_often(counted.pause)
+
+    async def _check_pause(self, counted: _Counted) -> None:
+        if await self._counters.get(counted.pause):
+            raise await self._too_often(counted.pause)
 
     async def _too_often(self, pause: str) -> TooOftenError:
         left_s = await self._counters.get_expiry(pause) - time.time()
@@ -59,7 +98,39 @@ class Guesses:
         )
 
 
-def _keys(name: str, address: str) -> tuple[str, str]:
-    """Counters of bounded length, whatever somebody sends as a name."""
-    pair = hashlib.sha256(f"{address} {name}".encode()).hexdigest()
-    return f"guess/{pair}", f"pause/{pair}"
+class _Counted(NamedTuple):
+    """What tries are counted for, and the names of its counters."""
+
+    tries: str
+    pause: str
+    free_tries: int
+
+
+def _counted(name: str, address: str, *, is_known: bool) -> list[_Counted]:
+    """The pairs that a try counts for; an address where the account is known answers for itself alone."""
+    networks = [address] if is_known else _networks(address)
+    free_tries = (FREE_TRIES, FREE_TRIES_OF_A_SITE)
+    pairs = [
+        (_digest(f"{network} {name}"), free) for network, free in zip(networks, free_tries, strict=False)
+    ]
+    return [_Counted(f"guess/{pair}", f"pause/{pair}", free) for pair, free in pairs]
+
+
+def _known(name: str, address: str) -> str:
+    return f"known/{_digest(f'{address} {name}')}"
+
+
+def _networks(address: str) -> list[str]:
+    """What an address is part of, the narrowest first: itself and, of IPv6, its site."""
+    if ":" not in address:
+        return [address]
+    try:
+        network = ipaddress.IPv6Network(address)
+    except ValueError:  # what a proxy of ours wrote and is no address
+        return [address]
+    return [address, str(network.supernet(new_prefix=min(_SITE_PREFIX, network.prefixlen)))]
+
+
+def _digest(text: str) -> str:
+    """A name of bounded length, whatever somebody sends."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

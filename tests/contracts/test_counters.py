@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from limits.aio.storage import Storage
 
+    from gateway.counters import Counters
+
 
 @pytest.fixture
 async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
@@ -23,14 +25,14 @@ async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+@pytest.fixture(params=["memory", "redis", "redis, remembered"])
+async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counters]:
     if request.param == "memory":
         async with open_counters(None) as counters:
             yield counters
         return
     async with open_redis_server(tmp_path) as server, open_counters(server.url) as counters:
-        yield counters
+        yield counters.remembered() if request.param.endswith("remembered") else counters
 
 
 class TestEveryKind:
@@ -73,6 +75,12 @@ class TestEveryKind:
 
         assert sorted(counts) == list(range(1, 51))
 
+    async def test_counters_apart_are_counters_too(self, counters: Counters) -> None:
+        apart = counters.apart()
+
+        assert [await apart.incr("b", 60) for _ in range(2)] == [1, 2]
+        assert (await apart.count("b", 60)).value == 3
+
     async def test_it_says_that_it_is_there(self, counters: Storage) -> None:
         assert await counters.check()
 
@@ -94,6 +102,15 @@ class TestMemory:
         assert await counters.get_expiry("a") == pytest.approx(set_back + 1, abs=0.5)
         await asyncio.sleep(1.1)
         assert await counters.get("a") == 0
+
+    async def test_no_number_of_counters_makes_forget_those_that_are_apart(self) -> None:
+        counters = MemoryCounters(max_counters=3)
+        apart = counters.apart()
+        await apart.incr("a", 60)
+        for key in "bcdefg":
+            await counters.incr(key, 60)
+
+        assert await apart.get("a") == 1
 
     async def test_resetting_forgets_all(self) -> None:
         counters = MemoryCounters()
@@ -122,6 +139,39 @@ class TestRedis:
 
         assert counts == list(range(1, 101))
         assert time.monotonic() - begun < 3
+
+    async def test_what_it_forgets_for_want_of_memory_a_gateway_remembers(
+        self, redis_server: RedisServer
+    ) -> None:
+        async with open_counters(redis_server.url) as opened, open_counters(redis_server.url) as other:
+            counters = opened.remembered()
+            await other.incr("a", 60)
+            await counters.incr("a", 60)
+            await other.reset()  # as if it had to make room
+
+            assert await counters.get("a") == 2
+            assert await counters.get_expiry("a") == pytest.approx(time.time() + 60, abs=5)
+            assert await counters.incr("a", 60) == 3
+
+    async def test_while_it_is_away_what_is_remembered_goes_on_from_where_it_was(
+        self, redis_server: RedisServer
+    ) -> None:
+        async with open_counters(redis_server.url) as opened:
+            counters = opened.remembered()
+            await counters.incr("a", 60)
+            await redis_server.stop()
+
+            counts = [await counters.incr("a", 60) for _ in range(10)]
+
+        assert counts == list(range(2, 12))
+
+    async def test_what_is_cleared_is_cleared_for_every_gateway(self, redis_server: RedisServer) -> None:
+        async with open_counters(redis_server.url) as counters, open_counters(redis_server.url) as other:
+            remembered = counters.remembered()
+            await remembered.incr("a", 60)
+            await remembered.clear("a")
+
+            assert [await each.get("a") for each in (remembered, counters, other)] == [0, 0, 0]
 
     async def test_it_is_asked_again_after_a_while(
         self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.counters import MemoryCounters
-from gateway.guesses import FREE_TRIES, LONGEST_WAIT_S, Guesses
+from gateway.guesses import FREE_TRIES, FREE_TRIES_OF_A_SITE, LONGEST_WAIT_S, Guesses
 from shared.domain.errors import TooOftenError
 
 
@@ -82,3 +82,82 @@ async def test_names_of_any_length_and_sort_are_counted() -> None:
 
     assert await wait_told(guesses, name="x" * 100_000) is None
     assert await wait_told(guesses, name="\0\u2028 é") is None
+
+
+async def test_only_a_success_makes_an_address_known_and_from_then_on_it_waits_for_itself_alone() -> None:
+    guesses = Guesses(MemoryCounters())
+    before = await guesses.check("ada", "192.0.2.1")
+    await guesses.begin("ada", "192.0.2.1")
+    after_a_try = await guesses.check("ada", "192.0.2.1")
+
+    await guesses.succeeded("ada", "192.0.2.1")
+
+    known = await guesses.check("ada", "192.0.2.1")
+    assert before == after_a_try
+    assert (before.is_known, known.is_known) == (False, True)
+    others = [await guesses.check("ada", "192.0.2.2"), await guesses.check("bob", "192.0.2.1")]
+    assert not any(other.is_known or other.names & known.names for other in others)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "have_in_common"),
+    [
+        (("ada", "192.0.2.1"), ("bob", "192.0.2.1"), True),
+        (("ada", "192.0.2.1"), ("ada", "198.51.100.1"), True),
+        (("ada", "192.0.2.1"), ("bob", "192.0.2.2"), False),
+        (("ada", "2001:db8:1:1::/64"), ("bob", "2001:db8:1:2::/64"), True),
+        (("ada", "2001:db8:1:1::/64"), ("bob", "2001:db8:2:1::/64"), False),
+        (("ada", "unknown"), ("bob", "unknown"), True),
+        (("ada", "unread:1f"), ("bob", "unread:2f"), False),
+        (("192.0.2.1", "unknown"), ("ada", "192.0.2.1"), False),
+    ],
+)
+async def test_tries_have_an_address_a_site_or_an_account_in_common(
+    one: tuple[str, str], other: tuple[str, str], *, have_in_common: bool
+) -> None:
+    guesses = Guesses(MemoryCounters())
+
+    shared = (await guesses.check(*one)).names & (await guesses.check(*other)).names
+
+    assert bool(shared) == have_in_common
+
+
+async def test_a_site_of_ipv6_has_few_tries_for_an_account_however_many_networks_it_has() -> None:
+    guesses = Guesses(MemoryCounters())
+
+    waits = [await wait_told(guesses, address=f"2001:db8:1:{number:x}::/64") for number in range(100)]
+
+    assert waits.count(None) == FREE_TRIES_OF_A_SITE
+    assert await wait_told(guesses, address="2001:db8:2:1::/64") is None
+    assert await wait_told(guesses, name="bob", address="2001:db8:1:1::/64") is None
+
+
+async def test_guessing_elsewhere_in_a_site_keeps_no_owner_waiting_where_they_are_known() -> None:
+    guesses = Guesses(MemoryCounters())
+    await guesses.succeeded("ada", "2001:db8:1:ada::/64")
+    for number in range(100):
+        await wait_told(guesses, address=f"2001:db8:1:{number:x}::/64")
+
+    assert (await guesses.check("ada", "2001:db8:1:ada::/64")).is_known
+    assert await wait_told(guesses, address="2001:db8:1:ada::/64") is None
+
+
+async def test_a_pause_is_told_before_there_is_a_place() -> None:
+    guesses = Guesses(MemoryCounters())
+    for _ in range(FREE_TRIES + 1):
+        await wait_told(guesses)
+
+    with pytest.raises(TooOftenError):
+        await guesses.check("ada", "192.0.2.1")
+
+
+async def test_no_number_of_other_counters_pushes_failures_out() -> None:
+    counters = MemoryCounters(max_counters=10)
+    guesses = Guesses(counters.apart())
+    for _ in range(FREE_TRIES + 1):
+        await wait_told(guesses)
+
+    for number in range(100):
+        await counters.incr(f"rate/address/{number}", 60)
+
+    assert await wait_told(guesses) is not None

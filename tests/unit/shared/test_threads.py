@@ -4,11 +4,12 @@ import asyncio
 import gc
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
-from shared.threads import in_thread
+from shared.threads import in_thread, in_thread_of
 
 _LIMIT_S = 20
 
@@ -40,6 +41,20 @@ async def test_a_failure_keeps_nothing_that_was_given_to_the_work() -> None:
         assert is_gone() is None
     finally:
         gc.enable()
+
+
+async def test_threads_of_their_own_wait_for_no_others() -> None:
+    may_end = threading.Event()
+    busy = [asyncio.create_task(in_thread(may_end.wait, _LIMIT_S)) for _ in range(100)]
+
+    with ThreadPoolExecutor(1) as threads:
+        found = await in_thread_of(threads, divmod, 7, 2)
+    were_busy = not any(task.done() for task in busy)
+    may_end.set()
+    await asyncio.gather(*busy)
+
+    assert found == (3, 1)
+    assert were_busy
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -1,0 +1,181 @@
+"""Many wrong passwords at a time, of one address or of many, and rightful owners who log in meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from gateway.counters import open_counters
+from shared.domain.errors import TooOftenError
+from shared.settings import GatewayOnlySettings
+from tests.http.conftest import PASSWORD, open_test_gateway
+from tests.servers.redis_server import open_redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres import Database
+
+_AT_A_TIME: Final = 150
+_TRIES: Final = 300
+_OWNERS: Final = ("ada", "bob", "root", "both")
+
+
+@pytest.fixture
+async def client(
+    database: Database, broker: InProcessBroker, gateway: str
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a gateway that believes one proxy, as many connections as it likes."""
+    del gateway  # it has made the accounts
+    settings = GatewayOnlySettings(host="127.0.0.1", port=0, trusted_proxies=1)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        open_test_gateway(database, broker.publisher(), settings=settings) as address,
+        aiohttp.ClientSession(address, connector=connector, timeout=aiohttp.ClientTimeout(120)) as session,
+    ):
+        yield session
+
+
+async def status_of(client: aiohttp.ClientSession, user: str, password: str, address: str) -> int:
+    headers = {"X-Forwarded-For": address}
+    async with client.post("/token", json={"user": user, "password": password}, headers=headers) as answer:
+        return answer.status
+
+
+class Attack:
+    """Wrong passwords, so many at a time, until a test ends it."""
+
+    def __init__(self, client: aiohttp.ClientSession, try_of: Callable[[int], tuple[str, str]]) -> None:
+        self.statuses: list[int] = []
+        self._client = client
+        self._try_of = try_of
+        self._left = iter(range(_TRIES))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_AT_A_TIME):
+                tasks.create_task(self._try_some())
+
+    async def until_it_fills_the_queue(self) -> None:
+        """Return when all are on their way and the first were answered."""
+        while len(self.statuses) < 2:
+            await asyncio.sleep(0.01)
+
+    async def _try_some(self) -> None:
+        for number in self._left:
+            user, address = self._try_of(number)
+            self.statuses.append(await status_of(self._client, user, "wrong", address))
+
+
+@pytest.mark.parametrize(
+    ("try_of", "owners", "address_of"),
+    [
+        pytest.param(
+            lambda number: (f"nobody-{number}", "203.0.113.9"),
+            _OWNERS,
+            lambda number: f"192.0.2.{number}",
+            id="one address, many accounts",
+        ),
+        pytest.param(
+            lambda number: (f"nobody-{number}", f"2001:db8:bad:{number:x}::1"),
+            _OWNERS,
+            lambda number: f"2001:db8:{number:x}::1",
+            id="one site of IPv6, many networks and accounts",
+        ),
+        pytest.param(
+            lambda number: ("somebody", f"198.51.{number // 250}.{number % 250}"),
+            _OWNERS,
+            lambda number: f"192.0.2.{number}",
+            id="many addresses, one account, and others log in",
+        ),
+    ],
+)
+async def test_rightful_owners_wait_for_none_of_the_many(
+    client: aiohttp.ClientSession,
+    try_of: Callable[[int], tuple[str, str]],
+    owners: tuple[str, ...],
+    address_of: Callable[[int], str],
+) -> None:
+    attack = Attack(client, try_of)
+    attacking = asyncio.create_task(attack.run())
+    await attack.until_it_fills_the_queue()
+
+    behind = []
+    for number, owner in enumerate(owners, 1):
+        before = len(attack.statuses)
+        assert await status_of(client, owner, PASSWORD, address_of(number)) == 200
+        behind.append(len(attack.statuses) - before)
+    was_over = attacking.done()
+    await attacking
+
+    assert not was_over
+    assert set(attack.statuses) <= {401, 429}
+    # A login is at most behind those in hand, one of the many and, twice, for its hash is renewed.
+    assert max(behind) <= 20
+
+
+async def test_an_owner_under_attack_from_everywhere_logs_in_at_once_where_they_did_before(
+    client: aiohttp.ClientSession,
+) -> None:
+    assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 200
+    attack = Attack(client, lambda number: ("ada", f"198.51.{number // 250}.{number % 250}"))
+    attacking = asyncio.create_task(attack.run())
+    await attack.until_it_fills_the_queue()
+    before = len(attack.statuses)
+
+    status = await status_of(client, "ada", PASSWORD, "192.0.2.1")
+
+    behind = len(attack.statuses) - before
+    was_over = attacking.done()
+    attacking.cancel()
+    assert status == 200
+    assert not was_over
+    assert behind <= 10
+
+
+async def test_who_was_refused_for_want_of_a_place_has_not_failed(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that was not made is none: else a full queue would send its victims into a pause."""
+    monkeypatch.setattr("gateway.accounts.Passwords.place", refusing())
+    for _ in range(10):
+        assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 429
+    monkeypatch.undo()
+
+    assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 200
+
+
+def refusing() -> Callable[..., object]:
+    def place(*_: object) -> object:
+        raise TooOftenError("Too many.", retry_after_s=2)
+
+    return place
+
+
+async def test_failures_are_remembered_whatever_else_is_counted_also_where_redis_forgets(
+    database: Database, broker: InProcessBroker, gateway: str, tmp_path: Path
+) -> None:
+    del gateway  # it has made the accounts
+    async with open_redis_server(tmp_path) as redis:
+        settings = GatewayOnlySettings(
+            host="127.0.0.1", port=0, trusted_proxies=1, redis_url=SecretStr(redis.url)
+        )
+        async with (
+            open_test_gateway(database, broker.publisher(), settings=settings) as address,
+            aiohttp.ClientSession(address) as client,
+            open_counters(redis.url) as counters,
+        ):
+            for _ in range(6):
+                await status_of(client, "ada", "wrong", "203.0.113.9")
+            await counters.reset()  # as if it had to make room for others
+            paused = await status_of(client, "ada", PASSWORD, "203.0.113.9")
+
+            assert paused == 429
+            assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 200
+            assert await status_of(client, "bob", PASSWORD, "203.0.113.9") == 200
