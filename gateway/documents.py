@@ -5,21 +5,28 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiohttp import web
 
+from gateway.representations import Document
 from shared.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp import web
+
     from gateway.requests import Request
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 _PAGE: Final = "index.html"
-_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+}
 
 # The page runs what this service sends and nothing else, and talks to this service and to nobody else.
 # Swagger UI puts styles into its elements as it draws them.
@@ -35,47 +42,34 @@ _HEADERS: Final = {
 }
 
 
-class _File(NamedTuple):
-    body: bytes
-    content_type: str
-    tag: str
-
-    def response(self) -> web.Response:
-        charset = "utf-8" if self.content_type.startswith("text/") else None
-        answer = web.Response(
-            body=self.body, content_type=self.content_type, charset=charset, headers=_HEADERS
-        )
-        answer.etag = self.tag
-        return answer
-
-
 class Documents:
     """Answers with the contract and the page that shows it."""
 
     def __init__(self, contract: Mapping[str, Any]) -> None:
-        self._contract = _file(orjson.dumps(contract), "application/json")
+        self._contract = _document(orjson.dumps(contract), "application/json")
         self._files = _files()
 
-    async def get_contract(self, _: Request) -> web.Response:
+    async def get_contract(self, request: Request) -> web.Response:
         """The OpenAPI document."""
-        return self._contract.response()
+        return self._contract.response(request)
 
-    async def get_page(self, _: Request) -> web.Response:
+    async def get_page(self, request: Request) -> web.Response:
         """The page."""
-        return self._files[_PAGE].response()
+        return self._files[_PAGE].response(request)
 
     async def get_docs_file(self, request: Request) -> web.Response:
         """A file that the page asks for."""
         file = self._files.get(request.parameters["file"])
         if file is None:
             raise NotFoundError("There is nothing at this path.")
-        return file.response()
+        return file.response(request)
 
 
 @cache
-def _files() -> dict[str, _File]:
-    return {path.name: _file(path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()}
+def _files() -> dict[str, Document]:
+    return {path.name: _document(path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()}
 
 
-def _file(body: bytes, content_type: str) -> _File:
-    return _File(body, content_type, hashlib.sha256(body).hexdigest()[:32])
+def _document(body: bytes, content_type: str) -> Document:
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    return Document(body, {**_HEADERS, "Content-Type": content_type}, tag=tag)

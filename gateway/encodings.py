@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The largest that a sender may count on (RFC 9659); more would be memory that each body could ask for.
 MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
 
-# What JSON may have before it is unpacked, of what it may have after: it packs to a half at the most, whatever
+# What JSON may have before it is unpacked, of what it may have after: it packs to a half at least, whatever
 # its samples. 11 bytes that are a table of codes for hardly anything take 1 us, and 16 MiB of them 2 s.
 _PACKED_PART: Final = 2
 _SMALL_BYTES: Final = 64 * 1024

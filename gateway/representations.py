@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import gzip
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.requests import Request
 
 # Below this a gzipped answer still takes one packet, and packing it costs time on both sides.
 _WORTH_PACKING_BYTES: Final = 1024
 _PACKABLE: Final = ("text/", "application/json", "application/javascript", "application/problem+json")
+# Browsers name their encodings in 30 bytes. Who sends a list that is longer than this gets what needs none.
+_MAX_WISHES_BYTES: Final = 1024
 
-# Two encodings of one result differ in their bytes, so their strong tags must differ (RFC 9110, 8.8.3.3).
+# Two encodings of one thing differ in their bytes, so their strong tags differ (RFC 9110, 8.8.3.3), and who
+# names the tag of one has not the other.
 _GZIP_SUFFIX: Final = "-gzip"
 _KEPT_BY_304: Final = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy")
+
+
+class Document:
+    """What is answered many times as it is, and so is packed once.
+
+    Args:
+        headers: What goes with it, its type among them.
+        tag: Its strong entity tag.
+    """
+
+    def __init__(self, body: bytes, headers: Mapping[str, str], *, tag: str) -> None:
+        self._plain = body, {**headers, "ETag": f'"{tag}"'}
+        packed = gzip.compress(body, mtime=0)
+        as_packed = {"Content-Encoding": "gzip", "ETag": f'"{tag}{_GZIP_SUFFIX}"'}
+        self._packed = packed, {**headers, **as_packed}
+
+    def response(self, request: Request) -> web.Response:
+        """It, as the client takes it."""
+        body, headers = self._packed if is_packed(request, self._plain[0]) else self._plain
+        return web.Response(body=body, headers=headers)
 
 
 def represented(request: Request, response: web.StreamResponse) -> web.StreamResponse:
@@ -26,13 +53,10 @@ def represented(request: Request, response: web.StreamResponse) -> web.StreamRes
     headers = response.headers
     if headers.get(hdrs.CONTENT_TYPE, "").startswith(_PACKABLE):
         headers[hdrs.VARY] = "Accept-Encoding"
-        if is_packed(request, response.body):
+        if hdrs.CONTENT_ENCODING not in headers and is_packed(request, response.body):
             _pack(response)
-    if (
-        hdrs.IF_NONE_MATCH in request.headers
-        and response.etag is not None
-        and _has_it(request, response.etag)
-    ):
+    tag = headers.get(hdrs.ETAG)
+    if tag is not None and hdrs.IF_NONE_MATCH in request.headers and _has_it(request, tag):
         kept = {name: headers[name] for name in _KEPT_BY_304 if name in headers}
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=kept)
     return response
@@ -45,7 +69,14 @@ def is_packed(request: Request, body: bytes) -> bool:
 
 def accepts_gzip(request: Request) -> bool:
     """Whether the client takes gzip: it names it, by either name, or anything, with a quality above 0."""
-    qualities = dict(map(_quality, ",".join(request.headers.getall("Accept-Encoding", [])).split(",")))
+    fields = request.headers.getall(hdrs.ACCEPT_ENCODING, [])
+    wishes = ",".join(fields)
+    return len(wishes) <= _MAX_WISHES_BYTES and _names_gzip(wishes)
+
+
+@lru_cache(maxsize=128)
+def _names_gzip(wishes: str) -> bool:
+    qualities = dict(map(_quality, wishes.split(",")))
     return qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0))) > 0
 
 
@@ -64,7 +95,7 @@ def _pack(response: web.Response) -> None:
         response.etag = response.etag.value + _GZIP_SUFFIX
 
 
-def _has_it(request: Request, tag: ETag) -> bool:
-    """By weak comparison, as RFC 9110 (13.1.2) wants it here; either encoding of a result is the result."""
-    named = {other.value.removesuffix(_GZIP_SUFFIX) for other in request.if_none_match or ()}
-    return "*" in named or tag.value.removesuffix(_GZIP_SUFFIX) in named
+def _has_it(request: Request, tag: str) -> bool:
+    """Whether the client names this tag, by weak comparison (RFC 9110, 13.1.2), or any."""
+    named = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
+    return tag in named or named.strip() == "*"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _JSON: Final = "application/json"
+_MAX_TYPE_LENGTH: Final = 256
 _NONE: Final[Mapping[str, str]] = {}
 
 
@@ -59,9 +60,18 @@ class Request(web.BaseRequest):
 
     @property
     def content_type(self) -> str:
-        """What the body is declared as; nearly all send the same, which need not be parsed."""
+        """What the body is declared as; nearly all send the same, which need not be parsed.
+
+        Raises:
+            ProblemError: 415, it is longer than any type is: parsing takes time as the square of that.
+        """
         declared = self.headers.get(hdrs.CONTENT_TYPE)
-        return _JSON if declared == _JSON else super().content_type
+        if declared == _JSON:
+            return _JSON
+        if declared is not None and len(declared) > _MAX_TYPE_LENGTH:
+            detail = f"The Content-Type may have {_MAX_TYPE_LENGTH} characters at most."
+            raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+        return super().content_type
 
     @property
     def caller(self) -> Caller:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _JSON: Final = {"Content-Type": "application/json"}
 _READ_TIMEOUT_S: Final = 0.6
+_HEAD_TOO_LARGE: Final = ("Request Header Fields Too Large", "request-header-fields-too-large")
 
 
 def _add_to(journal: Journal, message: str, **fields: object) -> None:
@@ -267,33 +268,98 @@ class TestSlowness:
                     await asyncio.sleep(_READ_TIMEOUT_S / 2)
 
             async with ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as answer:
-                assert answer.status == 422
+                assert answer.status == 413
 
 
 class TestSizes:
     @pytest.mark.parametrize(
-        "head",
+        ("head", "status"),
         [
-            b"GET / HTTP/1.1\r\nAuthorization: Bearer canary" + b"x" * 12_000 + b"\r\n\r\n",
-            b"GET /canary" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET / HTTP/1.1\r\n" + b"X-Canary: canary\r\n" * 200 + b"\r\n",
-            b"canary of no HTTP\r\n\r\n",
-            b"GET / HTTP/1.1\r\nContent-Length: canary\r\n\r\n",
-            b"\x16\x03\x01canary",
+            (b"GET / HTTP/1.1\r\nAuthorization: Bearer canary" + b"x" * 12_000 + b"\r\n\r\n", 431),
+            (b"GET /canary" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+            (b"GET / HTTP/1.1\r\n" + b"X-Canary: canary\r\n" * 200 + b"\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"X-Canary: " + b"x" * 8000 + b"\r\n") * 5 + b"\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"X-Canary: " + b"x" * 8000 + b"\r\n") * 5, 431),
+            (b"canary of no HTTP\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nContent-Length: canary\r\n\r\n", 400),
+            (b"\x16\x03\x01canary", 400),
         ],
     )
     async def test_a_head_that_is_too_large_or_none_is_refused_without_a_word_of_it(
-        self, head: bytes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+        self, head: bytes, status: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         async with open_gateway_alone() as address:
             answer = await answered(address, head)
 
         said, _, body = answer.partition(b"\r\n\r\n")
-        assert said.startswith(b"HTTP/1.") and b" 400 Bad Request" in said  # noqa: PT018 - one line
-        assert json.loads(body)["type"] == "urn:isoline:problem:bad-request"
+        names = {400: ("Bad Request", "bad-request"), 431: _HEAD_TOO_LARGE}
+        assert said.startswith(b"HTTP/1.")
+        assert f" {status} {names[status][0]}".encode() in said.split(b"\r\n")[0]
+        assert json.loads(body)["type"] == f"urn:isoline:problem:{names[status][1]}"
         captured = capfd.readouterr()
         everything = answer.decode() + captured.out + captured.err + caplog.text
         assert "canary" not in everything
+
+    async def test_a_head_may_be_as_large_as_the_bound_and_so_may_the_next(self) -> None:
+        head = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+        head += (b"X-A: " + b"x" * 8000 + b"\r\n") * 4
+        largest = head + b"X-B: " + b"x" * (32 * 1024 - len(head) - 20) + b"\r\n"
+        async with open_gateway_alone() as address:
+            answers = await answered(address, largest + b"\r\n" + largest + b"Connection: close\r\n\r\n")
+
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+    async def test_a_large_body_is_not_counted_as_the_beginning_of_the_next_head(self) -> None:
+        posted = b"POST /ecg/process HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b" " * 60_000
+        last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        async with open_gateway_alone() as address, open_raw(address) as (reader, writer):
+            writer.write(posted)
+            await reader.readuntil(b"access_token")
+            writer.write(last[:10])
+            await asyncio.sleep(0.05)
+            writer.write(last[10:])
+            async with asyncio.timeout(8):
+                answer = await reader.read()
+
+        assert b"HTTP/1.1 200 OK" in answer
+
+    async def test_a_body_in_many_small_chunks_is_taken(self) -> None:
+        body = json.dumps(an_ecg_body(padding="x" * 300_000)).encode()
+
+        async def in_pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(body), 100):
+                yield body[start : start + 100]
+
+        async with (
+            open_gateway_alone() as address,
+            open_client(address, "ada") as ada,
+            ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as answer,
+        ):
+            problem = await problem_of(answer, 413)
+
+        assert problem["detail"].startswith("Beside its signals")
+
+    @pytest.mark.parametrize(
+        "type_", ["text/" + ";" * 8000, 'a/b;c="' + '";"' * 2000, "a/b" + ";a*0=b" * 1000]
+    )
+    async def test_a_content_type_of_many_parameters_is_not_parsed(
+        self, type_: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with open_gateway_alone() as address, open_client(address, "ada") as ada:
+            monkeypatch.delattr("aiohttp.helpers.HeaderParser")
+            async with ada.post("/ecg/process", data=b"{}", headers={"Content-Type": type_}) as answer:
+                assert answer.status == 415
+                assert "256 characters" in await answer.text()
+
+    async def test_a_query_of_many_parameters_is_refused_by_their_number(self) -> None:
+        async with (
+            open_gateway_alone() as address,
+            open_client(address, "ada") as ada,
+            ada.get(f"/ecg?{'a=1&' * 1000}") as answer,
+        ):
+            problem = await problem_of(answer, 400)
+
+        assert problem["detail"] == "The query does not fit: expected 32 parameters or fewer."
 
     async def test_what_is_no_request_is_not_recorded_as_the_one_before(
         self, monkeypatch: pytest.MonkeyPatch
@@ -352,11 +418,11 @@ class TestSizes:
             async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
                 problem = await problem_of(answer, 503)
             async with bob.post("/ecg/process", data=packed, headers=headers) as of_another:
-                await problem_of(of_another, 400)
+                await problem_of(of_another, 413)
             writer.write(b" " * 100_000)
-            assert b" 400 Bad Request" in await reader.readuntil(b"\r\n\r\n")
+            assert b" 413 " in await reader.readuntil(b"\r\n\r\n")
             async with ada.post("/ecg/process", data=packed, headers=headers) as again:
-                await problem_of(again, 400)
+                await problem_of(again, 413)
 
         assert answer.headers["Retry-After"] == "1"
         assert problem["detail"].startswith("The gateway has its hands full")
@@ -378,7 +444,7 @@ class TestSizes:
             answer = await reader.read()
             assert ending.when() < asyncio.get_running_loop().time()
 
-        assert b" 422 " in answer
+        assert b" 413 " in answer
         assert b"Connection: close" in answer
 
     async def test_a_body_of_countless_arrays_is_refused_before_it_is_parsed(self) -> None:
@@ -388,9 +454,9 @@ class TestSizes:
             open_client(address, "ada") as ada,
             ada.post("/ecg/process", data=body, headers=_JSON) as answer,
         ):
-            problem = await problem_of(answer, 400)
+            problem = await problem_of(answer, 413)
 
-        assert problem["detail"] == "The body has more than 4096 arrays and objects; no request needs them."
+        assert problem["detail"].endswith("and 5120 texts and arrays.")
 
     async def test_a_client_that_waits_to_be_invited_is(self) -> None:
         async with (

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
 
 from gateway.connections import Connection, Departures
+from gateway.problems import ProblemError
+from gateway.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,6 +26,7 @@ async def _answer(_: web.BaseRequest) -> web.Response:
 def transport() -> Mock:
     transport = Mock(asyncio.Transport)
     transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
     return transport
 
 
@@ -79,3 +83,107 @@ async def test_what_is_held_for_a_client_that_goes_is_let_go(connection: Connect
     await asyncio.sleep(0)
 
     assert written(transport) == []
+
+
+class TestBounds:
+    """What a connection is read for before it is refused: bytes are counted, nothing is timed."""
+
+    @pytest.fixture
+    async def bodies(self) -> list[object]:
+        """What became of the bodies of requests: their sizes, or what ended them."""
+        return []
+
+    @pytest.fixture
+    async def reading(self, transport: Mock, bodies: list[object]) -> AsyncIterator[Connection]:
+        async def read(request: web.BaseRequest) -> web.Response:
+            try:
+                bodies.append(len(await request.content.read()))
+            except ProblemError as error:
+                bodies.append(error.detail)
+            return web.Response()
+
+        loop = asyncio.get_running_loop()
+        server = web.Server(cast("Any", read), request_factory=partial(Request, loop=loop))
+        connection = Connection(server, loop=loop, departures=Departures(loop), head_timeout_s=10)
+        connection.connection_made(transport)
+        yield connection
+        connection.connection_lost(None)
+
+    async def fed(self, connection: Connection, data: bytes, piece: int = 1024) -> None:
+        for start in range(0, len(data), piece):
+            connection.data_received(data[start : start + piece])
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    @pytest.mark.parametrize(
+        "chunk", [b"1\r\n \r\n", b"1;" + b"x" * 500 + b"\r\n \r\n", b"%x\r\n%b\r\n" % (32, b" " * 32)]
+    )
+    async def test_a_body_that_is_hardly_more_than_its_framing_is_given_up(
+        self, reading: Connection, bodies: list[object], chunk: bytes
+    ) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+        await self.fed(reading, head + chunk * (2**20 // len(chunk)))
+
+        [detail] = bodies
+        assert "too much around too little" in str(detail)
+
+    @pytest.mark.parametrize(("size", "count"), [(1, 5000), (50, 20_000), (1000, 500)])
+    async def test_a_body_in_small_chunks_or_few_is_taken(
+        self, reading: Connection, bodies: list[object], size: int, count: int
+    ) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunk = b"%x\r\n%b\r\n" % (size, b" " * size)
+
+        await self.fed(reading, head + chunk * count + b"0\r\n\r\n")
+
+        assert bodies == [size * count]
+
+    async def test_a_body_with_its_length_may_come_in_any_pieces(
+        self, reading: Connection, bodies: list[object]
+    ) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+
+        await self.fed(reading, head + b" " * 2_000_000, piece=60_000)
+
+        assert bodies == [2_000_000]
+
+    async def test_a_head_without_end_is_answered_before_much_of_it_has_come(
+        self, reading: Connection, transport: Mock, bodies: list[object]
+    ) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: %b\r\n" % (b"x" * 1000) * 33
+
+        await self.fed(reading, head)
+
+        [answer] = written(transport)
+        assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")
+        assert bodies == []
+
+    async def test_a_large_head_is_refused_among_small_ones(
+        self, reading: Connection, transport: Mock, bodies: list[object]
+    ) -> None:
+        small = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        large = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: %b\r\n" % (b"x" * 8000) * 5 + b"\r\n"
+
+        await self.fed(reading, small + large + small, piece=100_000)
+
+        statuses = [answer.split(b" ")[1] for answer in written(transport) if answer.startswith(b"HTTP/")]
+        assert statuses == [b"200", b"431"]
+        assert bodies == [0]
+
+    async def test_a_body_is_not_counted_as_the_beginning_of_the_next_head(
+        self, reading: Connection, bodies: list[object]
+    ) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
+
+        for _ in range(3):
+            await self.fed(reading, head + b" " * 60_000)
+
+        assert bodies == [60_000] * 3
+
+    async def test_no_more_is_read_at_once_than_can_be_parsed_at_once(
+        self, reading: Connection, transport: Mock
+    ) -> None:
+        assert reading.transport is transport
+        assert transport.max_size == 64 * 1024
