@@ -85,12 +85,14 @@ def _exit_status(error: Exception) -> int:
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """The error, or those that a task group wrapped, at whatever depth."""
+    """The error and what caused it, or those that a task group wrapped, at whatever depth."""
     if isinstance(error, ExceptionGroup):
         for member in error.exceptions:
             yield from _causes(member)
     else:
         yield error
+        if isinstance(error.__cause__, Exception):  # of supervised work that ended
+            yield from _causes(error.__cause__)
 
 
 async def check_staying(told_to_leave: asyncio.Event) -> None:

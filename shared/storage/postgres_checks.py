@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_submissions import add_none
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def check_submissions(database: Database) -> None:
 
 
 async def check_results(database: Database) -> None:
-    """Return if ECGs can be claimed and settled.
+    """Return if ECGs can be claimed and settled, and their events cleared.
 
     Raises:
         UnavailableError: They can't, for this reason.
@@ -39,4 +40,5 @@ async def check_results(database: Database) -> None:
     store = PostgresEcgStore(database)
     await store.claim([], claim_id=_NO_CLAIM)
     await store.settle([])
+    await PostgresOutbox(database).clear([])
     database.check_writes()

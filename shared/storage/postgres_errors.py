@@ -56,8 +56,9 @@ _OF_SCHEMA: Final = {"42P01", "42703"}
 # Anything else may be of the session: read-only, a role, a setting, a search path, prepared statements.
 _OF_STATEMENT: Final = ("22", "23", "40", "53100", "53200", "58", "XX")
 
-# What only a statement meets that has something to write: the disk, memory, the system.
-_OF_WRITING: Final = ("53100", "53200", "53400", "58", "XX")
+# What may be met only by a statement that has something to write: a policy of rows, the disk, memory, the
+# system. A commit that waits for a standby that is gone meets its time limit.
+_OF_WRITING: Final = ("42501", "53100", "53200", "53400", "58", "XX")
 
 
 @contextmanager
@@ -114,7 +115,9 @@ def describes_session(error: Exception) -> bool:
 
 def shows_with_data(error: Exception) -> bool:
     """Whether a statement with nothing to write may do well where this one failed."""
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_OF_WRITING)
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_OF_WRITING)
+    return isinstance(error, TimeoutError)
 
 
 def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool) -> UnavailableError | None:

@@ -272,6 +272,15 @@ async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries
     await check_submissions(service.database)
 
 
+async def test_a_commit_that_waits_for_ever_is_remembered(service: Service) -> None:
+    """As one does whose synchronous standby is gone; what has nothing to write does well."""
+    with pytest.raises(UnavailableError):
+        async with service.database.connection(writes=True) as connection:
+            await connection.execute("SELECT pg_sleep(60)", timeout=0.05)
+
+    assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
+
+
 async def test_each_reason_is_logged_once_and_its_end_once(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from shared.domain.errors import ConfigurationError
 from shared.process import run_until_told
 from shared.supervision import lasting, running
 
@@ -102,3 +103,14 @@ def test_a_process_that_was_told_to_leave_has_status_0() -> None:
         told_to_leave.set()
 
     assert run_until_told(main) == 0
+
+
+def test_a_process_whose_work_finds_a_setting_wrong_has_a_status_that_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def main(_: asyncio.Event) -> None:
+        async with running(partial(_end_after, 0, ConfigurationError("ISOLINE_X: wrong")), "the work"):
+            await asyncio.sleep(10)
+
+    assert run_until_told(main) == 2
+    assert capsys.readouterr().err == "ISOLINE_X: wrong\n"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from shared import outages
+from shared.outages import Outages
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_each_reason_is_told_once_however_often_it_is_met() -> None:
+    away = Outages("PostgreSQL")
+
+    with capture_logs() as records:
+        for reason in ("refused", "silent", "refused", "silent"):
+            away.begin(reason)
+
+    assert [record["reason"] for record in records] == ["refused", "silent"]
+
+
+def test_the_end_is_told_once_with_all_that_was_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "QUIET_S", 0)
+    away = Outages("PostgreSQL")
+    away.begin("refused")
+    away.begin("silent")
+
+    with capture_logs() as records:
+        away.end_past()
+        away.end_past()
+
+    [record] = records
+    assert record["reasons"] == ["refused", "silent"]
+    assert not away.reasons
+
+
+def test_what_fails_for_some_is_not_over_when_others_do_well() -> None:
+    away = Outages("PostgreSQL")
+    away.begin("one table")
+
+    with capture_logs() as records:
+        away.end_past()
+        away.begin("one table")
+
+    assert records == []
+
+
+def test_reasons_that_are_all_different_do_not_fill_the_log() -> None:
+    away = Outages("PostgreSQL")
+
+    with capture_logs() as records:
+        for number in range(1000):
+            away.begin(f"relation {number}")
+
+    assert len(records) == 32
