@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -56,7 +57,9 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             check_schema=check_schema_of,
         ) as database,
         open_rabbitmq_publisher(
-            settings.amqp_url.get_secret_value(), topology=Topology(settings.amqp_namespace)
+            settings.amqp_url.get_secret_value(),
+            topology=Topology(settings.amqp_namespace),
+            timeout_s=settings.publish_timeout_s,
         ) as publisher,
         open_gateway(
             settings,
@@ -73,6 +76,12 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
                 "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
                 "submissions": Part(
                     check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+                ),
+                "broker": Part(
+                    check=publisher.check_taken,
+                    means="ECGs are taken and kept; they are announced when the broker is back.",
+                    fails_after_s=math.inf,
+                    is_free=True,
                 ),
             },
             shares_port=settings.workers > 1,

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import structlog
-
 from shared import failpoint
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.outages import Outages
 from shared.supervision import lasting, running
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ _UNCONFIRMED: Final = 16
 # A frozen PostgreSQL takes 10 s to fail each batch: the last of thousands would wait for minutes, to be kept
 # long after their senders have gone. Who has waited longer is told so when the next batch is taken.
 _LONGEST_WAIT_S: Final = 10.0
-
-_log = structlog.get_logger(__name__)
 
 
 class _Waiting(NamedTuple):
@@ -81,6 +78,7 @@ class Intake:
         self._unanswered: set[asyncio.Future[Receipt]] = set()
         self._unconfirmed = asyncio.Semaphore(_UNCONFIRMED)
         self._has_ended = False
+        self._outages = Outages("announcing ECGs that were kept, which the relay does then")
 
     async def take(self, submission: Submission) -> Receipt:
         """Keep an ECG and announce it if it is new.
@@ -114,11 +112,9 @@ class Intake:
         """
         failures = [failure for failure in await self._published(_events(kept)) if failure is not None]
         if failures:
-            _log.warning(
-                "ECGs were kept but not all announced; the relay will",
-                ecgs=len(kept),
-                reason=str(failures[0]),
-            )
+            self._outages.begin(str(failures[0]))
+        else:
+            self._outages.end_past()
 
     async def run(self) -> None:
         """Take in whatever waits, forever; nobody is left waiting when it ends.

@@ -14,7 +14,7 @@ from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import Part, open_health_server, part_of_process
-from shared.process import check_connected, run_until_told, this_worker
+from shared.process import run_until_told, this_worker
 from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_results
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # A batch of 512 ECGs is some 20,000 objects that live and die together. Python's 700 had the collector look
 # through them again and again, a fifth of the time that a small ECG takes.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+# A broker that starts anew or is short of memory for a moment is no reason to look after processors.
+_WITHOUT_EVENTS_S: Final = 60.0
 
 
 async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
@@ -68,8 +70,12 @@ async def _serve_alone(
                 "results": Part(
                     check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
                 ),
-                "broker": Part(
-                    check=partial(check_connected, consumer), means=NOTHING_IS_ANALYSED, is_free=True
+                "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
+                "events": Part(
+                    check=publisher.check_taken,
+                    means="Results are kept and can be read; their events go out when the broker is back.",
+                    fails_after_s=_WITHOUT_EVENTS_S,
+                    is_free=True,
                 ),
             },
         ),

@@ -354,6 +354,13 @@ class Publisher(Protocol):
         UnavailableError: unknown; publishing it again is safe, readers deduplicate by its id.
         """
 
+    async def check(self) -> None:
+        """Return if publishing can succeed now, at once in any case.
+
+        Raises:
+            UnavailableError: It can't, for this reason; `publish` would say so without a wait.
+        """
+
 
 class Delivery(Protocol):
     """One handing-over of a message. Exactly one of the three methods ends it.

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 import uvloop
@@ -103,24 +103,6 @@ async def check_staying(told_to_leave: asyncio.Event) -> None:
     """
     if told_to_leave.is_set():
         raise UnavailableError("leaving")
-
-
-class Connected(Protocol):
-    """Something that knows whether its other end is there."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether it can work now."""
-
-
-async def check_connected(end: Connected) -> None:
-    """A readiness check: the broker is there.
-
-    Raises:
-        UnavailableError: It is not.
-    """
-    if not end.is_connected:
-        raise UnavailableError("the broker is away")
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -80,7 +80,12 @@ async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) 
 
 
 async def _sweep(outbox: Outbox, publisher: Publisher) -> bool:
-    """Tell one page of what is due; whether there may be more."""
+    """Tell one page of what is due; whether there may be more.
+
+    Raises:
+        UnavailableError: Something is away. While the broker is, nothing is asked of the database.
+    """
+    await publisher.check()
     announced = await _announce_due(outbox, publisher)
     bundles = await outbox.take_due_events(_PAGE)
     if bundles:

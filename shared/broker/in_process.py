@@ -116,6 +116,10 @@ class InProcessPublisher:
         """Whether publishing can succeed now."""
         return self._broker.is_connected
 
+    async def check(self) -> None:
+        if not self.is_connected:
+            raise UnavailableError("the broker is away")
+
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         return [self._broker.route(event) for event in events]
 

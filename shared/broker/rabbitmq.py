@@ -17,16 +17,17 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
 import aio_pika
-import structlog
 from aio_pika.abc import AbstractChannel
 from aio_pika.connection import make_url
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 
 from shared.broker.nodes import urls_of_nodes
+from shared.broker.refusals import HandshakeReader, words_of
 from shared.events import EventType
+from shared.patience import jittered_pause_s
 from shared.supervision import failure_of, running
 
 if TYPE_CHECKING:
@@ -35,17 +36,22 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as UnderlayChannel
     from yarl import URL
 
+    from shared.broker.standing import Standing
     from shared.broker.topology import Topology
 
-_RECONNECT_INTERVAL_S: Final = 1.0
+_RECONNECT_FIRST_S: Final = 1.0
+_RECONNECT_LONGEST_S: Final = 5.0
+# A connection after one that was lost has to last for so long until it is taken for well: one without the
+# right to write lasts until the first publish.
+_PROVEN_AFTER_S: Final = 1.0
+# Whoever waits on a connection that ends hears of it before what tells why.
+_LAST_WORDS_WITHIN_S: Final = 0.5
 _HEARTBEAT_S: Final = 15  # aiormq gives a silent broker three of them and 3 s: 48 s
 _CLOSE_TIMEOUT_S: Final = 3.0
 # A black hole shows after 15 s at the latest, long before the heartbeats tell.
 _LOOK_EVERY_S: Final = 5.0
 _LOOK_WITHIN_S: Final = 10.0
 _DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
-
-_log = structlog.get_logger(__name__)
 
 End: TypeAlias = Callable[[str], None]
 Look: TypeAlias = Callable[[], Awaitable[None]]
@@ -58,12 +64,14 @@ class Link:
 
     Attributes:
         url: Of the broker, or of each node of a cluster with commas between them, tried in turn.
+        standing: What is to be known of the connection.
     """
 
     url: str = field(repr=False)
     name: str
     topology: Topology
     connect_timeout_s: float
+    standing: Standing
 
 
 @asynccontextmanager
@@ -80,26 +88,28 @@ async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
         yield
 
 
-async def is_unblocked(channel: UnderlayChannel, *, within_s: float) -> bool:
-    """Whether the broker reads what is published here; it does not while it is short of memory."""
+def is_blocked(channel: UnderlayChannel) -> bool:
+    """Whether the broker has said that it reads nothing that is published here: it is short of something."""
+    waiting = channel.connection.ready()
     try:
-        async with asyncio.timeout(within_s):
-            await channel.connection.ready()
-    except TimeoutError:
+        waiting.send(None)
+    except StopIteration:
         return False
+    waiting.close()
     return True
 
 
 async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
-    told = None
     for url in cycle(urls_of_nodes(link.url)):
         # A dying channel cancels who waits on it: that must end the connection and not this loop.
-        reason = repr(await failure_of(_connect_once(link, url, attach, attempted)))
-        if reason != told:  # one record when it is gone, not one each second
-            _log.warning("broker is away", connection=link.name, reason=reason)
-        told = reason
+        failure = await failure_of(_connect_once(link, url, attach, attempted))
+        link.standing.lose(words_of(failure or ConnectionError("it ended")))
         attempted.set()
-        await asyncio.sleep(_RECONNECT_INTERVAL_S)
+        await asyncio.sleep(
+            jittered_pause_s(
+                link.standing.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S
+            )
+        )
 
 
 async def _connect_once(link: Link, url: str, attach: Attach, attempted: asyncio.Event) -> NoReturn:
@@ -109,20 +119,48 @@ async def _connect_once(link: Link, url: str, attach: Attach, attempted: asyncio
         ConnectionError: Why that ended; whatever else the library raises means the same.
     """
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with open_connection(url, link.name, within_s=link.connect_timeout_s) as connection:
+        connection.close_callbacks.add(lambda _, error: _end_by(ended, error))
+        failure = await failure_of(_use(connection, link, attach, attempted, ended))
+        await asyncio.wait([ended], timeout=_LAST_WORDS_WITHIN_S)
+    raise ConnectionError(ended.result() if ended.done() else words_of(failure or ConnectionError()))
+
+
+async def _use(
+    connection: Connection, link: Link, attach: Attach, attempted: asyncio.Event, ended: asyncio.Future[str]
+) -> None:
     async with AsyncExitStack() as stack:
-        async with asyncio.timeout(link.connect_timeout_s):
-            connection = await stack.enter_async_context(_open_connection(url, link.name))
+        async with _time_limit(link.connect_timeout_s):
             channel = await connection.channel(on_return_raises=True)
-            channel.close_callbacks.add(lambda _, error: _end(ended, repr(error)))
-            await _declare(channel, link.topology)
+            channel.close_callbacks.add(lambda _, error: _end_by(ended, error))
+            await declare(channel, link.topology)
             look = await stack.enter_async_context(attach(channel, partial(_end, ended)))
-        _log.info("broker is connected", connection=link.name)
         attempted.set()
+        if not link.standing.failures:
+            link.standing.stand()
+        look_after_s = _PROVEN_AFTER_S
         while not ended.done():
-            await asyncio.wait([ended], timeout=_LOOK_EVERY_S)
-            async with asyncio.timeout(_LOOK_WITHIN_S):
-                await look()
-        raise ConnectionError(ended.result())
+            await asyncio.wait([ended], timeout=look_after_s)
+            if not ended.done():
+                async with _time_limit(_LOOK_WITHIN_S):
+                    await look()
+                link.standing.stand()
+            look_after_s = _LOOK_EVERY_S
+
+
+@asynccontextmanager
+async def _time_limit(limit_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise ConnectionError(f"no answer within {limit_s:g} s") from None
+
+
+def _end_by(ended: asyncio.Future[str], error: BaseException | None) -> None:
+    """It ends by an error of the library's; a cancellation says nothing, and another error follows."""
+    if isinstance(error, Exception):
+        _end(ended, words_of(error))
 
 
 def _end(ended: asyncio.Future[str], reason: str) -> None:
@@ -131,14 +169,19 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 
 @asynccontextmanager
-async def _open_connection(url: str, name: str) -> AsyncIterator[_Connection]:
+async def open_connection(url: str, name: str, *, within_s: float) -> AsyncIterator[Connection]:
+    """Be connected for as long as the context is open.
+
+    Raises:
+        ConnectionError: There is no connection, for this reason.
+    """
     # Not `aio_pika.connect`: one that fails leaves its connection to the garbage collector, which has it
     # close itself in whatever thread it runs, where that is a coroutine that is never awaited.
-    connection = _Connection(
+    connection = Connection(
         make_url(url, heartbeat=_HEARTBEAT_S), client_properties={"connection_name": name}
     )
     try:
-        await connection.connect()
+        await connection.shake_hands(within_s)
         yield connection
     finally:
         abort = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, connection.abort)
@@ -148,8 +191,8 @@ async def _open_connection(url: str, name: str) -> AsyncIterator[_Connection]:
         connection.abort()  # what an attempt had opened that was interrupted before it was the connection's
 
 
-class _Connection(aio_pika.Connection):
-    """A connection that can be dropped.
+class Connection(aio_pika.Connection):
+    """A connection that says why it is refused, and that can be dropped.
 
     Closing one says goodbye first and can't be cancelled. That waits for as long as the broker does not
     read, which is what it does to publishers while it is short of memory.
@@ -158,6 +201,21 @@ class _Connection(aio_pika.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._transports = self.kwargs["transport_factory"] = _Transports()
+
+    async def shake_hands(self, within_s: float) -> None:
+        """Connect.
+
+        Raises:
+            ConnectionError: It is refused, for this reason.
+        """
+        try:
+            async with _time_limit(within_s):
+                failure = await failure_of(self.connect())
+        except ConnectionError as error:
+            failure = error
+        if failure is not None:
+            raise ConnectionError(self._transports.refusal() or words_of(failure)) from None
+        self._transports.finish_handshake()
 
     def abort(self) -> None:
         """Drop it, and whatever was still to be sent."""
@@ -168,19 +226,28 @@ class _Transports(TransportFactory):
     """The library's own transports, remembered."""
 
     def __init__(self) -> None:
+        self._reader: HandshakeReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, self._writer = await factory.create(url, **kwargs)
-        return reader, self._writer
+        self._reader = HandshakeReader(reader)
+        return cast("asyncio.StreamReader", self._reader), self._writer
+
+    def refusal(self) -> str:
+        return self._reader.refusal() if self._reader is not None else ""
+
+    def finish_handshake(self) -> None:
+        if self._reader is not None:
+            self._reader.finish()
 
     def abort(self) -> None:
         if self._writer is not None:
             self._writer.transport.abort()
 
 
-async def _declare(channel: AbstractChannel, topology: Topology) -> None:
+async def declare(channel: AbstractChannel, topology: Topology) -> None:
     """Make sure of every exchange and queue, so that no event finds the broker without a queue for it."""
     dead_letters = await channel.declare_exchange(
         topology.dead_letter_exchange, aio_pika.ExchangeType.FANOUT, durable=True

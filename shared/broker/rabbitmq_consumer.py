@@ -12,6 +12,8 @@ from aiormq.abc import ChannelFrame
 
 from shared.broker.endings import Ending, Endings
 from shared.broker.rabbitmq import Link, keep_connected
+from shared.broker.standing import Standing
+from shared.domain.errors import UnavailableError
 from shared.supervision import failure_of, running
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from shared.broker.topology import Topology
     from shared.ports import Delivery
 
+_NAME: Final = "isoline consumer"
 # Longer than a quorum queue takes to elect a leader.
 DEAF_AFTER_S: Final = 10.0
 _CANCEL_WITHIN_S: Final = 3.0
@@ -45,8 +48,11 @@ async def open_rabbitmq_consumer(
         prefetch: How many deliveries may be unsettled at any time.
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.
     """
-    link = Link(url=url, name="isoline consumer", topology=topology, connect_timeout_s=connect_timeout_s)
-    consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch)
+    standing = Standing(_NAME)
+    consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch, standing=standing)
+    link = Link(
+        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
+    )
     async with keep_connected(link, consumer.attach):
         yield consumer
 
@@ -54,8 +60,9 @@ async def open_rabbitmq_consumer(
 class RabbitmqConsumer:
     """A `shared.ports.Consumer`."""
 
-    def __init__(self, queue: str, *, prefetch: int) -> None:
+    def __init__(self, queue: str, *, prefetch: int, standing: Standing) -> None:
         self._name = queue
+        self._standing = standing
         self._prefetch = prefetch
         self._arrived: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
         self._hearing: _Hearing | None = None
@@ -65,6 +72,15 @@ class RabbitmqConsumer:
     def is_connected(self) -> bool:
         """Whether deliveries can come now."""
         return self._hearing is not None
+
+    async def check(self) -> None:
+        """Return if deliveries can come.
+
+        Raises:
+            UnavailableError: They can't, for this reason.
+        """
+        if self._hearing is None:
+            raise UnavailableError(f"RabbitMQ: {self._standing.reason or 'the connection was lost'}")
 
     @asynccontextmanager
     async def attach(self, channel: AbstractChannel, end: End) -> AsyncIterator[Look]:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import aio_pika
 from aio_pika.exceptions import AMQPException, PublishError
-from yarl import URL
 
 from shared.broker.nodes import urls_of_nodes
+from shared.broker.rabbitmq import open_connection
+from shared.broker.refusals import words_of
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 
@@ -115,10 +116,8 @@ async def _connected(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connec
 
 
 async def _connect(url: str, opened: AsyncExitStack) -> aio_pika.Connection:
-    connection = await opened.enter_async_context(aio_pika.Connection(URL(url)))
     async with _translated():
-        await connection.connect(timeout=_TIMEOUT_S)
-    return connection
+        return await opened.enter_async_context(open_connection(url, "isoline dlq", within_s=_TIMEOUT_S))
 
 
 @asynccontextmanager
@@ -131,7 +130,7 @@ async def _translated() -> AsyncIterator[None]:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        raise UnavailableError(f"RabbitMQ: {error!r}") from error
+        raise UnavailableError(f"RabbitMQ: {words_of(error)}") from error
 
 
 def _letter(message: AbstractIncomingMessage) -> DeadLetter:

@@ -2,7 +2,8 @@
 
 Through aio-pika each message is a task, two futures and a write of its own: 12,000 events/s at the most.
 Here the frames of up to 64 go out together, and confirmations are counted off instead of awaited one by one.
-That replaces two methods of aiormq's channel, so it is used with the versions in `PROVEN` only.
+That replaces two methods of aiormq's channel and one of its connection, so it is used with the versions in
+`PROVEN` only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from aiormq.abc import ChannelFrame
 from pamqp import commands as spec
 
 from shared.broker.publish_frames import PublishFrames
-from shared.broker.rabbitmq import is_unblocked
+from shared.broker.rabbitmq import declare, is_blocked
+from shared.broker.taken import Taken
 from shared.broker.unconfirmed import Fate, Tally, Unconfirmed
 from shared.domain.errors import UnavailableError, UnroutableError
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pamqp.header import ContentHeader
 
     from shared.broker.rabbitmq import End, Look
+    from shared.broker.standing import Standing
+    from shared.broker.topology import Topology
     from shared.events import Event
 
 # What the tests of this module were run with; others get `shared.broker.rabbitmq_publisher.PlainPublisher`.
@@ -35,7 +39,6 @@ PROVEN: Final = {"aio-pika": "10.2.1", "aiormq": "7.2.4", "pamqp": "4.0.1"}
 
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 256 * 2**10
-_BLOCKED_AFTER_S: Final = 0.1
 # A confirmation that was lost would take its place on the way for ever. Quorum queues elect a leader in less.
 _CONFIRM_WITHIN_S: Final = 30.0
 
@@ -43,9 +46,11 @@ _CONFIRM_WITHIN_S: Final = 30.0
 class PipelinedPublisher:
     """A `shared.ports.Publisher`."""
 
-    def __init__(self, exchange: str, *, timeout_s: float) -> None:
-        self._name = exchange
+    def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
+        self._topology = topology
+        self._standing = standing
         self._timeout_s = timeout_s
+        self._taken = Taken()
         self._pipeline: _Pipeline | None = None
 
     @property
@@ -57,12 +62,17 @@ class PipelinedPublisher:
     async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[Look]:
         """Publish on this channel; nobody else may, because the library no longer sees confirmations."""
         underlay = cast("UnderlayChannel", await channel.get_underlay_channel())
-        pipeline = self._pipeline = _Pipeline(underlay, self._name)
+        pipeline = self._pipeline = _Pipeline(underlay, self._topology.exchange)
 
         async def look() -> None:
-            if await is_unblocked(underlay, within_s=_BLOCKED_AFTER_S):  # a blocked one may not answer
-                await channel.get_exchange(self._name, ensure=True)
-                pipeline.check_confirmed()
+            if is_blocked(underlay):  # it may not answer
+                return
+            if self._taken.is_unrouted:
+                await declare(channel, self._topology)
+                self._taken = Taken()
+            else:
+                await channel.get_exchange(self._topology.exchange, ensure=True)
+            pipeline.check_confirmed()
 
         try:
             yield look
@@ -73,20 +83,43 @@ class PipelinedPublisher:
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         tally = Tally(len(events))
         reason = await self._send(events, tally) if events else ""
-        return [_outcome(event, fate, reason) for event, fate in zip(events, tally.fates, strict=True)]
+        outcomes = [_outcome(event, fate, reason) for event, fate in zip(events, tally.fates, strict=True)]
+        self._taken.note(events, outcomes)
+        return outcomes
+
+    async def check(self) -> None:
+        if trouble := self._trouble():
+            raise UnavailableError(f"RabbitMQ: {trouble}", is_logged=True)
+
+    async def check_taken(self) -> None:
+        """Return if the broker can take events, and took those that were published last.
+
+        Raises:
+            UnavailableError: It can't, or did not, for this reason.
+        """
+        self._standing.check()
+        await self.check()
+        self._taken.check()
+
+    def _trouble(self) -> str:
+        """Why publishing can't succeed now; nothing if it can."""
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.is_lost:
+            return self._standing.reason or "the connection was lost"
+        return pipeline.trouble(stalled_after_s=self._timeout_s)
 
     async def _send(self, events: Sequence[Event], tally: Tally) -> str:
         """Send the events and wait for their fates; why one may still be unknown."""
-        pipeline = self._pipeline
-        if pipeline is None or pipeline.is_lost:
-            return "not connected"
+        pipeline, trouble = self._pipeline, self._trouble()
+        if pipeline is None or trouble:
+            return trouble
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 with pipeline.cutting_short(limit):
                     await pipeline.send(events, tally)
                     await tally.complete.wait()
         except TimeoutError:
-            return "the connection was lost" if pipeline.is_lost else f"none came in {self._timeout_s:g} s"
+            return self._trouble() or f"none came in {self._timeout_s:g} s"
         return ""
 
 
@@ -102,8 +135,11 @@ class _Pipeline:
         self._unconfirmed = Unconfirmed()
         self._turn = asyncio.Lock()
         self._limits: set[asyncio.Timeout] = set()
+        self._shortage = ""
         channel._on_confirm_frame = self._on_confirm  # type: ignore[method-assign]  # noqa: SLF001 - see above
         channel._on_return_frame = self._on_return  # type: ignore[method-assign]  # noqa: SLF001
+        self._block = channel.connection._Connection__handle_connection_blocked  # type: ignore[attr-defined]  # noqa: SLF001
+        channel.connection._Connection__handle_connection_blocked = self._on_blocked  # type: ignore[attr-defined]  # noqa: SLF001
         channel.closing.add_done_callback(lambda _: self.lose())
 
     async def send(self, events: Sequence[Event], tally: Tally) -> None:
@@ -127,6 +163,17 @@ class _Pipeline:
     def lose(self) -> None:
         """The channel is gone; what is on its way stays unknown, and nobody waits for it any longer."""
         self.is_lost = True
+        self._cut_short()
+
+    def trouble(self, *, stalled_after_s: float) -> str:
+        """Why nothing can be published now; nothing if it can."""
+        if is_blocked(self._channel):
+            return f"the broker blocks publishers{self._shortage}"
+        if self._unconfirmed.waited_s() > stalled_after_s:
+            return "the broker answers and confirms nothing"
+        return ""
+
+    def _cut_short(self) -> None:
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(asyncio.get_running_loop().time())
@@ -157,6 +204,11 @@ class _Pipeline:
     async def _on_confirm(self, frame: ConfirmationFrameType) -> None:
         fate = Fate.TAKEN if isinstance(frame, spec.Basic.Ack) else Fate.REFUSED
         self._unconfirmed.confirm(frame.delivery_tag or 0, fate, multiple=getattr(frame, "multiple", False))
+
+    async def _on_blocked(self, frame: spec.Connection.Blocked) -> None:
+        await self._block(frame)
+        self._shortage = f": {frame.reason}" if frame.reason else ""
+        self._cut_short()
 
     async def _on_return(self, frame: spec.Basic.Return) -> None:
         header = cast("ContentHeader", await self._channel._get_frame())  # noqa: SLF001 - see above

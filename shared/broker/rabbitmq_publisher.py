@@ -15,8 +15,11 @@ import structlog
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import PublishError
 
-from shared.broker.rabbitmq import Link, is_unblocked, keep_connected
+from shared.broker.rabbitmq import Link, declare, is_blocked, keep_connected
 from shared.broker.rabbitmq_pipeline import PROVEN, PipelinedPublisher
+from shared.broker.refusals import words_of
+from shared.broker.standing import Standing
+from shared.broker.taken import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
 from shared.supervision import failure_of
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     from shared.broker.topology import Topology
     from shared.events import Event
 
+_NAME: Final = "isoline publisher"
 _MAX_IN_FLIGHT: Final = 256
-_BLOCKED_AFTER_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -49,8 +52,11 @@ async def open_rabbitmq_publisher(
         timeout_s: How long a publish may take; after it the outcome is unknown.
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.
     """
-    link = Link(url=url, name="isoline publisher", topology=topology, connect_timeout_s=connect_timeout_s)
-    publisher = _publisher(topology.exchange, timeout_s=timeout_s)
+    standing = Standing(_NAME)
+    publisher = _publisher(topology, standing=standing, timeout_s=timeout_s)
+    link = Link(
+        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
+    )
     async with keep_connected(link, publisher.attach):
         yield publisher
 
@@ -60,12 +66,12 @@ def installed_versions() -> dict[str, str]:
     return {library: version(library) for library in PROVEN}
 
 
-def _publisher(exchange: str, *, timeout_s: float) -> RabbitmqPublisher:
+def _publisher(topology: Topology, *, standing: Standing, timeout_s: float) -> RabbitmqPublisher:
     installed = installed_versions()
     if installed == PROVEN:
-        return PipelinedPublisher(exchange, timeout_s=timeout_s)
+        return PipelinedPublisher(topology, standing=standing, timeout_s=timeout_s)
     _log.warning("events are published one by one, which is slower", installed=installed, proven=PROVEN)
-    return PlainPublisher(exchange, timeout_s=timeout_s)
+    return PlainPublisher(topology, standing=standing, timeout_s=timeout_s)
 
 
 class _Open(NamedTuple):
@@ -76,9 +82,11 @@ class _Open(NamedTuple):
 class PlainPublisher:
     """A `shared.ports.Publisher`."""
 
-    def __init__(self, exchange: str, *, timeout_s: float) -> None:
-        self._name = exchange
+    def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
+        self._topology = topology
+        self._standing = standing
         self._timeout_s = timeout_s
+        self._taken = Taken()
         self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._channel: _Open | None = None
 
@@ -91,11 +99,16 @@ class PlainPublisher:
     async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[Look]:
         """Publish on this channel."""
         underlay = await channel.get_underlay_channel()
-        exchange = await channel.get_exchange(self._name, ensure=False)
+        exchange = await channel.get_exchange(self._topology.exchange, ensure=False)
 
         async def look() -> None:
-            if await is_unblocked(underlay, within_s=_BLOCKED_AFTER_S):  # a blocked one may not answer
-                await channel.get_exchange(self._name, ensure=True)
+            if is_blocked(underlay):  # it may not answer
+                return
+            if self._taken.is_unrouted:
+                await declare(channel, self._topology)
+                self._taken = Taken()
+            else:
+                await channel.get_exchange(self._topology.exchange, ensure=True)
 
         self._channel = _Open(underlay, exchange)
         try:
@@ -104,7 +117,24 @@ class PlainPublisher:
             self._channel = None
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        return await asyncio.gather(*map(self._publish, events))
+        outcomes = await asyncio.gather(*map(self._publish, events))
+        self._taken.note(events, outcomes)
+        return outcomes
+
+    async def check(self) -> None:
+        if trouble := self._trouble():
+            raise UnavailableError(f"RabbitMQ: {trouble}", is_logged=True)
+
+    async def check_taken(self) -> None:
+        """See `PipelinedPublisher.check_taken`."""
+        self._standing.check()
+        await self.check()
+        self._taken.check()
+
+    def _trouble(self) -> str:
+        if self._channel is None:
+            return self._standing.reason or "the connection was lost"
+        return "the broker blocks publishers" if is_blocked(self._channel.underlay) else ""
 
     async def _publish(self, event: Event) -> UnroutableError | UnavailableError | None:
         failure = await failure_of(self._send(event))
@@ -112,17 +142,15 @@ class PlainPublisher:
             return None
         if isinstance(failure, PublishError):
             return UnroutableError(f"no queue is bound to {event.type}")
-        return UnavailableError(f"the broker did not confirm {event.type}: {failure!r}")
+        return UnavailableError(f"the broker did not confirm {event.type}: {words_of(failure)}")
 
     async def _send(self, event: Event) -> None:
         # The library's own time limit does not cover waiting for the channel.
         async with asyncio.timeout(self._timeout_s), self._in_flight:
-            if self._channel is None:
-                raise ConnectionError("not connected")
             # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
             # and be published long after we had called it unavailable and published it again.
-            if not await is_unblocked(self._channel.underlay, within_s=self._timeout_s):
-                raise ConnectionError("the broker blocks publishers")
+            if self._channel is None or self._trouble():
+                raise ConnectionError(self._trouble())
             await self._channel.exchange.publish(_message(event), event.type, mandatory=True)
 
 

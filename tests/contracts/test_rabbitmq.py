@@ -412,7 +412,7 @@ class TestConnections:
     async def test_a_cancellation_by_a_dying_channel_does_not_end_reconnecting(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        declare, failures = rabbitmq._declare, 2
+        declare, failures = rabbitmq.declare, 2
 
         async def dying(*arguments: Any) -> None:
             nonlocal failures
@@ -421,8 +421,8 @@ class TestConnections:
                 raise asyncio.CancelledError  # what aiormq raises into those who wait on a lost channel
             await declare(*arguments)
 
-        monkeypatch.setattr(rabbitmq, "_declare", dying)
-        monkeypatch.setattr(rabbitmq, "_RECONNECT_INTERVAL_S", 0.05)
+        monkeypatch.setattr(rabbitmq, "declare", dying)
+        monkeypatch.setattr(rabbitmq, "_RECONNECT_FIRST_S", 0.05)
 
         async with (
             a_publisher(amqp_url, topology) as publisher,

@@ -133,7 +133,7 @@ async def test_of_what_nobody_confirms_no_more_than_the_window_is_ever_sent(
         network.freeze()
 
         for _ in range(3):
-            outcomes = await publisher.publish([an_event()] * 1_000)
+            outcomes = await publisher.publish([an_event()] * 2_000)
             assert {type(outcome) for outcome in outcomes} == {UnavailableError}
         on_the_way = pipeline_of(publisher)._unconfirmed.next_tag - 1
         network.heal()

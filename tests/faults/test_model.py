@@ -104,6 +104,9 @@ class _Publisher:
         self._broker = broker
         self.next = "works"
 
+    async def check(self) -> None:
+        pass
+
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         how, self.next = self.next, "works"
         if how == "confirmed and lost" and {event.type for event in events} == {EventType.SUBMITTED}:

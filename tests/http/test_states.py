@@ -49,6 +49,9 @@ _NO_ECG = "You have no ECG of this id."
 class SlowPublisher:
     """A broker that never answers."""
 
+    async def check(self) -> None:
+        pass
+
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         await asyncio.Event().wait()
         return [None for _ in events]

@@ -42,6 +42,9 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[Event] = []
 
+    async def check(self) -> None:
+        pass
+
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         self.heard += events
         return [None for _ in events]

@@ -17,7 +17,7 @@ from processor import delivery
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared import relay
-from shared.broker.in_process import InProcessBroker
+from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.insights import Finding, LeadInsight
 from shared.events import EcgKey, Event, EventType, submitted
@@ -588,17 +588,38 @@ class TestRelay:
 
         assert len(told(broker)) == 130
 
-    async def test_it_goes_on_after_the_broker_was_away(
+    async def test_it_goes_on_after_the_broker_did_not_take_what_it_told(
         self, bench: Bench, broker: InProcessBroker, database: Database
     ) -> None:
         await bench.store.add([a_submission("10")])
-        broker.disconnect()
         await make_due(database)
 
-        async with open_relay(bench):
+        async with open_relay(replace(bench, publisher=Outcomes(_UNKNOWN))):
             await until_async(_is_put_back, database)
+        await make_due(database)
+        async with open_relay(bench):
+            await until(lambda: len(broker.waiting(_QUEUE)) == 1)
+
+    async def test_it_asks_nothing_of_the_database_while_the_broker_is_away(
+        self, bench: Bench, broker: InProcessBroker, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await bench.store.add([a_submission("10")])
+        await make_due(database)
+        broker.disconnect()
+        asked = asyncio.Event()
+        check = InProcessPublisher.check
+
+        async def spy(publisher: InProcessPublisher) -> None:
+            asked.set()
+            await check(publisher)
+
+        monkeypatch.setattr(InProcessPublisher, "check", spy)
+        async with open_relay(bench), asyncio.timeout(_LIMIT_S):
+            for _ in range(3):
+                asked.clear()
+                await asked.wait()
+            assert await _is_put_back(database) == 1  # nor was it taken
             broker.reconnect()
-            await make_due(database)
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
     async def test_events_that_nobody_is_bound_to_are_given_up_after_a_grace(
@@ -664,6 +685,9 @@ class Outcomes:
 
     def __init__(self, *outcomes: UnroutableError | UnavailableError | None) -> None:
         self._outcomes = outcomes
+
+    async def check(self) -> None:
+        pass
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
         return [outcome for _, outcome in zip(events, self._outcomes, strict=True)]

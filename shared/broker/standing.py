@@ -1,0 +1,56 @@
+"""How a connection to RabbitMQ stands, and what the log is told of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from shared.domain.errors import UnavailableError
+
+_MOST_REASONS: Final = 32  # of several nodes each may have its own
+
+_log = structlog.get_logger(__name__)
+
+
+class Standing:
+    """Whether a connection is there, and why not.
+
+    Args:
+        name: Of the connection, for the log.
+
+    Attributes:
+        reason: Why it is not there; nothing if it is.
+        failures: How often in a row it was lost or could not be made.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.reason = "not connected yet"
+        self.failures = 0
+        self._name = name
+        self._logged: set[str] = set()
+
+    def check(self) -> None:
+        """Return if the connection is there.
+
+        Raises:
+            UnavailableError: It is not, for this reason.
+        """
+        if self.reason:
+            raise UnavailableError(f"RabbitMQ: {self.reason}")
+
+    def lose(self, reason: str) -> None:
+        """It is not there; the log is told once for each reason."""
+        self.reason = reason
+        self.failures += 1
+        if reason not in self._logged and len(self._logged) < _MOST_REASONS:
+            self._logged.add(reason)
+            _log.warning("broker is away", connection=self._name, reason=reason)
+
+    def stand(self) -> None:
+        """It is there."""
+        if self.reason:
+            _log.info("broker is connected", connection=self._name)
+        self.reason = ""
+        self.failures = 0
+        self._logged.clear()

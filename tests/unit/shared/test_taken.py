@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from shared.broker import taken
+from shared.broker.taken import Taken
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import Event, EventType
+
+_REFUSED = UnavailableError("the broker did not confirm ecg.submitted: it refused")
+_UNROUTED = UnroutableError("no queue is bound to ecg.submitted")
+_SUBMITTED = [Event(uuid4(), EventType.SUBMITTED, b"{}")]
+_PROCESSED = [Event(uuid4(), EventType.PROCESSED, b"{}")]
+
+
+def test_what_was_refused_is_trouble_until_something_is_taken() -> None:
+    last = Taken()
+    last.check()
+
+    last.note(_SUBMITTED, [_REFUSED])
+    with pytest.raises(UnavailableError, match=r"^RabbitMQ: the broker did not confirm .*: it refused$"):
+        last.check()
+    last.note(_SUBMITTED, [None])
+
+    last.check()
+    assert not last.is_unrouted
+
+
+def test_a_call_without_events_says_nothing_of_the_broker() -> None:
+    last = Taken()
+    last.note(_SUBMITTED, [_REFUSED])
+
+    last.note([], [])
+
+    with pytest.raises(UnavailableError):
+        last.check()
+
+
+def test_the_processors_queue_is_missed_and_a_subscribers_is_not() -> None:
+    of_processors, of_subscribers = Taken(), Taken()
+
+    of_processors.note(_SUBMITTED, [_UNROUTED])
+    of_subscribers.note(_PROCESSED, [_UNROUTED])
+
+    assert of_processors.is_unrouted
+    with pytest.raises(UnavailableError, match=r"no queue is bound to ecg\.submitted"):
+        of_processors.check()
+    assert not of_subscribers.is_unrouted
+    of_subscribers.check()
+
+
+def test_long_after_the_last_refusal_nobody_knows_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = Taken()
+    last.note(_SUBMITTED, [_REFUSED])
+
+    monkeypatch.setattr(taken, "_FORGET_AFTER_S", 0)
+
+    last.check()
