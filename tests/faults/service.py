@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from tests.servers.listeners import listens
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable, Mapping
@@ -113,7 +115,8 @@ class Service:
     async def _answer(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse | None:
         try:
             async with session.get(f"http://127.0.0.1:{self.port}/health/ready") as answer:
-                return answer
+                is_ours = self._process is not None and listens(self.pid, self.port)
+                return answer if is_ours else None
         except (aiohttp.ClientError, TimeoutError):
             return None
 

@@ -22,6 +22,8 @@ import aio_pika
 import aio_pika.exceptions
 from yarl import URL
 
+from tests.servers.listeners import listens
+
 _LIBRARY = Path("/usr/lib/rabbitmq/lib")
 # Neither alarm may go off because the test machine is small.
 _CONFIGURATION = """\
@@ -268,12 +270,15 @@ def _tied_to_us() -> list[str]:
 
 
 async def _until_ready(process: Process, amqp_url: str) -> None:
+    port = URL(amqp_url).port
+    assert port
     while process.returncode is None:
         # Each is closed, those that fail too: `aio_pika.connect` leaves them to the garbage collector.
         async with aio_pika.Connection(URL(amqp_url)) as connection:
             with suppress(OSError, aio_pika.exceptions.AMQPError):
                 await connection.connect(timeout=_START_S)
-                return
+                if listens(process.pid, port):
+                    return
         await asyncio.sleep(_POLL_S)
     raise ChildProcessError(f"RabbitMQ ended with status {process.returncode}")
 

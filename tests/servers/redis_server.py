@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.servers.listeners import listens
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class RedisServer:
             program, *options, cwd=self._folder, stdout=asyncio.subprocess.DEVNULL
         )
         async with asyncio.timeout(_READY_WITHIN_S), Redis.from_url(self.url) as client:
-            while not await _answers(client):
+            while not (await _answers(client) and listens(self._process.pid, self._port)):
+                assert self._process.returncode is None, "redis-server ended"
                 await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:

@@ -8,8 +8,11 @@ import socket
 import sys
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import aiohttp
+
+from tests.servers.listeners import listens
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -42,7 +45,7 @@ def _bind(bound: ExitStack, port: int) -> int:
 async def open_service(
     arguments: Sequence[str], *, address: str, environment: Mapping[str, str], log: Path
 ) -> AsyncIterator[Process]:
-    """Run ``python ARGUMENTS``; yield the process when ``address`` says that it is ready."""
+    """Run ``python ARGUMENTS``; yield the process when it says at ``address`` that it is ready."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdout=output, stderr=output, env=os.environ | dict(environment)
@@ -63,8 +66,10 @@ async def leave(process: Process) -> int:
 
 
 async def _until_ready(process: Process, address: str, log: Path) -> None:
+    port = urlsplit(address).port
+    assert port
     async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(address) as session:
-        while not await _is_ready(session):
+        while not (await _is_ready(session) and listens(process.pid, port)):
             if process.returncode is not None:
                 raise AssertionError(f"exit status {process.returncode}:\n{_last_words(log)}")
             await asyncio.sleep(_POLL_S)

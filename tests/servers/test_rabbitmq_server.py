@@ -115,3 +115,14 @@ def test_missing_installation_is_explained(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(FileNotFoundError, match="scripts/install-rabbitmq"):
         rabbitmq_script()
+
+
+async def test_a_stranger_on_its_port_is_not_taken_for_it(amqp_url: str) -> None:
+    process = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await rabbitmq_server._until_ready(process, amqp_url)
+    finally:
+        process.kill()
+        await process.wait()
