@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.account_handlers import AccountHandlers
 from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
+from gateway.body_memory import MemoryBudget
 from gateway.callers import Callers
 from gateway.counters import open_counters
 from gateway.database_clock import DatabaseClock
@@ -17,7 +18,6 @@ from gateway.documents import Documents
 from gateway.front import front
 from gateway.guesses import Guesses
 from gateway.handlers import Handlers
-from gateway.in_flight import InFlight
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
@@ -158,8 +158,7 @@ async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack
 
 
 def _spools(settings: GatewayOnlySettings) -> Spools:
-    room = InFlight(max_bytes=settings.max_spooled_bytes, read_timeout_s=settings.read_timeout_s)
-    spools = Spools(settings.spool_dir, room)
+    spools = Spools(settings.spool_dir, max_bytes=settings.max_spooled_bytes)
     spools.check()
     return spools
 
@@ -171,14 +170,16 @@ class _Guards:
         self._callers = callers
         self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters.apart())
         self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters.apart())
-        self._in_flight = InFlight(
-            max_bytes=settings.max_bytes_in_flight, read_timeout_s=settings.read_timeout_s
+        self._budget = MemoryBudget(
+            max_bytes=settings.max_bytes_in_flight,
+            max_body_bytes=settings.max_body_bytes,
+            read_timeout_s=settings.read_timeout_s,
         )
 
     def before(self, route: Route, handler: Handler) -> Handler:
         """The handler of a route, behind what the route asks for."""
         if route.request is not None:
-            handler = for_bodies(handler, in_flight=self._in_flight)
+            handler = for_bodies(handler, budget=self._budget)
         if route.roles:
             return for_roles(route.roles, handler, callers=self._callers, limit=self._of_callers)
         if route.takes_password:

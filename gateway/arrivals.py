@@ -16,7 +16,7 @@ from shared.threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from gateway.in_flight import Share
+    from gateway.body_memory import BodyMemory
     from gateway.requests import Request
 
 # What is still on its way would be taken for the next request.
@@ -25,38 +25,58 @@ _LAST: Final = {"Connection": "close"}
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024
 # Nobody rests longer than this on what they have sent before.
 _LONGEST_CREDIT_S: Final = 30.0
+# Until fewer send at a time.
+_RETRY_AFTER_S: Final = 5
 # A thread for less would cost more than it does.
 _UNPACKED_AT_ONCE_BYTES: Final = 2**20
 
 
-class Patience:
-    """How long the rest of a body may take."""
+class Deadline:
+    """Until when a body has to be here.
+
+    Attributes:
+        is_over: Whether nothing more is waited for.
+    """
 
     def __init__(self, limit: asyncio.Timeout) -> None:
         self._limit = limit
+        self.is_over = False
+        self.is_revoked = False
 
-    def credit(self, arrived: int) -> None:
+    def extend(self, arrived: int) -> None:
         """Wait longer, because so many bytes have come."""
+        if self.is_revoked:
+            return
         latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
         self._limit.reschedule(min((self._limit.when() or 0.0) + arrived / _SLOWEST_BYTES_PER_S, latest))
 
+    def revoke(self) -> None:
+        """Wait no longer: others need what this body holds, and it comes too slowly for that."""
+        self.is_over = self.is_revoked = True
+        if not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
 
 @asynccontextmanager
-async def arriving(request: Request) -> AsyncIterator[Patience]:
+async def arriving(request: Request) -> AsyncIterator[Deadline]:
     """Read the body inside, but don't wait for somebody who sends a byte a second.
 
     Raises:
-        ProblemError: 408, it came too slowly; 400, its sender has gone, which nobody but the log will hear.
+        ProblemError: 408, it came too slowly; 503, too slowly for what it held, which others needed; 400, its
+            sender has gone, which nobody but the log will hear.
     """
-    timeout_s = request.share.read_timeout_s
+    memory, timeout_s = request.memory, request.memory.budget.read_timeout_s
     expected = request.headers.get("Expect", "").lower()
     if expected == "100-continue" and request.version >= HttpVersion11:  # else it would be the answer
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            yield Patience(limit)
+            memory.deadline = Deadline(limit)
+            yield memory.deadline
     except TimeoutError:
+        if memory.deadline is not None and memory.deadline.is_revoked:
+            raise _revoked() from None
         detail = (
             f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
         )
@@ -64,6 +84,9 @@ async def arriving(request: Request) -> AsyncIterator[Patience]:
     except ConnectionError:
         detail = "The connection was lost before the body had come."
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST) from None
+    finally:
+        if memory.deadline is not None:
+            memory.deadline.is_over = True
 
 
 async def receive(request: Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]) -> None:
@@ -73,24 +96,24 @@ async def receive(request: Request, encoding: str | None, take: Callable[[bytes]
         ProblemError: 408 too slow; 400 not packed as declared, not whole, or something follows; whatever
             ``take`` raises.
     """
-    async with arriving(request) as patience:
+    async with arriving(request) as deadline:
         with request.while_connected():
-            unpacking = _Unpacking(encoding, take, request.share) if encoding else None
+            unpacking = _Unpacking(encoding, take, request.memory) if encoding else None
             async for chunk in request.content.iter_any():
-                patience.credit(len(chunk))
+                deadline.extend(len(chunk))
                 await (unpacking.take(chunk) if unpacking else take(chunk))
             if unpacking:
                 await unpacking.end()
 
 
 class _Unpacking:
-    """Unpacks in threads what arrives, and holds the memory that this takes as bytes in flight."""
+    """Unpacks in threads what arrives, and counts the memory that this takes."""
 
-    def __init__(self, encoding: str, take: Callable[[bytes], Awaitable[None]], share: Share) -> None:
+    def __init__(self, encoding: str, take: Callable[[bytes], Awaitable[None]], memory: BodyMemory) -> None:
         self._encoding = encoding
         self._unpacker = Unpacker(encoding)
         self._take = take
-        self._share = share
+        self._memory = memory
         self._beginning = b""
         self._has_begun = False
 
@@ -109,7 +132,7 @@ class _Unpacking:
 
     def _begun(self) -> bytes:
         self._has_begun = True
-        self._share.take(window_bytes(self._encoding, self._beginning))
+        self._memory.take(window_bytes(self._encoding, self._beginning))
         return self._beginning
 
     async def _unpack(self, packed: bytes) -> None:
@@ -126,3 +149,12 @@ def _some(steps: Iterator[bytes]) -> bytes:
         if size >= _UNPACKED_AT_ONCE_BYTES:
             break
     return b"".join(some)
+
+
+def _revoked() -> ProblemError:
+    detail = (
+        "The body came too slowly for what it held of the gateway's memory or disk, which others needed. "
+        "Send the same request again."
+    )
+    headers = {"Retry-After": str(_RETRY_AFTER_S), **_LAST}
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs
 
 from gateway.arrivals import arriving
+from gateway.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.encodings import encoding_of, max_packed_bytes, too_large, unpack
 from gateway.problems import NotJsonError, ProblemError
 from shared.threads import in_thread
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
     from gateway.requests import Request
 
-# Reading an ECG of 512 KiB takes about 1 ms, which other requests may wait; a thread would cost 0.15 ms more.
-_PARSE_INLINE_BYTES: Final = 512 * 1024
-# Bodies up to here are not counted as in flight: logins must not wait for somebody's large ECGs.
-_UNCOUNTED_BYTES: Final = 64 * 1024
 # Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
 MAX_CONTAINERS: Final = 4096
 
@@ -41,15 +38,19 @@ async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *
     _check_content_type(request)
     encoding = encoding_of(request)
     body: bytes | bytearray = await _read_in_time(request, encoding, max_bytes)
-    if encoding is None and len(body) <= _PARSE_INLINE_BYTES:
+    if encoding is None and len(body) <= SMALL_BYTES:
         return read(body)
-    share = request.share
-    # The turn is for all of it, else those that wait for the next would hold what the one before gave.
     with request.while_connected():
-        async with share.turn:
+        if encoding is not None:
+            small = await in_thread(_unpacked_if_small, bytes(body), encoding, max_bytes)
+            if small is not None:  # it need not wait for others' large ones
+                request.memory.resize(len(small))
+                return read(small)
+        # For all of it, else those that wait for the next would hold what the one before gave.
+        async with request.memory.budget.work:
             if encoding is not None:
                 body = await in_thread(unpack, bytes(body), encoding, max_bytes)
-                share.take(len(body))
+                request.memory.resize(len(body))
             return await in_thread(read, body)
 
 
@@ -93,7 +94,7 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
         max_bytes, how = max_packed_bytes(max_bytes), "packed"
     if request.content.is_eof():
         return _arrived(request, max_bytes, how)
-    async with arriving(request) as patience:
+    async with arriving(request) as deadline:
         if (request.content_length or 0) > max_bytes:
             raise too_large(max_bytes, how=how)
         chunks: list[bytes] = []
@@ -102,10 +103,9 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
             size += len(chunk)
             if size > max_bytes:
                 raise too_large(max_bytes, how=how)
-            if size > _UNCOUNTED_BYTES:
-                request.share.take(min(len(chunk), size - _UNCOUNTED_BYTES))
+            request.memory.resize(size)
             chunks.append(chunk)
-            patience.credit(len(chunk))
+            deadline.extend(len(chunk))
         return b"".join(chunks)
 
 
@@ -114,9 +114,23 @@ def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
     body = request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes, how=how)
-    if len(body) > _UNCOUNTED_BYTES:
-        request.share.take(len(body) - _UNCOUNTED_BYTES)
+    if len(body) > UNCOUNTED_BYTES:
+        request.memory.resize(len(body))
     return body
+
+
+def _unpacked_if_small(body: bytes, encoding: str, max_bytes: int) -> bytearray | None:
+    """The body unpacked; None if it is large then, and within the limit as far as that is known.
+
+    Raises:
+        ProblemError: 413 too large when unpacked; 400 not as declared, not whole, or something follows.
+    """
+    try:
+        return unpack(body, encoding, min(SMALL_BYTES, max_bytes))
+    except ProblemError as problem:
+        if problem.status is not HTTPStatus.REQUEST_ENTITY_TOO_LARGE or max_bytes <= SMALL_BYTES:
+            raise
+        return None
 
 
 def _may_repeat_a_key(body: bytes | bytearray, document: object) -> bool:

@@ -73,7 +73,7 @@ class Handlers:
     async def _submit_binary(self, request: Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
         async with recordings.received(
-            request, holder=request.caller.name, limits=self.settings, spools=self.spools, now=now
+            request, caller=request.caller.name, limits=self.settings, spools=self.spools, now=now
         ) as found:
             if isinstance(found, Ecg):
                 return await self._submit(request, found)
@@ -87,6 +87,8 @@ class Handlers:
                     )
 
     async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
+        if request.takes_memory:  # the body is gone: the ECG as it was read, and as it will be stored
+            request.memory.resize(2 * sum(lead.signal.nbytes for lead in ecg.leads))
         with request.while_connected():
             return await submit(
                 Submission(request.caller.name, ecg, request.traceparent),

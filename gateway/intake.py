@@ -35,6 +35,8 @@ _BATCH_SAMPLES: Final = 2_000_000
 # So few are prepared with the batch, one right after the other: in their requests' own turns, between all
 # else that these do, it takes twice the 5 us. A batch of 200 takes 1 ms to prepare.
 _FEW_SAMPLES: Final = 500
+# Encoding a large ECG takes four times the memory of its samples.
+_PREPARED_AT_A_TIME: Final = 2
 # An ECG whose bytes are here takes a turn of the event loop for its head, one for its body, one to be read.
 # Without these turns, batches of STANDARD ECGs from 16 connections had 2 or 3 members instead of 7, and took
 # 1.25 times the CPU in the gateway, 1.4 in the processor, 1.6 in PostgreSQL and in RabbitMQ.
@@ -77,6 +79,7 @@ class Intake:
         self._gathering = asyncio.Lock()
         self._unanswered: set[asyncio.Future[Receipt]] = set()
         self._unconfirmed = asyncio.Semaphore(_UNCONFIRMED)
+        self._preparing = asyncio.Semaphore(_PREPARED_AT_A_TIME)
         self._has_ended = False
         self._outages = Outages("announcing ECGs that were kept, which the relay does then")
 
@@ -90,7 +93,8 @@ class Intake:
             UnavailableError: It may have been kept. Taking the same again is safe.
         """
         if submission.ecg.num_samples > _FEW_SAMPLES:
-            submission = await self._store.prepare(submission)
+            async with self._preparing:
+                submission = await self._store.prepare(submission)
         if self._has_ended:
             raise UnavailableError("submissions are not taken in any more")
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
+    from gateway.body_memory import BodyMemory
     from gateway.payloads import EcgHeader
     from gateway.requests import Request
     from gateway.spools import Spools
@@ -43,7 +44,7 @@ _LAST: Final = {"Connection": "close"}
 
 @asynccontextmanager
 async def received(
-    request: Request, *, holder: str, limits: SubmissionLimits, spools: Spools, now: datetime
+    request: Request, *, caller: str, limits: SubmissionLimits, spools: Spools, now: datetime
 ) -> AsyncIterator[Ecg | Recording]:
     """Yield what the request's body holds, once all of it is here; a recording lies on disk until the end.
 
@@ -59,9 +60,9 @@ async def received(
 
         async def begin(header: EcgHeader) -> _Memory | Spool:
             if header.is_long(limits):
-                return await opened.enter_async_context(spools.opened(header.leads, holder=holder))
-            request.share.take(header.num_bytes)
-            return _Memory(header.num_bytes)
+                spool = spools.opened(header.leads, caller=caller, deadline=request.memory.deadline)
+                return await opened.enter_async_context(spool)
+            return _Memory(request.memory)
 
         intake = _Intake(
             lambda head: read_header(_document(head), limits=limits, now=now),
@@ -80,13 +81,13 @@ async def received(
 class _Memory:
     """Samples that are few enough to be held."""
 
-    def __init__(self, size: int) -> None:
-        self.buffer: Final = bytearray(size)
-        self._end = 0
+    def __init__(self, memory: BodyMemory) -> None:
+        self.buffer = bytearray()
+        self._memory = memory
 
     async def write(self, piece: memoryview) -> None:
-        start, self._end = self._end, self._end + len(piece)
-        self.buffer[start : self._end] = piece
+        self._memory.take(len(piece))
+        self.buffer += piece
 
 
 class _Intake:

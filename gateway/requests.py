@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiohttp import hdrs, web
 
-from gateway.in_flight import Share
+from gateway.body_memory import BodyMemory
 from gateway.problems import ProblemError
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
@@ -21,9 +21,9 @@ from shared.telemetry import span_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gateway.body_memory import MemoryBudget
     from gateway.callers import Callers
     from gateway.counters import Count
-    from gateway.in_flight import InFlight
     from gateway.rate_limits import RateLimit
     from gateway.tokens import Caller
     from shared.domain.account import Role
@@ -53,8 +53,8 @@ class Request(web.BaseRequest):
     parameters: Mapping[str, str] = _NONE
     policies = left = ""
     _caller: Caller | None = None
-    _in_flight: InFlight | None = None
-    _share: Share | None = None
+    _memory_budget: MemoryBudget | None = None
+    _memory: BodyMemory | None = None
     _is_abandoned = False
     _waiting: asyncio.Task[Any] | None = None
 
@@ -90,22 +90,28 @@ class Request(web.BaseRequest):
         return span_of(self.trace_id)
 
     @property
-    def share(self) -> Share:
-        """What it holds of the bytes in flight, in its caller's name."""
-        if self._share is None:
-            if self._in_flight is None:
+    def memory(self) -> BodyMemory:
+        """The memory that its body takes, in the name of its caller or, without one, of its address."""
+        if self._memory is None:
+            if self._memory_budget is None:
                 raise LookupError("the route takes no body")
-            self._share = Share(self._in_flight, self._caller.name if self._caller else "")
-        return self._share
+            caller = self._caller.name if self._caller else f"@{self.address}"  # no account is called so
+            self._memory = BodyMemory(self._memory_budget, caller)
+        return self._memory
 
-    def may_hold(self, in_flight: InFlight) -> None:
-        """Have its share be one of these."""
-        self._in_flight = in_flight
+    def may_take(self, budget: MemoryBudget) -> None:
+        """Have its body take memory of this budget."""
+        self._memory_budget = budget
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether its body was large enough to be counted."""
+        return self._memory is not None
 
     def let_go(self) -> None:
-        """Hold nothing any longer."""
-        if self._share is not None:
-            self._share.release()
+        """Take no memory any longer."""
+        if self._memory is not None:
+            self._memory.release()
 
     def abandon(self) -> None:
         """Note that its client has gone, and end what is done `while_connected`."""
@@ -195,14 +201,14 @@ def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
     return limited
 
 
-def for_bodies(handler: Handler, *, in_flight: InFlight) -> Handler:
-    """The handler, whose requests may hold bytes in flight, in the caller's name."""
+def for_bodies(handler: Handler, *, budget: MemoryBudget) -> Handler:
+    """The handler, whose requests have bodies that take memory of this budget."""
 
-    def holding(request: Request) -> Awaitable[web.StreamResponse]:
-        request.may_hold(in_flight)
+    def taking(request: Request) -> Awaitable[web.StreamResponse]:
+        request.may_take(budget)
         return handler(request)
 
-    return holding
+    return taking
 
 
 def _token(request: Request) -> str:

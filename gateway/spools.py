@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
+from gateway.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.settings import PART_OF_ONE
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from io import FileIO
 
-    from gateway.in_flight import InFlight
+    from gateway.arrivals import Deadline
     from gateway.payloads import LeadHeader
     from shared.domain.ecg import Samples
 
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
 BLOCK_SAMPLES: Final = 1_000_000
 
+# Each takes a connection and some 20 MB meanwhile.
+_STORED_AT_A_TIME: Final = 2
+# Two gigabytes are held at 70 MB a second or more.
+_RESEND_WITHIN_S: Final = 30.0
 # While PostgreSQL is frozen a turn ends every 5 s, and hundreds of short recordings may wait.
 _TURN_WITHIN_S: Final = 60.0
 
@@ -31,16 +37,19 @@ _TURN_WITHIN_S: Final = 60.0
 class Spool:
     """The samples of one recording: written as they come, then read as often as needed."""
 
-    def __init__(self, file: FileIO, leads: Sequence[LeadHeader]) -> None:
+    def __init__(self, file: FileIO, leads: Sequence[LeadHeader], reservation: Reservation) -> None:
         self._file = file
         self._leads = leads
+        self._reservation = reservation
 
     async def write(self, piece: bytes | memoryview) -> None:
         """Keep the next piece.
 
         Raises:
+            ProblemError: 503, too many bytes are spooled in all, or by this caller.
             UnavailableError: The disk is full or broken.
         """
+        self._reservation.take(len(piece))
         await in_thread(self._write, piece)
 
     def blocks(self) -> Iterator[Samples]:
@@ -70,10 +79,14 @@ class Spool:
 class Spools:
     """Where recordings lie until they are stored, and how many may."""
 
-    def __init__(self, folder: str, room: InFlight) -> None:
+    def __init__(self, folder: str, *, max_bytes: int) -> None:
         self._folder = folder or None
-        self._room = room
-        self._turn = room.turn
+        self._budget = ByteBudget(
+            max_bytes=max_bytes,
+            max_bytes_of_caller=max_bytes // PART_OF_ONE,
+            resend_within_s=_RESEND_WITHIN_S,
+        )
+        self._turn = asyncio.Semaphore(_STORED_AT_A_TIME)
 
     def check(self) -> None:
         """Return if recordings can be spooled.
@@ -88,26 +101,31 @@ class Spools:
             raise ConfigurationError(f"ISOLINE_SPOOL_DIR: can't write there: {error.strerror}") from None
 
     @asynccontextmanager
-    async def opened(self, leads: Sequence[LeadHeader], *, holder: str) -> AsyncIterator[Spool]:
+    async def opened(
+        self, leads: Sequence[LeadHeader], *, caller: str, deadline: Deadline | None
+    ) -> AsyncIterator[Spool]:
         """Yield a spool for these leads, gone afterwards.
 
+        Args:
+            leads: What the samples are that will be written.
+            caller: Who sends them.
+            deadline: Until when; while there is no room for others, this may be ended.
+
         Raises:
-            ProblemError: 503, too many bytes are spooled in all, or by this holder.
             UnavailableError: The disk is full or broken.
         """
-        size = sum(lead.num_samples * lead.dtype.itemsize for lead in leads)
-        self._room.take(size, holder)
+        reservation = Reservation(self._budget, caller, deadline)
         try:
             with _disk_errors():
                 file = TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - closed below
             with file:
-                yield Spool(file, leads)
+                yield Spool(file, leads, reservation)
         finally:
-            self._room.release(size, holder)
+            reservation.release()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Store a recording inside: each takes a connection and some 20 MB meanwhile, so few do at a time.
+        """Store a recording inside: few do at a time.
 
         Raises:
             UnavailableError: Too many recordings wait to be stored.

@@ -299,21 +299,6 @@ class TestALongRecording:
             {"pointer": "/leads", "detail": "expected at most 219 samples in all leads, found 220"}
         ]
 
-    async def test_finds_no_room_beside_too_many_others(self) -> None:
-        leads = [{"name": "I", "num_samples": 50_000, "sample_type": "int32"}]
-        body = a_binary_body(header(leads=leads), bytes(200_000))
-        async with (
-            asyncio.timeout(_LIMIT_S),
-            open_alone(**_SHORT, **_LITTLE_DISK) as ada,
-            open_raw(str(ada._base_url)) as (reader, writer),
-        ):
-            writer.write(_head(ada, len(body), expect=True))
-            assert b" 100 " in await reader.readline()
-            writer.write(body[:-1])
-            answer = await _until_refused(ada, body)
-
-        assert answer.headers["Retry-After"] == "1"
-
     async def test_that_comes_too_slowly_is_cut_off(self) -> None:
         body = a_binary_ecg(_LONG)
         async with (
@@ -462,15 +447,6 @@ class TestWhatIsWrong:
         headers = {"Content-Type": "application/json"}
         async with ada_alone.post("/ecg/process", data=a_binary_ecg(_ORDINARY), headers=headers) as answer:
             await problem_of(answer, 400)
-
-
-async def _until_refused(ada: aiohttp.ClientSession, body: bytes) -> aiohttp.ClientResponse:
-    """The 503 of a recording that finds no room, once the one before it lies on disk."""
-    while True:
-        async with ada.post("/ecg/process", data=body, headers=_BINARY) as answer:
-            problem = await problem_of(answer, 503)
-            if problem["detail"].startswith("The gateway has its hands full"):
-                return answer
 
 
 def _head(ada: aiohttp.ClientSession, size: int, *, expect: bool = False) -> bytes:

@@ -17,6 +17,7 @@ from gateway import accounts as accounts_module
 from gateway import handlers as handlers_module
 from gateway import intake as intake_module
 from gateway import waiting as waiting_module
+from gateway.body_memory import SMALL_BYTES
 from gateway.waiting import Waiting
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
@@ -169,7 +170,7 @@ async def test_a_body_that_waits_for_its_turn_to_be_parsed_is_dropped_with_its_s
     gateway: str, ada: aiohttp.ClientSession, blocking: BlockingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers_module, "read_ecg_json", blocking)
-    packed = gzip.compress(orjson.dumps(an_ecg_body()))
+    packed = gzip.compress(bytes(2 * SMALL_BYTES))
     post = a_request("POST /ecg/process", packed, client=ada, **{"Content-Encoding": "gzip"})
     async with sent_and_gone(gateway, [post] * _SENDERS, lambda: blocking.began == _AT_A_TIME) as gone:
         await gone.have_ended(_SENDERS - _AT_A_TIME)
