@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -31,15 +32,15 @@ from gateway.server import open_server
 from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
-from shared.health import open_health
+from shared.health import Part, open_health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from gateway.backlog import Backlog
     from gateway.contract import Route
     from gateway.counters import Counters
     from gateway.requests import Handler
-    from shared.health import Part
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
@@ -91,6 +92,7 @@ async def open_gateway(
         intake = await opened.enter_async_context(
             open_intake(store=store, publisher=publisher, publish_timeout_s=settings.publish_timeout_s)
         )
+        backlog = await opened.enter_async_context(open_backlog(store, limit=settings.max_backlog))
         handlers = Handlers(
             intake=intake,
             recordings=recordings,
@@ -98,7 +100,7 @@ async def open_gateway(
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,
-            backlog=await opened.enter_async_context(open_backlog(store, limit=settings.max_backlog)),
+            backlog=backlog,
             results=Results(waiting, max_bytes=settings.result_cache_bytes),
             clock=clock,
             settings=settings,
@@ -113,6 +115,7 @@ async def open_gateway(
             settings=settings,
         )
         callers = Callers(tokens, revocations, clock, await _external_issuer(settings, opened))
+        health = await opened.enter_async_context(open_health({**parts, "backlog": _part_of(backlog)}))
         leaving = asyncio.Event()
         router = Router()
         guards = _Guards(settings, callers, counters)
@@ -120,7 +123,7 @@ async def open_gateway(
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
             (DOCUMENT_ROUTES, Documents(contract(settings))),
-            (HEALTH_ROUTES, await opened.enter_async_context(open_health(parts))),
+            (HEALTH_ROUTES, health),
         )
         for routes, answerer in answering:
             _add(router, routes, answerer, guards)
@@ -154,6 +157,18 @@ async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack
         keys=await opened.enter_async_context(
             open_issuer_keys(settings.oidc_issuer, settings.oidc_jwks_url or None)
         ),
+    )
+
+
+def _part_of(backlog: Backlog) -> Part:
+    async def check() -> None:
+        backlog.check()
+
+    return Part(
+        check=check,
+        means="New ECGs are answered with 503 until the processors have caught up; results can be read.",
+        fails_after_s=math.inf,
+        is_free=True,
     )
 
 

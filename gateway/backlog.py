@@ -36,7 +36,11 @@ class Backlog:
             UnavailableError: The limit is reached; the processors have to catch up first.
         """
         if self._is_full:
-            raise UnavailableError(f"the backlog limit of {self._limit} queued ECGs is reached")
+            raise UnavailableError(
+                f"the backlog limit of {self._limit} queued ECGs is reached",
+                for_sender=f"As many ECGs are queued as may be, {self._limit}: their analysis is behind.",
+                is_logged=True,  # by readiness, of which this is a part
+            )
 
     async def watch(self) -> None:
         """Measure forever: one query a second, however many submissions there are."""

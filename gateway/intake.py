@@ -51,6 +51,10 @@ _UNCONFIRMED: Final = 16
 _LONGEST_WAIT_S: Final = 10.0
 
 
+_ENDED: Final = "submissions are not taken in any more"
+_ENDED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."
+
+
 class _Waiting(NamedTuple):
     """A submission and who waits for its receipt."""
 
@@ -96,7 +100,7 @@ class Intake:
             async with self._preparing:
                 submission = await self._store.prepare(submission)
         if self._has_ended:
-            raise UnavailableError("submissions are not taken in any more")
+            raise UnavailableError(_ENDED, for_sender=_ENDED_FOR_SENDER)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._unanswered.add(answer)
         self._waiting[answer] = _Waiting(submission, answer, time.monotonic())
@@ -137,7 +141,7 @@ class Intake:
         self._has_ended = True
         for answer in self._unanswered:
             if not answer.done():
-                answer.set_exception(UnavailableError("submissions are not taken in any more"))
+                answer.set_exception(UnavailableError(_ENDED, for_sender=_ENDED_FOR_SENDER))
 
     async def _flush(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -181,7 +185,10 @@ class Intake:
         """Turn away who has waited for too long; the oldest are in front."""
         too_long_ago_s = time.monotonic() - _LONGEST_WAIT_S
         while self._waiting and self._oldest().since_s < too_long_ago_s:
-            error = UnavailableError("too many submissions wait for storage; this one was not kept")
+            error = UnavailableError(
+                "too many submissions wait for storage; this one was not kept",
+                for_sender="Too many submissions wait for the gateway's database; this one was not kept.",
+            )
             self._take_oldest().fail(error)
 
     def _oldest(self) -> _Waiting:

@@ -73,7 +73,10 @@ class IssuerKeys:
                 if self._needs_fetching(key_id):
                     await self._fetch()
         if self._keys is None:
-            raise UnavailableError("the keys of the external issuer can't be had")
+            raise UnavailableError(
+                "the keys of the external issuer can't be had",
+                for_sender="The keys of the token's issuer can't be fetched at the moment.",
+            )
         return self._keys.get(key_id)
 
     def _needs_fetching(self, key_id: str) -> bool:

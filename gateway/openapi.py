@@ -68,7 +68,8 @@ _OF_ALL: Final = {
     HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: send this one again later.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something in Isoline failed; the request may be sent again.",
     HTTPStatus.SERVICE_UNAVAILABLE: (
-        "A service behind the gateway is away. Send the same request again: nothing happens twice."
+        "The gateway can't use its database at the moment."
+        " Send the same request again: nothing happens twice."
     ),
 }
 _HEADERS_OF: Final = {

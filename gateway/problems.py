@@ -113,7 +113,7 @@ def _of_ours(error: IsolineError) -> ProblemError:
         case UnavailableError():
             if not error.is_logged:
                 _log.warning("a request could not be served", reason=str(error))
-            return _unavailable()
+            return _unavailable(error)
         case TooOftenError():
             return _too_often(error)
         case ConflictError() | DeniedError() | NotFoundError():
@@ -123,8 +123,9 @@ def _of_ours(error: IsolineError) -> ProblemError:
             return _defect()
 
 
-def _unavailable() -> ProblemError:
-    detail = "A service behind the gateway is away. Send the same request again: nothing happens twice."
+def _unavailable(error: UnavailableError) -> ProblemError:
+    reason = error.for_sender or "The gateway can't use its database at the moment."
+    detail = f"{reason} Send the same request again: nothing happens twice."
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": _RETRY_AFTER_S})
 
 

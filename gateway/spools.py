@@ -31,6 +31,7 @@ _STORED_AT_A_TIME: Final = 2
 # Two gigabytes are held at 70 MB a second or more.
 _RESEND_WITHIN_S: Final = 30.0
 # While PostgreSQL is frozen a turn ends every 5 s, and hundreds of short recordings may wait.
+_DISK_FOR_SENDER: Final = "The gateway has no room on its disk for this recording, or can't use it."
 _TURN_WITHIN_S: Final = 60.0
 
 
@@ -72,7 +73,9 @@ class Spool:
         with _disk_errors():
             block = os.pread(self._file.fileno(), size, offset)
         if len(block) != size:
-            raise UnavailableError(f"the spool gave {len(block)} bytes of {size}")
+            raise UnavailableError(
+                f"the spool gave {len(block)} bytes of {size}", for_sender=_DISK_FOR_SENDER
+            )
         return block
 
 
@@ -134,7 +137,10 @@ class Spools:
             async with asyncio.timeout(_TURN_WITHIN_S):
                 await self._turn.acquire()
         except TimeoutError:
-            raise UnavailableError("too many recordings wait to be stored") from None
+            raise UnavailableError(
+                "too many recordings wait to be stored",
+                for_sender="Too many recordings wait to be stored; this one was not kept.",
+            ) from None
         try:
             yield
         finally:
@@ -146,4 +152,4 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnavailableError(f"the spool: {error.strerror}") from error
+        raise UnavailableError(f"the spool: {error.strerror}", for_sender=_DISK_FOR_SENDER) from error

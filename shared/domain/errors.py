@@ -71,18 +71,27 @@ class UnavailableError(IsolineError):
 
     Args:
         message: What is not available, and why.
+        for_sender: The same as a sentence for strangers; nothing where it is the database, as nearly always.
         needs_operator: Whether time alone won't mend it.
         is_logged: Whether the log was told already, by what knows since when it is so.
     """
 
-    def __init__(self, message: str, *, needs_operator: bool = False, is_logged: bool = False) -> None:
+    def __init__(
+        self, message: str, *, for_sender: str = "", needs_operator: bool = False, is_logged: bool = False
+    ) -> None:
         super().__init__(message)
+        self.for_sender = for_sender
         self.needs_operator = needs_operator
         self.is_logged = is_logged
 
     def again(self) -> UnavailableError:
         """The same for somebody else who meets it: what is raised more than once collects every traceback."""
-        return UnavailableError(str(self), needs_operator=self.needs_operator, is_logged=self.is_logged)
+        return UnavailableError(
+            str(self),
+            for_sender=self.for_sender,
+            needs_operator=self.needs_operator,
+            is_logged=self.is_logged,
+        )
 
 
 class ConfigurationError(IsolineError):

@@ -31,11 +31,19 @@ async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_
         await asyncio.sleep(1.3)  # measured once a second
 
         async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as refused:
-            await problem_of(refused, 503)
+            problem = await problem_of(refused, 503)
             assert int(refused.headers["Retry-After"]) > 0
+
+        async with ada.get("/health/ready") as answer:
+            part = (await answer.json())["parts"]["backlog"]
 
         async with database.connection() as connection:
             await connection.execute("DELETE FROM ecg")
         await asyncio.sleep(1.3)
         async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as taken:
             assert taken.status == 202
+
+    assert problem["detail"].startswith("As many ECGs are queued as may be, 2: ")
+    assert answer.status == 200
+    assert part["state"] == "degraded"
+    assert part["reason"] == "the backlog limit of 2 queued ECGs is reached"
