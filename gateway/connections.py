@@ -42,9 +42,8 @@ _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 100
 # A head as a whole, as in most servers: four lines of the longest, or what a browser sends ten times.
 _MAX_HEAD_BYTES: Final = 32 * 1024
-# What is read of a connection before others get their turn. It is parsed at once, 9,000 small requests or
-# 40,000 small chunks in 256 KiB, asyncio's own bound: 40 ms.
-_READ_AT_ONCE_BYTES: Final = 64 * 1024
+# What is parsed before its cost is looked at; the event loop reads up to 256 KiB, 40,000 chunks of 1 byte.
+_PARSED_AT_ONCE_BYTES: Final = 64 * 1024
 # What the chunks of a body may have around its content (RFC 9112, 7.1), and one more for each so many bytes
 # of that: in chunks of 1 byte a body of 1 MB takes 0.9 s of the event loop.
 _FREE_FRAMING_BYTES: Final = 32 * 1024
@@ -150,15 +149,21 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect the first head."""
-        transport.max_size = _READ_AT_ONCE_BYTES  # type: ignore[attr-defined] # of asyncio's transports
         super().connection_made(transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
         """Expect the rest of a head that has begun, and no more once it is whole; neither without end."""
+        self._is_silent = False
+        if len(data) <= _PARSED_AT_ONCE_BYTES:
+            self._receive(data)
+            return
+        for start in range(0, len(data), _PARSED_AT_ONCE_BYTES):
+            self._receive(data[start : start + _PARSED_AT_ONCE_BYTES])
+
+    def _receive(self, data: bytes) -> None:
         if self._is_given_up:
             return
-        self._is_silent = False
         heads = self._request_count
         self._since_head_bytes += len(data)
         super().data_received(data)
@@ -258,7 +263,7 @@ class Connection(web.RequestHandler):
         content = self._arriving.total_bytes
         if self._since_head_bytes - content <= _FREE_FRAMING_BYTES + content // _FRAMED_BYTES:
             return
-        if self._current_request is None:  # its rest was thrown away
+        if self._current_request is None and not self._messages:  # it is answered; this was thrown away
             self.force_close()
             return
         self._is_given_up, self._lingering_time = True, 0.0

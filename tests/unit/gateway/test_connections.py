@@ -182,8 +182,20 @@ class TestBounds:
 
         assert bodies == [60_000] * 3
 
-    async def test_no_more_is_read_at_once_than_can_be_parsed_at_once(
-        self, reading: Connection, transport: Mock
+    async def test_a_body_that_is_read_at_once_is_given_up_before_all_of_it_is_parsed(
+        self, reading: Connection, bodies: list[object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert reading.transport is transport
-        assert transport.max_size == 64 * 1024
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        parsed = []
+        receive = web.RequestHandler.data_received
+
+        def counted(connection: web.RequestHandler, data: bytes) -> None:
+            parsed.append(len(data))
+            receive(connection, data)
+
+        monkeypatch.setattr(web.RequestHandler, "data_received", counted)
+
+        await self.fed(reading, head + b"1\r\n \r\n" * 100_000, piece=2**20)
+
+        assert len(bodies) == 1
+        assert sum(parsed) <= 192 * 1024
