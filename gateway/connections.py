@@ -48,6 +48,8 @@ _PARSED_AT_ONCE_BYTES: Final = 64 * 1024
 # of that: in chunks of 1 byte a body of 1 MB takes 0.9 s of the event loop.
 _FREE_FRAMING_BYTES: Final = 32 * 1024
 _FRAMED_BYTES: Final = 8
+_SMALL_CHUNK_BYTES: Final = 40
+_MANY_CHUNKS: Final = 8192
 
 
 def _last_answer(problem: ProblemError) -> bytes:
@@ -258,10 +260,7 @@ class Connection(web.RequestHandler):
 
     def _check_framing(self) -> None:
         """End a body whose chunks have more around their content than in it."""
-        if self._reading_paused or self._arriving.is_eof():
-            return  # some of what was read is not parsed yet, or is the next head
-        content = self._arriving.total_bytes
-        if self._since_head_bytes - content <= _FREE_FRAMING_BYTES + content // _FRAMED_BYTES:
+        if self._arriving.is_eof() or not (self._has_small_chunks() or self._is_mostly_framing()):
             return
         if self._current_request is None and not self._messages:  # it is answered; this was thrown away
             self.force_close()
@@ -270,6 +269,19 @@ class Connection(web.RequestHandler):
         self._arriving.set_exception(
             ProblemError(HTTPStatus.BAD_REQUEST, _FRAMING, headers={"Connection": "close"})
         )
+
+    def _has_small_chunks(self) -> bool:
+        """Whether many are here that nobody has read yet, of less than `_SMALL_CHUNK_BYTES` each."""
+        ends = self._arriving._http_chunk_splits  # noqa: SLF001 - with many, aiohttp parses no further
+        if ends is None or len(ends) <= _MANY_CHUNKS:
+            return False
+        return ends[-1] - ends[0] < len(ends) * _SMALL_CHUNK_BYTES
+
+    def _is_mostly_framing(self) -> bool:
+        """Whether much of what has come since the head is not content, if all of it is parsed."""
+        content = self._arriving.total_bytes
+        allowed = _FREE_FRAMING_BYTES + content // _FRAMED_BYTES
+        return not self._reading_paused and self._since_head_bytes - content > allowed
 
     def _write(self, answer: bytes) -> None:
         if self.transport is not None:
