@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _FILE: Final = "embedded.json"
+_ASKED_WITHIN_S: Final = 1.0
+_POLL_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
         ConfigurationError: Another process is it.
     """
     with open_private(var / _FILE) as file:
-        if not _lock(file):
+        if not _lock_soon(file):
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
 
@@ -77,6 +80,14 @@ def read_state(var: Path) -> EmbeddedState | None:
     except PermissionError:
         raise ConfigurationError(f"ISOLINE_VAR: {var} is another user's") from None
     return EmbeddedState(**orjson.loads(content)) if content else None
+
+
+def _lock_soon(file: BinaryIO) -> bool:
+    """Lock the file, for whose state somebody may just be asking: that locks it for a moment, too."""
+    deadline = time.monotonic() + _ASKED_WITHIN_S
+    while not (is_locked := _lock(file)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return is_locked
 
 
 def _lock(file: BinaryIO) -> bool:
