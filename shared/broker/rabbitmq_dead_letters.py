@@ -20,7 +20,7 @@ from aio_pika.exceptions import AMQPException, PublishError
 
 from shared.broker.nodes import urls_of_nodes
 from shared.broker.rabbitmq import open_connection
-from shared.broker.refusals import words_of
+from shared.broker.refusals import is_for_operator, words_of
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 
@@ -130,7 +130,8 @@ async def _translated() -> AsyncIterator[None]:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        raise UnavailableError(f"RabbitMQ: {words_of(error)}") from error
+        words = words_of(error)
+        raise UnavailableError(f"RabbitMQ: {words}", needs_operator=is_for_operator(words)) from error
 
 
 def _letter(message: AbstractIncomingMessage) -> DeadLetter:

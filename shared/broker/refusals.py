@@ -26,6 +26,7 @@ _FRAMES: Final = {FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT}
 _TLS_ALERT: Final = 21
 _MOST_HEARD: Final = 65_536
 _MOST_SHOWN: Final = 40
+_FOR_OPERATOR: Final = ("ACCESS_REFUSED", "NOT_ALLOWED", "the port ", "the broker's ", "TLS failed", "cafile")
 _ADDRESS: Final = re.compile(r" object at 0x[0-9a-f]+")
 
 
@@ -92,6 +93,11 @@ def words_of(error: BaseException) -> str:
     else:
         words = str(error) or type(error).__name__
     return _ADDRESS.sub("", words)
+
+
+def is_for_operator(words: str) -> bool:
+    """Whether what kept a connection from being made is the URL's, the account's or a certificate's fault."""
+    return words.startswith(_FOR_OPERATOR)
 
 
 def _words_of_system(error: OSError) -> str:

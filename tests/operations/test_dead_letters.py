@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
+from yarl import URL
 
 from isoline.cli import app
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from tests.contracts.test_rabbitmq import an_event, publish_when_possible
+from tests.e2e.conftest import ROOT
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology
@@ -92,3 +96,36 @@ async def test_one_is_replayed_and_one_dropped_and_both_are_recorded(
         ("ada", "fixed", "dlq replay"),
         ("ada", "junk", "dlq drop"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({"password": "canary"}, 2, "RabbitMQ: ACCESS_REFUSED - Login was refused"),
+        ({"path": "/nowhere"}, 2, "RabbitMQ: NOT_ALLOWED - vhost nowhere not found"),
+        ({"scheme": "amqps"}, 2, "RabbitMQ: the port does not speak TLS"),
+        ({"host": "isoline.invalid"}, 2, "RabbitMQ: the broker's host name can't be resolved"),
+        ({}, 1, "RabbitMQ: NOT_FOUND - no queue"),  # until a processor has declared it
+        ({"port": 1}, 1, "RabbitMQ: "),
+    ],
+)
+async def test_a_broker_that_refuses_is_named_in_one_sentence(
+    amqp_url: str, topology: Topology, changes: dict[str, Any], status: int, reason: str
+) -> None:
+    url = amqp_url
+    for part, value in changes.items():
+        url = str(getattr(URL(amqp_url), f"with_{part}")(value))
+    environment = {"ISOLINE_AMQP_URL": url, "ISOLINE_AMQP_NAMESPACE": f"{topology.namespace}other-"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "isoline", "dlq", "list"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+    )
+    async with asyncio.timeout(60):
+        printed, _ = await process.communicate()
+
+    assert printed.decode().startswith(reason)
+    assert len(printed.splitlines()) == 1
+    assert b"canary" not in printed
+    assert process.returncode == status
