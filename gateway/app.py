@@ -23,6 +23,7 @@ from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
 from gateway.rate_limits import Policy, RateLimit
+from gateway.refusals import RefusalLog
 from gateway.requests import for_bodies, for_passwords, for_roles
 from gateway.results import Results
 from gateway.revocations import open_revocations
@@ -183,6 +184,7 @@ class _Guards:
 
     def __init__(self, settings: GatewayOnlySettings, callers: Callers, counters: Counters) -> None:
         self._callers = callers
+        self._refusals = RefusalLog()
         self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters.apart())
         self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters.apart())
         self._budget = MemoryBudget(
@@ -196,7 +198,13 @@ class _Guards:
         if route.request is not None:
             handler = for_bodies(handler, budget=self._budget)
         if route.roles:
-            return for_roles(route.roles, handler, callers=self._callers, limit=self._of_callers)
+            return for_roles(
+                route.roles,
+                handler,
+                callers=self._callers,
+                refusals=self._refusals,
+                limit=self._of_callers,
+            )
         if route.takes_password:
             return for_passwords(handler, limit=self._of_logins)
         return handler

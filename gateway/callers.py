@@ -42,7 +42,7 @@ class Callers:
             self._verified.keep(token, verified)
             caller = verified.caller
         if caller.version is not None and self.revocations.is_past(caller.name, caller.version):
-            raise InvalidTokenError("its account has changed since")
+            raise InvalidTokenError("its account has changed since", claim="ver")
         return caller
 
     async def _verify(self, token: str, now: float) -> Verified:

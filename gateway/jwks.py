@@ -6,28 +6,47 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
 import orjson
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from gateway.token_bucket import TokenBucket
 from shared.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from typing import Any
 
-# An unknown key is asked for at most so often: tokens with made-up keys must not become requests.
-ASK_EVERY_S: Final = 60.0
+# Signatures alone: a public key must never be taken for the secret of an HMAC.
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+
+# A new key is asked for as soon as a token names it. Of tokens with made-up keys some become requests, of a
+# flood of them one every few seconds.
+ASKS_AT_ONCE: Final = 10
+ASK_EVERY_S: Final = 5.0
 
 # Until there are keys at all.
 _FIRST_ASK_EVERY_S: Final = 1.0
 _FRESH_S: Final = 3600.0
+_REFRESH_EVERY_S: Final = 60.0
 _FETCH_TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 256 * 1024
 _MAX_KEYS: Final = 100
 _DISCOVERY: Final = "/.well-known/openid-configuration"
+_MAX_LOGGED: Final = 300
+_NO_KEYS: Final = ()
+
+_PUBLIC_KINDS: Final = {"RSA", "EC", "OKP"}
+# NIST SP 800-131A; and no more than anybody uses, for a signature of 64 kbit takes seconds.
+_RSA_BITS: Final = range(2048, 8192 + 1)
+_MAX_EXPONENT_BITS: Final = 32
 
 _log = structlog.get_logger(__name__)
 
@@ -53,56 +72,110 @@ class IssuerKeys:
         self._issuer = issuer
         self._jwks_url = jwks_url
         self._clock = clock
-        self._keys: dict[str, jwt.PyJWK] | None = None
+        self._keys: Mapping[str, tuple[jwt.PyJWK, ...]] | None = None
+        self._passed_over = 0
         self._fetched_at = float("-inf")
         self._asked_at = float("-inf")
-        self._one_at_a_time = asyncio.Lock()
+        self._allowance = TokenBucket(ASKS_AT_ONCE, every_s=ASK_EVERY_S, clock=clock)
+        self._fetching: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
 
-    async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """The key of this name; None when the issuer has none.
+    async def find(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
+        """The keys of this name: none, one, or several where the issuer gives them one name.
 
-        However many ask at once, one request goes out. Old keys serve on while the issuer is away.
+        However many ask at once, one request goes out, and nobody waits for it whose key is known. Old keys
+        serve on while the issuer is away.
 
         Raises:
             UnavailableError: No keys could be had yet.
         """
-        # A known key is not waited for while somebody asks for newer ones.
-        is_asking_for_known = self._one_at_a_time.locked() and key_id in (self._keys or {})
-        if self._needs_fetching(key_id) and not is_asking_for_known:
-            async with self._one_at_a_time:
-                if self._needs_fetching(key_id):
-                    await self._fetch()
+        if found := (self._keys or {}).get(key_id):
+            if self._is_old():
+                self._begin_fetching()
+            return found
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)  # it may have been asked before there was this key
+        if not (self._keys or {}).get(key_id) and (self._fetching is not None or self._may_ask()):
+            await asyncio.shield(self._begin_fetching())
         if self._keys is None:
             raise UnavailableError(
                 "the keys of the external issuer can't be had",
                 for_sender="The keys of the token's issuer can't be fetched at the moment.",
             )
-        return self._keys.get(key_id)
+        return self._keys.get(key_id, _NO_KEYS)
 
-    def _needs_fetching(self, key_id: str) -> bool:
+    async def stop(self) -> None:
+        """Fetch no more."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    def _is_old(self) -> bool:
         now = self._clock()
-        if now - self._asked_at < (_FIRST_ASK_EVERY_S if self._keys is None else ASK_EVERY_S):
-            return False
-        return self._keys is None or key_id not in self._keys or now - self._fetched_at > _FRESH_S
+        return now - self._fetched_at > _FRESH_S and now - self._asked_at >= _REFRESH_EVERY_S
+
+    def _may_ask(self) -> bool:
+        if self._keys is None:
+            return self._clock() - self._asked_at >= _FIRST_ASK_EVERY_S
+        return self._allowance.take()
+
+    def _begin_fetching(self) -> asyncio.Task[None]:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
 
     async def _fetch(self) -> None:
         try:
             url = self._jwks_url or await self._discovered_url()
-            self._keys = _usable_keys(await self._get(url))
-            self._fetched_at = self._clock()
-        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError) as error:
-            _log.warning("the keys of the external issuer could not be fetched", reason=repr(error))
+            keys, passed_over = await asyncio.to_thread(_usable_keys, await self._get(url))
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            RecursionError,
+        ) as error:
+            self._tell_of_failure(repr(error)[:_MAX_LOGGED])
+        else:
+            self._keys, self._fetched_at = keys, self._clock()
+            self._tell_of_success(passed_over)
         finally:
             self._asked_at = self._clock()  # not before: until then others wait for this answer
+            self._fetching = None
+
+    def _tell_of_failure(self, reason: str) -> None:
+        """Once for each reason, until there are keys again."""
+        if reason not in self._told:
+            self._told.add(reason)
+            _log.warning("the keys of the external issuer could not be fetched", reason=reason)
+
+    def _tell_of_success(self, passed_over: int) -> None:
+        if self._told:
+            self._told.clear()
+            _log.info("the keys of the external issuer were fetched again")
+        if passed_over != self._passed_over:
+            self._passed_over = passed_over
+            _log.info("keys of the external issuer are of no use here", count=passed_over)
 
     async def _discovered_url(self) -> str:
         document = await self._get(self._issuer.rstrip("/") + _DISCOVERY)
-        if document["issuer"] != self._issuer:
-            raise ValueError("the discovery document is another issuer's")
-        return str(document["jwks_uri"])
+        issuer, url = document["issuer"], document["jwks_uri"]
+        if issuer != self._issuer:
+            raise ValueError(
+                f"the discovery document is of {issuer!a:.200}, and {self._issuer!a} is expected"
+            )
+        if not isinstance(url, str):
+            raise TypeError("the discovery document's jwks_uri is no text")
+        return url
 
     async def _get(self, url: str) -> dict[str, Any]:
-        async with self._session.get(url, allow_redirects=False, raise_for_status=True) as answer:
+        if urlsplit(self._issuer).scheme == "https" != urlsplit(url).scheme:
+            raise ValueError("an issuer with https leads to a URL without")
+        async with self._session.get(url, allow_redirects=False) as answer:
+            if answer.status != 200:  # noqa: PLR2004 - a redirect is no answer either: it could lead to anybody
+                raise ValueError(f"{url!a:.200} answers {answer.status}")
             content = await answer.content.read(_MAX_BYTES + 1)
             while len(content) <= _MAX_BYTES and (more := await answer.content.read(_MAX_BYTES)):
                 content += more
@@ -121,17 +194,62 @@ async def open_issuer_keys(
     """Yield the keys of an issuer, fetched when first needed."""
     timeout = aiohttp.ClientTimeout(_FETCH_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        yield IssuerKeys(session, issuer=issuer, jwks_url=jwks_url, clock=clock)
-
-
-def _usable_keys(document: dict[str, Any]) -> dict[str, jwt.PyJWK]:
-    """The keys that are for signatures and of a kind that we know; others are passed over."""
-    keys: dict[str, jwt.PyJWK] = {}
-    for entry in document["keys"][:_MAX_KEYS]:
-        if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
-            continue
+        keys = IssuerKeys(session, issuer=issuer, jwks_url=jwks_url, clock=clock)
         try:
-            keys[entry["kid"]] = jwt.PyJWK(entry)
-        except (jwt.PyJWTError, ValueError, TypeError):
-            continue
-    return keys
+            yield keys
+        finally:
+            await keys.stop()
+
+
+def _usable_keys(document: Mapping[str, Any]) -> tuple[dict[str, tuple[jwt.PyJWK, ...]], int]:
+    """The keys that are for signatures and of a kind that we know, and how many entries were passed over."""
+    entries = document["keys"]
+    if not isinstance(entries, list):
+        raise TypeError("its keys are no list")
+    keys: dict[str, tuple[jwt.PyJWK, ...]] = {}
+    passed_over = count = 0
+    for entry in entries:
+        key = _usable_key(entry) if count < _MAX_KEYS else None
+        if key is None:
+            passed_over += 1
+        else:
+            count += 1
+            keys[entry["kid"]] = (*keys.get(entry["kid"], ()), key)
+    return keys, passed_over
+
+
+def _usable_key(entry: object) -> jwt.PyJWK | None:
+    try:
+        if not isinstance(entry, dict) or not _is_for_signatures(entry):
+            return None
+        key = jwt.PyJWK(entry)
+    except Exception:  # noqa: BLE001 - whatever a library makes of an odd entry, the others are of use
+        return None
+    return key if key.algorithm_name in ALGORITHMS and _is_strong(key.key) else None
+
+
+def _is_for_signatures(entry: Mapping[str, Any]) -> bool:
+    """Whether it has a name and is a public key, for signatures.
+
+    With its private half, ``d``, it would prove nothing: everybody could have read it.
+    """
+    operations = entry.get("key_ops", ["verify"])
+    return (
+        isinstance(entry.get("kid"), str)
+        and entry.get("kty") in _PUBLIC_KINDS
+        and "d" not in entry
+        and entry.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )
+
+
+def _is_strong(key: object) -> bool:
+    match key:
+        case RSAPublicKey():
+            exponent_bits = key.public_numbers().e.bit_length()
+            return key.key_size in _RSA_BITS and exponent_bits <= _MAX_EXPONENT_BITS
+        case EllipticCurvePublicKey():
+            return isinstance(key.curve, SECP256R1)
+        case _:
+            return isinstance(key, Ed25519PublicKey | Ed448PublicKey)

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 import jwt
 
+from gateway.jwks import ALGORITHMS
 from gateway.tokens import (
     WITHOUT_TIMES,
     Caller,
     InvalidTokenError,
     Verified,
     check_times,
+    invalid,
+    of_unknown_key,
     unverified_header,
 )
 from shared.domain.account import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from gateway.jwks import IssuerKeys
-
-# Signatures alone: a public key must never be taken for the secret of an HMAC.
-ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
 _TYPES: Final = {None, "jwt", "at+jwt", "application/at+jwt"}
 _REQUIRED: Final = ["exp", "iat", "iss", "sub"]
@@ -62,38 +62,56 @@ class ExternalIssuer:
         """
         header = unverified_header(token)
         key_id, algorithm, type_ = header.get("kid"), header.get("alg"), header.get("typ")
-        if not isinstance(key_id, str) or algorithm not in ALGORITHMS or "crit" in header:
-            raise InvalidTokenError("its header is none that we take")
+        if not isinstance(key_id, str):
+            raise InvalidTokenError("its header names no key", claim="kid")
+        if algorithm not in ALGORITHMS:
+            raise InvalidTokenError("it is signed by an algorithm that is not taken", claim="alg")
+        if "crit" in header:
+            raise InvalidTokenError("its header asks for an extension", claim="crit")
         if (type_.lower() if isinstance(type_, str) else type_) not in _TYPES:
-            raise InvalidTokenError("it is a token of another type")
-        key = await self.keys.find(key_id)
-        if key is None or key.algorithm_name != algorithm:
-            raise InvalidTokenError("its issuer has no such key")
-        claims = self._claims(token, key, algorithm)
+            raise InvalidTokenError("it is a token of another type", claim="typ")
+        keys = [key for key in await self.keys.find(key_id) if key.algorithm_name == algorithm]
+        if not keys:
+            raise of_unknown_key(token, expected_issuer=self.issuer)
+        claims = self._claims(token, keys, algorithm)
         check_times(claims, now=now, leeway_s=_LEEWAY_S, longest_s=_LONGEST_LIFETIME_S)
         return Verified(self._caller(claims), min(claims["exp"] + _LEEWAY_S, now + _TRUSTED_S))
 
-    def _claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+    def _claims(self, token: str, keys: Sequence[jwt.PyJWK], algorithm: str) -> dict[str, Any]:
+        """What it says, signed by one of these keys; usually there is one."""
+        *others, last = keys
+        for key in others:
+            try:
+                return self._signed_claims(token, key, algorithm)
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError as error:
+                raise invalid(error, token, expected_issuer=self.issuer) from error
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key.key,
-                algorithms=[algorithm],
-                issuer=self.issuer,
-                options={**WITHOUT_TIMES, "require": _REQUIRED, "verify_aud": False},
-            )
+            return self._signed_claims(token, last, algorithm)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise InvalidTokenError(type(error).__name__) from error
+            raise invalid(error, token, expected_issuer=self.issuer) from error
+
+    def _signed_claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=[algorithm],
+            issuer=self.issuer,
+            options={**WITHOUT_TIMES, "require": _REQUIRED, "verify_aud": False},
+        )
         return claims
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         if self.audience not in _audiences(claims):
-            raise InvalidTokenError("it is for somebody else")
-        if claims.get("token_use", "access") != "access" or claims.get("typ", "Bearer") != "Bearer":
-            raise InvalidTokenError("it is no access token")
+            raise InvalidTokenError("it is for another audience", claim="aud", expected=self.audience)
+        if claims.get("token_use", "access") != "access":
+            raise InvalidTokenError("it is no access token", claim="token_use")
+        if claims.get("typ", "Bearer") != "Bearer":
+            raise InvalidTokenError("it is no access token", claim="typ")
         subject = claims["sub"]
         if not subject.isprintable() or not 1 <= len(subject) <= _MAX_SUBJECT_LENGTH:
-            raise InvalidTokenError("its subject is no name")
+            raise InvalidTokenError("its subject is no name", claim="sub")
         return Caller(f"{self.issuer}#{subject}", _roles(claims, self.roles_claim))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.callers import Callers
     from gateway.counters import Count
     from gateway.rate_limits import RateLimit
+    from gateway.refusals import RefusalLog
     from gateway.tokens import Caller
     from shared.domain.account import Role
 
@@ -160,7 +161,9 @@ Handler: TypeAlias = Callable[[Request], Awaitable[web.StreamResponse]]
 """What answers requests."""
 
 
-def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, limit: RateLimit) -> Handler:
+def for_roles(
+    roles: frozenset[Role], handler: Handler, *, callers: Callers, refusals: RefusalLog, limit: RateLimit
+) -> Handler:
     """The handler, reached only with a token that proves one of the roles, and not too often.
 
     Raises:
@@ -170,7 +173,8 @@ def for_roles(roles: frozenset[Role], handler: Handler, *, callers: Callers, lim
     async def guarded(request: Request) -> web.StreamResponse:
         try:
             caller = await callers.caller(_token(request))
-        except InvalidTokenError:
+        except InvalidTokenError as refused:
+            refusals.add(refused)
             detail = "The token is not valid, or no longer: get a new one from POST /token."
             raise unauthorized(detail) from None
         request.caller = caller

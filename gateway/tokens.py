@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from jwt.types import Options
 
-MAX_TOKEN_BYTES: Final = 4096
+# What a line of a head may hold: 150 roles are 4.6 KB.
+MAX_TOKEN_BYTES: Final = 8190
 
 _TYPE: Final = "at+jwt"
 # PyJWT takes any number as an expiry, 1e300 too.
@@ -32,8 +33,31 @@ _TIMES: Final = ("exp", "iat", "nbf")
 WITHOUT_TIMES: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 
+_MAX_LOGGED: Final = 200
+_CLAIM_OF: Final[Mapping[type[jwt.PyJWTError], str]] = {
+    jwt.InvalidIssuerError: "iss",
+    jwt.InvalidAudienceError: "aud",
+    jwt.exceptions.InvalidSubjectError: "sub",
+    jwt.exceptions.InvalidJTIError: "jti",
+}
+
+
 class InvalidTokenError(Exception):
-    """The token proves nothing."""
+    """The token proves nothing.
+
+    Attributes:
+        reason: Why, in a sentence that is the same for each such token.
+        claim: Which claim or header field it is about, if that can be said.
+        expected: What it should have been, where that helps an operator, and
+        found: what it was, where that tells of nobody: the name of another issuer.
+    """
+
+    def __init__(self, reason: str, *, claim: str = "", expected: str = "", found: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.claim = claim
+        self.expected = expected
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +145,9 @@ class Tokens:
         """
         header = unverified_header(token)
         key_id = str(header.get("kid"))
-        if key_id not in self._public_keys or header != {**_header(key_id), "alg": ALGORITHM}:
+        if key_id not in self._public_keys:
+            raise of_unknown_key(token, expected_issuer=self._issuer)
+        if header != {**_header(key_id), "alg": ALGORITHM}:
             raise InvalidTokenError("its header is not one of ours")
         try:
             claims = jwt.decode(
@@ -133,14 +159,18 @@ class Tokens:
                 options={**WITHOUT_TIMES, "require": _REQUIRED, "strict_aud": True},
             )
             if not all(type(claims[name]) is int for name in _TIMES):
-                raise InvalidTokenError("its times are not whole seconds")
+                raise InvalidTokenError("its times are not whole seconds", claim="exp, iat, nbf")
             check_times(claims, now=now, leeway_s=LEEWAY_S, longest_s=_MAX_LIFETIME_S)
-            if not USER_NAME.fullmatch(claims["sub"]) or type(claims["ver"]) is not int:
-                raise InvalidTokenError("it names nobody that we could have named")
+            if not USER_NAME.fullmatch(claims["sub"]):
+                raise InvalidTokenError("it names nobody that we could have named", claim="sub")
+            if not isinstance(claims["roles"], list) or not set(claims["roles"]) <= set(Role):
+                raise InvalidTokenError("its roles are none that we give", claim="roles")
+            if type(claims["ver"]) is not int:
+                raise InvalidTokenError("its version is no number", claim="ver")
             caller = Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
             return Verified(caller, claims["exp"] + LEEWAY_S)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise InvalidTokenError(type(error).__name__) from error
+            raise invalid(error, token, expected_issuer=self._issuer) from error
 
 
 def _header(key_id: str) -> dict[str, str]:
@@ -161,13 +191,14 @@ def check_times(claims: Mapping[str, Any], *, now: float, leeway_s: float, longe
     """
     times = {name: claims[name] for name in _TIMES if name in claims}
     if not all(type(time) in {int, float} and math.isfinite(time) for time in times.values()):
-        raise InvalidTokenError("its times are no numbers")
+        raise InvalidTokenError("its times are no numbers", claim="exp, iat, nbf")
     if not 0 < times["exp"] - times["iat"] <= longest_s:
-        raise InvalidTokenError("it was to live too long")
+        raise InvalidTokenError("it was to live too long", claim="exp")
     if times["exp"] + leeway_s <= now:
-        raise InvalidTokenError("it has expired")
-    if max(times["iat"], times.get("nbf", 0)) - leeway_s > now:
-        raise InvalidTokenError("it is not valid yet")
+        raise InvalidTokenError("it has expired", claim="exp")
+    for name in ("iat", "nbf"):
+        if times.get(name, now) - leeway_s > now:
+            raise InvalidTokenError("it is not valid yet", claim=name)
 
 
 def unverified_header(token: str) -> dict[str, Any]:
@@ -177,5 +208,43 @@ def unverified_header(token: str) -> dict[str, Any]:
     try:
         header: dict[str, Any] = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise InvalidTokenError(type(error).__name__) from error
+        raise InvalidTokenError("it is no JSON Web Token") from error
     return header
+
+
+def of_unknown_key(token: str, *, expected_issuer: str) -> InvalidTokenError:
+    """Why a token is refused whose key nobody has: it may say of itself that it is another issuer's."""
+    found = _unverified_issuer(token)
+    if found == expected_issuer:
+        return InvalidTokenError("its issuer has no such key", claim="kid")
+    return _of_another_issuer(found, expected_issuer, "it is of an unknown key and of another issuer")
+
+
+def invalid(error: Exception, token: str, *, expected_issuer: str) -> InvalidTokenError:
+    """Why a token is refused that a library, or reading its claims, has found invalid."""
+    match error:
+        case jwt.InvalidIssuerError():
+            reason = "it is of another issuer, by a key of this one"
+            return _of_another_issuer(_unverified_issuer(token), expected_issuer, reason)
+        case jwt.MissingRequiredClaimError():
+            return InvalidTokenError("a claim is missing", claim=error.claim)
+        case jwt.InvalidSignatureError():
+            return InvalidTokenError("its signature is wrong")
+        case jwt.PyJWTError():
+            return InvalidTokenError(type(error).__name__, claim=_CLAIM_OF.get(type(error), ""))
+        case _:
+            return InvalidTokenError("a claim is not what it should be")
+
+
+def _of_another_issuer(found: object, expected: str, reason: str) -> InvalidTokenError:
+    """Names both: they often differ in nothing but a slash."""
+    shown = found if isinstance(found, str) else f"no text but {type(found).__name__}"
+    escaped = shown[:_MAX_LOGGED].encode("unicode_escape").decode()
+    return InvalidTokenError(reason, claim="iss", expected=expected, found=escaped[:_MAX_LOGGED])
+
+
+def _unverified_issuer(token: str) -> object:
+    try:
+        return jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return None

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.tokens import Caller, Verified
 
-# Callers with a token each; the longest tokens (4 KB) take 16 MB, ours 2.
+# Callers with a token each, of which ours take 2 MB; of the longest, which are 8 KB, 2,000 are kept.
 _MAX_TOKENS: Final = 4096
+_MAX_LENGTH: Final = 16 * 2**20
 
 
 class VerifiedTokens:
     """A bounded number of tokens. Nobody can fill it with others: only a verified one comes in."""
 
-    def __init__(self, max_tokens: int = _MAX_TOKENS) -> None:
+    def __init__(self, max_tokens: int = _MAX_TOKENS, max_length: int = _MAX_LENGTH) -> None:
         self._max_tokens = max_tokens
+        self._max_length = max_length
+        self._length = 0
         self._verified: dict[str, Verified] = {}
 
     def caller(self, token: str, *, now: float) -> Caller | None:
@@ -24,12 +27,18 @@ class VerifiedTokens:
         if verified is None:
             return None
         if verified.until <= now:
-            del self._verified[token]
+            self._forget(token)
             return None
         return verified.caller
 
     def keep(self, token: str, verified: Verified) -> None:
-        """Remember a token; the one that came in first makes room."""
+        """Remember a token; those that came in first make room."""
+        if token not in self._verified:
+            self._length += len(token)
         self._verified[token] = verified
-        if len(self._verified) > self._max_tokens:
-            del self._verified[next(iter(self._verified))]
+        while len(self._verified) > self._max_tokens or self._length > self._max_length:
+            self._forget(next(iter(self._verified)))
+
+    def _forget(self, token: str) -> None:
+        del self._verified[token]
+        self._length -= len(token)

@@ -156,6 +156,11 @@ class ExternalIssuerSettings(BaseSettings):
     def _whole_issuer(self) -> Self:
         if self.oidc_issuer and not self.oidc_audience:
             raise ValueError(f"{PREFIX}OIDC_AUDIENCE is needed beside {PREFIX}OIDC_ISSUER")
+        if self.oidc_issuer.startswith("https:") and self.oidc_jwks_url.startswith("http:"):
+            raise ValueError(
+                f"{PREFIX}OIDC_JWKS_URL: the keys of an issuer with https have to come by https, "
+                "or whoever is on the way could put in theirs"
+            )
         return self
 
 

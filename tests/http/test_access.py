@@ -148,8 +148,7 @@ class TestTokens:
                 pytest.param(signed(without=claim), id=f"no {claim}")
                 for claim in ("exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles", "ver")
             ),
-            pytest.param("x" * 5000, id="5 KB long"),
-            pytest.param(signed(more="x" * 4096), id="ours, and past 4 KB"),
+            pytest.param("x" * 8000, id="8 KB long"),
             pytest.param("garbage", id="garbage"),
             pytest.param("..", id="dots"),
             pytest.param("\xfc.\xfc.\xfc", id="not ASCII"),

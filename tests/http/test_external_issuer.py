@@ -3,10 +3,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -17,8 +18,11 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from structlog.testing import capture_logs
 
-from gateway.jwks import ASK_EVERY_S, open_issuer_keys
+from gateway.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
+from gateway.refusals import RefusalLog
+from gateway.tokens import InvalidTokenError
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
 from tests.builders import an_ecg_body
@@ -48,7 +52,11 @@ class Issuer:
         self.delay_s = 0.0
         self.asked = 0
         self.jwks_path = "/keys"
-        self.more: list[dict[str, Any]] = []
+        self.first: list[Any] = []
+        self.more: list[Any] = []
+        self.document: Any = None
+        self.answers: list[web.Response] = []
+        self.rotated = 1
         self.keys: dict[str, tuple[str, Any]] = {
             "rsa-1": ("RS256", _RSA),
             "ec-1": ("ES256", ec.generate_private_key(ec.SECP256R1())),
@@ -71,7 +79,17 @@ class Issuer:
         return jwt.encode(present, key, algorithm=algorithm, headers={"kid": key_id, **(header or {})})
 
     def rotate(self) -> None:
-        self.keys = {"ed-2": ("EdDSA", Ed25519PrivateKey.generate())}
+        self.rotated += 1
+        self.keys = {f"ed-{self.rotated}": ("EdDSA", Ed25519PrivateKey.generate())}
+
+    def answer_as_now(self) -> None:
+        """Whatever is asked for already is answered with the keys of now."""
+        self.answers = [self._answer()]
+
+    async def until_asked(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while self.asked < count:
+                await asyncio.sleep(0.01)
 
     async def discovery(self, _: web.Request) -> web.Response:
         return web.json_response({"issuer": self.url, "jwks_uri": self.url + self.jwks_path})
@@ -81,11 +99,17 @@ class Issuer:
         await asyncio.sleep(self.delay_s)
         if self.is_away:
             return web.Response(status=503)
+        return self.answers.pop() if self.answers else self._answer()
+
+    async def moved(self, _: web.Request) -> web.Response:
+        return web.json_response({"keys": []}, status=302, headers={"Location": f"{self.url}/keys"})
+
+    def _answer(self) -> web.Response:
         keys = [
             {**_JWK[algorithm].to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig"}
             for key_id, (algorithm, key) in self.keys.items()
         ]
-        return web.json_response({"keys": [*keys, *self.more]})
+        return web.json_response(self.document or {"keys": [*self.first, *keys, *self.more]})
 
 
 @pytest.fixture
@@ -93,6 +117,7 @@ async def issuer() -> AsyncIterator[Issuer]:
     issuer, app = Issuer(), web.Application()
     app.router.add_get("/realms/ecg/.well-known/openid-configuration", issuer.discovery)
     app.router.add_get("/realms/ecg/keys", issuer.jwks)
+    app.router.add_get("/realms/ecg/moved", issuer.moved)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -299,7 +324,7 @@ class TestRefusing:
     ) -> None:
         assert await status_of(client, forge(issuer)) == 401
 
-    @pytest.mark.parametrize("token", ["x" * 5000, "..", "garbage", "a.b.c"])
+    @pytest.mark.parametrize("token", ["x" * 8000, "..", "garbage", "a.b.c"])
     async def test_what_is_no_token_reaches_no_issuer(
         self, client: aiohttp.ClientSession, issuer: Issuer, token: str
     ) -> None:
@@ -327,28 +352,68 @@ class TestKeys:
         assert found == [404] * 20
         assert issuer.asked == 1
 
-    async def test_made_up_keys_become_no_requests(
+    async def test_a_flood_of_made_up_keys_becomes_few_requests(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         await status_of(client, issuer.token())
+        begun = time.monotonic()
 
-        for index in range(20):
+        for index in range(50):
             assert await status_of(client, issuer.token(header={"kid": f"made-up-{index}"})) == 401
 
-        assert issuer.asked == 1
+        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
+        assert issuer.asked <= 1 + ASKS_AT_ONCE + more
 
-    async def test_a_new_key_is_found_after_a_minute_and_the_old_one_is_gone(self, issuer: Issuer) -> None:
+    async def test_a_new_key_is_taken_with_the_first_token_that_names_it_and_the_old_one_is_gone(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        for _ in range(3):
+            before = issuer.token(next(iter(issuer.keys)))
+            assert await status_of(client, before) == 404
+            issuer.rotate()
+
+            assert await status_of(client, issuer.token(next(iter(issuer.keys)))) == 404
+            assert await status_of(client, before + "x") == 401
+
+    async def test_a_new_key_is_taken_within_seconds_of_a_flood_of_made_up_ones(self, issuer: Issuer) -> None:
         now = 0.0
         async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
             assert await keys.find("rsa-1")
+            for index in range(100):
+                assert not await keys.find(f"made-up-{index}")
+            asked = issuer.asked
             issuer.rotate()
-            assert await keys.find("ed-2") is None
+            assert not await keys.find("ed-2")
 
             now += ASK_EVERY_S
 
             assert await keys.find("ed-2")
-            assert await keys.find("rsa-1") is None
-        assert issuer.asked == 2
+            assert not await keys.find("rsa-1")
+        assert asked == 1 + ASKS_AT_ONCE
+        assert issuer.asked == asked + 1
+
+    async def test_a_key_that_came_while_others_were_asked_for_is_taken(self, issuer: Issuer) -> None:
+        issuer.delay_s = 0.3
+        async with open_issuer_keys(issuer.url, None) as keys:
+            await keys.find("rsa-1")
+            asking = asyncio.create_task(keys.find("made-up"))
+            await issuer.until_asked(2)
+            issuer.answer_as_now()  # what is under way was answered before the rotation
+            issuer.rotate()
+
+            assert await keys.find("ed-2")
+            assert not await asking
+
+    async def test_nobody_whose_key_is_known_waits_for_newer_ones(self, issuer: Issuer) -> None:
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            await keys.find("rsa-1")
+            now += 2 * 3600
+            issuer.delay_s = 60
+
+            async with asyncio.timeout(3):
+                assert await keys.find("rsa-1")
+                await issuer.until_asked(2)
 
     async def test_known_keys_serve_on_while_the_issuer_is_away(self, issuer: Issuer) -> None:
         now = 0.0
@@ -358,7 +423,7 @@ class TestKeys:
             for _ in range(10):
                 now += 3600
                 assert await keys.find("rsa-1")
-                assert await keys.find("unknown") is None
+                assert not await keys.find("unknown")
 
     async def test_an_issuer_that_was_never_there_is_unavailable_and_asked_again_soon(
         self, client: aiohttp.ClientSession, issuer: Issuer
@@ -385,6 +450,133 @@ class TestKeys:
         assert await status_of(client, issuer.token()) == 404
         assert await status_of(client, issuer.token(header={"kid": "enc"})) == 401
 
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            "x",
+            5,
+            None,
+            [],
+            ["kid"],
+            {},
+            {"kty": "RSA"},
+            {"kty": ["RSA"], "kid": "rsa-1"},
+            {"kty": "RSA", "kid": ["rsa-1"], "n": "AQAB", "e": "AQAB"},
+            {"kty": "RSA", "kid": "rsa-1", "n": "!!!", "e": "AQAB"},
+            {"kty": "RSA", "kid": "rsa-1", "n": 5, "e": None},
+            {"kty": "RSA", "kid": "rsa-1", "n": "é", "e": "AQAB"},
+            {"kty": "EC", "kid": "rsa-1", "crv": "P-256", "x": "AA", "y": "AA"},
+            {"kty": "OKP", "kid": "rsa-1", "crv": "X25519", "x": "AA"},
+            {"kty": "OKP", "kid": "rsa-1", "crv": {}, "x": "AA"},
+            {"kty": "RSA", "kid": "rsa-1", "alg": [], "n": "AQAB", "e": "AQAB"},
+            {"kty": "oct", "kid": "rsa-1", "k": "c2VjcmV0"},
+            {"kty": "RSA", "kid": "rsa-1", "key_ops": 5},
+        ],
+        ids=repr,
+    )
+    async def test_an_odd_entry_is_passed_over_whatever_stands_before_or_after_it(
+        self, issuer: Issuer, odd: object
+    ) -> None:
+        issuer.more, issuer.first = [odd], [odd]
+        async with open_issuer_keys(issuer.url, None) as keys:
+            assert [len(await keys.find(key_id)) for key_id in issuer.keys] == [1, 1, 1]
+
+    @pytest.mark.parametrize(
+        "document", [{"keys": "x"}, {"keys": {"kid": "x"}}, {"keys": None}, {"x": 1}, ["x"], "x", 5]
+    )
+    async def test_what_has_no_list_of_keys_is_as_good_as_none(
+        self, issuer: Issuer, document: object
+    ) -> None:
+        issuer.document = document
+        async with open_issuer_keys(issuer.url, None) as keys:
+            with pytest.raises(UnavailableError):
+                await keys.find("rsa-1")
+
+    @pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits long")
+    async def test_keys_that_prove_nothing_are_passed_over(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+        public = _JWK["RS256"].to_jwk(_RSA.public_key(), as_dict=True)
+        issuer.more = [
+            {**_JWK["RS256"].to_jwk(weak.public_key(), as_dict=True), "kid": "weak"},
+            {**_JWK["RS256"].to_jwk(_RSA, as_dict=True), "kid": "private", "key_ops": ["verify"]},
+            {**public, "kid": "enc", "use": "enc"},
+            {**public, "kid": "wraps", "key_ops": ["wrapKey"]},
+            {**public, "kid": "other", "alg": "RS512"},
+            {**public, "kid": "good"},
+        ]
+        keys = {"weak": weak} | dict.fromkeys(("private", "enc", "wraps", "other", "good"), _RSA)
+
+        statuses = {}
+        for key_id, key in keys.items():
+            claims = jwt.decode(issuer.token(), options={"verify_signature": False})
+            token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": key_id})
+            statuses[key_id] = await status_of(client, token)
+
+        assert statuses == dict.fromkeys(("weak", "private", "enc", "wraps", "other"), 401) | {"good": 404}
+
+    async def test_of_keys_with_one_name_each_proves_its_tokens(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        issuer.first = [{**_JWK["RS256"].to_jwk(other.public_key(), as_dict=True), "kid": "rsa-1"}]
+        claims = jwt.decode(issuer.token(), options={"verify_signature": False})
+
+        assert await status_of(client, issuer.token()) == 404
+        for signer, status in ((other, 404), (rsa.generate_private_key(65537, 2048), 401)):
+            token = jwt.encode(claims, signer, algorithm="RS256", headers={"kid": "rsa-1"})
+            assert await status_of(client, token) == status
+
+    async def test_good_keys_are_found_among_thousands_of_odd_ones(self, issuer: Issuer) -> None:
+        issuer.first = [{"kty": "RSA", "kid": f"odd-{index}"} for index in range(5000)]
+        async with open_issuer_keys(issuer.url, None) as keys:
+            assert await keys.find("rsa-1")
+
+    async def test_too_large_a_document_is_not_read_to_its_end(self, issuer: Issuer) -> None:
+        issuer.first = [{"kty": "RSA", "kid": "x" * 1000} for _ in range(300)]
+        async with open_issuer_keys(issuer.url, None) as keys:
+            with pytest.raises(UnavailableError):
+                await keys.find("rsa-1")
+
+    async def test_a_redirect_is_not_followed(self, issuer: Issuer) -> None:
+        issuer.jwks_path = "/moved"
+        async with open_issuer_keys(issuer.url, None) as keys:
+            with pytest.raises(UnavailableError):
+                await keys.find("rsa-1")
+        assert issuer.asked == 0
+
+    async def test_an_issuer_that_is_away_is_told_of_once_until_it_is_back(self, issuer: Issuer) -> None:
+        now = 0.0
+        issuer.is_away = True
+        with capture_logs() as records:
+            async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+                for _ in range(5):
+                    now += 10
+                    with pytest.raises(UnavailableError):
+                        await keys.find("rsa-1")
+                issuer.is_away = False
+                now += 10
+                assert await keys.find("rsa-1")
+
+        assert [record["event"] for record in records] == [
+            "the keys of the external issuer could not be fetched",
+            "the keys of the external issuer were fetched again",
+        ]
+        assert "answers 503" in records[0]["reason"]
+
+    async def test_a_discovery_document_of_another_issuer_is_refused_and_both_are_named(
+        self, issuer: Issuer
+    ) -> None:
+        with capture_logs() as records:
+            async with open_issuer_keys(issuer.url + "/", None) as keys:
+                with pytest.raises(UnavailableError):
+                    await keys.find("rsa-1")
+
+        [record] = records
+        assert f"'{issuer.url}'" in record["reason"]
+        assert f"'{issuer.url}/'" in record["reason"]
+
     @pytest.mark.parametrize("path", ["/nothing", "/.well-known/openid-configuration"])
     async def test_an_issuer_that_answers_nonsense_is_unavailable(self, issuer: Issuer, path: str) -> None:
         issuer.jwks_path = path
@@ -393,12 +585,149 @@ class TestKeys:
                 await keys.find("rsa-1")
 
     async def test_the_address_of_the_keys_may_be_given(self, issuer: Issuer) -> None:
-        async with open_issuer_keys("https://nobody.invalid", f"{issuer.url}/keys") as keys:
+        async with open_issuer_keys("http://nobody.invalid", f"{issuer.url}/keys") as keys:
             assert await keys.find("rsa-1")
+
+    async def test_an_issuer_with_https_does_not_lead_to_http(self, issuer: Issuer) -> None:
+        with capture_logs() as records:
+            async with open_issuer_keys("https://id.example.org", f"{issuer.url}/keys") as keys:
+                with pytest.raises(UnavailableError):
+                    await keys.find("rsa-1")
+
+        assert issuer.asked == 0
+        assert "an issuer with https leads to a URL without" in records[0]["reason"]
+
+
+class TestLong:
+    @pytest.mark.parametrize("key_id", ["rsa-1", "ed-1"])
+    async def test_a_token_with_150_roles_is_taken(
+        self, client: aiohttp.ClientSession, issuer: Issuer, key_id: str
+    ) -> None:
+        roles = [f"department-{index}-physician" for index in range(150)]
+        token = issuer.token(key_id, realm_access={"roles": [*roles, "user"]})
+
+        assert len(token) > 4607
+        assert await status_of(client, token) == 404
+
+    async def test_a_token_that_fills_its_line_is_taken_and_a_longer_one_is_no_request(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        def token_of(length: int) -> str:
+            """The longest that has no more: 3 bytes of its claims are 4 of it."""
+            for padding in range(length * 3 // 4, 0, -1):
+                token = issuer.token("ed-1", padding="x" * padding)
+                if len(token) <= length:
+                    return token
+            raise AssertionError
+
+        longest = 8190 - len("Bearer ")
+        token = token_of(longest)
+        assert longest - 2 <= len(token) <= longest
+
+        assert await status_of(client, token) == 404
+        async with client.get(
+            "/ecg/nothing", headers={"Authorization": f"Bearer {token}{'x' * 8}"}
+        ) as answer:
+            assert answer.status == 400
+
+
+def refusals_of(records: list[Any]) -> list[dict[str, Any]]:
+    names = {"reason", "claim", "expected", "found", "more"}
+    return [
+        {name: value for name, value in record.items() if name in names}
+        for record in records
+        if record["event"] == "a token was refused"
+    ]
+
+
+class TestTelling:
+    @pytest.mark.parametrize(
+        ("claims", "told"),
+        [
+            ({"exp": 1_000_000_000, "iat": 999_999_900}, {"reason": "it has expired", "claim": "exp"}),
+            (
+                {"iat": int(time.time()) + 3600, "exp": int(time.time()) + 3700},
+                {"reason": "it is not valid yet", "claim": "iat"},
+            ),
+            ({"nbf": int(time.time()) + 3600}, {"reason": "it is not valid yet", "claim": "nbf"}),
+            ({"exp": None}, {"reason": "a claim is missing", "claim": "exp"}),
+            (
+                {"aud": "canary"},
+                {"reason": "it is for another audience", "claim": "aud", "expected": _AUDIENCE},
+            ),
+            ({"sub": "canary\0"}, {"reason": "its subject is no name", "claim": "sub"}),
+            ({"typ": "canary"}, {"reason": "it is no access token", "claim": "typ"}),
+        ],
+    )
+    async def test_a_refused_token_is_recorded_once_with_the_reason_and_the_claim_and_no_value(
+        self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any], told: dict[str, str]
+    ) -> None:
+        token = issuer.token(**({"sub": "canary", "email": "canary"} | claims))
+        with capture_logs() as records:
+            assert await status_of(client, token) == 401
+
+        assert refusals_of(records) == [told]
+        assert "canary" not in str(records)
+        assert not any(part in str(records) for part in token.split("."))
+
+    @pytest.mark.parametrize("found", ["{}/", "https://id.example.org/\n\u202e\x1b[31m", "x" * 5000])
+    async def test_another_issuer_is_named_beside_the_expected_one_bounded_and_escaped(
+        self, client: aiohttp.ClientSession, issuer: Issuer, found: str
+    ) -> None:
+        found = found.format(issuer.url)
+        with capture_logs() as records:
+            assert await status_of(client, issuer.token(iss=found)) == 401
+            assert await status_of(client, issuer.token(iss=found, header={"kid": "unknown"})) == 401
+
+        for told in refusals_of(records):
+            assert told["claim"] == "iss"
+            assert told["expected"] == issuer.url
+            assert told["found"] == found.encode("unicode_escape").decode()[:200]
+            assert told["found"].isprintable()
+            assert told["found"].isascii()
+        assert len(refusals_of(records)) == 2
+
+    async def test_a_flood_of_one_kind_is_told_of_now_and_then_and_hides_no_other(self) -> None:
+        now = 0.0
+        log = RefusalLog(lambda: now)
+        with capture_logs() as records:
+            for _ in range(1000):
+                log.add(InvalidTokenError("its signature is wrong"))
+            log.add(InvalidTokenError("it has expired", claim="exp"))
+            now += 1
+            log.add(InvalidTokenError("its signature is wrong"))
+
+        told = refusals_of(records)
+        assert told[:10] == [{"reason": "its signature is wrong"}] * 10
+        assert told[10:] == [
+            {"reason": "it has expired", "claim": "exp"},
+            {"reason": "its signature is wrong", "more": 990},
+        ]
+
+    async def test_tokens_of_our_own_are_told_of_too(self, client: aiohttp.ClientSession) -> None:
+        old = TOKENS.issue("ada", [], now=datetime.now(UTC) - timedelta(hours=1))
+        with capture_logs() as records:
+            assert await status_of(client, old) == 401
+            assert await status_of(client, "canary") == 401
+
+        assert refusals_of(records) == [
+            {"reason": "it has expired", "claim": "exp"},
+            {"reason": "it is no JSON Web Token"},
+        ]
+        assert "canary" not in str(records)
 
 
 def test_an_issuer_without_an_audience_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISOLINE_OIDC_ISSUER", "https://id.example.org")
 
     with pytest.raises(ConfigurationError, match="ISOLINE_OIDC_AUDIENCE is needed"):
+        read_settings(ExternalIssuerSettings)
+
+
+def test_an_issuer_with_https_and_keys_without_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOLINE_OIDC_ISSUER", "https://id.example.org")
+    monkeypatch.setenv("ISOLINE_OIDC_AUDIENCE", _AUDIENCE)
+    monkeypatch.setenv("ISOLINE_OIDC_JWKS_URL", "http://id.example.org/keys")
+
+    with pytest.raises(ConfigurationError, match="ISOLINE_OIDC_JWKS_URL: the keys of an issuer with https"):
         read_settings(ExternalIssuerSettings)

@@ -174,3 +174,15 @@ def test_the_oldest_of_too_many_tokens_makes_room() -> None:
 
     assert [kept.caller(token, now=9.9) for token in ("a", "b", "c")] == [None, _ADA, _ADA]
     assert kept.caller("c", now=10.0) is None
+
+
+def test_long_tokens_are_kept_as_far_as_they_have_room_together() -> None:
+    kept = VerifiedTokens(max_length=20)
+
+    for token in ("a" * 9, "b" * 9, "b" * 9, "c" * 9):
+        kept.keep(token, Verified(_ADA, until=10.0))
+
+    assert [kept.caller(token * 9, now=9.9) for token in "abc"] == [None, _ADA, _ADA]
+    assert kept.caller("b" * 9, now=10.0) is None
+    kept.keep("d" * 9, Verified(_ADA, until=20.0))
+    assert kept.caller("c" * 9, now=9.9) == _ADA
