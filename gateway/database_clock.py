@@ -47,7 +47,7 @@ class DatabaseClock:
             UnavailableError: PostgreSQL has not answered yet.
         """
         if self._ahead_s is None:
-            raise UnavailableError("PostgreSQL's time is not known yet")
+            raise UnavailableError("PostgreSQL's time is not known yet", is_logged=True)
         return self._monotonic() + self._ahead_s
 
     def today(self) -> datetime:
