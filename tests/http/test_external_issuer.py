@@ -628,7 +628,7 @@ class TestLong:
         async with client.get(
             "/ecg/nothing", headers={"Authorization": f"Bearer {token}{'x' * 8}"}
         ) as answer:
-            assert answer.status == 400
+            assert answer.status == 431
 
 
 def refusals_of(records: list[Any]) -> list[dict[str, Any]]:
