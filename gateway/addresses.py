@@ -76,12 +76,13 @@ def _hop(forwarded_for: Sequence[str], place: int) -> str:
 
 
 def _without_port(hop: str) -> str:
-    """The address of ``a.b.c.d:port`` or ``[v6]:port``, also in quotes; a client may change its port."""
+    """A hop without quotes, brackets and port: a client has another port, and would be another, each time."""
     hop = hop.strip().strip('"')
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
-    address, colon, rest = hop.partition(":")
-    return hop if colon and ":" in rest else address
+    before, colon, _ = hop.rpartition(":")
+    # More than one colon is IPv6, which may end in digits that are no port.
+    return before if colon and (":" not in before or _network(hop) is None) else hop
 
 
 # The addresses of a minute are few beside its requests, and parsing one takes 2 us.

@@ -56,6 +56,9 @@ def test_only_what_our_own_proxies_say_is_believed(
         ("::ffff:203.0.113.7", "203.0.113.7"),
         ("[::ffff:203.0.113.7]:5123", "203.0.113.7"),
         ("[::ffff:cb00:7107]", "203.0.113.7"),
+        ("::ffff:203.0.113.7:5123", "203.0.113.7"),
+        ("2001:db8:0:0:0:0:0:1:5123", "2001:db8::/64"),
+        ("2001:db8::1:5123", "2001:db8::/64"),
     ],
 )
 def test_an_address_is_read_in_every_form_that_proxies_write(hop: str, expected: str) -> None:
