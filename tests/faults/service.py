@@ -102,6 +102,17 @@ class Service:
         """Return when it says that it is not ready."""
         await self._until(lambda answer: answer is not None and not answer.ok)
 
+    async def until_part(self, name: str, state: str) -> None:
+        """Return when it says that it is ready, and of a part of it that it is in this state."""
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        timeout = aiohttp.ClientTimeout(_ANSWER_WITHIN_S)
+        async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                async with session.get(url) as answer:
+                    if answer.ok and (await answer.json())["parts"][name]["state"] == state:
+                        return
+                await asyncio.sleep(_POLL_S)
+
     async def until_clock(self, is_right: Callable[[datetime], bool]) -> None:
         """Return when its clock, which it shows in what it answers, is right."""
         await self._until(lambda answer: answer is not None and is_right(_date(answer)))

@@ -40,6 +40,17 @@ async def memory_alarm(world: World) -> None:
     await world.rabbitmq.server.control("set_vm_memory_high_watermark", "0.9")
 
 
+@fault("RabbitMQ: disk alarm", spares_clients=True)
+async def disk_alarm(world: World) -> None:
+    await world.rabbitmq.server.control("set_disk_free_limit", "500GB")
+    try:
+        await asyncio.gather(*(gateway.until_part("broker", "degraded") for gateway in world.gateways))
+        await asyncio.sleep(_MOMENT_S)
+    finally:
+        await world.rabbitmq.server.control("set_disk_free_limit", "1MB")
+    await asyncio.gather(*(gateway.until_part("broker", "ok") for gateway in world.gateways))
+
+
 @fault("RabbitMQ: queue purged")
 async def purge(world: World) -> None:
     await _away_with_messages(world, "purge")
