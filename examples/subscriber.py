@@ -13,7 +13,9 @@ async def main(url: str) -> None:
     async with await aio_pika.connect_robust(url) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=100)
-        exchange = await channel.declare_exchange(f"{namespace}ecg.events", "topic", durable=True)
+        exchange = await channel.get_exchange(
+            f"{namespace}ecg.events"
+        )  # Isoline's; ours to bind to, not to make
         queue = await channel.declare_queue(f"{namespace}sub.example.processed", durable=True)
         await queue.bind(exchange, "ecg.processed")
         seen = set[str]()  # delivery is at least once; a real service keeps the ids with what it stores

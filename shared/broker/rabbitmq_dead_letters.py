@@ -86,11 +86,12 @@ class DeadLetters:
             return letters
 
     async def _carry_out(self, fate: Fate, message: AbstractIncomingMessage) -> None:
-        exchange, key = self._channel.default_exchange, self._topology.dead_letter_queue
+        # By the exchange that brought it: to publish to the default one is a right to fill anybody's queue.
+        name, key = self._topology.dead_letter_exchange, ""
         if fate is Fate.REPLAY:
-            exchange = await self._channel.get_exchange(self._topology.exchange)
-            key = EventType.SUBMITTED
+            name, key = self._topology.exchange, EventType.SUBMITTED
         if fate is not Fate.DROP:
+            exchange = await self._channel.get_exchange(name)
             await exchange.publish(_copy(message), key, mandatory=True, timeout=_TIMEOUT_S)
         await message.ack()
 

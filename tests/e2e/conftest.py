@@ -113,6 +113,7 @@ async def subscriber(
     installation: Installation, amqp_url: str, topology: Topology
 ) -> AsyncIterator[Subscriber]:
     """The example subscriber, bound to the exchange; its queue is deleted afterwards."""
+    await _declare(amqp_url, topology)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         ROOT / "examples" / "subscriber.py",
@@ -133,6 +134,13 @@ async def subscriber(
         async with await aio_pika.connect(amqp_url) as connection:
             channel = await connection.channel()
             await channel.queue_delete(f"{topology.namespace}sub.example.processed")
+
+
+async def _declare(amqp_url: str, topology: Topology) -> None:
+    """Make the exchange as the first service does: it is not the subscriber's to make."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
 async def _until_bound(amqp_url: str, topology: Topology) -> None:
