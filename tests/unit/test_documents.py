@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from gateway.queries import MAX_WAIT_S
+from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.settings import (
     DatabaseSettings,
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _COMPOSE: Final[dict[str, Any]] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())
+_BALANCER: Final = (_ROOT / "deploy/compose/haproxy.cfg").read_text()
+_BROKER_USERS: Final = (_ROOT / "deploy/compose/broker-users").read_text()
 _SETTINGS: Final[dict[str, type[BaseSettings]]] = {
     "gateway": GatewaySettings,
     "processor": ProcessorSettings,
@@ -82,6 +90,134 @@ def test_the_sample_environment_names_what_compose_asks_for() -> None:
 
     assert asked - sample <= {"ISOLINE_LOG_LEVEL"}
     assert sample <= asked
+
+
+def test_compose_refuses_to_start_while_a_secret_of_the_sample_environment_is_empty() -> None:
+    empty = set(re.findall(r"^(\w+)=$", (_ROOT / ".env.example").read_text(), re.MULTILINE))
+    required = set(re.findall(r"\$\{(\w+):\?", (_ROOT / "docker-compose.yml").read_text()))
+    optional = set(re.findall(r"\$\{(\w+):-", (_ROOT / "docker-compose.yml").read_text()))
+
+    assert empty == required
+    assert not required & optional
+
+
+@pytest.mark.parametrize("service", _COMPOSE["services"])
+def test_a_container_is_hardened_and_limited(service: str) -> None:
+    container = _COMPOSE["services"][service]
+
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", container["user"])
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert container["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
+    assert container["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
+@pytest.mark.parametrize("service", _COMPOSE["services"])
+def test_an_image_is_pinned_to_a_release_and_ours_is_never_pulled(service: str) -> None:
+    container = _COMPOSE["services"][service]
+    name, _, tag = container["image"].partition(":")
+
+    if name == "isoline":
+        assert tag == version("isoline")
+        assert container.get("build") or container["pull_policy"] == "never"
+    else:
+        assert re.match(r"\d+\.\d+", tag)
+
+
+def test_the_image_is_made_of_a_pinned_one_and_runs_as_a_number() -> None:
+    dockerfile = (_ROOT / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    [base] = re.findall(r"^ARG PYTHON=(\S+)", dockerfile, re.MULTILINE)
+
+    assert set(bases) == {"${PYTHON}"}
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+    assert re.findall(r"^USER (.*)", dockerfile, re.MULTILINE) == [_COMPOSE["services"]["gateway"]["user"]]
+
+
+def test_one_image_is_built_once() -> None:
+    builders = [name for name, container in _COMPOSE["services"].items() if "build" in container]
+
+    assert builders == ["migrate"]
+
+
+def test_only_the_balancer_is_published_beyond_this_machine() -> None:
+    published = {
+        name: [port for port in container.get("ports", []) if not port.startswith("127.0.0.1:")]
+        for name, container in _COMPOSE["services"].items()
+    }
+
+    assert [name for name, ports in published.items() if ports] == ["balancer"]
+    assert not _COMPOSE["services"]["gateway"].get("ports")  # a second one could not have the same
+
+
+def test_services_are_neither_owner_nor_administrator() -> None:
+    users = {
+        (service, name): urlsplit(_filled_in(value)).username
+        for service in ("gateway", "processor", "migrate")
+        for name, value in _COMPOSE["services"][service]["environment"].items()
+        if name.endswith("_URL")
+    }
+
+    assert users == {
+        ("gateway", "ISOLINE_DATABASE_URL"): "isoline_service",
+        ("gateway", "ISOLINE_AMQP_URL"): "isoline_service",
+        ("processor", "ISOLINE_DATABASE_URL"): "isoline_service",
+        ("processor", "ISOLINE_AMQP_URL"): "isoline_service",
+        ("migrate", "ISOLINE_DATABASE_URL"): "isoline_owner",
+    }
+
+
+def test_the_broker_lets_the_services_have_what_they_name_and_nothing_else() -> None:
+    [pattern] = re.findall(r"^readonly ours='(.*)'$", _BROKER_USERS, re.MULTILINE)
+    topology = Topology()
+
+    for name in (
+        topology.exchange,
+        topology.submitted_queue,
+        topology.dead_letter_exchange,
+        topology.dead_letter_queue,
+    ):
+        assert re.search(pattern, name)
+    for name in ("sub.billing", "amq.default", "", "ecg.events.mine", "processorXecg-submitted"):
+        assert not re.search(pattern, name)
+
+
+def test_the_balancer_stops_using_a_gateway_long_before_it_stops_accepting() -> None:
+    [(every_ms, failures)] = re.findall(r"check inter (\d+)ms fall (\d+)", _BALANCER)
+    [resolve_s] = re.findall(r"timeout resolve (\d+)s", _BALANCER)
+    drain_s = float(_COMPOSE["services"]["gateway"]["environment"]["ISOLINE_DRAIN_S"])
+
+    assert int(every_ms) / 1000 * int(failures) * 2 <= drain_s
+    assert int(resolve_s) * 2 <= drain_s
+
+
+def test_the_balancer_waits_longer_than_a_long_poll_and_is_given_time_to_leave() -> None:
+    seconds = {
+        name: int(it)
+        for name, it in re.findall(r"^\s+(timeout server|hard-stop-after) (\d+)s", _BALANCER, re.MULTILINE)
+    }
+    grace_s = int(_COMPOSE["services"]["balancer"]["stop_grace_period"].removesuffix("s"))
+
+    assert seconds["timeout server"] > MAX_WAIT_S
+    assert MAX_WAIT_S <= seconds["hard-stop-after"] < grace_s
+
+
+def test_what_the_balancer_says_by_itself_is_a_problem_and_names_when_to_come_again() -> None:
+    said = re.findall(
+        r"^\s+http-error status (\d+) content-type (\S+) string '(.*)'(.*)$", _BALANCER, re.MULTILINE
+    )
+
+    assert {status for status, *_ in said} == {"400", "408", "502", "503", "504"}
+    for status, content_type, body, headers in said:
+        assert content_type == "application/problem+json"
+        assert json.loads(body)["status"] == int(status)
+        assert json.loads(body)["title"] == HTTPStatus(int(status)).phrase
+        assert ("hdr Retry-After" in headers) == (int(status) >= 500)
+
+
+def test_the_gateway_believes_the_one_proxy_in_front_of_it() -> None:
+    assert _COMPOSE["services"]["gateway"]["environment"]["ISOLINE_TRUSTED_PROXIES"] == "1"
+    assert re.search(r"^\s+option forwardfor$", _BALANCER, re.MULTILINE)
 
 
 def test_a_sample_secret_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
