@@ -43,6 +43,9 @@ bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=
 hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway
 	@$(BIN)/python -m tests.benchmarks.hostile_clients
 
+compose-test: $(VENV)/.dev ## Start docker-compose.yml on a Docker of its own and roll it under load (root; apt)
+	@scripts/compose-test
+
 check: $(VENV)/.dev ## Format, lint, types, import contracts, security, compose file
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
@@ -85,4 +88,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults check rabbitmq libfaketime redis chromium lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults compose-test check rabbitmq libfaketime redis chromium lock clean ask
