@@ -256,4 +256,5 @@ async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> N
     try:
         await tell([bundle], outbox=bench.outbox, publisher=bench.publisher)
     except UnavailableError as error:
-        _log.warning("events stay in the outbox for the relay", reason=str(error))
+        if not error.is_logged:
+            _log.warning("events stay in the outbox for the relay", reason=str(error))

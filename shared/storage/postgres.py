@@ -32,8 +32,9 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 
 # Of connections that some error describes, all are made anew, though not more often.
 _RENEW_EVERY_S: Final = 1.0
-# What was refused is not taken for mended because nobody has tried since; a processor tries every 5 s.
-REFUSED_FOR_S: Final = 10.0
+# What was refused is not taken for mended because nobody has tried since. A processor tries every 5 s, and a
+# write that waits for ever fails after 10.
+REFUSED_FOR_S: Final = 15.0
 
 # Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
 # whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
@@ -123,10 +124,10 @@ class Database:
             else:
                 self._kept.append(_Kept(connection, time.monotonic()))
                 await self._give_back_unused()
-        if self._outages.reasons:
-            self._outages.end_past()
         if writes:
             self._refusal = None
+        if self._outages.reasons and not self._is_refused():
+            self._outages.end_past()
 
     def check_writes(self) -> None:
         """Return unless what was written last failed a short while ago, as it would not have with no data.
@@ -134,7 +135,7 @@ class Database:
         Raises:
             UnavailableError: Why it was.
         """
-        if self._refusal is not None and time.monotonic() - self._refusal.at_s < REFUSED_FOR_S:
+        if self._refusal is not None and self._is_refused():
             raise self._refusal.error.again()
 
     async def close(self) -> None:
@@ -148,6 +149,9 @@ class Database:
         except TimeoutError:
             _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
             self._pool.terminate()
+
+    def _is_refused(self) -> bool:
+        return self._refusal is not None and time.monotonic() - self._refusal.at_s < REFUSED_FOR_S
 
     async def _give_back_unused(self) -> None:
         too_long_ago_s = time.monotonic() - KEPT_UNUSED_S

@@ -281,6 +281,22 @@ async def test_a_commit_that_waits_for_ever_is_remembered(service: Service) -> N
     assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
 
 
+async def test_a_write_that_fails_is_not_over_when_others_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "QUIET_S", 0)
+    with capture_logs() as records:
+        with pytest.raises(UnavailableError):
+            await _fill_the_disk(service.database)
+        await _ask(service.database, "SELECT 1")
+    assert [record["event"] for record in records] == ["not available"]
+
+    with capture_logs() as records:
+        async with service.database.connection(writes=True) as connection:
+            await connection.execute("SELECT 1")
+    assert [record["event"] for record in records] == ["available again"]
+
+
 async def test_each_reason_is_logged_once_and_its_end_once(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
