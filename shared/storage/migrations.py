@@ -30,10 +30,11 @@ _SCHEMA: Final = "public"
 _CONNECT_TIMEOUT_S: Final = 10.0
 _LOCK: Final = "SELECT pg_advisory_lock(hashtext('isoline.migrate'))"
 
-# A migration that waits for a table holds up every statement that comes after it. Requests bear a second and
-# have their turn; then the migration tries again, for a minute.
-_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
-_TRIES: Final = 30
+# A migration that waits for a table holds up every statement that comes after it. Requests bear half a second
+# and have their turn; then the migration tries again, for a minute. It is also less than the second after
+# which PostgreSQL looks for deadlocks: it is the migration that gives way in one.
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '500ms'"
+_TRIES: Final = 40
 _PAUSE_S: Final = 1.0
 
 _STATE: Final = """

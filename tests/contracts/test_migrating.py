@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -176,6 +177,21 @@ async def test_processes_of_another_database_are_no_reason_to_refuse(
 ) -> None:
     async with open_empty_database(postgres_url) as other, connected(other, "isoline"):
         assert int((await migrate(database_url, to=OLDEST_SCHEMA))[:4]) == OLDEST_SCHEMA
+
+
+async def test_every_role_can_see_which_processes_run(database_url: str) -> None:
+    name = "isoline gateway 0.1.0 schema=8..8"
+    role = f"migrator_{secrets.token_hex(4)}"
+    async with connected(database_url, name), connected(database_url) as connection:
+        await connection.execute(f"CREATE ROLE {role}; SET ROLE {role}")
+        try:
+            names = await connection.fetch(
+                "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
+            )
+        finally:
+            await connection.execute(f"RESET ROLE; DROP ROLE {role}")
+
+    assert name in {row["application_name"] for row in names}
 
 
 async def test_several_at_once_migrate_once(postgres_url: str) -> None:
