@@ -94,11 +94,12 @@ class World:
         await self.balancer.until_all_ready()
 
     async def roll(self, code: Path | None = None) -> None:
-        """Restart each service in its turn, as a roll-out does; with other code where that is given."""
-        for service in self.services:
-            service.code = code or service.code
-            status = await service.restart()
-            assert status == 0, f"{service.module} left with {status}"
+        """Restart one gateway and one processor after the other; with other code where that is given."""
+        for pair in zip(self.gateways, self.processors, strict=True):
+            for service in pair:
+                service.code = code or service.code
+            statuses = await asyncio.gather(*(service.restart() for service in pair))
+            assert statuses == [0, 0], f"gateway and processor left with {statuses}"
             await self.balancer.until_all_ready()
 
     async def restart_all(self, code: Path) -> None:
