@@ -29,22 +29,36 @@ class Release(NamedTuple):
 RELEASE_BEFORE: Final = Release("0.1.0", "071960aac0daad35fb40917a38c22df33addd31c", 8)
 
 
+def file_of(release: Release, path: str) -> str:
+    """A file as it was in the release.
+
+    Raises:
+        FileNotFoundError: As of ``unpack``.
+    """
+    return _git(release, "show", f"{release.commit}:{path}").decode()
+
+
 def unpack(release: Release, folder: Path) -> Path:
     """The folder, which holds the code of the release afterwards.
 
     Raises:
         FileNotFoundError: This copy of the repository lacks the commit, or has no history at all.
     """
-    archive = subprocess.run(  # noqa: S603
-        ["git", "-c", "safe.directory=*", "-C", str(_ROOT), "archive", release.commit],  # noqa: S607
+    archive = _git(release, "archive", release.commit)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def _git(release: Release, *arguments: str) -> bytes:
+    git = subprocess.run(  # noqa: S603
+        ["git", "-c", "safe.directory=*", "-C", str(_ROOT), *arguments],  # noqa: S607
         capture_output=True,
         check=False,
     )
-    if archive.returncode:
+    if git.returncode:
         raise FileNotFoundError(
             f"release {release.name} is commit {release.commit}, which this copy of the repository lacks: "
-            f"clone it with its history, or `git fetch --unshallow` (git: {archive.stderr.decode().strip()})"
+            f"clone it with its history, or `git fetch --unshallow` (git: {git.stderr.decode().strip()})"
         )
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
-    return folder
+    return git.stdout

@@ -23,6 +23,7 @@ from shared.settings import (
     ProcessorSettings,
     read_settings,
 )
+from tests.releases import RELEASE_BEFORE, file_of
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -227,3 +228,12 @@ def test_a_sample_secret_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(ConfigurationError, match="ISOLINE_DATABASE_URL: still holds the sample secret"):
         read_settings(GatewaySettings)
+
+
+def test_the_changelog_of_a_release_is_what_it_was_when_that_was_made() -> None:
+    heading = f"\n## {RELEASE_BEFORE.name} ("
+
+    _, _, now = (_ROOT / "CHANGELOG.md").read_text().partition(heading)
+    _, _, then = file_of(RELEASE_BEFORE, "CHANGELOG.md").partition(heading)
+
+    assert now == then, "what is new belongs under Unreleased"
