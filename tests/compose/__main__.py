@@ -116,8 +116,8 @@ async def main() -> int:
     """See everything once; the exit status."""
     report = Report()
     environment = _environment()
-    await _compose("up", "--detach", "--wait", "--scale", "processor=4", "--scale", "gateway=2")
     try:
+        await _up()
         await _see_containers(report)
         token = await _log_in_new_user(report)
         await _see_subscriber(report, token, environment["RABBITMQ_SUBSCRIBER_PASSWORD"])
@@ -127,13 +127,22 @@ async def main() -> int:
         await _under_load(report, token, "killing one gateway", _kill_one)
         await _see_database_rights(report)
         await _see_broker_rights(report, environment)
+        await _see_dead_letter(report, environment["RABBITMQ_SERVICE_PASSWORD"])
         await _see_absence(report, token)
         await _see_memory(report)
+    except BaseException:
+        sys.stdout.write(await _compose("logs", "--tail", "20"))
+        raise
     finally:
         await _compose("down", "--volumes", "--timeout", "40")
     report.note("nothing is left of it", ok=not await _docker("ps", "--all", "--quiet"))
     sys.stdout.write(f"{len(report.wrong)} wrong\n")
     return 1 if report.wrong else 0
+
+
+async def _up() -> None:
+    scale = ("--scale", "gateway=2", "--scale", "processor=4")
+    await _compose("up", "--detach", "--wait", "--no-recreate", *scale)
 
 
 async def _see_containers(report: Report) -> None:
@@ -222,18 +231,14 @@ async def _roll(service: str) -> None:
 async def _restart_one() -> None:
     [first, *_] = (await _compose("ps", "--quiet", "gateway")).split()
     await _docker("restart", first)
-    await _compose(
-        "up", "--detach", "--wait", "--no-recreate", "--scale", "gateway=2", "--scale", "processor=4"
-    )
+    await _up()
 
 
 async def _kill_one() -> None:
     [first, *_] = (await _compose("ps", "--quiet", "gateway")).split()
     await _docker("kill", first)
     await _docker("start", first)
-    await _compose(
-        "up", "--detach", "--wait", "--no-recreate", "--scale", "gateway=2", "--scale", "processor=4"
-    )
+    await _up()
 
 
 async def _see_database_rights(report: Report) -> None:
@@ -311,6 +316,24 @@ async def _publish(channel: aio_pika.abc.AbstractChannel, message: aio_pika.Mess
     await (await channel.get_exchange("ecg.events", ensure=False)).publish(message, "ecg.processed")
 
 
+async def _see_dead_letter(report: Report, password: str) -> None:
+    """The services' rights suffice for `isoline dlq`, which puts back what it has shown."""
+    async with await aio_pika.connect(f"amqp://isoline_service:{password}@127.0.0.1/") as connection:
+        exchange = await (await connection.channel()).get_exchange("ecg.events")
+        await exchange.publish(aio_pika.Message(b"junk"), "ecg.submitted")
+    async with asyncio.timeout(_COMMAND_WITHIN_S):
+        while "1 dead letters" not in await _dlq("list"):
+            await asyncio.sleep(1)
+    shown = await _dlq("list")
+    report.note("a dead letter is shown and stays", ok="1 dead letters" in shown)
+    await _dlq("drop", "--all", "--yes", "--why", "a trial")
+    report.note("a dead letter is dropped", ok="0 dead letters" in await _dlq("list"))
+
+
+async def _dlq(*arguments: str) -> str:
+    return await _compose("run", "--rm", "--no-deps", "-T", "processor", "dlq", *arguments)
+
+
 async def _see_absence(report: Report, token: str) -> None:
     body = {"id": "late", "date": "2023-07-30", "leads": _LEADS}
     async with _session(token) as session:
@@ -320,9 +343,7 @@ async def _see_absence(report: Report, token: str) -> None:
                 seen = (answer.status, answer.headers.get("Retry-After"), answer.content_type)
                 ok = seen[0] == 503 and seen[1] is not None and seen[2] == "application/problem+json"
             report.note(f"without {service}, {who} answers 503 with Retry-After", ok=ok, seen=seen)
-            await _compose(
-                "up", "--detach", "--wait", "--no-recreate", "--scale", "gateway=2", "--scale", "processor=4"
-            )
+            await _up()
         async with session.post("/ecg/process", json=body) as answer:
             report.note("then it is taken", ok=answer.status == 202, seen=answer.status)
 
