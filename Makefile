@@ -40,8 +40,8 @@ faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=n
 bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
 	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway
-	@$(BIN)/python -m tests.benchmarks.hostile_clients
+hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway (ONLY=text of a shape)
+	@$(BIN)/python -m tests.benchmarks.hostile_clients $(if $(ONLY),--only "$(ONLY)")
 
 compose-test: $(VENV)/.dev ## Start docker-compose.yml on a Docker of its own and roll it under load (root; apt)
 	@scripts/compose-test

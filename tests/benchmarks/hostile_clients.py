@@ -1,10 +1,13 @@
 """What hostile clients cost a real gateway: ``make hostile``. Exit status 1 when a bound is missed.
 
-It starts PostgreSQL, RabbitMQ and one gateway of its own, with default settings.
+It starts PostgreSQL, RabbitMQ and one gateway of its own, with default settings; and another one, without
+limits of how often somebody may ask, for the shapes of `tests.benchmarks.hostile_shapes`: what a request of
+each costs, and what a bystander notices of the dearest.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import gzip
@@ -29,12 +32,22 @@ from shared.domain.account import Account, Role
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from tests.benchmarks.hostile_costs import (
+    MAX_BYSTANDER_S,
+    MAX_CPU_S,
+    MAX_LOOP_S,
+    Cost,
+    bystander_s,
+    cost_of,
+    memory_mib,
+)
+from tests.benchmarks.hostile_shapes import SHAPES
 from tests.builders import an_ecg_body
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 from tests.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 _ROOT: Final = Path(__file__).parents[2]
 _PASSWORD: Final = "a good password"
@@ -47,6 +60,15 @@ _CUT_OFF_WITHIN_S: Final = 20.0
 _SERVED_WITHIN_S: Final = 1.0
 _LOGINS: Final = 60
 _MAX_DIFFERENCE: Final = 0.2
+_WITHOUT_RATES: Final = {
+    "ISOLINE_TRUSTED_PROXIES": "1",  # else some headers are not looked at
+    "ISOLINE_RATE_PER_ADDRESS": "0",
+    "ISOLINE_RATE_PER_CALLER": "0",
+    "ISOLINE_RATE_OF_LOGINS": "0",
+}
+# Of the dearest, by each kind of CPU, so many are sent while somebody else is served.
+_DEAREST: Final = 8
+_KEYS: Final[Sequence[Callable[[Cost], float]]] = (lambda cost: cost.loop_s, lambda cost: cost.cpu_s)
 
 
 class Finding(NamedTuple):
@@ -74,10 +96,10 @@ async def measure_bombs(gateway: Gateway, name: str, bomb: bytes, status: int) -
         async with gateway.client.post("/ecg/process", data=bomb, headers=headers) as answer:
             return answer.status
 
-    before = _memory(gateway.pid, "VmRSS")
+    before = memory_mib(gateway.pid, "VmRSS")
     Path(f"/proc/{gateway.pid}/clear_refs").write_text("5")  # the high-water mark begins anew
     statuses = await asyncio.gather(*(throw() for _ in range(_BOMBS)))
-    growth = _memory(gateway.pid, "VmHWM") - before
+    growth = memory_mib(gateway.pid, "VmHWM") - before
     is_refused = set(statuses) <= {status, 503}
     return Finding(
         f"{_BOMBS} gzip bombs at a time, {name}: growth of memory",
@@ -133,25 +155,83 @@ async def measure_logins(gateway: Gateway, known: list[str]) -> Finding:
     )
 
 
-async def main() -> int:
-    """Measure all; 1 when a bound is missed."""
-    async with _open_gateway() as (gateway, known):
-        findings = [
-            await measure_bombs(gateway, "1 GiB of zeros", _zeros(1024), 413),
-            await measure_bombs(gateway, "just under the limit", _just_under_the_limit(), 422),
-            *await measure_slow_clients(gateway),
-            await measure_logins(gateway, known),
-        ]
+async def measure_shapes(gateway: Gateway, only: str) -> tuple[list[Cost], list[Finding]]:
+    """What requests of each shape cost, and what a bystander notices of the dearest."""
+    port, token = urlsplit(gateway.address).port or 0, await _token(gateway)
+    shapes = [shape for shape in SHAPES if only in f"{shape.route}: {shape.what}"]
+    costs = [
+        await asyncio.to_thread(cost_of, shape, pid=gateway.pid, port=port, token=token) for shape in shapes
+    ]
+    if not costs:
+        return [], []
+    dearest = {cost.shape for key in _KEYS for cost in sorted(costs, key=key)[-_DEAREST:]}
+    token = await _token(gateway)
+    noticed_s = await asyncio.to_thread(bystander_s, sorted(dearest), port=port, token=token)
+    finding = Finding(
+        f"a bystander, while 2 others send the {len(dearest)} dearest shapes again and again: median",
+        f"{noticed_s * 1000:.1f} ms",
+        f"< {MAX_BYSTANDER_S * 1000:.0f} ms",
+        noticed_s < MAX_BYSTANDER_S,
+    )
+    return costs, [_of_shapes(costs), finding]
+
+
+def _of_shapes(costs: Sequence[Cost]) -> Finding:
+    """One line for all shapes; the table of the dearest tells the rest."""
+    loop_s, cpu_s = max(cost.loop_s for cost in costs), max(cost.cpu_s for cost in costs)
+    return Finding(
+        f"a request of each of {len(costs)} shapes: the most CPU of the event loop, of all threads",
+        f"{loop_s * 1000:.0f} ms, {cpu_s * 1000:.0f} ms",
+        f"< {MAX_LOOP_S * 1000:.0f} ms, < {MAX_CPU_S * 1000:.0f} ms, memory < 3 bodies",
+        all(cost.is_kept for cost in costs),
+    )
+
+
+def _table_of(costs: Sequence[Cost]) -> Table:
+    """The dearest shape of each route, and each that misses a bound."""
+    table = Table(
+        *("route", "shape", "status", "loop, ms", "CPU, ms", "memory, MiB", "kept"),
+        title="The dearest requests of each route",
+    )
+    routes = {
+        cost.shape.route: [each for each in costs if each.shape.route == cost.shape.route] for cost in costs
+    }
+    for of_route in routes.values():
+        dearest = {max(of_route, key=key) for key in _KEYS}
+        for cost in sorted(dearest | {cost for cost in of_route if not cost.is_kept}, key=_KEYS[0]):
+            table.add_row(
+                *(cost.shape.route, cost.shape.what, str(cost.status)),
+                *(f"{cost.loop_s * 1000:.1f}", f"{cost.cpu_s * 1000:.1f}"),
+                *(f"{cost.memory_mib:.0f} of {cost.max_memory_mib:.0f}", "yes" if cost.is_kept else "NO"),
+            )
+    return table
+
+
+async def main(only: str) -> int:
+    """Measure all, or the shapes whose names hold a text; 1 when a bound is missed."""
+    findings: list[Finding] = []
+    if not only:
+        async with _open_gateway({}) as (gateway, known):
+            findings += [
+                await measure_bombs(gateway, "1 GiB of zeros", _zeros(1024), 413),
+                await measure_bombs(gateway, "just under the limit", _just_under_the_limit(), 413),
+                *await measure_slow_clients(gateway),
+                await measure_logins(gateway, known),
+            ]
+    async with _open_gateway(_WITHOUT_RATES) as (gateway, _):
+        costs, of_shapes = await measure_shapes(gateway, only)
+    console = Console(width=150)
+    console.print(_table_of(costs))
     table = Table("measured", "found", "bound", "kept", title="Hostile clients against one gateway")
-    for finding in findings:
+    for finding in (findings := findings + of_shapes):
         table.add_row(finding.what, finding.measured, finding.bound, "yes" if finding.is_kept else "NO")
-    Console(width=150).print(table)
+    console.print(table)
     return 0 if all(finding.is_kept for finding in findings) else 1
 
 
 @asynccontextmanager
-async def _open_gateway() -> AsyncIterator[tuple[Gateway, list[str]]]:
-    """A gateway with an account that submits, and others to guess at."""
+async def _open_gateway(settings: Mapping[str, str]) -> AsyncIterator[tuple[Gateway, list[str]]]:
+    """A gateway with an account that submits and administers, and others to guess at."""
     with tempfile.TemporaryDirectory(prefix="isoline-hostile-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
@@ -170,6 +250,7 @@ async def _open_gateway() -> AsyncIterator[tuple[Gateway, list[str]]]:
                 "ISOLINE_HOST": "127.0.0.1",
                 "ISOLINE_PORT": address.rpartition(":")[2],
                 "PYTHONPATH": str(_ROOT),
+                **settings,
             }
             async with (
                 open_service(
@@ -188,8 +269,13 @@ async def _create_accounts(database_url: str) -> list[str]:
     async with open_database(database_url) as database:
         accounts = PostgresAccountStore(database)
         for name in ["ada", *known]:
-            await accounts.add(Account(name, password_hash, frozenset({Role.USER})))
+            await accounts.add(Account(name, password_hash, frozenset({Role.USER, Role.ADMIN})))
     return known
+
+
+async def _token(gateway: Gateway) -> str:
+    await _log_in(gateway.client)
+    return gateway.client.headers["Authorization"].partition(" ")[2]
 
 
 async def _log_in(client: aiohttp.ClientSession) -> None:
@@ -247,13 +333,7 @@ def _just_under_the_limit() -> bytes:
     return gzip.compress(b"{}".rjust(16 * _MIB))
 
 
-def _memory(pid: int, field: str) -> float:
-    """A figure of the kernel's about a process, in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise LookupError(field)
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="measure only the shapes whose route and name hold this")
+    sys.exit(asyncio.run(main(parser.parse_args().only)))
