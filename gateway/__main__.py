@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
+from gateway.heap import share_one_heap
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import Part, part_of_process
@@ -92,6 +93,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
 
 def main(workers: WorkersOption = None) -> None:
     """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    share_one_heap()
     gc.freeze()  # modules never become garbage
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     sys.exit(run_until_told(partial(serve, workers=workers)))
