@@ -124,7 +124,7 @@ def fits_int16(samples: npt.NDArray[np.integer]) -> bool:
 
 
 def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
-    """The same values as int16 if all fit, else as int32.
+    """The same values as int16 if all fit, else as int32; themselves if that is what they are.
 
     Args:
         samples: Shape ``(n,)``, any integers.
@@ -134,11 +134,11 @@ def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
     """
     # Of 5,000 samples it takes 2.5 us; to look for the smallest and the largest before, 4.4.
     try:
-        return samples.astype(np.int16, casting="same_value")
+        return samples.astype(np.int16, casting="same_value", copy=False)
     except ValueError:
         pass
     try:
-        return samples.astype(np.int32, casting="same_value")
+        return samples.astype(np.int32, casting="same_value", copy=False)
     except ValueError:
         detail = f"expected integers of 32 bits, found {samples.min()} to {samples.max()}"
         raise OverflowError(detail) from None

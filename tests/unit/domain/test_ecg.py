@@ -123,3 +123,12 @@ def test_an_account_never_shows_its_password_hash() -> None:
     account = Account("ada", "canary", frozenset([Role.USER]))
 
     assert repr(account) == "Account('ada', [<Role.USER: 'user'>])"
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.int16, 1), (np.int32, 2**20)])
+def test_samples_that_are_as_narrow_as_they_can_be_are_not_copied(
+    dtype: type[np.integer], value: int
+) -> None:
+    samples = np.array([value, -value], dtype)
+
+    assert np.shares_memory(narrowed(samples), samples)
