@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
+import uvloop
 
 from isoline.postgres_server import open_postgres_server
 from shared.broker.topology import Topology
@@ -18,12 +19,18 @@ from tests.databases import open_empty_database, open_template
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
 
     from shared.storage.postgres import Database
 
 # No test outlives its server, so nothing need reach the disk.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the event loop of the services: its transports have other insides than asyncio's."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
