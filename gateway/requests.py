@@ -96,7 +96,8 @@ class Request(web.BaseRequest):
         if self._memory is None:
             if self._memory_budget is None:
                 raise LookupError("the route takes no body")
-            caller = self._caller.name if self._caller else f"/{self.address}"  # no account has a slash in its name
+            # No account has a slash in its name.
+            caller = self._caller.name if self._caller else f"/{self.address}"
             self._memory = BodyMemory(self._memory_budget, caller)
         return self._memory
 
