@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from gateway.plain_answers import PlainAnswer, is_answered_plainly, plain_head
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
 from gateway.representations import is_packed
 from gateway.submission import submit, submit_recording
+from gateway.timed_semaphore import TimedSemaphore
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.json_answer import json_answer
@@ -33,17 +34,31 @@ if TYPE_CHECKING:
     from gateway.requests import Request
     from gateway.results import Results
     from gateway.spools import Spools
+    from shared.domain.recording import Recording
     from shared.ports import Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
+
+# Each takes a connection meanwhile, and some MB: 20 for a recording.
+_STORED_AT_A_TIME: Final = 2
+# While PostgreSQL is frozen a place is free every 5 s, and hundreds of short recordings may wait.
+_PLACE_WITHIN_S: Final = 60.0
 
 _NO_ECG: Final = "You have no ECG of this id."
 _OF_RECEIPTS: Final = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
 _HEAD_OF_RECEIPTS: Final = plain_head(_OF_RECEIPTS, HTTPStatus.ACCEPTED)
 
 
+def _storing(kind: str) -> TimedSemaphore:
+    return TimedSemaphore(_STORED_AT_A_TIME, within_s=_PLACE_WITHIN_S, kind=kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers:
-    """One method per route, over what the routes need."""
+    """One method per route, over what the routes need.
+
+    Attributes:
+        storing_spooled: To be held while a recording is stored.
+    """
 
     intake: Intake
     recordings: RecordingStore
@@ -55,6 +70,7 @@ class Handlers:
     backlog: Backlog
     clock: DatabaseClock
     settings: GatewayOnlySettings
+    storing_spooled: TimedSemaphore = field(default_factory=partial(_storing, "recordings"))
 
     async def post_ecg(self, request: Request) -> web.StreamResponse:
         """Take an ECG in."""
@@ -77,14 +93,7 @@ class Handlers:
         ) as found:
             if isinstance(found, Ecg):
                 return await self._submit(request, found)
-            with request.while_connected():
-                async with self.spools.turn():
-                    return await submit_recording(
-                        RecordingSubmission(request.caller.name, found, request.traceparent),
-                        store=self.recordings,
-                        intake=self.intake,
-                        backlog=self.backlog,
-                    )
+            return await self._submit_recording(request, found, self.storing_spooled)
 
     async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
         if request.takes_memory:  # the body is gone: the ECG as it was read, and as it will be stored
@@ -95,6 +104,18 @@ class Handlers:
                 intake=self.intake,
                 backlog=self.backlog,
             )
+
+    async def _submit_recording(
+        self, request: Request, recording: Recording, storing: TimedSemaphore
+    ) -> Receipt:
+        with request.while_connected():
+            async with storing.place():
+                return await submit_recording(
+                    RecordingSubmission(request.caller.name, recording, request.traceparent),
+                    store=self.recordings,
+                    intake=self.intake,
+                    backlog=self.backlog,
+                )
 
     async def get_ecgs(self, request: Request) -> web.Response:
         """A page of the caller's ECGs."""

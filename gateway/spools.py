@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import asynccontextmanager, contextmanager
 from tempfile import TemporaryFile
@@ -26,13 +25,9 @@ if TYPE_CHECKING:
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
 BLOCK_SAMPLES: Final = 1_000_000
 
-# Each takes a connection and some 20 MB meanwhile.
-_STORED_AT_A_TIME: Final = 2
 # Two gigabytes are held at 70 MB a second or more.
 _RESEND_WITHIN_S: Final = 30.0
-# While PostgreSQL is frozen a turn ends every 5 s, and hundreds of short recordings may wait.
 _DISK_FOR_SENDER: Final = "The gateway has no room on its disk for this recording, or can't use it."
-_TURN_WITHIN_S: Final = 60.0
 
 
 class Spool:
@@ -80,7 +75,7 @@ class Spool:
 
 
 class Spools:
-    """Where recordings lie until they are stored, and how many may."""
+    """Where recordings lie until they are stored, and how many bytes of them may."""
 
     def __init__(self, folder: str, *, max_bytes: int) -> None:
         self._folder = folder or None
@@ -89,7 +84,6 @@ class Spools:
             max_bytes_of_caller=max_bytes // PART_OF_ONE,
             resend_within_s=_RESEND_WITHIN_S,
         )
-        self._turn = asyncio.Semaphore(_STORED_AT_A_TIME)
 
     def check(self) -> None:
         """Return if recordings can be spooled.
@@ -125,26 +119,6 @@ class Spools:
                 yield Spool(file, leads, reservation)
         finally:
             reservation.release()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Store a recording inside: few do at a time.
-
-        Raises:
-            UnavailableError: Too many recordings wait to be stored.
-        """
-        try:
-            async with asyncio.timeout(_TURN_WITHIN_S):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise UnavailableError(
-                "too many recordings wait to be stored",
-                for_sender="Too many recordings wait to be stored; this one was not kept.",
-            ) from None
-        try:
-            yield
-        finally:
-            self._turn.release()
 
 
 @contextmanager

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from shared.domain.ecg import Ecg, Lead
-from shared.domain.recording import RecordedLead, Recording
 from shared.ports import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from shared.domain.ecg import Samples
+    from collections.abc import Mapping, Sequence
 
 _DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
@@ -32,20 +29,6 @@ def an_ecg(ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str
 def a_submission(ecg_id: str = "10", *, owner: str = "ada", ecg: Ecg | None = None) -> Submission:
     """A submission of `an_ecg`."""
     return Submission(owner, ecg or an_ecg(ecg_id))
-
-
-def a_recording(ecg: Ecg, *, block_samples: int = 4) -> Recording:
-    """The same ECG as if it were too long to be held in memory."""
-
-    def blocks() -> Iterator[Samples]:
-        for lead in ecg.leads:
-            for start in range(0, lead.signal.size, block_samples):
-                yield lead.signal[start : start + block_samples]
-
-    leads = tuple(
-        RecordedLead(lead.name, lead.signal.size, lead.baseline, lead.adc_gain) for lead in ecg.leads
-    )
-    return Recording(ecg.id, ecg.date, leads, ecg.sampling_rate_hz, ecg.unit, blocks)
 
 
 def an_ecg_body(**fields: Any) -> dict[str, Any]:

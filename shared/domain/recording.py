@@ -1,4 +1,4 @@
-"""An ECG too long to be held in memory: a day of three leads is 64.8 million samples, 130 MB."""
+"""An ECG whose samples are read in blocks: a day of three leads is 64.8 million samples, 130 MB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.domain.ecg import Samples, Unit
+    from shared.domain.ecg import Ecg, Samples, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,17 @@ class Recording:
     def num_samples(self) -> int:
         """Samples in all leads together."""
         return sum(lead.num_samples for lead in self.leads)
+
+
+def recording_of(ecg: Ecg, *, block_samples: int) -> Recording:
+    """The same ECG, to be read in blocks of at most so many samples, which are views of its signals."""
+
+    def blocks() -> Iterator[Samples]:
+        for lead in ecg.leads:
+            for start in range(0, lead.signal.size, block_samples):
+                yield lead.signal[start : start + block_samples]
+
+    leads = tuple(
+        RecordedLead(lead.name, lead.signal.size, lead.baseline, lead.adc_gain) for lead in ecg.leads
+    )
+    return Recording(ecg.id, ecg.date, leads, ecg.sampling_rate_hz, ecg.unit, blocks)

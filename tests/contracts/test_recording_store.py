@@ -15,6 +15,7 @@ import pytest
 
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError, UnavailableError
+from shared.domain.recording import recording_of
 from shared.events import deleted, processed
 from shared.ports import RecordingSubmission, Settlement, Status, Submission
 from shared.storage.postgres import open_database
@@ -22,7 +23,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from tests.builders import a_lead, a_recording, an_ecg
+from tests.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def two_leads(*, date: str = "2023-07-30") -> Ecg:
 
 
 def submission_of(ecg: Ecg, *, owner: str = "ada") -> RecordingSubmission:
-    return RecordingSubmission(owner, a_recording(ecg), "00-trace")
+    return RecordingSubmission(owner, recording_of(ecg, block_samples=4), "00-trace")
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ async def test_a_recording_that_comes_many_times_at_once_is_kept_once(
 async def test_whoever_submits_the_same_id_does_not_wait_for_all_parts(
     recordings: PostgresRecordingStore, store: PostgresEcgStore
 ) -> None:
-    recording, reads = a_recording(an_ecg(leads=[a_lead("I", _NARROW)])), count_from(1)
+    recording, reads = recording_of(an_ecg(leads=[a_lead("I", _NARROW)]), block_samples=4), count_from(1)
     is_written, may_end = threading.Event(), threading.Event()
 
     def blocks() -> Iterator[Samples]:
@@ -183,7 +184,7 @@ class Breaking:
 async def test_nothing_is_kept_of_a_recording_that_could_not_be_read_to_its_end(
     recordings: PostgresRecordingStore, database: Database
 ) -> None:
-    recording = a_recording(an_ecg(leads=[a_lead("I", _NARROW * 2)]))
+    recording = recording_of(an_ecg(leads=[a_lead("I", _NARROW * 2)]), block_samples=4)
     broken = replace(recording, blocks=Breaking(UnavailableError("the disk")))
 
     with pytest.raises(UnavailableError, match="the disk"):
@@ -195,7 +196,7 @@ async def test_nothing_is_kept_of_a_recording_that_could_not_be_read_to_its_end(
 async def test_a_connection_that_dies_half_way_leaves_nothing(
     recordings: PostgresRecordingStore, database: Database
 ) -> None:
-    recording = a_recording(an_ecg(leads=[a_lead("I", _NARROW * 100)]), block_samples=1)
+    recording = recording_of(an_ecg(leads=[a_lead("I", _NARROW * 100)]), block_samples=1)
     adding = asyncio.ensure_future(recordings.add(RecordingSubmission("ada", recording)))
     async with asyncio.timeout(_LIMIT_S), database.connection() as connection:
         kill = (

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gateway import spools as spools_module
 from gateway.byte_budget import ByteBudget, Reservation
 from gateway.payloads import LeadHeader
 from gateway.problems import ProblemError
@@ -81,21 +80,6 @@ async def test_what_is_announced_takes_no_room(tmp_path: Path) -> None:
 
         async with spools.opened(leads, caller="ada", deadline=None) as spool:
             await spool.write(bytes(_MIB))
-
-
-async def test_a_turn_to_store_is_not_waited_for_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spools_module, "_TURN_WITHIN_S", 0.01)
-    spools = spools_in(tmp_path)
-
-    async with spools.turn(), spools.turn():
-        with pytest.raises(UnavailableError, match="wait to be stored"):
-            async with spools.turn():
-                pass
-
-    async with spools.turn(), spools.turn():
-        pass
 
 
 async def test_a_full_disk_is_something_that_time_mends() -> None:
