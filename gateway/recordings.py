@@ -75,19 +75,24 @@ async def received(
         if isinstance(samples, Spool):
             yield header.recording(samples.blocks)
         else:
-            yield header.ecg(samples.buffer)
+            yield header.ecg(samples.handed_over())
 
 
 class _Memory:
     """Samples that are few enough to be held."""
 
     def __init__(self, memory: BodyMemory) -> None:
-        self.buffer = bytearray()
+        self._buffer = bytearray()
         self._memory = memory
 
     async def write(self, piece: memoryview) -> None:
         self._memory.take(len(piece))
-        self.buffer += piece
+        self._buffer += piece
+
+    def handed_over(self) -> bytearray:
+        """All of them, which are not held here any longer."""
+        buffer, self._buffer = self._buffer, bytearray()
+        return buffer
 
 
 class _Intake:

@@ -29,7 +29,7 @@ async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) ->
 async def submit_recording(
     submission: RecordingSubmission, *, store: RecordingStore, intake: Intake, backlog: Backlog
 ) -> Receipt:
-    """The same as `submit`, for an ECG that is too long for memory and so is taken in by itself."""
+    """The same as `submit`, for an ECG that is stored in parts and so is taken in by itself."""
     backlog.check()
     receipt = await store.add(submission)
     failpoint.reach("after-commit-before-publish")

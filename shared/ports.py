@@ -176,7 +176,7 @@ class EcgStore(Protocol):
 
 
 class RecordingStore(Protocol):
-    """ECGs that are too long to be held in memory; kept, they are ECGs like any other."""
+    """ECGs that are stored in parts, for their length; kept, they are ECGs like any other."""
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
         """Keep the recording whole, or nothing of it; the same content makes the same ECG as in `EcgStore`.

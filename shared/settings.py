@@ -33,7 +33,7 @@ PART_OF_ONE: Final = 4
 BYTES_PER_SAMPLE: Final = 4
 # An ECG in memory is held as it was read and as it will be stored.
 BYTES_PER_HELD_SAMPLE: Final = 2 * BYTES_PER_SAMPLE
-# PostgreSQL's values end at 1 GB, and an ECG's samples are one of them.
+# 800 MB of them; what is longer has to be spooled.
 _MOST_SAMPLES_OF_AN_ECG: Final = 200_000_000
 # Each takes an array and an object of the 4,096 that a JSON body may have.
 _MOST_LEADS: Final = 2000

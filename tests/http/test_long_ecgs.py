@@ -1,0 +1,160 @@
+"""ECGs that are held in memory and stored in parts: what they take of it, and that they are as any other."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import tracemalloc
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+import pytest
+import zstandard
+
+from gateway import handlers as handlers_module
+from shared.storage.postgres_recordings import PostgresRecordingStore
+from tests.builders import a_binary_body, an_ecg_body
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import aiohttp
+    import numpy.typing as npt
+
+    from shared.ports import Receipt, RecordingSubmission
+    from shared.storage.postgres import Database
+
+_LIMIT_S: Final = 60
+_BINARY: Final = "application/vnd.isoline.ecg"
+_JSON: Final = "application/json"
+_PIECE_BYTES: Final = 2**16
+# More than are stored with others, and fewer than an ECG may have.
+_SAMPLES_OF_A_LEAD: Final = 700_000
+_AT_ONCE: Final = 4
+# Three times the body is what `make hostile` allows; unpacking has windows of its own beside that.
+_MAX_PER_BODY: Final = 2.5
+# Too long for memory, and so many that they are not all stored at a time.
+_SPOOLED_SAMPLES: Final = 1_000_001
+_SPOOLED: Final = 3
+
+
+class Form(NamedTuple):
+    """How an ECG is sent."""
+
+    content_type: str
+    body: Callable[[str], bytes]
+    encoding: str = "identity"
+    pack: Callable[[bytes], bytes] = bytes
+
+
+def noise(seed: int) -> npt.NDArray[np.int32]:
+    """Samples of 32 bits that no packing makes smaller."""
+    return np.random.default_rng(seed).integers(-(2**31), 2**31, _SAMPLES_OF_A_LEAD, np.int32)
+
+
+def in_binary(ecg_id: str) -> bytes:
+    described = [
+        {"name": name, "num_samples": _SAMPLES_OF_A_LEAD, "sample_type": "int32"} for name in ("I", "II")
+    ]
+    return a_binary_body(
+        an_ecg_body(id=ecg_id, leads=described), b"".join(noise(seed).tobytes() for seed in (1, 2))
+    )
+
+
+def in_json(ecg_id: str) -> bytes:
+    leads = [{"name": name, "signal": noise(seed).tolist()} for name, seed in (("I", 1), ("II", 2))]
+    return orjson.dumps(an_ecg_body(id=ecg_id, leads=leads))
+
+
+_FORMS: Final = {
+    "binary": Form(_BINARY, in_binary),
+    "binary, gzip": Form(_BINARY, in_binary, "gzip", gzip.compress),
+    "binary, zstd": Form(_BINARY, in_binary, "zstd", zstandard.compress),
+    "JSON": Form(_JSON, in_json),
+    "JSON, gzip": Form(_JSON, in_json, "gzip", gzip.compress),
+    "JSON, zstd": Form(_JSON, in_json, "zstd", zstandard.compress),
+}
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A body that is not copied as a whole to be sent."""
+    for start in range(0, len(body), _PIECE_BYTES):
+        yield body[start : start + _PIECE_BYTES]
+
+
+async def submitted(ada: aiohttp.ClientSession, form: Form, packed: bytes) -> int:
+    headers = {"Content-Type": form.content_type, "Content-Encoding": form.encoding}
+    async with ada.post("/ecg/process", data=in_pieces(packed), headers=headers) as answer:
+        return answer.status
+
+
+async def peak_bytes(ada: aiohttp.ClientSession, form: Form, bodies: list[bytes]) -> int:
+    """How much more memory there was at the most while these were submitted at once."""
+    tracemalloc.start()
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            statuses = await asyncio.gather(*(submitted(ada, form, body) for body in bodies))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        assert set(statuses) == {202}
+
+
+@pytest.mark.parametrize("form", _FORMS.values(), ids=_FORMS)
+async def test_a_body_takes_less_than_three_times_its_unpacked_size(
+    ada: aiohttp.ClientSession, form: Form
+) -> None:
+    body = form.body("10")
+
+    assert await peak_bytes(ada, form, [form.pack(body)]) < _MAX_PER_BODY * len(body)
+
+
+async def test_bodies_that_come_at_once_take_no_more_each(ada: aiohttp.ClientSession) -> None:
+    bodies = [in_binary(str(number)) for number in range(_AT_ONCE)]
+
+    assert await peak_bytes(ada, _FORMS["binary"], bodies) < _MAX_PER_BODY * sum(map(len, bodies))
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize("sent", [3, 4], ids=["with others", "in parts"])
+async def test_an_ecg_is_measured_as_a_whole_however_it_is_stored(
+    ada: aiohttp.ClientSession, database: Database, monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    monkeypatch.setattr(handlers_module, "_IN_PARTS_ABOVE_SAMPLES", 3)
+    monkeypatch.setattr(handlers_module, "_PART_SAMPLES", 2)
+    leads = [{"name": "I", "signal": [1, -1, 1, -1][:sent], "baseline": 0}]
+
+    async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
+        assert answer.status == 202
+    async with ada.get("/ecg/10", params={"wait": 30}) as answer:
+        result = await answer.json()
+
+    assert result["leads"] == [{"I": {"zero_crossings": sent - 1}}]
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM recording_part") == (2 if sent == 4 else 0)
+
+
+async def test_an_ecg_that_is_held_does_not_wait_for_recordings_that_are_stored(
+    ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, add = asyncio.Event(), PostgresRecordingStore.add
+
+    async def slow_add(store: PostgresRecordingStore, submission: RecordingSubmission) -> Receipt:
+        if submission.recording.num_samples == _SPOOLED_SAMPLES:
+            await may_end.wait()
+        return await add(store, submission)
+
+    def spooled(number: int) -> bytes:
+        lead: dict[str, Any] = {"name": "I", "num_samples": _SPOOLED_SAMPLES, "sample_type": "int16"}
+        return a_binary_body(an_ecg_body(id=f"spooled-{number}", leads=[lead]), bytes(2 * _SPOOLED_SAMPLES))
+
+    monkeypatch.setattr(PostgresRecordingStore, "add", slow_add)
+    form = _FORMS["binary"]
+    async with asyncio.timeout(_LIMIT_S), asyncio.TaskGroup() as tasks:
+        recordings = [tasks.create_task(submitted(ada, form, spooled(number))) for number in range(_SPOOLED)]
+
+        assert await submitted(ada, form, in_binary("held")) == 202
+
+        assert not any(recording.done() for recording in recordings)
+        may_end.set()
