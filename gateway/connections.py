@@ -11,7 +11,7 @@ import asyncio
 import sys
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import orjson
 import structlog
@@ -73,6 +73,8 @@ _TOO_LARGE_ANSWER: Final = _last_answer(_TOO_LARGE)
 _TOO_MANY_FIELDS: Final = "Too many headers received"  # aiohttp's words
 _FRAMING: Final = "The chunks of the body have too much around too little; send larger ones, or its length."
 
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -234,6 +236,13 @@ class Connection(web.RequestHandler):
             timeout = max(timeout - (self._loop.time() - began), _AT_LEAST_S)
         await super().shutdown(timeout)
 
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Send the answer, and let other connections have their turn before the next of many requests."""
+        sending = super().finish_response(request, resp, start_time)
+        return _in_a_turn(sending) if self._messages else sending
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -330,6 +339,13 @@ class _InPlace:
 
     def create_task(self, coroutine: Coroutine[Any, Any, object]) -> Coroutine[Any, Any, object]:
         return coroutine
+
+
+async def _in_a_turn(sending: Coroutine[Any, Any, _T]) -> _T:
+    """End the turn of the event loop after a coroutine, which may never have waited for anything."""
+    result = await sending
+    await asyncio.sleep(0)
+    return result
 
 
 def _size(message: RawRequestMessage) -> int:

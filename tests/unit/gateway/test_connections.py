@@ -199,3 +199,109 @@ class TestBounds:
 
         assert len(bodies) == 1
         assert sum(parsed) <= 192 * 1024
+
+
+_SMALL_GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class TestPipelines:
+    """Requests that are sent without waiting for answers: turns of the event loop are counted."""
+
+    @pytest.fixture
+    async def answered(self) -> list[str]:
+        """Who was answered, in order."""
+        return []
+
+    @pytest.fixture
+    async def connect(self, answered: list[str]) -> AsyncIterator[Callable[[str], Connection]]:
+        loop = asyncio.get_running_loop()
+        connections: list[Connection] = []
+
+        async def answer(request: web.BaseRequest) -> web.Response:
+            answered.append(request.transport.name)  # type: ignore[union-attr] # see below
+            return web.Response()
+
+        server = web.Server(cast("Any", answer), request_factory=partial(Request, loop=loop))
+
+        def connect(name: str) -> Connection:
+            transport = Mock(asyncio.Transport)
+            transport.get_extra_info.return_value = None
+            transport.is_closing.return_value = False
+            transport.name = name
+            connection = Connection(server, loop=loop, departures=Departures(loop), head_timeout_s=10)
+            connection.connection_made(transport)
+            connections.append(connection)
+            return connection
+
+        yield connect
+        for connection in connections:
+            connection.connection_lost(None)
+
+    async def test_another_connection_is_served_between_the_answers_of_a_pipelined_one(
+        self, connect: Callable[[str], Connection], answered: list[str]
+    ) -> None:
+        pipelined, other = connect("pipelined"), connect("other")
+        await asyncio.sleep(0)
+
+        pipelined.data_received(_SMALL_GET * 100)
+        for _ in range(5):
+            other.data_received(_SMALL_GET)
+            before = len(answered)
+            while "other" not in answered[before:]:
+                await asyncio.sleep(0)
+
+        assert answered.count("other") == 5
+        assert answered.count("pipelined") <= 5 * 4  # a turn for each step of the other's one request
+
+    async def test_all_of_a_pipeline_is_answered_and_no_two_in_one_turn(
+        self, connect: Callable[[str], Connection], answered: list[str]
+    ) -> None:
+        connection = connect("pipelined")
+        turns = []
+
+        connection.data_received(_SMALL_GET * 3000)
+        while len(answered) < 3000:
+            before = len(answered)
+            await asyncio.sleep(0)
+            turns.append(len(answered) - before)
+
+        assert max(turns) == 1
+
+    async def test_a_request_that_no_other_follows_takes_no_turn_of_its_own(
+        self,
+        connect: Callable[[str], Connection],
+        answered: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        connection = connect("alone")
+        await asyncio.sleep(0)
+        yields = Mock(side_effect=AssertionError)
+        monkeypatch.setattr("asyncio.sleep", yields)
+
+        for _ in range(3):
+            connection.data_received(_SMALL_GET)
+            await _turns(5)
+
+        assert (len(answered), yields.call_count) == (3, 0)
+
+    async def test_few_requests_are_parsed_ahead_of_their_answers(
+        self, connect: Callable[[str], Connection], answered: list[str]
+    ) -> None:
+        connection = connect("pipelined")
+        ahead = []
+
+        connection.data_received(_SMALL_GET * (2**18 // len(_SMALL_GET)))
+        while connection._messages:
+            ahead.append(len(connection._messages))
+            await asyncio.sleep(0)
+
+        assert max(ahead) <= 32 + 4  # one more for each 64 KiB, of which a read has four
+        assert len(answered) == 2**18 // len(_SMALL_GET)
+
+
+async def _turns(count: int) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        turn = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
