@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 _GENERATED_BYTES: Final = 18
 _PAGE: Final = 1000
+_DEMO_ADMIN: Final = DEMO_ACCOUNTS[0]
 
 
 async def create_first_admin(name: str) -> str:
-    """Make sure of an administrator; says so.
+    """Make sure of an administrator; says so. In the embedded mode admin is the one whose password is known.
 
     Raises:
         ConfigurationError: The embedded mode's was deleted, or the password is too short.
@@ -48,15 +49,18 @@ async def create_first_admin(name: str) -> str:
     """
     if not _is_production():
         async with _open_accounts() as accounts:
-            if _is_local():  # asked in here, where the answer holds: nothing else can start
+            if name == _DEMO_ADMIN.name and _is_local():  # asked in here: nothing else can start
                 return await _make_demo_admin(accounts)
     return await create(name, [Role.ADMIN])
 
 
 async def _make_demo_admin(accounts: AccountStore) -> str:
     await create_demo_accounts(accounts)
-    if await accounts.find(DEMO_ACCOUNTS[0].name) is None:
-        raise ConfigurationError("admin was deleted; make another with isoline user create NAME --role admin")
+    account = await accounts.find(_DEMO_ADMIN.name)
+    if account is None:
+        raise ConfigurationError("admin was deleted; make another with isoline create-admin --name NAME")
+    if not await Passwords().matches(_DEMO_ADMIN.password, account):
+        return "The administrator admin exists, with a password of its own."
     return "The administrator admin, password admin, exists."
 
 

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
-from gateway.keys import new_seed
+from gateway.keys import new_seed, read_keys
 from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from isoline.private_files import open_private
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.domain.errors import UnavailableError
+from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
 from shared.settings import EmbeddedSettings, read_settings
@@ -132,11 +132,32 @@ async def _answer(
 
 
 def token_key(var: Path) -> str:
-    """The key that signs this folder's tokens; made on first use, readable by its owner alone."""
+    """The key that signs this folder's tokens; made on first use, readable by its owner alone.
+
+    Raises:
+        ConfigurationError: The file holds no key.
+    """
     path = var / KEY_FILE
     if not path.exists():
         write_key(path, new_seed())
-    return path.read_text()
+    return read_key(path)
+
+
+def read_key(path: Path) -> str:
+    """The key, or the two of them, in a file.
+
+    Raises:
+        ConfigurationError: The file holds none.
+    """
+    try:
+        key = path.read_text()
+        read_keys(key)
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, ConfigurationError):
+        detail = f"{path} holds no key; without that file, the next start makes one and ends every login"
+        raise ConfigurationError(detail) from None
+    return key
 
 
 def write_key(path: Path, key: str) -> None:

@@ -7,7 +7,7 @@ import os
 import typer
 
 from gateway.keys import new_seed, rotated
-from isoline.embedded import KEY_FILE, write_key
+from isoline.embedded import KEY_FILE, read_key, write_key
 from shared.settings import EmbeddedSettings, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
@@ -24,7 +24,7 @@ def rotate() -> None:
         typer.echo(rotated(present))
         return
     path = read_settings(EmbeddedSettings).var / KEY_FILE
-    write_key(path, rotated(path.read_text()) if path.exists() else new_seed())
+    write_key(path, rotated(read_key(path)) if path.exists() else new_seed())
     typer.echo(f"{path} has a new key; it signs from the next start.")
 
 

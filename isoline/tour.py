@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from isoline.client import open_client
+from isoline.client import RefusedError, open_client
 from isoline.demo_accounts import DEMO_ACCOUNTS
 from isoline.ecg_tables import leads_table
 
@@ -24,22 +25,38 @@ _SUBMITTER: Final = DEMO_ACCOUNTS[1]
 async def show_tour(state: EmbeddedState) -> None:
     """Submit the bundled ECG, print what was found in it and how to go on.
 
+    Where the demo account is gone or has another password there is nothing to show, and it says so.
+
     Raises:
         isoline.client.IsolineError: The gateway answered otherwise than it should.
     """
+    console = Console()
     async with open_client(
         state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, patience_s=_PATIENCE_S
     ) as client:
-        result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)
-    console = Console()
+        try:
+            result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)
+        except RefusedError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            console.print(_without_demo(state.address), soft_wrap=True, highlight=False, markup=False)
+            return
     console.print(f"ECG {result.id}: {result.status}", highlight=False)
     console.print(leads_table(result))
     console.print(_how_to_go_on(state.address, result.id), soft_wrap=True, highlight=False, markup=False)
 
 
+def _without_demo(address: str) -> str:
+    return (
+        f"Isoline listens at {address}\n"
+        f"No ECG was submitted: there is no account {_SUBMITTER.name} with the password of a fresh folder."
+    )
+
+
 def _how_to_go_on(address: str, ecg_id: str) -> str:
     accounts = ", ".join(f"{demo.name}/{demo.password} ({demo.role})" for demo in DEMO_ACCOUNTS)
-    login = f"""curl -s {address}/token --json '{{"user": "demo", "password": "demo"}}' | cut -d'"' -f4"""
+    body = """-H 'Content-Type: application/json' -d '{"user": "demo", "password": "demo"}'"""
+    login = f"""curl -s {address}/token {body} | cut -d'"' -f4"""
     return "\n".join(
         (
             f"Isoline listens at {address}",

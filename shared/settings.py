@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -82,7 +82,7 @@ class LogSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class DatabaseSettings(LogSettings):
@@ -283,13 +283,33 @@ def read_settings(kind: type[_S], **given: Any) -> _S:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
     """
     secrets_dir = os.environ.get(f"{PREFIX}SECRETS_DIR") or None
-    if secrets_dir and not Path(secrets_dir).is_dir():
-        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {secrets_dir}")
+    if secrets_dir:
+        _check_secrets(Path(secrets_dir), kind)
     try:
         return kind(_secrets_dir=secrets_dir, **{name: value for name, value in given.items() if value})
     except ValidationError as error:
         wrong = map(_sentence, error.errors(include_input=False, include_url=False))
         raise ConfigurationError("; ".join(wrong)) from None
+
+
+def _check_secrets(folder: Path, kind: type[BaseSettings]) -> None:
+    """Return if each secret of the folder that is for these settings is a text that can be read."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {folder}")
+    wrong = []
+    for name in kind.model_fields:
+        file = folder / f"{PREFIX}{name}".lower()
+        try:
+            file.read_text()
+        except FileNotFoundError:
+            if file.is_symlink():
+                wrong.append(f"{PREFIX}{name.upper()}: {file} leads to no file")
+        except OSError as error:
+            wrong.append(f"{PREFIX}{name.upper()}: can't read {file}: {error.strerror}")
+        except UnicodeDecodeError:
+            wrong.append(f"{PREFIX}{name.upper()}: {file} is no text in UTF-8")
+    if wrong:
+        raise ConfigurationError("; ".join(wrong))
 
 
 def _sentence(problem: ErrorDetails) -> str:

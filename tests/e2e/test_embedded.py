@@ -145,7 +145,7 @@ async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
 
 
 async def test_a_start_that_dies_says_why_in_a_sentence_and_where_the_log_is(embedded: Embedded) -> None:
-    (embedded.var / "token.key").mkdir(parents=True)  # which nobody foresaw
+    (embedded.var / "postgres.log").mkdir(parents=True)  # which nobody foresaw
 
     status, printed = await embedded.isoline("up")
 
@@ -180,6 +180,40 @@ async def test_status_and_down_say_whether_it_runs(embedded: Embedded) -> None:
     assert embedded.address in running[1]
     assert stopped == (0, "Isoline has stopped.\n")
     assert after == (0, "Isoline is not running.\n")
+
+
+@pytest.mark.parametrize("content", [b"junk\n", b"", b"\xff\xfe"])
+async def test_a_file_that_holds_no_key_is_named(embedded: Embedded, content: bytes) -> None:
+    embedded.var.mkdir()
+    (embedded.var / "token.key").write_bytes(content)
+
+    started = await embedded.isoline("up")
+    rotated = await embedded.isoline("keys", "rotate")
+
+    for status, printed in (started, rotated):
+        assert status == 2
+        assert f"{embedded.var / 'token.key'} holds no key" in printed
+        assert "Traceback" not in printed
+
+
+async def test_with_a_password_of_its_own_the_demo_account_shows_nothing_and_it_runs(
+    embedded: Embedded,
+) -> None:
+    await embedded.isoline("up")
+    changed = [await embedded.isoline("user", "password", name) for name in ("demo", "admin")]
+
+    again = await embedded.isoline("up")
+    admin = await embedded.isoline("create-admin")
+    other = await embedded.isoline("create-admin", "--name", "ada")
+    none = await embedded.isoline("create-admin", "--name", "..")
+
+    assert [status for status, _ in changed] == [0, 0]
+    assert again[0] == 0
+    assert f"Isoline listens at {embedded.address}\nNo ECG was submitted" in again[1]
+    assert admin == (0, "The administrator admin exists, with a password of its own.\n")
+    assert other[0] == 0
+    assert other[1].startswith("The account ada (admin) was created. Its password")
+    assert none[0] == 2
 
 
 async def test_create_admin_may_come_before_the_first_start(embedded: Embedded) -> None:

@@ -231,6 +231,22 @@ def test_a_folder_of_secrets_that_is_none_is_refused(
     assert refusal() == f"ISOLINE_SECRETS_DIR: there is no folder {tmp_path / name}"
 
 
+def test_a_secret_that_can_not_be_read_is_named_with_its_file(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "isoline_token_key").write_bytes(b"\xff\xfe")
+    (tmp_path / "isoline_amqp_url").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "isoline_database_url").mkdir()
+    (tmp_path / "isoline_of_somebody_else").mkdir()
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path))
+
+    assert set(refusal().split("; ")) == {
+        f"ISOLINE_TOKEN_KEY: {tmp_path}/isoline_token_key is no text in UTF-8",
+        f"ISOLINE_AMQP_URL: {tmp_path}/isoline_amqp_url leads to no file",
+        f"ISOLINE_DATABASE_URL: can't read {tmp_path}/isoline_database_url: Is a directory",
+    }
+
+
 @pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings])
 @pytest.mark.parametrize(
     ("workers", "reason"),
