@@ -106,5 +106,5 @@ async def test_a_command_on_a_database_that_was_not_migrated_says_what_to_do(dat
 
     status, printed = await isoline(database_url, "user", "list")
 
-    assert status == 1
+    assert status == 2
     assert printed.startswith("migrations are pending, run `isoline migrate`: ")
