@@ -66,11 +66,12 @@ _TOO_SLOW: Final = _last_answer(
 )
 _TOO_LARGE: Final = ProblemError(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"The head is too large: it may have {_MAX_HEAD_BYTES} bytes and {_MAX_HEADERS} fields, "
-    f"a line of it {_MAX_LINE_BYTES} bytes.",
+    f"The head is too large: with the trailers of a body it may have {_MAX_HEAD_BYTES} bytes "
+    f"and {_MAX_HEADERS} fields, a line of it {_MAX_LINE_BYTES} bytes.",
 )
 _TOO_LARGE_ANSWER: Final = _last_answer(_TOO_LARGE)
 _TOO_MANY_FIELDS: Final = "Too many headers received"  # aiohttp's words
+_NO_BODY: Final = "The chunks or trailers of the body are not as HTTP/1.1 has them."
 _FRAMING: Final = "The chunks of the body have too much around too little; send larger ones, or its length."
 
 
@@ -173,9 +174,13 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._request_count > heads:
             self._cancel_deadline()
+            last, body = self._messages[-1]
+            if isinstance(last, _ErrInfo):
+                self._break_off(last)
+                return
             if self._since_head_bytes > _MAX_HEAD_BYTES:
                 self._refuse_large_heads(self._request_count - heads)
-            self._arriving, self._since_head_bytes = self._messages[-1][1], 0
+            self._arriving, self._since_head_bytes = body, 0
         elif self._awaits_head():
             if self._head_deadline is None:
                 self._since_head_bytes = len(data)  # without the body before it
@@ -267,16 +272,28 @@ class Connection(web.RequestHandler):
                 error = _ErrInfo(_TOO_LARGE.status, _TOO_LARGE, _TOO_LARGE.detail)
                 self._messages[place] = (error, EMPTY_PAYLOAD)
 
+    def _break_off(self, error: _ErrInfo) -> None:
+        """Parse no further. What is wrong is told to the body that it is in, or answered as a message."""
+        self._is_given_up = True
+        if self._arriving.is_eof():
+            return
+        self._messages.pop()
+        problem = _problem(HTTPStatus(error.status), error.exc)
+        self._end_body(problem if problem is _TOO_LARGE else ProblemError(HTTPStatus.BAD_REQUEST, _NO_BODY))
+
     def _check_framing(self) -> None:
         """End a body whose chunks have more around their content than in it."""
-        if self._arriving.is_eof() or not (self._has_small_chunks() or self._is_mostly_framing()):
-            return
+        if not self._arriving.is_eof() and (self._has_small_chunks() or self._is_mostly_framing()):
+            self._end_body(ProblemError(HTTPStatus.BAD_REQUEST, _FRAMING))
+
+    def _end_body(self, problem: ProblemError) -> None:
+        """Have the request whose body is on its way answered with the problem, and its connection closed."""
         if self._current_request is None and not self._messages:  # it is answered; this was thrown away
             self.force_close()
             return
         self._is_given_up, self._lingering_time = True, 0.0
         self._arriving.set_exception(
-            ProblemError(HTTPStatus.BAD_REQUEST, _FRAMING, headers={"Connection": "close"})
+            ProblemError(problem.status, problem.detail, headers={"Connection": "close"})
         )
 
     def _has_small_chunks(self) -> bool:

@@ -360,6 +360,7 @@ def _bodies() -> list[Shape]:
             1000,
         ),
         Shape(_SUBMIT, "trailers", _trailers, 10),
+        Shape(_SUBMIT, "trailers behind a body of 1 MiB", partial(_trailers, body=b" " * _MIB), _MIB),
         Shape(
             _TOKEN,
             "1,000,000 chunks of 1 octet",
@@ -455,9 +456,9 @@ def _chunked(chunk: bytes, count: int, token: str, route: str = _SUBMIT) -> byte
     return _bytes(token, route, _JSON, chunked=True) + chunk * count + b"0\r\n\r\n"
 
 
-def _trailers(token: str) -> bytes:
+def _trailers(token: str, body: bytes = b"{}") -> bytes:
     head = _bytes(token, _SUBMIT, _JSON, chunked=True)
-    return head + b"2\r\n{}\r\n0\r\n" + b"X-A: 1\r\n" * 500_000 + b"\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + b"X-A: 1\r\n" * 500_000 + b"\r\n"
 
 
 def _binary(header: bytes, samples: bytes = b"") -> bytes:

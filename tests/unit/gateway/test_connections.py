@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from aiohttp import web
@@ -181,6 +181,48 @@ class TestBounds:
             await self.fed(reading, head + b" " * 60_000)
 
         assert bodies == [60_000] * 3
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            (b"zz\r\n", "not as HTTP/1.1 has them"),
+            (b"1\r\nabc\r\n", "not as HTTP/1.1 has them"),
+            (b"0\r\nX-Sum\r\n\r\n", "not as HTTP/1.1 has them"),
+            (b"0\r\nX-Sum: \0\r\n\r\n", "not as HTTP/1.1 has them"),
+            (b"0\r\n" + b"X-Sum: 1\r\n" * 20_000, "and 100 fields"),
+            (b"0\r\nX-Sum: " + b"1" * 20_000, "a line of it 8190 bytes"),
+            (b"0\r\n" + (b"X-Sum: " + b"1" * 1000 + b"\r\n") * 40, "too much around too little"),
+        ],
+    )
+    async def test_a_body_that_breaks_off_is_answered_at_once_and_its_rest_is_not_parsed(
+        self, reading: Connection, transport: Mock, bodies: list[object], broken: tuple[bytes, str]
+    ) -> None:
+        sent, said = broken
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await self.fed(reading, head + b"2\r\n{}\r\n")
+        await self.fed(reading, sent)
+
+        with patch.object(web.RequestHandler, "data_received") as parse:
+            await self.fed(reading, b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        [detail] = bodies
+        assert said in str(detail)
+        assert [answer[:12] for answer in written(transport)] == [b"HTTP/1.1 200"]  # of the handler above
+        assert transport.close.called
+        parse.assert_not_called()
+
+    async def test_a_broken_body_ends_the_requests_behind_it_and_none_before(
+        self, reading: Connection, transport: Mock, bodies: list[object]
+    ) -> None:
+        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+        chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+        reading.data_received(whole * 3 + chunked)
+        await self.fed(reading, b"zz\r\n" + whole)
+
+        assert bodies[:3] == [2, 2, 2]
+        assert "not as HTTP/1.1 has them" in str(bodies[3])
+        assert len(bodies) == len(written(transport)) == 4
 
     async def test_a_body_that_is_read_at_once_is_given_up_before_all_of_it_is_parsed(
         self, reading: Connection, bodies: list[object], monkeypatch: pytest.MonkeyPatch
