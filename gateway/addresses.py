@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # One customer of a provider has a /64 or more: limits per address would be none.
 _IPV6_PREFIX: Final = 64
 _LOGGED_CHARACTERS: Final = 64
+_BETWEEN_HOPS: Final = ", \t"
 
 _log = structlog.get_logger(__name__)
 
@@ -65,13 +66,17 @@ class CallerAddresses:
 def _hop(forwarded_for: Sequence[str], place: int) -> str:
     """The hop at a place from the end, of a list that goes on from field to field; empty if there is none.
 
-    Commas that a sender put before it are not gone through: a head has room for 800,000 of them.
+    Empty elements of a list are none (RFC 9110, 5.6.1). Commas that a sender put before the hop are not gone
+    through: a head has room for 30,000 of them.
     """
     for value in reversed(forwarded_for):
-        hops = value.rsplit(",", place)
-        if place <= len(hops):
-            return hops[-place]
-        place -= len(hops)
+        rest = value.rstrip(_BETWEEN_HOPS)
+        while rest:
+            rest, _, hop = rest.rpartition(",")
+            place -= 1
+            if not place:
+                return hop
+            rest = rest.rstrip(_BETWEEN_HOPS)
     return ""
 
 
