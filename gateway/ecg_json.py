@@ -19,7 +19,7 @@ from gateway.payloads import read_ecg
 from gateway.problems import NotJsonError, ProblemError
 from gateway.usual_ecgs import UNUSUAL, usual_ecg
 from gateway.validation import MAX_FIELDS
-from gateway.written_signals import CUT_FROM_BYTES, TooMuchBesideError, cut
+from gateway.written_signals import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
 from shared.domain.ecg import narrowed
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ _BESIDE_BYTES: Final = 32 * 1024
 _BESIDE_BYTES_PER_LEAD: Final = 1024
 _BESIDE_PARTS: Final = 4096
 _BESIDE_PARTS_PER_LEAD: Final = 32
+# Keys and values of a lead have 4 to 8 of these, its signal none. simdjson takes up to 12 us for each.
+_FRACTION_SIGNS_PER_LEAD: Final = 12
+_FRACTION_SIGNS: Final = 1024
 # What simdjson, NumPy and the checks below raise.
 _UNUSUAL_JSON: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -122,6 +125,9 @@ def _num_leads(body: bytes | bytearray, limits: SubmissionLimits) -> int:
     # None: simdjson would copy 16 MiB of white space that gzip made small.
     if not 0 < num_leads < most or _count(body, b"{", most) > most:
         raise ValueError("no signal, or too many arrays or objects")
+    most_signs = min(_FRACTION_SIGNS_PER_LEAD * (1 + num_leads), _FRACTION_SIGNS)
+    if any(_count(body, sign, most_signs) > most_signs for sign in FRACTION_SIGNS):
+        raise ValueError("too many fractions")
     return num_leads
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CUT_FROM_BYTES: Final = 256
 # 32,768 fractions become as many objects in 2 ms.
 PIECE_BYTES: Final = 128 * 1024
+# Of these each number that is no integer has one, `true` and `false` too. simdjson takes up to 12 us for such
+# a number, as one near the smallest of 64 bits (2.2250738585072011999e-308); orjson 0.1 us.
+FRACTION_SIGNS: Final = (b".", b"e", b"E")
 
 _COUNTED_AT_ONCE: Final = 2**20
 _COMMA: Final = ord(",")
@@ -193,6 +196,8 @@ def _count_commas(body: bytes | bytearray, start: int, end: int) -> int:
 
 
 def _values(piece: bytes, place: int) -> Samples | list[object]:
+    if any(sign in piece for sign in FRACTION_SIGNS):  # no sample is written with one
+        return _listed(piece, place)
     try:
         signal: Any = Parser().parse(piece)
         samples = narrowed(np.frombuffer(signal.as_buffer(of_type="i"), np.int64))

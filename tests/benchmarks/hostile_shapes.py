@@ -216,6 +216,7 @@ def _in_leads(item: bytes, leads: int, samples: int) -> bytes:
 
 
 _ESCAPED: Final = rb'"I\u0049"'
+_NEAR_THE_SMALLEST: Final = b"2.2250738585072011999e-308"
 
 
 def _bodies() -> list[Shape]:
@@ -237,6 +238,33 @@ def _bodies() -> list[Shape]:
         submit("2 leads of 1,000,000 texts", lambda: _in_leads(b'""', 2, 1_000_000), size=6 * _MIB),
         submit("2 leads of 1,000,000 empty arrays", lambda: _in_leads(b"[]", 2, 1_000_000), size=6 * _MIB),
         submit("2 leads of integers past 32 bits", lambda: _in_leads(b"9999999", 2, 1_000_000)),
+        packed(
+            "numbers near the smallest of 64 bits, gzip",
+            lambda: _ecg(_samples(_NEAR_THE_SMALLEST)),
+            _JSON,
+            gz,
+        ),
+        submit(
+            "2 leads of numbers near the smallest of 64 bits",
+            lambda: _in_leads(_NEAR_THE_SMALLEST, 2, 300_000),
+        ),
+        submit(
+            "512 KiB of numbers near the smallest of 64 bits",
+            lambda: _ecg(_samples(_NEAR_THE_SMALLEST, 523_000)),
+            size=523_000,
+        ),
+        submit(
+            "512 KiB of numbers of 23 digits with an exponent",
+            lambda: _ecg(_samples(b"12345678901234567890123e5", 523_000)),
+            size=523_000,
+        ),
+        submit(
+            "an unknown field of numbers near the smallest of 64 bits, and an escape",
+            lambda: _ecg(
+                b"1", before=rb'"\u0041":{"a":[%s]},' % b",".join([b"[%s]" % _NEAR_THE_SMALLEST] * 1000)
+            ),
+            size=30_000,
+        ),
         submit("2 leads of exponents", lambda: _in_leads(b"1e1", 2, 1_000_000), size=8 * _MIB),
         submit(
             "as many samples as may be, and one wrong at the end",
@@ -388,6 +416,13 @@ def _bodies() -> list[Shape]:
             _BINARY,
             size=65_000,
         ),
+        _body(
+            _SUBMIT,
+            "a header of 64 KiB of numbers past the smallest",
+            lambda: _binary(rb'{"\u0041":[%s]}' % _samples(b"1e-400", 65_000)),
+            _BINARY,
+            size=65_000,
+        ),
         _body(_SUBMIT, "a header of unknown keys", lambda: _binary(_unknown_keys()), _BINARY, size=40_000),
         _body(_SUBMIT, "16 MiB of samples in binary", _binary_samples, _BINARY, size=8 * _MIB),
         _body(
@@ -499,6 +534,7 @@ def _small_bodies() -> list[Shape]:
                 lambda: rb'{"\u0041":1,%s}' % b",".join(b'"%x":1' % i for i in range(1900)),
             ),
             body("an escape and a list of fractions", lambda: rb'{"\u0041":[%s]}' % _samples(b"0.5", 16_000)),
+            body("an escape and a list of 1e-400", lambda: rb'{"\u0041":[%s]}' % _samples(b"1e-400", 16_000)),
             body(
                 "a list of roles",
                 lambda: (

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simdjson import Parser
 
 from gateway.bodies import MAX_CONTAINERS, parse_json
 from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
@@ -391,6 +392,7 @@ def outcome_by_cutting(body: bytes) -> Taken | dict[str, object]:
 
 
 _FRACTIONS = b"0.5," * 4_000_000 + b"0.5"
+_NEAR_THE_SMALLEST = "2.2250738585072011999e-308"
 _TWO_LEADS = b'[{"name":"I","signal":[%s]},{"name":"II","signal":[%s]}]'
 _DEAREST = {
     "an escape and 4,000,000 fractions": with_signal(f"[{_FRACTIONS.decode()}]").replace(
@@ -433,6 +435,42 @@ class TestBounds:
         assert max(sizes["slow"]) <= 64 * 1024
         assert max(sizes["fast"]) <= PIECE_BYTES + 2
         assert sum(sizes["fast"]) <= 2 * 8_000_100  # what an ECG of too few samples to be refused may hold
+
+    @pytest.mark.parametrize("number", [_NEAR_THE_SMALLEST, "12345678901234567890123e5", "1E-310", "0.5"])
+    @pytest.mark.parametrize("count", [100, 15_000, 300_000])
+    def test_the_parser_that_is_slow_with_fractions_is_not_given_many(
+        self, number: str, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: list[bytes] = []
+
+        class Counting:
+            def parse(self, text: bytes) -> Any:
+                given.append(text)
+                return Parser().parse(text)
+
+        monkeypatch.setattr("gateway.ecg_json.Parser", Counting)
+        monkeypatch.setattr("gateway.written_signals.Parser", Counting)
+        body = with_signal(f"[{','.join([number] * count)}]")
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert sum(text.count(number.encode()) for text in given) == 0
+        assert isinstance(found, dict)
+        assert f"a number with a fraction or past 64 bits (and {count - 1} more)" in str(found)
+
+    def test_a_fraction_for_each_gain_keeps_an_ecg_on_the_fast_way(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr("gateway.ecg_json.with_written_signals")
+        leads = [
+            {"name": f"lead {n}", "signal": [1, 2], "num_samples": 2, "baseline": 1, "adc_gain": 0.5}
+            for n in range(32)
+        ]
+        body = json.dumps(an_ecg_body(leads=leads, sampling_rate_hz=499.5)).encode()
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, Taken)
 
     @pytest.mark.parametrize(
         "body",
