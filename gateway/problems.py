@@ -140,13 +140,16 @@ def _defect() -> ProblemError:
 
 
 def problem_response(problem: ProblemError) -> web.Response:
-    """The answer that tells a problem."""
-    return web.Response(
+    """The answer that tells a problem; it closes the connection if it says so."""
+    response = web.Response(
         body=orjson.dumps(document_of(problem)),
         status=problem.status,
         content_type=CONTENT_TYPE,
         headers=problem.headers,
     )
+    if problem.headers.get("Connection") == "close":
+        response.force_close()  # aiohttp does not go by the header
+    return response
 
 
 def title_of(status: HTTPStatus) -> str:

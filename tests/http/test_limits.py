@@ -323,6 +323,14 @@ class TestSizes:
 
         assert b"HTTP/1.1 200 OK" in answer
 
+    async def test_an_answer_that_says_close_closes_also_when_the_whole_body_has_come(self) -> None:
+        refused = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b" " * 300_000
+        async with open_gateway_alone() as address:
+            answer = await answered(address, refused)  # returns when the gateway has closed
+
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close" in answer
+
     async def test_a_body_in_many_small_chunks_is_taken(self) -> None:
         body = json.dumps(an_ecg_body(padding="x" * 300_000)).encode()
 
