@@ -1,7 +1,8 @@
 """`/health/live` and `/health/ready`, the same in every service.
 
 Each part of a service is checked once a second, whether or not anybody asks: a request reads what was found
-last, and the log and ``since`` tell when something began although no probe came by.
+last, and the log and ``since`` tell when something began although no probe came by. Of an outage the log has
+each reason once, from here or from what met it first, and once that the service is not ready and is again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import structlog
 from aiohttp import web
 
-from shared.domain.errors import ConfigurationError, IsolineError
+from shared import outages
+from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
 from shared.json_answer import json_answer
 from shared.process import check_staying
 from shared.supervision import running
@@ -55,7 +57,8 @@ class Part:
         fails_after_s: For so long after it stopped to work it is degraded, and the service is ready all the
             same; from then on it is failing. ``math.inf`` where the service can do without it.
         is_free: The check asks nobody else; each request has it asked besides.
-        is_logged: Whether the log is told of its changes, which it is not where that happens elsewhere.
+        is_logged: Whether the log is told of each of its changes; else only of reasons that it was not told:
+            what knows the connections logs why they fail, but not that a check had no answer.
     """
 
     check: Check
@@ -83,7 +86,9 @@ class Health:
     """
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
-        self._parts = [_Watched(name, part) for name, part in parts.items()]
+        self._parts = [_Watched(name, part, self._tell_readiness) for name, part in parts.items()]
+        self._unready_since_s: float | None = None
+        self._last_unready_s = 0.0
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -92,6 +97,19 @@ class Health:
             for part in self._parts:
                 await stack.enter_async_context(running(part.watch, f"watching {part.name}"))
             yield
+
+    def _tell_readiness(self) -> None:
+        """Log that the service is not ready, and that it is again once it has been so for some seconds."""
+        now_s = time.monotonic()
+        failing = [part.name for part in self._parts if part.state is State.FAILING]
+        if failing:
+            if self._unready_since_s is None:
+                self._unready_since_s = now_s
+                _log.warning("not ready", parts=failing)
+            self._last_unready_s = now_s
+        elif self._unready_since_s is not None and now_s - self._last_unready_s >= outages.QUIET_S:
+            _log.info("ready again", lasted_s=round(self._last_unready_s - self._unready_since_s, 1))
+            self._unready_since_s = None
 
     async def get_live(self, _: web.BaseRequest) -> web.Response:
         """Live: the event loop turns."""
@@ -147,11 +165,13 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
 class _Watched:
     """A part, how it was found last, and since when it has been so."""
 
-    def __init__(self, name: str, part: Part) -> None:
+    def __init__(self, name: str, part: Part, tell: Callable[[], None]) -> None:
         self.name = name
         self.state = State.OK
         self.reason = ""
         self._part = part
+        self._tell = tell
+        self._is_told = False
         self._since = datetime.now(UTC)
         self._stopped_s: float | None = None  # when it stopped to work, by the monotonic clock
         self._was_checked = asyncio.Event()
@@ -175,12 +195,12 @@ class _Watched:
             await self._was_checked.wait()
 
     async def _look(self) -> None:
-        before, self.reason = self.state, await _reason(self._part.check)
+        before, (self.reason, is_logged) = self.state, await _reason(self._part.check)
         self.state = self._judge()
         if State.OK in {before, self.state} and before is not self.state:
             self._since = datetime.now(UTC)
-        if before is not self.state and self._part.is_logged:
-            self._log_change()
+        self._log_change(before, is_told_elsewhere=is_logged and not self._part.is_logged)
+        self._tell()
         self._was_checked.set()
 
     def _judge(self) -> State:
@@ -192,10 +212,13 @@ class _Watched:
             self._stopped_s = now_s
         return State.FAILING if now_s - self._stopped_s >= self._part.fails_after_s else State.DEGRADED
 
-    def _log_change(self) -> None:
+    def _log_change(self, before: State, *, is_told_elsewhere: bool) -> None:
         if self.state is State.OK:
-            _log.info("a part of the service works again", part=self.name)
-        else:
+            if self._is_told:
+                _log.info("a part of the service works again", part=self.name)
+            self._is_told = False
+        elif not is_told_elsewhere and not (self._is_told and before is self.state):
+            self._is_told = True
             _log.warning(
                 "a part of the service does not work",
                 part=self.name,
@@ -205,8 +228,8 @@ class _Watched:
             )
 
 
-async def _reason(check: Check) -> str:
-    """Why a check does not pass; nothing if it does.
+async def _reason(check: Check) -> tuple[str, bool]:
+    """Why a check does not pass, nothing if it does; and whether the log was told of that elsewhere.
 
     A defect in a check is such a reason, and never the end of the process.
     """
@@ -214,9 +237,9 @@ async def _reason(check: Check) -> str:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await check()
     except IsolineError as error:
-        return str(error) or type(error).__name__
+        return str(error) or type(error).__name__, isinstance(error, UnavailableError) and error.is_logged
     except TimeoutError:
-        return f"no answer within {_CHECK_TIMEOUT_S:g} s"
+        return f"no answer within {_CHECK_TIMEOUT_S:g} s", False
     except Exception as error:  # noqa: BLE001 - whatever it is, the part can't be relied on
-        return f"the check failed: {type(error).__name__}: {error}"
-    return ""
+        return f"the check failed: {type(error).__name__}: {error}", False
+    return "", False

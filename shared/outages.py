@@ -10,8 +10,9 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# What fails for some and not for others, be it one table, is not over with each that does well.
-QUIET_S: Final = 5.0
+# What fails for some and not for others, be it one table, is not over with each that does well. Who waits for
+# a lock asks again after 5 s at most, and meets a time limit of 10 s then.
+QUIET_S: Final = 16.0
 _MOST_REASONS: Final = 32
 
 _log = structlog.get_logger(__name__)
@@ -34,11 +35,11 @@ class Outages:
         """Those that were told and are not over."""
         return self._seen_s.keys()
 
-    def begin(self, reason: str) -> None:
-        """It failed for this reason."""
+    def begin(self, reason: str, *, waited_s: float = 0.0) -> None:
+        """It failed for this reason, having been waited for so long."""
         now_s = time.monotonic()
         if not self._seen_s:
-            self._since_s = now_s
+            self._since_s = now_s - waited_s
         if reason not in self._seen_s:
             if len(self._seen_s) == _MOST_REASONS:
                 return

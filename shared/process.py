@@ -102,7 +102,7 @@ async def check_staying(told_to_leave: asyncio.Event) -> None:
         UnavailableError: It is leaving.
     """
     if told_to_leave.is_set():
-        raise UnavailableError("leaving")
+        raise UnavailableError("leaving", is_logged=True)
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

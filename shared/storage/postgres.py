@@ -218,7 +218,8 @@ class Database:
     ) -> None:
         failure = translated(error, is_lost=is_lost, is_connecting=is_connecting)
         if isinstance(failure, UnavailableError):
-            self._outages.begin(str(failure))
+            limit_s = ACQUIRE_TIMEOUT_S if is_connecting else COMMAND_TIMEOUT_S
+            self._outages.begin(str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0)
             failure.is_logged = True
             if writes and shows_with_data(error):
                 self._refusal = _Refusal(failure, time.monotonic())

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from shared import health
+from shared import health, outages
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.health import Health, Part, open_health, open_health_server, part_of_process
 
@@ -130,8 +130,50 @@ class TestParts:
                 "reason": "away",
                 "means": _MEANS,
             },
+            {"event": "not ready", "log_level": "warning", "parts": ["broker"]},
             {"event": "a part of the service works again", "log_level": "info", "part": "broker"},
         ]
+
+    async def test_a_reason_that_was_told_elsewhere_is_told_there_alone_and_one_that_was_not_is_told_here(
+        self,
+    ) -> None:
+        broker = Broker(UnavailableError("refused", is_logged=True))
+        part = Part(check=broker.check, means=_MEANS, fails_after_s=math.inf, is_free=True, is_logged=False)
+        with capture_logs() as records:
+            async with open_health({"database": part}) as watched:
+                await ready(watched)
+                assert records == []
+                broker.trouble = UnavailableError("nobody knows of it")
+                await ready(watched)
+                await ready(watched)
+                broker.trouble = UnavailableError("refused", is_logged=True)
+                await ready(watched)
+                broker.trouble = None
+                await ready(watched)
+                await ready(watched)
+
+        assert [(record["event"], record.get("reason")) for record in records] == [
+            ("a part of the service does not work", "nobody knows of it"),
+            ("a part of the service works again", None),
+        ]
+
+    async def test_a_service_that_is_not_ready_is_logged_once_and_again_when_it_has_been_ready_for_a_while(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broker = Broker()
+        with capture_logs() as records:
+            async with open_one(broker) as watched:
+                for trouble in (UnavailableError("away"), None) * 3:  # it comes and goes
+                    broker.trouble = trouble
+                    await ready(watched)
+                during = [record["event"] for record in records if "ready" in record["event"]]
+                monkeypatch.setattr(outages, "QUIET_S", 0)
+                for _ in range(3):
+                    await ready(watched)
+
+        ends = [record for record in records if record["event"] == "ready again"]
+        assert during == ["not ready"]
+        assert [end.keys() for end in ends] == [{"event", "lasted_s", "log_level"}]
 
     async def test_a_change_is_logged_though_nobody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)
@@ -178,7 +220,7 @@ class TestCost:
         assert document["parts"]["broker"]["state"] == "ok"
 
 
-async def test_a_process_that_is_told_to_leave_says_so_at_once_and_logs_it_elsewhere() -> None:
+async def test_a_process_that_is_told_to_leave_says_so_at_once_and_gives_its_reason_elsewhere() -> None:
     told_to_leave = asyncio.Event()
     with capture_logs() as records:
         async with open_health({"process": part_of_process(told_to_leave)}) as watched:
@@ -188,7 +230,7 @@ async def test_a_process_that_is_told_to_leave_says_so_at_once_and_logs_it_elsew
 
     assert (staying, leaving) == (200, 503)
     assert document["reasons"] == {"process": "leaving"}
-    assert records == []
+    assert records == [{"event": "not ready", "log_level": "warning", "parts": ["process"]}]
 
 
 async def test_a_health_port_that_is_taken_is_a_setting_to_change() -> None:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from structlog.testing import capture_logs
 
 from shared import outages
 from shared.outages import Outages
-
-if TYPE_CHECKING:
-    import pytest
+from shared.storage.postgres import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
 
 
 def test_each_reason_is_told_once_however_often_it_is_met() -> None:
@@ -45,6 +42,24 @@ def test_what_fails_for_some_is_not_over_when_others_do_well() -> None:
         away.begin("one table")
 
     assert records == []
+
+
+def test_an_outage_that_is_met_by_a_time_limit_began_when_the_wait_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outages, "QUIET_S", 0)
+    away = Outages("PostgreSQL")
+    away.begin("no answer in time", waited_s=10)
+
+    with capture_logs() as records:
+        away.end_past()
+
+    [record] = records
+    assert record["lasted_s"] == pytest.approx(10, abs=1)
+
+
+def test_one_who_asks_every_five_seconds_and_waits_for_a_time_limit_sees_one_outage() -> None:
+    assert max(ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S) + 5 < outages.QUIET_S
 
 
 def test_reasons_that_are_all_different_do_not_fill_the_log() -> None:
