@@ -12,6 +12,7 @@ from asyncpg.exceptions import (
     ClientConfigurationError,
     InternalClientError,
     InvalidCachedStatementError,
+    OutdatedSchemaCacheError,
 )
 
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -50,7 +51,12 @@ _BY_TIME: Final = (
     "XX002",  # a damaged index
 )
 
+# Missing, or only out of sight: a role sees no table of a schema that it may not use or does not look into.
 _OF_SCHEMA: Final = {"42P01", "42703"}
+_HELP_OF_SCHEMA: Final = "run `isoline migrate`, or give the role its search_path and rights"
+
+# The library's own words are of its state machine and of its pool.
+_LOST: Final = "the connection was lost"
 
 # What the next statement need not meet, for it was this one's data, its place in time, or the server's state.
 # Anything else may be of the session: read-only, a role, a setting, a search path, prepared statements.
@@ -95,7 +101,7 @@ def translated(
         case asyncpg.DataError():
             return None
         case asyncpg.InterfaceError() if is_lost or is_connecting:
-            return UnavailableError(f"PostgreSQL: {error}")
+            return UnavailableError(f"PostgreSQL: {_LOST if is_lost else error}")
         case InternalClientError() | OSError():  # TimeoutError is an OSError
             return UnavailableError(f"PostgreSQL: {_words(error)}", needs_operator=_is_for_operator(error))
         case _:
@@ -127,7 +133,7 @@ def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool)
         return None
     # Of several sentences the first: the rest may quote a row.
     reason = str(error.args[0] if error.args else error).partition("\n")[0]
-    hint = "; `isoline migrate` makes what is missing" if state in _OF_SCHEMA else ""
+    hint = f"; {_HELP_OF_SCHEMA}" if state in _OF_SCHEMA else ""
     return UnavailableError(f"PostgreSQL: {reason} ({state}){hint}", needs_operator=needs_operator)
 
 
@@ -135,6 +141,8 @@ def _words(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "no answer in time"
+        case InternalClientError() if not isinstance(error, OutdatedSchemaCacheError):
+            return _LOST
         case socket.gaierror():
             return f"the host's name: {error.strerror}"
         case FileNotFoundError() | PermissionError():
