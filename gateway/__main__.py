@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
+from gateway.app import (
+    NO_ACCOUNT_IS_SERVED,
+    NO_ECG_IS_ERASED,
+    NO_REQUEST_IS_SERVED,
+    NO_RESULT_IS_READ,
+    NO_SUBMISSION_IS_TAKEN,
+    open_gateway,
+)
 from gateway.heap import share_one_heap
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
@@ -19,7 +26,7 @@ from shared.process import run_until_told, this_worker
 from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_checks import check_submissions
+from shared.storage.postgres_checks import check_accounts, check_erasures, check_reading, check_submissions
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
@@ -31,6 +38,8 @@ from shared.workers import WorkersOption, hold_port, run_workers
 
 if TYPE_CHECKING:
     import asyncio
+
+    from shared.storage.postgres import Database
 
 # 256 requests in hand are far more objects than Python's 700, and the collector looked through them again and
 # again: a fifth of the time that a small ECG takes. Five times as many save nothing more.
@@ -74,13 +83,10 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             publisher=publisher,
             parts={
                 "process": part_of_process(told_to_leave),
-                "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
-                "submissions": Part(
-                    check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
-                ),
+                **parts_of_database(database),
                 "broker": Part(
                     check=publisher.check_taken,
-                    means="ECGs are taken and kept; they are announced when the broker is back.",
+                    means="ECGs are taken and kept; they are announced once the broker takes them.",
                     fails_after_s=math.inf,
                     is_free=True,
                 ),
@@ -89,6 +95,34 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
         ),
     ):
         await told_to_leave.wait()
+
+
+def parts_of_database(database: Database) -> dict[str, Part]:
+    """What a gateway needs of PostgreSQL; it can do without some while others are served."""
+    return {
+        "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED, is_logged=False),
+        "submissions": Part(
+            check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+        ),
+        "results": Part(
+            check=partial(check_reading, database),
+            means=NO_RESULT_IS_READ,
+            is_logged=False,
+            fails_after_s=math.inf,
+        ),
+        "erasures": Part(
+            check=partial(check_erasures, database),
+            means=NO_ECG_IS_ERASED,
+            is_logged=False,
+            fails_after_s=math.inf,
+        ),
+        "accounts": Part(
+            check=partial(check_accounts, database),
+            means=NO_ACCOUNT_IS_SERVED,
+            is_logged=False,
+            fails_after_s=math.inf,
+        ),
+    }
 
 
 def main(workers: WorkersOption = None) -> None:

@@ -36,17 +36,23 @@ from gateway.waiting import open_waiting
 from shared.health import Part, open_health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from gateway.backlog import Backlog
     from gateway.contract import Route
     from gateway.counters import Counters
     from gateway.requests import Handler
+    from gateway.revocations import Revocations
+    from gateway.waiting import Waiting
+    from shared.health import Check
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
-NO_SUBMISSION_IS_TAKEN: Final = (
-    "Submissions are answered with 503 and may be sent again; results can be read."
+NO_SUBMISSION_IS_TAKEN: Final = "Submissions are answered with 503 and may be sent again later."
+NO_RESULT_IS_READ: Final = "Requests for results and lists are answered with 503 and may be sent again later."
+NO_ECG_IS_ERASED: Final = "Requests to erase an ECG are answered with 503 and may be sent again later."
+NO_ACCOUNT_IS_SERVED: Final = (
+    "Logins, or changes of accounts, are answered with 503; tokens serve on while the part `tokens` is ok."
 )
 NO_REQUEST_IS_SERVED: Final = "Requests are answered with 503 and may be sent again later."
 
@@ -116,7 +122,9 @@ async def open_gateway(
             settings=settings,
         )
         callers = Callers(tokens, revocations, clock, await _external_issuer(settings, opened))
-        health = await opened.enter_async_context(open_health({**parts, "backlog": _part_of(backlog)}))
+        health = await opened.enter_async_context(
+            open_health({**parts, **_own_parts(revocations, backlog, waiting)})
+        )
         leaving = asyncio.Event()
         router = Router()
         guards = _Guards(settings, callers, counters)
@@ -161,16 +169,35 @@ async def _external_issuer(settings: GatewayOnlySettings, opened: AsyncExitStack
     )
 
 
-def _part_of(backlog: Backlog) -> Part:
-    async def check() -> None:
-        backlog.check()
+def _own_parts(revocations: Revocations, backlog: Backlog, waiting: Waiting) -> dict[str, Part]:
+    """What the gateway looks up in the background: whether that is known, whoever asks for it."""
+    return {
+        "tokens": Part(
+            check=_told_at_once(revocations.check),
+            means="Requests with a token are answered with 503 and may be sent again later.",
+            is_free=True,
+        ),
+        "backlog": Part(
+            check=_told_at_once(backlog.check_measured),
+            means="New ECGs are answered with 503 while the backlog is at its limit, or was when last known.",
+            fails_after_s=math.inf,
+            is_free=True,
+        ),
+        "waiting": Part(
+            check=_told_at_once(waiting.check),
+            means="Requests that wait for a result (`?wait=`) are told late that it is there.",
+            fails_after_s=math.inf,
+            is_free=True,
+            is_logged=False,
+        ),
+    }
 
-    return Part(
-        check=check,
-        means="New ECGs are answered with 503 until the processors have caught up; results can be read.",
-        fails_after_s=math.inf,
-        is_free=True,
-    )
+
+def _told_at_once(known: Callable[[], None]) -> Check:
+    async def check() -> None:
+        known()
+
+    return check
 
 
 def _spools(settings: GatewayOnlySettings) -> Spools:

@@ -6,8 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from shared.domain.errors import UnavailableError
 from shared.supervision import running
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 _MEASURE_EVERY_S: Final = 1.0
 
-_log = structlog.get_logger(__name__)
-
 
 class Backlog:
     """Knows within a second or so whether more ECGs are queued than may be."""
@@ -28,6 +24,7 @@ class Backlog:
         self._store = store
         self._limit = limit
         self._is_full = False
+        self._failure: UnavailableError | None = None
 
     def check(self) -> None:
         """Return if there is room for one more.
@@ -42,13 +39,24 @@ class Backlog:
                 is_logged=True,  # by readiness, of which this is a part
             )
 
+    def check_measured(self) -> None:
+        """The same, unless it could not be measured last: then it is taken to be as it was before.
+
+        Raises:
+            UnavailableError: The limit is reached, or nobody knows, for this reason.
+        """
+        self.check()
+        if self._failure is not None:
+            raise self._failure.again()
+
     async def watch(self) -> None:
         """Measure forever: one query a second, however many submissions there are."""
         while True:
             try:
                 self._is_full = await self._store.count_queued(self._limit) >= self._limit
+                self._failure = None
             except UnavailableError as error:
-                _log.debug("the backlog could not be measured", reason=str(error))
+                self._failure = error.again()
             await asyncio.sleep(_MEASURE_EVERY_S)
 
 

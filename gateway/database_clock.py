@@ -47,7 +47,9 @@ class DatabaseClock:
             UnavailableError: PostgreSQL has not answered yet.
         """
         if self._ahead_s is None:
-            raise UnavailableError("PostgreSQL's time is not known yet", is_logged=True)
+            raise UnavailableError(
+                "PostgreSQL's time is not known yet", is_logged=True
+            )  # by the part `tokens`
         return self._monotonic() + self._ahead_s
 
     def today(self) -> datetime:

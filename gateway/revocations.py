@@ -12,8 +12,6 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from shared.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 # Long enough for a failover; nearly every request needs PostgreSQL anyway.
 _BLIND_AT_MOST_S: Final = 30.0
 
-_log = structlog.get_logger(__name__)
-
 
 class Revocations:
     """Knows within a bounded time which versions of accounts are past."""
@@ -36,6 +32,7 @@ class Revocations:
         self._clock = clock
         self._versions: Mapping[str, int] = {}
         self._looked_at: float | None = None
+        self._failure = ""
 
     def is_past(self, name: str, version: int) -> bool:
         """Whether the account has changed or ended since it had this version.
@@ -43,9 +40,20 @@ class Revocations:
         Raises:
             UnavailableError: PostgreSQL has been away for so long that nobody could tell.
         """
-        if self._looked_at is None or time.monotonic() - self._looked_at > _BLIND_AT_MOST_S:
-            raise UnavailableError("whether tokens have ended can't be looked up", is_logged=True)
+        self.check()
         return self._versions.get(name, version) > version
+
+    def check(self) -> None:
+        """Return if tokens can be judged: what changed and PostgreSQL's time are known, and not too old.
+
+        Raises:
+            UnavailableError: They are not, for this reason.
+        """
+        if self._looked_at is None or time.monotonic() - self._looked_at > _BLIND_AT_MOST_S:
+            raise UnavailableError(
+                f"whether tokens have ended is not known; {self._failure or 'it was not looked up yet'}",
+                is_logged=True,  # by readiness, of which this is a part
+            )
 
     async def look(self) -> None:
         """Ask once; while PostgreSQL is away what is known stays."""
@@ -53,7 +61,7 @@ class Revocations:
         try:
             self._versions, now_s = await self._accounts.recent_changes()
         except UnavailableError as error:
-            _log.debug("changed accounts could not be looked up", reason=str(error))
+            self._failure = str(error)
         else:
             self._clock.set(now_s, asked_s=begun, answered_s=time.monotonic())
             self._looked_at = begun

@@ -16,7 +16,7 @@ _DEGRADED: Final = {
     "state": "degraded",
     "since": "2026-01-05T09:30:00Z",
     "reason": "the broker blocks publishers: low on disk",
-    "means": "ECGs are taken and kept; they are announced when the broker is back.",
+    "means": "ECGs are taken and kept; they are announced once the broker takes them.",
 }
 _LEAVING: Final = {
     "state": "failing",

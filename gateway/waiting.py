@@ -6,8 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from gateway.lookups import open_lookups
 from shared.domain.errors import UnavailableError
 from shared.ports import Status
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.25
 
-_log = structlog.get_logger(__name__)
-
 
 class Waiting:
     """Answers when an ECG has become terminal or gone, by looking again and again, ever more slowly."""
@@ -35,6 +31,16 @@ class Waiting:
         self._somebody_waits = asyncio.Event()
         self._pause_s = _SHORTEST_PAUSE_S
         self._is_leaving = False
+        self._failure: UnavailableError | None = None
+
+    def check(self) -> None:
+        """Return unless somebody waits, and the last look failed.
+
+        Raises:
+            UnavailableError: It did, for this reason.
+        """
+        if self._waiting and self._failure is not None:
+            raise self._failure.again()
 
     async def state(self, owned: Owned, *, wait_s: float) -> EcgState | None:
         """The ECG's state as soon as it is terminal, after ``wait_s`` at the latest; None if there is none.
@@ -91,8 +97,9 @@ class Waiting:
         try:
             states = await self._store.find(wanted)
         except UnavailableError as error:
-            _log.debug("results could not be looked up", reason=str(error), waiting=len(wanted))
+            self._failure = error.again()
             return
+        self._failure = None
         for owned in wanted:
             state = states.get(owned)
             if state is None or state.status is not Status.QUEUED:

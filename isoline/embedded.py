@@ -6,7 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.app import NO_REQUEST_IS_SERVED, NO_SUBMISSION_IS_TAKEN, open_gateway
+from gateway.__main__ import parts_of_database
+from gateway.app import open_gateway
 from gateway.keys import new_seed, read_keys
 from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
@@ -21,13 +22,13 @@ from shared.settings import EmbeddedSettings, read_settings
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_checks import check_results, check_submissions
+from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema, check_schema_of, connection_name
+from shared.storage.schema import check_schema_of, connection_name
 from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -102,11 +103,8 @@ async def _serve_on(
             publisher=broker.publisher(),
             parts={
                 "process": part_of_process(told_to_leave),
-                "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED),
-                "submissions": Part(
-                    check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
-                ),
-                "results": Part(
+                **parts_of_database(database),
+                "analysis": Part(
                     check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
                 ),
             },

@@ -66,14 +66,16 @@ async def _serve_alone(
             health_port,
             {
                 "process": part_of_process(told_to_leave),
-                "schema": Part(check=partial(check_schema, database), means=NOTHING_IS_ANALYSED),
+                "schema": Part(
+                    check=partial(check_schema, database), means=NOTHING_IS_ANALYSED, is_logged=False
+                ),
                 "results": Part(
                     check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
                 ),
                 "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
                 "events": Part(
                     check=publisher.check_taken,
-                    means="Results are kept and can be read; their events go out when the broker is back.",
+                    means="Results are kept; what is not announced yet goes out once the broker takes it.",
                     fails_after_s=_WITHOUT_EVENTS_S,
                     is_free=True,
                 ),

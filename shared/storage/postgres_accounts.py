@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from shared.storage.postgres import Connection, Database
 
+# No account is without a name: with an empty one a check has nothing written.
 _ADD: Final = """
-INSERT INTO account (name, password_hash, roles) VALUES ($1, $2, $3)
+INSERT INTO account (name, password_hash, roles) SELECT $1::text, $2::text, $3::text[] WHERE $1 <> ''
 ON CONFLICT (name) DO NOTHING RETURNING name
 """
 

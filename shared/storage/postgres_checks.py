@@ -1,4 +1,4 @@
-"""Readiness checks: whether PostgreSQL takes what a service writes, on a session as its requests have it.
+"""Readiness checks: whether PostgreSQL carries out what a service asks, on a session as its requests have it.
 
 Each has PostgreSQL carry out the very statements of the service, for nothing: a session, a server or a role
 that may not write refuses them as it would refuse the others. What shows only with data, such as a full disk,
@@ -10,14 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from shared.domain.account import Account
+from shared.ports import Login
+from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_owned_ecgs import erase_none
 from shared.storage.postgres_submissions import add_none
 
 if TYPE_CHECKING:
     from shared.storage.postgres import Database
 
 _NO_CLAIM: Final = UUID(int=0)
+_NOBODY: Final = Account("", "", frozenset())
+_NO_LOGIN: Final = Login(id=UUID(int=0), account=_NOBODY, token_hash=b"", lifetime_s=0)
 
 
 async def check_submissions(database: Database) -> None:
@@ -31,6 +38,39 @@ async def check_submissions(database: Database) -> None:
     database.check_writes()
 
 
+async def check_reading(database: Database) -> None:
+    """Return if results can be read.
+
+    Raises:
+        UnavailableError: They can't, for this reason.
+    """
+    await PostgresEcgStore(database).find([])
+
+
+async def check_erasures(database: Database) -> None:
+    """Return if ECGs can be erased.
+
+    Raises:
+        UnavailableError: They can't, for this reason.
+    """
+    async with database.connection() as connection:
+        await erase_none(connection)
+
+
+async def check_accounts(database: Database) -> None:
+    """Return if accounts can be looked up, made and changed, and logins begin, go on and end.
+
+    Raises:
+        UnavailableError: They can't, for this reason.
+    """
+    accounts, logins = PostgresAccountStore(database), PostgresLoginStore(database)
+    await accounts.recent_changes()
+    await accounts.add(_NOBODY)
+    await accounts.rehash(_NOBODY, "")
+    await logins.add(_NO_LOGIN)
+    await logins.turn(_NO_LOGIN.id, spent=b"", fresh=b"")
+
+
 async def check_results(database: Database) -> None:
     """Return if ECGs can be claimed and settled, and their events cleared.
 
@@ -39,6 +79,7 @@ async def check_results(database: Database) -> None:
     """
     store = PostgresEcgStore(database)
     await store.claim([], claim_id=_NO_CLAIM)
+    await store.load([])
     await store.settle([])
     await PostgresOutbox(database).clear([])
     database.check_writes()

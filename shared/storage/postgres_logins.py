@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 # Enough for a hundred machines of one owner; whoever logs in for every request ends their oldest logins.
 _MAX_LOGINS: Final = 100
 
+# As no account is without a name, a check has nothing written with an empty one.
 _ADD: Final = """
 INSERT INTO login (id, account, account_version, token_hash, expires_at)
-VALUES ($1, $2, $3, $4, now() + $5::integer * interval '1 second')
+SELECT $1::uuid, $2::text, $3::integer, $4::bytea, now() + $5::integer * interval '1 second' WHERE $2 <> ''
 """
 
 # Never the one that begins now: by a primary of before, whose clock was ahead, others may have begun later.

@@ -9,13 +9,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from asyncpg.exceptions import InternalClientError
 from structlog.testing import capture_logs
 
 from shared import outages
 from shared.domain.errors import UnavailableError
 from shared.storage import postgres
 from shared.storage.postgres import open_database
-from shared.storage.postgres_checks import check_results, check_submissions
+from shared.storage.postgres_checks import (
+    check_accounts,
+    check_erasures,
+    check_reading,
+    check_results,
+    check_submissions,
+)
+from shared.storage.postgres_errors import translated
 from shared.storage.schema import check_schema_of
 from tests.databases import open_empty_database
 
@@ -168,6 +176,69 @@ async def test_what_an_operator_does_is_not_available_and_passes(service: Servic
     assert all(harm.reason in reason for reason in reasons)
     assert await _failures_until(check_submissions, service.database) <= 1  # on a session from before
     await check_results(service.database)
+
+
+@pytest.mark.parametrize(
+    ("privilege", "check"),
+    [
+        ("SELECT ON account", check_accounts),
+        ("INSERT ON account", check_accounts),
+        ("UPDATE ON account", check_accounts),
+        ("INSERT ON login", check_accounts),
+        ("UPDATE ON login", check_accounts),
+        ("DELETE ON login", check_accounts),
+        ("SELECT ON ecg", check_reading),
+        ("SELECT ON ecg_insights", check_reading),
+        ("DELETE ON ecg_signal", check_erasures),
+        ("DELETE ON ecg_insights", check_erasures),
+        ("INSERT ON outbox", check_erasures),
+        ("INSERT ON ecg_signal", check_submissions),
+        ("SELECT ON ecg_signal", check_results),
+    ],
+)
+async def test_each_privilege_that_a_service_lacks_is_seen_by_the_check_of_its_part(
+    service: Service, privilege: str, check: Check
+) -> None:
+    await check(service.database)
+
+    await service.operator.do(f"REVOKE {privilege} FROM {{role}}", ends_sessions=False)
+    reason = await _refusal(check, service.database)
+    await service.operator.do(*_GRANTS, ends_sessions=False)
+
+    table = privilege.rpartition(" ")[2]
+    assert reason == f"PostgreSQL: permission denied for table {table} (42501)"
+    await check(service.database)
+
+
+async def test_checks_write_nothing(service: Service) -> None:
+    count = "SELECT (SELECT count(*) FROM {}) + (SELECT count(*) FROM account) + (SELECT count(*) FROM login)"
+    for check in (check_accounts, check_erasures, check_reading, check_results, check_submissions):
+        await check(service.database)
+
+    assert await _ask(service.database, count.format("outbox")) == 0
+    assert await _ask(service.database, count.format("ecg")) == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.InterfaceError("cannot call Connection.fetch(): connection has been released"),
+    ],
+)
+def test_words_of_the_librarys_inside_are_a_lost_connection(error: Exception) -> None:
+    assert str(translated(error, is_lost=True)) == "PostgreSQL: the connection was lost"
+
+
+async def test_a_table_that_a_role_can_not_see_may_be_missing_or_out_of_its_sight(service: Service) -> None:
+    await service.operator.do("ALTER ROLE {role} SET search_path = nowhere")
+
+    reason = await _refusal(check_reading, service.database)
+
+    assert reason == (
+        'PostgreSQL: relation "ecg" does not exist (42P01); '
+        "run `isoline migrate`, or give the role its search_path and rights"
+    )
 
 
 async def test_sessions_that_read_well_on_a_read_only_server_do_not_outlive_it(service: Service) -> None:

@@ -11,10 +11,13 @@ import asyncpg
 import pytest
 from yarl import URL
 
+from gateway.__main__ import parts_of_database
+from shared.domain.errors import UnavailableError
 from shared.events import read_submitted
 from shared.health import Part, part_of_process
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
+from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_submissions
 from tests.builders import an_ecg_body
 from tests.databases import open_empty_database
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.domain.errors import UnavailableError, UnroutableError
+    from shared.domain.errors import UnroutableError
     from shared.events import Event
+    from shared.ports import AccountChanges
     from shared.storage.postgres import Database
 
 _LIMIT_S = 10
@@ -57,6 +61,13 @@ class SlowPublisher:
         return [None for _ in events]
 
 
+class HiddenAccounts(PostgresAccountStore):
+    """Accounts that the role may not read."""
+
+    async def recent_changes(self) -> AccountChanges:
+        raise UnavailableError("permission denied for table account", is_logged=True)
+
+
 def another_body() -> dict[str, Any]:
     return an_ecg_body(leads=[{"name": "I", "signal": [1, -1, 2]}])
 
@@ -77,10 +88,20 @@ async def readiness(client: aiohttp.ClientSession, status: int) -> dict[str, Any
     """What readiness says once it is answered with this status."""
     async with asyncio.timeout(_LIMIT_S):
         while True:
-            async with client.get("/health/ready") as answer:
+            async with client.get("/health/ready", headers={"Accept-Encoding": "identity"}) as answer:
                 if answer.status == status:
                     document: dict[str, Any] = await answer.json()
                     return document
+            await asyncio.sleep(0.05)
+
+
+async def degraded(client: aiohttp.ClientSession, *names: str) -> dict[str, Any]:
+    """The parts once those of these names are degraded, which leaves the gateway ready."""
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            parts: dict[str, Any] = (await readiness(client, 200))["parts"]
+            if all(parts[name]["state"] == "degraded" for name in names):
+                return parts
             await asyncio.sleep(0.05)
 
 
@@ -461,6 +482,40 @@ class TestHealth:
         found_reason = (await readiness(nobody, 503))["reasons"]["schema"]
 
         assert found_reason.startswith(reason)
+
+    async def test_where_tokens_can_not_be_judged_the_gateway_is_not_ready(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with (
+            open_test_gateway(database, broker.publisher(), accounts=HiddenAccounts(database)) as gateway,
+            open_client(gateway, "ada") as ada,
+        ):
+            async with ada.get("/ecg/10") as refused:
+                await problem_of(refused, 503)
+            reason = (await readiness(ada, 503))["reasons"]["tokens"]
+
+        assert "permission denied for table account" in reason
+
+    async def test_each_part_of_the_database_that_a_role_may_not_use_is_degraded_and_says_no_more_than_that(
+        self, database_url: str, broker: InProcessBroker
+    ) -> None:
+        operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
+        async with (
+            open_database(database_url) as database,
+            open_test_gateway(database, broker.publisher(), parts=parts_of_database(database)) as gateway,
+            open_client(gateway) as nobody,
+        ):
+            await readiness(nobody, 200)
+            for table in ("login", "ecg_insights"):
+                await operator.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+            parts = await degraded(nobody, "accounts", "results", "erasures")
+            for table in ("login", "ecg_insights"):
+                await operator.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
+        await operator.close()
+
+        assert parts["submissions"]["state"] == "ok"
+        assert 'relation "login" does not exist' in parts["accounts"]["reason"]
+        assert 'relation "ecg_insights" does not exist' in parts["results"]["reason"]
 
     async def test_a_database_without_any_schema_is_not_ready(
         self, postgres_url: str, broker: InProcessBroker

@@ -1,0 +1,130 @@
+"""What the gateway looks up in the background: a look that fails is seen by readiness."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from gateway import revocations as of_revocations
+from gateway.backlog import open_backlog
+from gateway.database_clock import DatabaseClock
+from gateway.revocations import Revocations
+from gateway.waiting import open_waiting
+from shared.domain.errors import UnavailableError
+from shared.ports import AccountChanges, EcgState, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shared.ports import AccountStore, EcgStore
+
+_LIMIT_S = 10
+_REFUSED = "permission denied"
+
+
+class Store:
+    """Accounts and ECGs, all queued, that are refused from the moment on that somebody says so."""
+
+    def __init__(self, *, is_refused: bool = False) -> None:
+        self.is_refused = is_refused
+        self.was_asked = asyncio.Event()
+
+    async def recent_changes(self) -> AccountChanges:
+        self._ask()
+        return AccountChanges({}, 0.0)
+
+    async def count_queued(self, limit: int) -> int:
+        self._ask()
+        return limit - 1
+
+    async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
+        self._ask()
+        self.was_asked.set()
+        return {(owner, id_): EcgState(id_, Status.QUEUED, None, None) for owner, id_ in owned}
+
+    def _ask(self) -> None:
+        if self.is_refused:
+            raise UnavailableError(_REFUSED, is_logged=True)
+
+
+async def refusal(check: Callable[[], None]) -> str:
+    """Why the check does not pass, once it does not."""
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            try:
+                check()
+            except UnavailableError as error:
+                return str(error)
+            await asyncio.sleep(0.01)
+
+
+async def passing(check: Callable[[], None]) -> None:
+    """Return once the check passes."""
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            try:
+                check()
+            except UnavailableError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+class TestRevocations:
+    async def test_while_no_look_did_well_no_token_can_be_judged_and_the_check_says_why(self) -> None:
+        looked = Revocations(cast("AccountStore", Store(is_refused=True)), DatabaseClock())
+
+        await looked.look()
+
+        with pytest.raises(UnavailableError):
+            looked.is_past("ada", 1)
+        assert _REFUSED in await refusal(looked.check)
+
+    async def test_the_check_fails_as_soon_as_tokens_can_not_be_judged_any_longer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Store()
+        looked = Revocations(cast("AccountStore", store), DatabaseClock())
+        await looked.look()
+        store.is_refused = True
+        await looked.look()
+
+        looked.check()
+        assert not looked.is_past("ada", 1)
+        monkeypatch.setattr(of_revocations, "_BLIND_AT_MOST_S", -1)
+        with pytest.raises(UnavailableError):
+            looked.is_past("ada", 1)
+        assert _REFUSED in await refusal(looked.check)
+
+
+async def test_a_backlog_that_can_not_be_measured_takes_ecgs_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.backlog._MEASURE_EVERY_S", 0.01)
+    store = Store()
+    async with open_backlog(cast("EcgStore", store), limit=10) as backlog:
+        backlog.check_measured()
+        store.is_refused = True
+        reason = await refusal(backlog.check_measured)
+        backlog.check()
+        store.is_refused = False
+        await passing(backlog.check_measured)
+
+    assert reason == _REFUSED
+
+
+async def test_looks_that_fail_for_those_who_wait_are_told_while_somebody_waits() -> None:
+    store = Store()
+    async with open_waiting(cast("EcgStore", store)) as waiting:
+        asked = asyncio.create_task(waiting.state(("ada", "1"), wait_s=_LIMIT_S))
+        await store.was_asked.wait()
+        waiting.check()
+        store.is_refused = True
+        reason = await refusal(waiting.check)
+        waiting.leave()
+        await asked
+        waiting.check()
+
+    assert reason == _REFUSED
