@@ -182,6 +182,7 @@ def _own_parts(revocations: Revocations, backlog: Backlog, waiting: Waiting) -> 
             means="New ECGs are answered with 503 while the backlog is at its limit, or was when last known.",
             fails_after_s=math.inf,
             is_free=True,
+            is_logged=False,
         ),
         "waiting": Part(
             check=_told_at_once(waiting.check),

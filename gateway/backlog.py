@@ -33,11 +33,7 @@ class Backlog:
             UnavailableError: The limit is reached; the processors have to catch up first.
         """
         if self._is_full:
-            raise UnavailableError(
-                f"the backlog limit of {self._limit} queued ECGs is reached",
-                for_sender=f"As many ECGs are queued as may be, {self._limit}: their analysis is behind.",
-                is_logged=True,  # by readiness, of which this is a part
-            )
+            raise self._reached(is_logged=True)  # by readiness, of which this is a part
 
     def check_measured(self) -> None:
         """The same, unless it could not be measured last: then it is taken to be as it was before.
@@ -45,9 +41,17 @@ class Backlog:
         Raises:
             UnavailableError: The limit is reached, or nobody knows, for this reason.
         """
-        self.check()
+        if self._is_full:
+            raise self._reached(is_logged=False)
         if self._failure is not None:
             raise self._failure.again()
+
+    def _reached(self, *, is_logged: bool) -> UnavailableError:
+        return UnavailableError(
+            f"the backlog limit of {self._limit} queued ECGs is reached",
+            for_sender=f"As many ECGs are queued as may be, {self._limit}: their analysis is behind.",
+            is_logged=is_logged,
+        )
 
     async def watch(self) -> None:
         """Measure forever: one query a second, however many submissions there are."""

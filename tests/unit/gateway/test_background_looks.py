@@ -37,7 +37,7 @@ class Store:
 
     async def count_queued(self, limit: int) -> int:
         self._ask()
-        return limit - 1
+        return max(limit - 1, 0)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         self._ask()
@@ -113,6 +113,18 @@ async def test_a_backlog_that_can_not_be_measured_takes_ecgs_and_says_so(
         await passing(backlog.check_measured)
 
     assert reason == _REFUSED
+
+
+async def test_a_backlog_at_its_limit_is_told_by_readiness_and_not_by_each_request() -> None:
+    async with open_backlog(cast("EcgStore", Store()), limit=0) as backlog:
+        await refusal(backlog.check)
+        with pytest.raises(UnavailableError) as of_readiness:
+            backlog.check_measured()
+        with pytest.raises(UnavailableError) as of_request:
+            backlog.check()
+
+    assert str(of_readiness.value) == str(of_request.value)
+    assert (of_readiness.value.is_logged, of_request.value.is_logged) == (False, True)
 
 
 async def test_looks_that_fail_for_those_who_wait_are_told_while_somebody_waits() -> None:
