@@ -13,6 +13,7 @@ from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, 
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from isoline.private_files import open_private
+from processor.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -91,6 +92,7 @@ async def _serve_on(
         else:
             await check_no_demo_accounts(accounts, settings.host)
         await outbox.make_all_due()
+        breaker = CircuitBreaker(partial(check_results, database))
         gateway = open_gateway(
             settings,
             token_key=token_key(settings.var),
@@ -105,7 +107,7 @@ async def _serve_on(
                 "process": part_of_process(told_to_leave),
                 **parts_of_database(database),
                 "analysis": Part(
-                    check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
+                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
                 ),
             },
         )
@@ -117,6 +119,7 @@ async def _serve_on(
                 outbox=outbox,
                 publisher=broker.publisher(),
                 consumer=consumer,
+                breaker=breaker,
                 told_to_leave=told_to_leave,
             )
 

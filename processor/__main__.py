@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from processor.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
@@ -60,8 +61,12 @@ async def _serve_alone(
             check_schema=check_schema_of,
         ) as database,
         open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
-        open_rabbitmq_consumer(amqp_url, topology=topology, prefetch=settings.prefetch) as consumer,
-        open_health_server(
+        open_rabbitmq_consumer(
+            amqp_url, topology=topology, prefetch=settings.prefetch, is_paused=True
+        ) as consumer,
+    ):
+        breaker = CircuitBreaker(partial(check_results, database))
+        health = open_health_server(
             settings.health_host,
             health_port,
             {
@@ -70,7 +75,7 @@ async def _serve_alone(
                     check=partial(check_schema, database), means=NOTHING_IS_ANALYSED, is_logged=False
                 ),
                 "results": Part(
-                    check=partial(check_results, database), means=NOTHING_IS_ANALYSED, is_logged=False
+                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
                 ),
                 "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
                 "events": Part(
@@ -80,16 +85,17 @@ async def _serve_alone(
                     is_free=True,
                 ),
             },
-        ),
-    ):
-        await run_processor(
-            settings,
-            store=PostgresEcgStore(database),
-            outbox=PostgresOutbox(database),
-            publisher=publisher,
-            consumer=consumer,
-            told_to_leave=told_to_leave,
         )
+        async with health:
+            await run_processor(
+                settings,
+                store=PostgresEcgStore(database),
+                outbox=PostgresOutbox(database),
+                publisher=publisher,
+                consumer=consumer,
+                breaker=breaker,
+                told_to_leave=told_to_leave,
+            )
 
 
 def main(workers: WorkersOption = None) -> None:

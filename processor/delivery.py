@@ -13,7 +13,9 @@ from uuid import uuid4
 import structlog
 
 from processor.analysis import analyse
+from processor.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.finishing import finished
+from processor.messages import give_back, named_ecgs
 from processor.room import Room
 from shared import failpoint
 from shared.domain.errors import (
@@ -21,10 +23,9 @@ from shared.domain.errors import (
     InvalidEcgError,
     IsolineError,
     UnavailableError,
-    UnreadableMessageError,
 )
 from shared.domain.insights import Insights
-from shared.events import failed, processed, read_submitted
+from shared.events import failed, processed
 from shared.patience import jittered_pause_s, until_available
 from shared.ports import Settlement
 from shared.relay import tell
@@ -59,6 +60,7 @@ class Bench:
         max_attempts: After so many an ECG is failed.
         batch_samples: Samples that may be in memory for one batch; a larger ECG is a batch by itself.
         room: Who is analysed beside whom in this process.
+        breaker: Interrupts waiting for the store.
     """
 
     store: EcgStore
@@ -68,30 +70,40 @@ class Bench:
     max_attempts: int
     batch_samples: int
     room: Room = field(default_factory=Room)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
 async def settle_deliveries(deliveries: Sequence[Delivery], *, bench: Bench) -> None:
     """Settle every ECG that these deliveries name; each delivery ends once all of its ECGs have.
 
     An ECG that was tried before is analysed while nothing else is, and counted when that begins: if it kills
-    the process, it takes no other ECG's attempts with it. While storage is away the deliveries stay in hand
-    and nothing is analysed twice. Cancelled, it finishes the commit that it is in and ends what that
-    settled; the other deliveries come again.
+    the process, it takes no other ECG's attempts with it. While storage is away for a moment the deliveries
+    stay in hand; once the circuit opens, those are given back that name an ECG without a result, and the
+    results are kept until they can be committed. Cancelled, it finishes the commit that it is in and ends
+    what that settled; the other deliveries come again.
     """
-    hand = _Hand({delivery: await _named(delivery) for delivery in deliveries})
+    hand = _Hand({delivery: await named_ecgs(delivery) for delivery in deliveries})
     if not hand.open:
         return
+    with bench.breaker.holding(hand.give_back):
+        try:
+            await _settle_all(hand, bench)
+        except CircuitOpenError:
+            await hand.give_back()
+
+
+async def _settle_all(hand: _Hand, bench: Bench) -> None:
     tried_before: list[EcgKey] = []
     async with bench.room.shared():
         for keys in _portions(hand.open):
-            claims = await _claimed(keys, bench)
+            claims = await _claimed(keys, hand, bench)
             tried_before += claims.tried_before
             await hand.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
             for batch in _batches(claims.claimed, bench.batch_samples):
                 await _settle(batch, claims.loaded, hand, bench)
     for key in tried_before:
         async with bench.room.alone():
-            again = await _claimed({key}, bench, tried_before=True)
+            again = await _claimed({key}, hand, bench, tried_before=True)
             await _settle(again.claimed, again.loaded, hand, bench)
             await hand.close({key})
 
@@ -105,6 +117,8 @@ class _Hand:
         for delivery, keys in named.items():
             for key in keys:
                 self._naming.setdefault(key, []).append(delivery)
+        self._measured: set[EcgKey] = set()
+        self._is_given_back = False
 
     @property
     def open(self) -> list[EcgKey]:
@@ -122,15 +136,24 @@ class _Hand:
             failpoint.reach("before-ack")
             await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
 
+    def measured(self, keys: Iterable[EcgKey]) -> None:
+        """Keep the deliveries of these: their results are about to be committed."""
+        self._measured.update(keys)
 
-async def _named(delivery: Delivery) -> set[EcgKey]:
-    """The ECGs that a delivery names; none when it can't be read and was put aside."""
-    try:
-        return set(read_submitted(delivery.body))
-    except UnreadableMessageError as error:
-        _log.warning("a message can't be read and was put aside", reason=str(error))
-        await delivery.dead_letter()
-        return set()
+    async def give_back(self) -> None:
+        """Give back each delivery that names an ECG without a result."""
+        self._is_given_back = True
+        unmeasured = self._naming.keys() - self._measured
+        await give_back({delivery for key in unmeasured for delivery in self._naming.pop(key)})
+
+    def check(self) -> None:
+        """Return unless deliveries were given back.
+
+        Raises:
+            CircuitOpenError: They were: nothing more is to be begun.
+        """
+        if self._is_given_back:
+            raise CircuitOpenError
 
 
 def _portions(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
@@ -138,13 +161,17 @@ def _portions(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
         yield set(keys[start : start + _BATCH_ECGS])
 
 
-async def _claimed(keys: Collection[EcgKey], bench: Bench, *, tried_before: bool = False) -> Claims:
+async def _claimed(
+    keys: Collection[EcgKey], hand: _Hand, bench: Bench, *, tried_before: bool = False
+) -> Claims:
+    hand.check()
     # What may have killed a processor is not looked at before that attempt is counted.
     load_samples = 0 if tried_before else bench.batch_samples
     claim = partial(
         bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
-    claims = await until_available(claim)
+    async with bench.breaker.interruptible():
+        claims = await until_available(claim)
     failpoint.reach("after-claim")
     return claims
 
@@ -166,10 +193,12 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
 async def _settle(
     claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], hand: _Hand, bench: Bench
 ) -> None:
+    hand.check()
     exhausted = [claim for claim in claims if claim.attempt > bench.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= bench.max_attempts]
     stored = await _loaded(tried, loaded, bench)
     found = await _measured([claim for claim in tried if claim.key in stored], stored, bench.insights)
+    hand.measured(claim.key for claim in claims)
     now = datetime.now(UTC)
     given_up = f"Given up after {bench.max_attempts} attempts."
     settlements = [_failed(claim, given_up, now) for claim in exhausted]
@@ -188,7 +217,10 @@ async def _loaded(
     """These as they are stored: taken out of what came with their claims, or loaded now."""
     stored = {claim.key: loaded.pop(claim.key) for claim in claims if claim.key in loaded}
     missing = [claim for claim in claims if claim.key not in stored]
-    return stored | await until_available(partial(bench.store.load, missing)) if missing else stored
+    if missing:
+        async with bench.breaker.interruptible():
+            stored |= await until_available(partial(bench.store.load, missing))
+    return stored
 
 
 async def _conclude(
@@ -229,7 +261,8 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
 async def _postpone(claim: Claim, error: AnalysisError, bench: Bench) -> None:
     delay_s = jittered_pause_s(claim.attempt, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
-    await until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
+    async with bench.breaker.interruptible(holds_results=True):  # those of the others in its batch
+        await until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
 
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, now: datetime) -> Settlement:
@@ -247,7 +280,8 @@ def _failed(claim: Claim, error: str, now: datetime) -> Settlement:
 
 async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> None:
     failpoint.reach("before-commit")
-    bundle = await until_available(partial(bench.store.settle, settlements))
+    async with bench.breaker.interruptible(holds_results=True):
+        bundle = await until_available(partial(bench.store.settle, settlements))
     failpoint.reach("after-commit")
     settled = len(bundle.events)
     _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)

@@ -10,11 +10,13 @@ import structlog
 
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
+from processor.messages import give_back
 from processor.planted import planted_insights
 from shared.relay import run_relay
 from shared.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
+    from processor.circuit_breaker import CircuitBreaker
     from shared.ports import Consumer, Delivery, EcgStore, Outbox, Publisher
     from shared.settings import ProcessorOnlySettings
 
@@ -31,9 +33,13 @@ async def run_processor(
     outbox: Outbox,
     publisher: Publisher,
     consumer: Consumer,
+    breaker: CircuitBreaker,
     told_to_leave: asyncio.Event,
 ) -> None:
-    """Work until told to leave, then finish what is in hand; what takes too long comes again elsewhere."""
+    """Work until told to leave, then finish what is in hand; what takes too long comes again elsewhere.
+
+    So does everything in hand while PostgreSQL can't be used, at once. Messages are taken only while it can.
+    """
     bench = Bench(
         store=store,
         outbox=outbox,
@@ -41,17 +47,24 @@ async def run_processor(
         insights=INSIGHTS + planted_insights(),
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
+        breaker=breaker,
     )
     relay = partial(run_relay, outbox=outbox, publisher=publisher, interval_s=settings.relay_interval_s)
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
             relaying = tasks.create_task(lasting(relay, "the relay"))
-            for _ in range(settings.concurrency):
+            breaking = tasks.create_task(lasting(partial(breaker.run, consumer), "the circuit breaker"))
+            workers = [
                 tasks.create_task(_work(consumer, bench, settings.batch_messages, told_to_leave))
+                for _ in range(settings.concurrency)
+            ]
             await told_to_leave.wait()
             relaying.cancel()
             limit.reschedule(asyncio.get_running_loop().time() + _LEAVE_WITHIN_S)
-            await consumer.stop()
+            breaker.drain()
+            await give_back(await consumer.pause())
+            await asyncio.wait(workers)
+            breaking.cancel()
     except TimeoutError:
         _log.warning("left with work in hand, which will be delivered again", waited_s=_LEAVE_WITHIN_S)
 

@@ -392,5 +392,12 @@ class Consumer(Protocol):
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for a delivery, then take what is waiting: between 1 and ``limit``, oldest first."""
 
-    async def stop(self) -> None:
-        """Take nothing more and give back what nobody received; what was received can still be ended."""
+    async def pause(self) -> list[Delivery]:
+        """Take nothing more until `resume`; what was received can still be ended.
+
+        Returns:
+            What had come and nobody received, for the caller to end.
+        """
+
+    async def resume(self) -> None:
+        """Take messages again, once the broker is there."""

@@ -134,11 +134,11 @@ class InProcessConsumer:
         self._tags = count()
         self._unsettled: dict[int, _Message] = {}
         self._is_closed = False
-        self._is_stopped = False
+        self._is_paused = False
 
     @property
     def is_connected(self) -> bool:
-        """Whether deliveries can come now."""
+        """Whether deliveries can come now, unless it is paused."""
         return self._broker.is_connected and not self._is_closed
 
     async def receive(self, limit: int) -> list[Delivery]:
@@ -146,8 +146,13 @@ class InProcessConsumer:
             await self._broker.wait_for_change()
         return deliveries
 
-    async def stop(self) -> None:
-        self._is_stopped = True
+    async def pause(self) -> list[Delivery]:
+        self._is_paused = True
+        return []  # what nobody received was never taken
+
+    async def resume(self) -> None:
+        self._is_paused = False
+        self._broker.wake_consumers()
 
     def settle(self, tag: int, *, returned: bool = False, dead: bool = False) -> None:
         """End a delivery; one that was ended or taken back before is left alone."""
@@ -170,7 +175,7 @@ class InProcessConsumer:
         self.give_back()
 
     def _take(self, limit: int) -> list[Delivery]:
-        if self._is_stopped or not self.is_connected:
+        if self._is_paused or not self.is_connected:
             return []
         room = self._prefetch - len(self._unsettled)
         return [self._hand_out() for _ in range(min(limit, room, len(self._queue.waiting)))]

@@ -12,12 +12,13 @@ from aiormq.abc import ChannelFrame
 
 from shared.broker.endings import Ending, Endings
 from shared.broker.rabbitmq import Link, keep_connected
+from shared.broker.refusals import words_of
 from shared.broker.standing import Standing
 from shared.domain.errors import UnavailableError
 from shared.supervision import failure_of, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from aio_pika.abc import AbstractChannel
     from aiormq.abc import AbstractChannel as UnderlayChannel
@@ -31,12 +32,18 @@ _NAME: Final = "isoline consumer"
 # Longer than a quorum queue takes to elect a leader.
 DEAF_AFTER_S: Final = 10.0
 _CANCEL_WITHIN_S: Final = 3.0
+_CONSUME_WITHIN_S: Final = 10.0
 _LAST_WORD_WITHIN_S: Final = 1.0
 
 
 @asynccontextmanager
 async def open_rabbitmq_consumer(
-    url: str, *, topology: Topology, prefetch: int, connect_timeout_s: float = 10.0
+    url: str,
+    *,
+    topology: Topology,
+    prefetch: int,
+    is_paused: bool = False,
+    connect_timeout_s: float = 10.0,
 ) -> AsyncIterator[RabbitmqConsumer]:
     """Open a consumer, whether or not the broker is there: it connects as soon as that is possible.
 
@@ -46,10 +53,13 @@ async def open_rabbitmq_consumer(
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
         topology: What is declared there, whenever it connects.
         prefetch: How many deliveries may be unsettled at any time.
+        is_paused: Whether it takes nothing until it is resumed.
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.
     """
     standing = Standing(_NAME)
-    consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch, standing=standing)
+    consumer = RabbitmqConsumer(
+        topology.submitted_queue, prefetch=prefetch, is_paused=is_paused, standing=standing
+    )
     link = Link(
         url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
     )
@@ -60,17 +70,18 @@ async def open_rabbitmq_consumer(
 class RabbitmqConsumer:
     """A `shared.ports.Consumer`."""
 
-    def __init__(self, queue: str, *, prefetch: int, standing: Standing) -> None:
+    def __init__(self, queue: str, *, prefetch: int, is_paused: bool, standing: Standing) -> None:
         self._name = queue
         self._standing = standing
         self._prefetch = prefetch
         self._arrived: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
         self._hearing: _Hearing | None = None
-        self._is_stopped = False
+        self._is_paused = is_paused
+        self._switching = asyncio.Lock()
 
     @property
     def is_connected(self) -> bool:
-        """Whether deliveries can come now."""
+        """Whether deliveries can come now, unless it is paused."""
         return self._hearing is not None
 
     async def check(self) -> None:
@@ -88,13 +99,10 @@ class RabbitmqConsumer:
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: end("the broker ended the consumer"))
         await channel.set_qos(prefetch_count=self._prefetch)
-        async with _open_hearing(underlay, self._prefetch) as hearing:
-            if not self._is_stopped:
-                # A handler would be cancelled with its channel, so this one only puts the message down.
-                consuming = await underlay.basic_consume(self._name, partial(self._put, hearing))
-                hearing.consumer_tag = consuming.consumer_tag
+        async with _open_hearing(underlay, self._prefetch, end) as hearing:
             self._hearing = hearing
             try:
+                await self._switch(hearing)
                 yield partial(_look, channel, self._name, hearing)
             finally:
                 self._hearing = None
@@ -104,12 +112,32 @@ class RabbitmqConsumer:
         hearing.begin(delivery.tag)
         await self._arrived.put(delivery)
 
-    async def stop(self) -> None:
-        self._is_stopped = True
-        if self._hearing is not None:
-            await self._hearing.stop()
+    async def pause(self) -> list[Delivery]:
+        self._is_paused = True
+        await self._switch_or_end()
         unheard = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
-        await asyncio.gather(*(delivery.requeue() for delivery in unheard))
+        return [delivery for delivery in unheard if delivery.is_live]
+
+    async def resume(self) -> None:
+        self._is_paused = False
+        await self._switch_or_end()
+
+    async def _switch_or_end(self) -> None:
+        """Switch the channel that there is; one that can't be is ended, and the next begins right."""
+        if self._hearing is not None:
+            hearing = self._hearing
+            failure = await failure_of(self._switch(hearing))
+            if failure is not None:
+                hearing.end_channel(words_of(failure))
+
+    async def _switch(self, hearing: _Hearing) -> None:
+        """Have this channel consume, or not, as was asked for last."""
+        async with self._switching:
+            if self._is_paused:
+                await hearing.stop()
+            else:
+                # A handler would be cancelled with its channel, so this one only puts the message down.
+                await hearing.start(self._name, partial(self._put, hearing))
 
     async def receive(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -127,10 +155,11 @@ class _Hearing:
     What is said at the same time goes into one write.
     """
 
-    def __init__(self, channel: UnderlayChannel, prefetch: int) -> None:
+    def __init__(self, channel: UnderlayChannel, prefetch: int, end: End) -> None:
         self.consumer_tag: str | None = None
         self.is_over = False
         self._channel = channel
+        self.end_channel = end
         self._prefetch = prefetch
         self._silent_since_s = time.monotonic()
         self._endings = Endings()
@@ -161,11 +190,20 @@ class _Hearing:
         is_listening = self.consumer_tag is not None and self._endings.in_hand < self._prefetch
         return time.monotonic() - self._silent_since_s if is_listening else 0.0
 
+    async def start(
+        self, queue: str, handler: Callable[[DeliveredMessage], Coroutine[None, None, None]]
+    ) -> None:
+        """Let messages come."""
+        if self.consumer_tag is None:
+            consuming = await self._channel.basic_consume(queue, handler, timeout=_CONSUME_WITHIN_S)
+            self.consumer_tag = consuming.consumer_tag
+            self._silent_since_s = time.monotonic()
+
     async def stop(self) -> None:
         """Let nothing more come."""
         tag, self.consumer_tag = self.consumer_tag, None
         if tag is not None:
-            await failure_of(self._channel.basic_cancel(tag, timeout=_CANCEL_WITHIN_S))
+            await self._channel.basic_cancel(tag, timeout=_CANCEL_WITHIN_S)
 
     async def keep_telling(self) -> None:
         """Tell what there is to tell, for ever."""
@@ -199,9 +237,9 @@ class _Hearing:
 
 
 @asynccontextmanager
-async def _open_hearing(channel: UnderlayChannel, prefetch: int) -> AsyncIterator[_Hearing]:
+async def _open_hearing(channel: UnderlayChannel, prefetch: int, end: End) -> AsyncIterator[_Hearing]:
     """A consumer on this channel that says what it has to say until the end."""
-    hearing = _Hearing(channel, prefetch)
+    hearing = _Hearing(channel, prefetch, end)
     try:
         async with running(hearing.keep_telling, "telling how deliveries ended"):
             yield hearing

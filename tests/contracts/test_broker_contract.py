@@ -224,7 +224,7 @@ class TestReceiving:
 
                 assert bodies_of(received or outcome) == [b"%d" % number]  # type: ignore[arg-type]
 
-    async def test_a_consumer_that_stopped_gives_back_what_nobody_received(
+    async def test_a_consumer_that_is_paused_takes_nothing_and_hands_over_what_nobody_received(
         self, broker: BrokerUnderTest
     ) -> None:
         async with (
@@ -236,7 +236,8 @@ class TestReceiving:
                 await publish(publisher, b"%d" % number)
             [in_hand] = await receive(leaving, 1)
 
-            await leaving.stop()
+            for unread in await leaving.pause():
+                await unread.requeue()
             await in_hand.ack()
             await publish(publisher, b"4")
 
@@ -247,6 +248,31 @@ class TestReceiving:
 
         assert sorted([in_hand.body, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
         assert not done
+
+    async def test_a_consumer_that_is_resumed_takes_what_has_waited_and_what_is_new(
+        self, broker: BrokerUnderTest
+    ) -> None:
+        async with broker.publisher() as publisher, broker.consumer() as consumer:
+            for _ in range(2):  # asking twice changes nothing
+                assert await consumer.pause() == []
+            await publish(publisher, b"waited")
+            for _ in range(2):
+                await consumer.resume()
+
+            waited = await receive_and_ack(consumer, 1)
+            await publish(publisher, b"new")
+
+            assert waited + await receive_and_ack(consumer, 1) == [b"waited", b"new"]
+
+    async def test_a_consumer_that_is_paused_and_resumed_at_once_does_what_was_asked_for_last(
+        self, broker: BrokerUnderTest
+    ) -> None:
+        async with broker.publisher() as publisher, broker.consumer() as consumer:
+            asked = [consumer.pause(), consumer.resume(), consumer.pause(), consumer.resume()]
+            await asyncio.gather(*asked)
+            await publish(publisher, b"1")
+
+            assert await receive_and_ack(consumer, 1) == [b"1"]
 
     async def test_no_more_than_the_prefetch_is_unsettled(self, broker: BrokerUnderTest) -> None:
         async with broker.publisher() as publisher, broker.consumer(prefetch=2) as consumer:
@@ -375,6 +401,23 @@ class TestABrokerThatIsAway:
 
         assert sorted(bodies_of(returned)) == [b"unsettled", b"waiting"]
         assert {delivery.attempt for delivery in returned if delivery.body == b"unsettled"} == {2}
+
+    async def test_a_consumer_stays_paused_while_it_comes_back(self, mortal_broker: BrokerUnderTest) -> None:
+        async with mortal_broker.publisher() as publisher, mortal_broker.consumer() as paused:
+            await paused.pause()
+            await mortal_broker.stop()
+            await mortal_broker.start()
+            await publish_when_back(publisher, b"1")
+
+            async with mortal_broker.consumer() as other:
+                assert await receive_and_ack(other, 1) == [b"1"]
+            await publish(publisher, b"2")
+            waiting = asyncio.create_task(receive_and_ack(paused, 1))
+            done, _ = await asyncio.wait([waiting], timeout=0.3)
+            await paused.resume()
+
+            assert not done
+            assert await waiting == [b"2"]
 
     async def test_publishing_is_unavailable_at_once_and_works_again_when_it_is_back(
         self, mortal_broker: BrokerUnderTest

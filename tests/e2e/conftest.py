@@ -63,6 +63,18 @@ class Installation:
             ISOLINE_HEALTH_PORT=str(port),
         )
 
+    async def begin_processor(self, **settings: str) -> tuple[Process, str]:
+        """One more processor that may never be ready, and where its health is."""
+        port = free_port()
+        health = {"ISOLINE_HEALTH_HOST": "127.0.0.1", "ISOLINE_HEALTH_PORT": str(port)}
+        environment = os.environ | self.environment | health | settings
+        with (self._logs / f"processor-{secrets.token_hex(3)}.log").open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "processor"), stdout=output, stderr=output, env=environment
+            )
+        self._services.push_async_callback(leave, process)
+        return process, f"http://127.0.0.1:{port}"
+
     async def _start(self, command: list[str], address: str, **settings: str) -> Process:
         log = self._logs / f"{command[0]}-{secrets.token_hex(3)}.log"
         return await self._services.enter_async_context(

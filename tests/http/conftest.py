@@ -19,6 +19,7 @@ from argon2 import PasswordHasher
 
 from gateway.app import open_gateway
 from gateway.tokens import Tokens
+from processor.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
@@ -103,6 +104,7 @@ async def open_test_processor(database: Database, broker: InProcessBroker) -> As
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
                 consumer=consumer,
+                breaker=CircuitBreaker(),
                 told_to_leave=told_to_leave,
             )
         )

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from isoline.cli import app
+from processor.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed
@@ -115,6 +116,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
                 consumer=consumer,
+                breaker=CircuitBreaker(),
                 told_to_leave=told_to_leave,
             )
         )

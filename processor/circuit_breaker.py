@@ -1,0 +1,161 @@
+"""Circuit breaker of a processor: takes no messages while PostgreSQL can't be used."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from processor.messages import give_back
+from shared.domain.errors import IsolineError, UnavailableError
+from shared.patience import jittered_pause_s
+from shared.supervision import failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from shared.ports import Consumer
+
+_CHECK_EVERY_S: Final = 1.0
+_CHECK_WITHIN_S: Final = 3.0
+_FIRST_RETRY_S: Final = 0.5
+_LONGEST_RETRY_S: Final = 3.0
+# A restart of PostgreSQL takes a second or two: not worth handing out every message once more.
+_OPENS_AFTER_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class CircuitOpenError(Exception):
+    """PostgreSQL can't be used, and what waited for it was told to give up."""
+
+
+async def _assume_available() -> None:
+    pass
+
+
+class CircuitBreaker:
+    """Open while PostgreSQL can't be used; starts closed, and is open from when `run` begins.
+
+    Open, the consumer is paused, deliveries without results are given back, and only results that are
+    measured already wait for PostgreSQL. While the process drains they do not wait either.
+
+    Args:
+        check: Returns if ECGs can be claimed and settled, else raises why not.
+    """
+
+    def __init__(self, check: Callable[[], Awaitable[None]] = _assume_available) -> None:
+        self._check = check
+        self._is_open = False
+        self._is_draining = False
+        self._reason = ""
+        self._was_checked = asyncio.Event()
+        self._held: set[Callable[[], Awaitable[None]]] = set()
+        self._waits: dict[asyncio.Timeout, bool] = {}  # whether results are held meanwhile
+
+    async def check(self) -> None:
+        """Return if PostgreSQL could be used when it was last asked, at most a few seconds ago.
+
+        Raises:
+            UnavailableError: It could not, for this reason.
+        """
+        await self._was_checked.wait()
+        if self._reason:
+            raise UnavailableError(self._reason)
+
+    async def run(self, consumer: Consumer) -> None:
+        """Check PostgreSQL for ever; pause the consumer while the circuit is open.
+
+        The first successful check closes it. It opens once checks have failed for two seconds.
+        """
+        self._is_open = True
+        await give_back(await consumer.pause())
+        failures, failed_since_s = 0, 0.0
+        while True:
+            self._reason = await self._failure()
+            self._was_checked.set()
+            if not self._reason:
+                failures = 0
+                await self._close(consumer)
+                await asyncio.sleep(_CHECK_EVERY_S)
+                continue
+            failures += 1
+            if failures == 1:
+                failed_since_s = time.monotonic()
+            if not self._is_open and time.monotonic() - failed_since_s >= _OPENS_AFTER_S:
+                await self._open(consumer)
+            pause_s = jittered_pause_s(failures, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
+            await asyncio.sleep(pause_s)
+
+    def drain(self) -> None:
+        """From now on an open circuit interrupts those too who hold results: others will measure again."""
+        self._is_draining = True
+        if self._is_open:
+            self._interrupt()
+
+    @contextmanager
+    def holding(self, give_back_all: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Inside, deliveries are held; the function gives back those without results when it opens."""
+        self._held.add(give_back_all)
+        try:
+            yield
+        finally:
+            self._held.discard(give_back_all)
+
+    @asynccontextmanager
+    async def interruptible(self, *, holds_results: bool = False) -> AsyncIterator[None]:
+        """Inside, PostgreSQL may be waited for.
+
+        Args:
+            holds_results: Wait through an open circuit, unless the process drains.
+
+        Raises:
+            CircuitOpenError: The circuit is open.
+        """
+        if self._is_open and (self._is_draining or not holds_results):
+            raise CircuitOpenError
+        try:
+            async with asyncio.timeout(None) as wait:
+                self._waits[wait] = holds_results
+                try:
+                    yield
+                finally:
+                    self._waits.pop(wait, None)
+        except TimeoutError:
+            raise CircuitOpenError from None
+
+    async def _failure(self) -> str:
+        """Why the check fails; nothing if it does not."""
+        try:
+            async with asyncio.timeout(_CHECK_WITHIN_S):
+                failure = await failure_of(self._check())
+        except TimeoutError:
+            return f"no answer within {_CHECK_WITHIN_S:g} s"
+        if failure is None:
+            return ""
+        if isinstance(failure, IsolineError):
+            return str(failure) or type(failure).__name__
+        return f"the check failed: {type(failure).__name__}: {failure}"
+
+    async def _open(self, consumer: Consumer) -> None:
+        self._is_open = True
+        _log.warning("no messages are taken while PostgreSQL can't be used", reason=self._reason)
+        unread = await consumer.pause()  # first, or what is given back would come here again
+        await asyncio.gather(give_back(unread), *(give_back_all() for give_back_all in self._held))
+        self._interrupt()
+
+    async def _close(self, consumer: Consumer) -> None:
+        if self._is_open and not self._is_draining:
+            self._is_open = False
+            await consumer.resume()
+            _log.info("messages are taken")
+
+    def _interrupt(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for wait, holds_results in list(self._waits.items()):
+            if self._is_draining or not holds_results:
+                del self._waits[wait]  # what is interrupted can't be a second time
+                wait.reschedule(now_s)

@@ -1,0 +1,49 @@
+"""Submitted messages as the processor handles them: which ECGs they name, and how they are given back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from shared.domain.errors import UnreadableMessageError
+from shared.events import read_submitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.events import EcgKey
+    from shared.ports import Delivery
+
+# RabbitMQ makes a message that was handed out 20 times a dead letter; several processors may each give one
+# back in the same outage.
+_MOST_ATTEMPTS: Final = 10
+
+_log = structlog.get_logger(__name__)
+
+
+async def named_ecgs(delivery: Delivery) -> set[EcgKey]:
+    """The ECGs that a delivery names; none when it can't be read and was put aside."""
+    try:
+        return set(read_submitted(delivery.body))
+    except UnreadableMessageError as error:
+        _log.warning("a message can't be read and was put aside", reason=str(error))
+        await delivery.dead_letter()
+        return set()
+
+
+async def give_back(deliveries: Iterable[Delivery]) -> None:
+    """Requeue these deliveries for another processor.
+
+    A message that was handed out many times is acknowledged instead: it would become a dead letter, and its
+    ECGs are announced anew by the relay.
+    """
+    await asyncio.gather(*map(_give_back, deliveries))
+
+
+async def _give_back(delivery: Delivery) -> None:
+    if delivery.attempt < _MOST_ATTEMPTS:
+        await delivery.requeue()
+    elif await named_ecgs(delivery):
+        await delivery.ack()
