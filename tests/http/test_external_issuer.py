@@ -118,7 +118,7 @@ async def issuer() -> AsyncIterator[Issuer]:
     app.router.add_get("/realms/ecg/.well-known/openid-configuration", issuer.discovery)
     app.router.add_get("/realms/ecg/keys", issuer.jwks)
     app.router.add_get("/realms/ecg/moved", issuer.moved)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/realms/ecg"
