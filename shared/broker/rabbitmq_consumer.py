@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _NAME: Final = "isoline consumer"
 # Longer than a quorum queue takes to elect a leader.
 DEAF_AFTER_S: Final = 10.0
+# By `asyncio.timeout` and not as aiormq's own limits: on Python 3.11 its `asyncio.wait_for` loses a
+# cancellation that comes together with the answer.
 _CANCEL_WITHIN_S: Final = 3.0
 _CONSUME_WITHIN_S: Final = 10.0
 _LAST_WORD_WITHIN_S: Final = 1.0
@@ -195,7 +197,8 @@ class _Hearing:
     ) -> None:
         """Let messages come."""
         if self.consumer_tag is None:
-            consuming = await self._channel.basic_consume(queue, handler, timeout=_CONSUME_WITHIN_S)
+            async with asyncio.timeout(_CONSUME_WITHIN_S):
+                consuming = await self._channel.basic_consume(queue, handler)
             self.consumer_tag = consuming.consumer_tag
             self._silent_since_s = time.monotonic()
 
@@ -203,7 +206,8 @@ class _Hearing:
         """Let nothing more come."""
         tag, self.consumer_tag = self.consumer_tag, None
         if tag is not None:
-            await self._channel.basic_cancel(tag, timeout=_CANCEL_WITHIN_S)
+            async with asyncio.timeout(_CANCEL_WITHIN_S):
+                await self._channel.basic_cancel(tag)
 
     async def keep_telling(self) -> None:
         """Tell what there is to tell, for ever."""
