@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11
 
 from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
-from gateway.problems import ProblemError
+from gateway.problems import CLOSE, ProblemError
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gateway.body_memory import BodyMemory
     from gateway.requests import Request
 
-# What is still on its way would be taken for the next request.
-_LAST: Final = {"Connection": "close"}
 # Whoever sends a large body more slowly than a slow phone line does is not sending it.
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024
 # Nobody rests longer than this on what they have sent before.
@@ -80,10 +78,10 @@ async def arriving(request: Request) -> AsyncIterator[Deadline]:
         detail = (
             f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
         )
-        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_LAST) from None
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from None
     except ConnectionError:
         detail = "The connection was lost before the body had come."
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST) from None
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=CLOSE) from None
     finally:
         if memory.deadline is not None:
             memory.deadline.is_over = True
@@ -156,5 +154,5 @@ def _revoked() -> ProblemError:
         "The body came too slowly for what it held of the gateway's memory or disk, which others needed. "
         "Send the same request again."
     )
-    headers = {"Retry-After": str(_RETRY_AFTER_S), **_LAST}
+    headers = {"Retry-After": str(_RETRY_AFTER_S), **CLOSE}
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

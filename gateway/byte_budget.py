@@ -8,7 +8,7 @@ from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.problems import ProblemError
+from gateway.problems import CLOSE, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gateway.arrivals import Deadline
 
 _RETRY_AFTER_S: Final = 1
-# The unread rest of the body would be parsed as the next request.
-_LAST: Final = {"Connection": "close"}
 
 
 class Reservation:
@@ -42,10 +40,10 @@ class Reservation:
         """
         if self.size + count > self.budget.max_bytes_of_caller:
             detail = f"One caller may hold {self.budget.max_bytes_of_caller} bytes; this request needs more."
-            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)
         if not self.resize(self.size + count):
             detail = "The gateway has its hands full of other requests. Send the same request again."
-            headers = {"Retry-After": str(_RETRY_AFTER_S), **_LAST}
+            headers = {"Retry-After": str(_RETRY_AFTER_S), **CLOSE}
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
     def resize(self, size: int) -> bool:

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from gateway.problems import ProblemError, document_of, problem_response, title_of
+from gateway.problems import CLOSE, ProblemError, document_of, problem_response, title_of
 from shared.telemetry import log_with
 
 if TYPE_CHECKING:
@@ -292,9 +292,7 @@ class Connection(web.RequestHandler):
             self.force_close()
             return
         self._is_given_up, self._lingering_time = True, 0.0
-        self._arriving.set_exception(
-            ProblemError(problem.status, problem.detail, headers={"Connection": "close"})
-        )
+        self._arriving.set_exception(ProblemError(problem.status, problem.detail, headers=CLOSE))
 
     def _has_small_chunks(self) -> bool:
         """Whether many are here that nobody has read yet, of less than `_SMALL_CHUNK_BYTES` each."""

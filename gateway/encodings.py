@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import zstandard
 from aiohttp import hdrs
 
-from gateway.problems import ProblemError
+from gateway.problems import CLOSE, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -202,7 +202,7 @@ def too_large(max_bytes: int, *, how: str = "unpacked") -> ProblemError:
     """The 413 of a body whose rest will not be read."""
     detail = f"The body, {how}, may have {max_bytes} bytes at most."
     # What is still on its way would be taken for the next request.
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)
 
 
 def _zstd_decompressor() -> zstandard.ZstdDecompressor:

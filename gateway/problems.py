@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from shared.domain.errors import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
+# Headers of a problem after which the connection ends: the unread rest of a body would be the next request.
+CLOSE: Final = {"Connection": "close"}
+
 _RETRY_AFTER_S: Final = "2"
 
 _STATUS_OF: Final[Mapping[type[IsolineError], HTTPStatus]] = {

@@ -14,7 +14,7 @@ from gateway.arrivals import receive
 from gateway.bodies import parse_json
 from gateway.encodings import encoding_of
 from gateway.payloads import read_header
-from gateway.problems import ProblemError
+from gateway.problems import CLOSE, ProblemError
 from gateway.spools import Spool
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ _PREAMBLE: Final = struct.Struct("<7sBI")
 # A name of 32 characters, each written as an escape, and the lead's other fields take 350 bytes.
 _MAX_BYTES_OF_A_LEAD: Final = 512
 _LEAST_MAX_HEADER_BYTES: Final = 64 * 1024
-# Whatever is still on its way would be taken for the next request.
-_LAST: Final = {"Connection": "close"}
 
 
 @asynccontextmanager
@@ -179,7 +177,7 @@ def _header_bytes(head: bytearray, most: int) -> int:
         raise _broken(f"The body is of version {version}; only version {_VERSION} is known here.")
     if size > most:
         detail = f"The header may have {most} bytes at most, and this one has {size}."
-        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_LAST)
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)
     return int(size)
 
 
@@ -191,4 +189,4 @@ def _document(head: bytes) -> object:
 
 
 def _broken(detail: str) -> ProblemError:
-    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=_LAST)
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=CLOSE)

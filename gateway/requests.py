@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aiohttp import hdrs, web
 
 from gateway.body_memory import BodyMemory
-from gateway.problems import ProblemError
+from gateway.problems import CLOSE, ProblemError
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
 from shared.telemetry import span_of
@@ -227,7 +227,7 @@ def _token(request: Request) -> str:
 
 def _abandoned() -> ProblemError:
     detail = "The connection was lost before the answer."
-    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers={"Connection": "close"})
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=CLOSE)
 
 
 def unauthorized(detail: str) -> ProblemError:
