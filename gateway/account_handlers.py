@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from gateway import account_payloads as payloads
 from gateway import accounts, logins
 from gateway.bodies import parse_json, read_json
 from gateway.fair_semaphore import Applicant
 from gateway.queries import AccountsQuery, read_query
 from gateway.requests import unauthorized
+from gateway.responses import NO_CONTENT, Response, json_response
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
-from shared.json_answer import json_answer
 
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
@@ -46,7 +44,7 @@ class AccountHandlers:
     clock: DatabaseClock
     settings: GatewayOnlySettings
 
-    async def post_token(self, request: Request) -> web.Response:
+    async def post_token(self, request: Request) -> Response:
         """Trade a name and a password for an access token and a refresh token."""
         credentials = payloads.read_credentials(await _small_json(request))
         account = await self._authenticated(request, credentials.user, credentials.password)
@@ -57,7 +55,7 @@ class AccountHandlers:
         )
         return self._tokens_answer(begun)
 
-    async def post_refresh(self, request: Request) -> web.Response:
+    async def post_refresh(self, request: Request) -> Response:
         """Trade a refresh token for the next one and an access token."""
         body = payloads.read_refresh(await _small_json(request))
         continued = await logins.continue_login(body.refresh_token, logins=self.logins)
@@ -66,17 +64,17 @@ class AccountHandlers:
             raise unauthorized(detail)
         return self._tokens_answer(continued)
 
-    async def post_revoke(self, request: Request) -> web.Response:
+    async def post_revoke(self, request: Request) -> Response:
         """End the login that a refresh token continues; what is no such token is no error (RFC 7009)."""
         body = payloads.read_refresh(await _small_json(request))
         await logins.end_login(body.refresh_token, logins=self.logins)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return Response(NO_CONTENT)
 
-    async def get_jwks(self, _: Request) -> web.Response:
+    async def get_jwks(self, _: Request) -> Response:
         """The public keys that prove our tokens."""
-        return json_answer(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
+        return json_response(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
-    async def post_user(self, request: Request) -> web.Response:
+    async def post_user(self, request: Request) -> Response:
         """Create an account."""
         body = payloads.read_account(
             await _small_json(request), password_min_length=self.settings.password_min_length
@@ -89,9 +87,9 @@ class AccountHandlers:
             passwords=self.passwords,
             applicant=_applicant(request),
         )
-        return json_answer(_shown(account), HTTPStatus.CREATED)
+        return json_response(_shown(account), HTTPStatus.CREATED)
 
-    async def get_users(self, request: Request) -> web.Response:
+    async def get_users(self, request: Request) -> Response:
         """A page of the accounts, in the order of their names."""
         query = read_query(AccountsQuery, request.rel_url)
         found = await self.accounts.page(limit=query.limit + 1, after=query.cursor or "")
@@ -99,21 +97,21 @@ class AccountHandlers:
         answer: dict[str, object] = {"users": [_shown(account) for account in page]}
         if len(found) > query.limit:
             answer["next_cursor"] = page[-1].name
-        return json_answer(answer)
+        return json_response(answer)
 
-    async def delete_user(self, request: Request) -> web.Response:
+    async def delete_user(self, request: Request) -> Response:
         """End an account."""
         await accounts.delete_account(request.parameters["name"], accounts=self.accounts)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return Response(NO_CONTENT)
 
-    async def put_roles(self, request: Request) -> web.Response:
+    async def put_roles(self, request: Request) -> Response:
         """Give an account other roles."""
         name = request.parameters["name"]
         roles = [Role(role) for role in payloads.read_roles(await _small_json(request)).roles]
         await accounts.change_roles(name, roles, accounts=self.accounts)
-        return json_answer({"user": name, "roles": sorted(set(roles))})
+        return json_response({"user": name, "roles": sorted(set(roles))})
 
-    async def put_password(self, request: Request) -> web.Response:
+    async def put_password(self, request: Request) -> Response:
         """Give an account another password: one's own with the present one, another's as an administrator."""
         name, caller = request.parameters["name"], request.caller
         if name != caller.name and Role.ADMIN not in caller.roles:
@@ -130,7 +128,7 @@ class AccountHandlers:
             passwords=self.passwords,
             applicant=_applicant(request),
         )
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return Response(NO_CONTENT)
 
     async def _check_own(self, request: Request, name: str, password: str | None) -> None:
         """Whoever finds an open session must not make it theirs."""
@@ -150,7 +148,7 @@ class AccountHandlers:
                 guesses=self.guesses,
             )
 
-    def _tokens_answer(self, login: Continued) -> web.Response:
+    def _tokens_answer(self, login: Continued) -> Response:
         account = login.account
         now = self.clock.today()
         token = self.tokens.issue(account.name, account.roles, now=now, version=account.version)
@@ -160,7 +158,7 @@ class AccountHandlers:
             "token_type": _BEARER,
             "expires_in": self.tokens.lifetime_s,
         }
-        return json_answer(answer, headers={"Cache-Control": "no-store"})
+        return json_response(answer, headers={"Cache-Control": "no-store"})
 
 
 def _applicant(request: Request) -> Applicant:

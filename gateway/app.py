@@ -19,6 +19,7 @@ from gateway.documents import Documents
 from gateway.front import front
 from gateway.guesses import Guesses
 from gateway.handlers import Handlers
+from gateway.health_handlers import HealthHandlers
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
@@ -132,7 +133,7 @@ async def open_gateway(
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
             (DOCUMENT_ROUTES, Documents(contract(settings))),
-            (HEALTH_ROUTES, health),
+            (HEALTH_ROUTES, HealthHandlers(health)),
         )
         for routes, answerer in answering:
             _add(router, routes, answerer, guards)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from http import HTTPStatus
 
-    from aiohttp import web
     from pydantic import BaseModel
 
     from gateway.requests import Request
+    from gateway.responses import Response
     from shared.domain.account import Role
 
 Example: TypeAlias = Any
@@ -79,7 +79,7 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[[Any, Request], Awaitable[web.StreamResponse]]
+    handler: Callable[[Any, Request], Awaitable[Response]]
     role: Role | frozenset[Role] | None
     tag: str
     summary: str

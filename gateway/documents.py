@@ -15,9 +15,8 @@ from shared.domain.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp import web
-
     from gateway.requests import Request
+    from gateway.responses import Response
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 _PAGE: Final = "index.html"
@@ -49,15 +48,15 @@ class Documents:
         self._contract = _document(orjson.dumps(contract), "application/json")
         self._files = _files()
 
-    async def get_contract(self, request: Request) -> web.Response:
+    async def get_contract(self, request: Request) -> Response:
         """The OpenAPI document."""
         return self._contract.response(request)
 
-    async def get_page(self, request: Request) -> web.Response:
+    async def get_page(self, request: Request) -> Response:
         """The page."""
         return self._files[_PAGE].response(request)
 
-    async def get_docs_file(self, request: Request) -> web.Response:
+    async def get_docs_file(self, request: Request) -> Response:
         """A file that the page asks for."""
         file = self._files.get(request.parameters["file"])
         if file is None:

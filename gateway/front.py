@@ -10,18 +10,16 @@ from aiohttp import hdrs
 from multidict import istr
 
 from gateway.addresses import CallerAddresses
-from gateway.plain_answers import PlainAnswer
 from gateway.problems import problem_answer
-from gateway.representations import represented
+from gateway.representations import negotiated
 from shared.telemetry import log_with, new_id, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp import web
-
     from gateway.rate_limits import RateLimit
     from gateway.requests import Handler, Request
+    from gateway.responses import Response
     from gateway.router import Router
 
 # Asked every few seconds by whatever watches over the gateway.
@@ -48,7 +46,7 @@ def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Ev
     addresses = CallerAddresses(proxies)
     record = _log.bind().info  # without structlog's proxy, which takes 1 us to find the same
 
-    async def answer(request: Request) -> web.StreamResponse:
+    async def answer(request: Request) -> Response:
         started = time.perf_counter()
         request_id = new_id()
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, _NONE) if proxies else _NONE
@@ -67,7 +65,7 @@ def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Ev
             response = problem_answer(error)
         finally:
             request.let_go()
-        response = _told(request, request_id, response)
+        response = _completed(request, request_id, response)
         if leaving.is_set():
             response.force_close()
         record(
@@ -82,16 +80,11 @@ def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Ev
     return answer
 
 
-def _told(request: Request, request_id: str, response: web.StreamResponse) -> web.StreamResponse:
-    """The answer as it travels, with what every answer says."""
-    if isinstance(response, PlainAnswer):
-        response.tell(f"X-Request-Id: {request_id}\r\n")
-        if request.policies:
-            response.tell(f"RateLimit-Policy: {request.policies}\r\nRateLimit: {request.left}\r\n")
-        return response
-    response = represented(request, response)
-    response.headers["X-Request-Id"] = request_id
+def _completed(request: Request, request_id: str, response: Response) -> Response:
+    """The response as it travels, with the fields that every response has."""
+    response = negotiated(request, response)
+    response.add_header("X-Request-Id", request_id)
     if request.policies:
-        response.headers["RateLimit-Policy"] = request.policies
-        response.headers["RateLimit"] = request.left
+        response.add_header("RateLimit-Policy", request.policies)
+        response.add_header("RateLimit", request.left)
     return response

@@ -9,22 +9,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
-from aiohttp import web
 
 from gateway import recordings
 from gateway.bodies import read_json
 from gateway.ecg_fields import ECG_ID
 from gateway.ecg_json import read_ecg_json
 from gateway.erasure import erase
-from gateway.plain_answers import PlainAnswer, is_answered_plainly, plain_head
 from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
-from gateway.representations import is_packed
+from gateway.responses import JSON, NO_CONTENT, Head, Response, json_response
 from gateway.submission import submit, submit_recording
 from gateway.timed_semaphore import TimedSemaphore
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.domain.recording import recording_of
-from shared.json_answer import json_answer
 from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
@@ -49,8 +46,7 @@ _STORED_AT_A_TIME: Final = 2
 _PLACE_WITHIN_S: Final = 60.0
 
 _NO_ECG: Final = "You have no ECG of this id."
-_OF_RECEIPTS: Final = {"Content-Type": "application/json", "Vary": "Accept-Encoding"}
-_HEAD_OF_RECEIPTS: Final = plain_head(_OF_RECEIPTS, HTTPStatus.ACCEPTED)
+_HEAD_OF_RECEIPTS: Final = Head(HTTPStatus.ACCEPTED, {"Content-Type": JSON})
 
 
 def _storing(kind: str) -> TimedSemaphore:
@@ -79,7 +75,7 @@ class Handlers:
     storing_spooled: TimedSemaphore = field(default_factory=partial(_storing, "recordings"))
     storing_held: TimedSemaphore = field(default_factory=partial(_storing, "long ECGs"))
 
-    async def post_ecg(self, request: Request) -> web.StreamResponse:
+    async def post_ecg(self, request: Request) -> Response:
         """Take an ECG in."""
         now = self.clock.today()
         if request.content_type == recordings.CONTENT_TYPE:
@@ -91,7 +87,7 @@ class Handlers:
                 max_bytes=self.settings.max_body_bytes,
             )
             receipt = await self._submit(request, ecg)
-        return _accepted(request, receipt, self.settings.path_prefix)
+        return _accepted(receipt, self.settings.path_prefix)
 
     async def _submit_binary(self, request: Request, now: datetime) -> Receipt:
         self.backlog.check()  # before a day of samples is sent for nothing
@@ -127,7 +123,7 @@ class Handlers:
                     backlog=self.backlog,
                 )
 
-    async def get_ecgs(self, request: Request) -> web.Response:
+    async def get_ecgs(self, request: Request) -> Response:
         """A page of the caller's ECGs."""
         query = read_query(EcgsQuery, request.rel_url)
         ecgs = await self.owned_ecgs.page(
@@ -140,9 +136,9 @@ class Handlers:
         answer: dict[str, object] = {"ecgs": [ecg._asdict() for ecg in page]}
         if len(ecgs) > len(page):
             answer["next_cursor"] = cursor_of(Place(page[-1].submitted_at, page[-1].id))
-        return json_answer(answer)
+        return json_response(answer)
 
-    async def get_ecg(self, request: Request) -> web.StreamResponse:
+    async def get_ecg(self, request: Request) -> Response:
         """Where an ECG stands, and what was found in it."""
         wait_s = read_query(EcgQuery, request.rel_url).wait
         owned = _owned(request)
@@ -153,11 +149,9 @@ class Handlers:
             result = await self.results.result(owned, wait_s=0)
         if result is None:
             raise NotFoundError(_NO_ECG)
-        if is_answered_plainly(request) and not is_packed(request, result.body):
-            return PlainAnswer(result.head, result.body)
-        return web.Response(body=result.body, headers=result.headers)
+        return Response(result.head, result.body)
 
-    async def delete_ecg(self, request: Request) -> web.Response:
+    async def delete_ecg(self, request: Request) -> Response:
         """Erase an ECG."""
         owned = _owned(request)
         await erase(
@@ -170,18 +164,13 @@ class Handlers:
             traceparent=request.traceparent,
         )
         self.results.forget(owned)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return Response(NO_CONTENT)
 
 
-def _accepted(request: Request, receipt: Receipt, path_prefix: str) -> web.StreamResponse:
-    body = orjson.dumps({"id": receipt.key.id, "status": receipt.status})
-    location = f"{path_prefix}/ecg/{receipt.key.id}"
-    if is_answered_plainly(request):
-        answer = PlainAnswer(_HEAD_OF_RECEIPTS, body, HTTPStatus.ACCEPTED)
-        answer.tell(f"Location: {location}\r\n")
-        return answer
-    headers = {**_OF_RECEIPTS, "Location": location}
-    return web.Response(status=HTTPStatus.ACCEPTED, body=body, headers=headers)
+def _accepted(receipt: Receipt, path_prefix: str) -> Response:
+    response = Response(_HEAD_OF_RECEIPTS, orjson.dumps({"id": receipt.key.id, "status": receipt.status}))
+    response.add_header("Location", f"{path_prefix}/ecg/{receipt.key.id}")
+    return response
 
 
 def _owned(request: Request) -> Owned:

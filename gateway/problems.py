@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
-from aiohttp import web
 
+from gateway.responses import Head, Response
 from shared.domain.errors import (
     ConflictError,
     DeniedError,
@@ -93,7 +93,7 @@ def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
 
 
-def problem_answer(error: Exception) -> web.Response:
+def problem_answer(error: Exception) -> Response:
     """Any failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
     return problem_response(_problem(error))
 
@@ -142,16 +142,13 @@ def _defect() -> ProblemError:
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
-def problem_response(problem: ProblemError) -> web.Response:
+def problem_response(problem: ProblemError) -> Response:
     """The answer that tells a problem; it closes the connection if it says so."""
-    response = web.Response(
-        body=orjson.dumps(document_of(problem)),
-        status=problem.status,
-        content_type=CONTENT_TYPE,
-        headers=problem.headers,
-    )
-    if problem.headers.get("Connection") == "close":
-        response.force_close()  # aiohttp does not go by the header
+    headers = {"Content-Type": CONTENT_TYPE, **problem.headers}
+    closes = headers.pop("Connection", "") == "close"
+    response = Response(Head(problem.status, headers), orjson.dumps(document_of(problem)))
+    if closes:
+        response.force_close()
     return response
 
 

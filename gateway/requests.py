@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from gateway.body_memory import BodyMemory
 from gateway.problems import CLOSE, ProblemError
+from gateway.responses import Response
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
 from shared.telemetry import span_of
@@ -41,6 +42,7 @@ class Request(web.BaseRequest):
     In attributes, because each look into the dictionary that aiohttp keeps beside a request is two calls.
 
     Attributes:
+        refusal: Why it is answered with a problem before anything else of it is looked at.
         address: Where it comes from, as far as that can be believed.
         trace_id: The trace in which its work goes on.
         route: Its path in the contract's words, once that is found.
@@ -49,6 +51,7 @@ class Request(web.BaseRequest):
         left: what is left of them, as draft-ietf-httpapi-ratelimit-headers-10 writes both.
     """
 
+    refusal: ProblemError | None = None
     address = trace_id = ""
     route: str | None = None
     parameters: Mapping[str, str] = _NONE
@@ -158,7 +161,7 @@ class Request(web.BaseRequest):
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
 
 
-Handler: TypeAlias = Callable[[Request], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 """What answers requests."""
 
 
@@ -171,7 +174,7 @@ def for_roles(
         ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
     """
 
-    async def guarded(request: Request) -> web.StreamResponse:
+    async def guarded(request: Request) -> Response:
         try:
             caller = await callers.caller(_token(request))
         except InvalidTokenError as refused:
@@ -198,7 +201,7 @@ def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
         ProblemError: 429 past the limit.
     """
 
-    async def limited(request: Request) -> web.StreamResponse:
+    async def limited(request: Request) -> Response:
         if limit.per_minute:
             request.spend(limit, await limit.count(request.address))
         return await handler(request)
@@ -209,7 +212,7 @@ def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
 def for_bodies(handler: Handler, *, budget: MemoryBudget) -> Handler:
     """The handler, whose requests have bodies that take memory of this budget."""
 
-    def taking(request: Request) -> Awaitable[web.StreamResponse]:
+    def taking(request: Request) -> Awaitable[Response]:
         request.may_take(budget)
         return handler(request)
 

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
-from gateway.plain_answers import plain_head
+from gateway.responses import JSON, Head
 from shared.ports import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.lookups import Owned
     from gateway.waiting import Waiting
     from shared.ports import EcgState
@@ -30,10 +28,9 @@ _ENTRY_BYTES: Final = 1536
 _TAG_BYTES: Final = 16
 
 _HEADERS: Final = {
-    "Content-Type": "application/json",
+    "Content-Type": JSON,
     # A browser may keep a result, but only for its owner, and asks each time whether it is still there.
     "Cache-Control": "private, no-cache",
-    "Vary": "Accept-Encoding",
 }
 
 
@@ -41,19 +38,17 @@ class Result(NamedTuple):
     """How an ECG stands, as an answer.
 
     Attributes:
+        head: What goes with it; among it the entity tag of a finished one.
         body: JSON.
-        headers: What goes with it; among them the entity tag of a finished one.
-        head: All of them, ready to be sent.
     """
 
+    head: Head
     body: bytes
-    headers: Mapping[str, str]
-    head: str
 
     @property
     def is_finished(self) -> bool:
         """Whether it stays as it is."""
-        return "ETag" in self.headers
+        return "ETag" in self.head.headers
 
 
 class _Entry(NamedTuple):
@@ -131,4 +126,4 @@ def _result(state: EcgState) -> Result:
     headers = dict(_HEADERS)
     if state.status is not Status.QUEUED:
         headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES]}"'
-    return Result(body, headers, plain_head(headers))
+    return Result(Head(headers=headers), body)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
-from gateway.connections import Connection, Departures
-from gateway.requests import Request
+from gateway.connection import Connection, make_server
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import Any
 
     from gateway.requests import Handler
 
@@ -34,9 +31,7 @@ async def open_server(
     Raises:
         ConfigurationError: The port is taken.
     """
-    request_factory = partial(Request, loop=asyncio.get_running_loop())
-    server = web.Server(cast("Any", answer), request_factory=request_factory)
-    runner = web.ServerRunner(server, shutdown_timeout=_LEAVE_WITHIN_S)
+    runner = web.ServerRunner(make_server(answer), shutdown_timeout=_LEAVE_WITHIN_S)
     await runner.setup()
     try:
         listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
@@ -53,10 +48,9 @@ async def _listening(
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it
-    departures = Departures(loop)
 
     def connect() -> Connection:
-        return Connection(server, loop=loop, departures=departures, head_timeout_s=head_timeout_s)
+        return Connection(server, loop=loop, head_timeout_s=head_timeout_s)
 
     try:
         listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.answers import LiveAnswer, ReadyAnswer
 from gateway.contract import Answer, Route
 from gateway.documents import Documents
-from shared.health import Health
+from gateway.health_handlers import HealthHandlers
 
 _TAG: Final = "Service"
 _OK: Final = {"state": "ok", "since": "2026-01-05T08:00:00Z"}
@@ -29,7 +29,7 @@ HEALTH_ROUTES: Final = (
     Route(
         method="GET",
         path="/health/live",
-        handler=Health.get_live,
+        handler=HealthHandlers.get_live,
         role=None,
         tag=_TAG,
         summary="Ask whether the process turns",
@@ -42,7 +42,7 @@ HEALTH_ROUTES: Final = (
     Route(
         method="GET",
         path="/health/ready",
-        handler=Health.get_ready,
+        handler=HealthHandlers.get_ready,
         role=None,
         tag=_TAG,
         summary="Ask whether requests should come here",

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+import orjson
 import structlog
 from aiohttp import web
 
 from shared import outages
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
-from shared.json_answer import json_answer
 from shared.process import check_staying
 from shared.supervision import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
 Check: TypeAlias = Callable[[], Awaitable[None]]
 """Returns when what it checks is ready for work, else raises an IsolineError that says why not."""
@@ -78,8 +78,24 @@ def part_of_process(told_to_leave: asyncio.Event) -> Part:
     )
 
 
+class Readiness(NamedTuple):
+    """Whether a service is ready, and the document that says so of each of its parts."""
+
+    is_ready: bool
+    document: Mapping[str, object]
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The status that answers with the document."""
+        return HTTPStatus.OK if self.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+LIVE: Final = {"status": "live"}
+"""The document of a service whose event loop turns."""
+
+
 class Health:
-    """Answers whether a service lives and whether it is ready.
+    """Knows whether a service is ready.
 
     Args:
         parts: What it needs, by name.
@@ -111,12 +127,8 @@ class Health:
             _log.info("ready again", lasted_s=round(self._last_unready_s - self._unready_since_s, 1))
             self._unready_since_s = None
 
-    async def get_live(self, _: web.BaseRequest) -> web.Response:
-        """Live: the event loop turns."""
-        return json_answer({"status": "live"})
-
-    async def get_ready(self, _: web.BaseRequest) -> web.Response:
-        """Ready: no part is failing, else 503 with the reason of each that is."""
+    async def readiness(self) -> Readiness:
+        """Ready if no part is failing; else the document has the reason of each that is."""
         for part in self._parts:
             await part.be_current()
         reasons = {part.name: part.reason for part in self._parts if part.state is State.FAILING}
@@ -124,7 +136,7 @@ class Health:
         if reasons:
             document["reasons"] = reasons
         document["parts"] = {part.name: part.document() for part in self._parts}
-        return json_answer(document, HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
+        return Readiness(not reasons, document)
 
 
 @asynccontextmanager
@@ -144,7 +156,9 @@ async def open_health_server(host: str, port: int, parts: Mapping[str, Part]) ->
     """
     async with open_health(parts) as health:
         app = web.Application()
-        app.add_routes([web.get("/health/live", health.get_live), web.get("/health/ready", health.get_ready)])
+        app.add_routes(
+            [web.get("/health/live", _get_live), web.get("/health/ready", partial(_get_ready, health))]
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -152,6 +166,19 @@ async def open_health_server(host: str, port: int, parts: Mapping[str, Part]) ->
             yield
         finally:
             await runner.cleanup()
+
+
+async def _get_live(_: web.Request) -> web.Response:
+    return _json(LIVE)
+
+
+async def _get_ready(health: Health, _: web.Request) -> web.Response:
+    readiness = await health.readiness()
+    return _json(readiness.document, readiness.status)
+
+
+def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

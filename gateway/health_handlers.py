@@ -1,0 +1,30 @@
+"""What each request about the health of the gateway does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.responses import json_response
+from shared.health import LIVE
+
+if TYPE_CHECKING:
+    from gateway.requests import Request
+    from gateway.responses import Response
+    from shared.health import Health
+
+
+@dataclass(frozen=True, slots=True)
+class HealthHandlers:
+    """One method per route."""
+
+    health: Health
+
+    async def get_live(self, _: Request) -> Response:
+        """Live: the event loop turns."""
+        return json_response(LIVE)
+
+    async def get_ready(self, _: Request) -> Response:
+        """Ready: no part is failing, else 503 with the reason of each that is."""
+        readiness = await self.health.readiness()
+        return json_response(readiness.document, readiness.status)
