@@ -78,6 +78,29 @@ _MUCH_FRAMING: Final = (
 _log = structlog.get_logger(__name__)
 
 
+class WriteBatch:
+    """Responses of one turn of the event loop, over all connections, written in a row at its end.
+
+    A write wakes up the client that waits for it. A GET takes 97 us of CPU where each is written by itself, and
+    72 so, with the client on another core than the server.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._holding: list[Connection] = []
+
+    def add(self, connection: Connection) -> None:
+        """Have the connection write what it holds, once this turn is over."""
+        if not self._holding:
+            self._loop.call_soon(self._write)
+        self._holding.append(connection)
+
+    def _write(self) -> None:
+        holding, self._holding = self._holding, []
+        for connection in holding:
+            connection.write_held()
+
+
 def make_server(handler: Handler) -> web.Server:
     """Aiohttp's server for a handler of `Request`, to make each `Connection` with."""
     if aiohttp_version not in PROVEN:
@@ -104,6 +127,8 @@ class Connection(web.RequestHandler):
         "_had_large_head",
         "_head_deadline",
         "_head_timeout_s",
+        "_held",
+        "_is_closing",
         "_is_given_up",
         "_is_paused",
         "_is_proven",
@@ -111,9 +136,17 @@ class Connection(web.RequestHandler):
         "_parsed_bytes",
         "_received_bytes",
         "_request",
+        "_write_batch",
     )
 
-    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, head_timeout_s: float) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        write_batch: WriteBatch,
+        head_timeout_s: float,
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -130,6 +163,9 @@ class Connection(web.RequestHandler):
         self._head_deadline: asyncio.TimerHandle | None = None
         self._request: Request | None = None
         self._finished: asyncio.Event | None = None
+        self._write_batch = write_batch
+        self._held = b""
+        self._is_closing = False
         self._is_silent = True
         self._is_paused = False
         self._is_given_up = False
@@ -209,10 +245,32 @@ class Connection(web.RequestHandler):
         _log.info("a connection sent what is no request", kind=type(exc).__name__, status=status)
         return problem_response(_problem(HTTPStatus(status), exc))
 
+    def send(self, response: bytes, *, is_last: bool) -> None:
+        """Send a whole response: with others, unless another one follows at once or the connection ends."""
+        if is_last or self._is_closing or self._may_have_waiting():
+            self._write(response)
+            return
+        self._held = response
+        self._write_batch.add(self)
+
+    def write_held(self) -> None:
+        """Write the response that is held, if any."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._write(held)
+
     def close(self) -> None:
         """Take no further request; of a body that is on its way aiohttp would not take the rest either."""
+        self.write_held()
         if not self._is_receiving():
+            self._is_closing = True
             super().close()
+
+    def force_close(self) -> None:
+        """Write what is held, and end."""
+        self.write_held()
+        self._is_closing = True
+        super().force_close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Let a body that is on its way come and be answered, within the time limit; then end, as ever."""
@@ -293,6 +351,10 @@ class Connection(web.RequestHandler):
             return
         self._body.set_exception(problem)
 
+    def _write(self, response: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(response)
+
     def _waiting(self) -> Sequence[tuple[object, StreamReader]]:
         """The requests that are parsed and have not begun; none where that can't be known."""
         return self._messages if self._is_proven else ()
@@ -326,7 +388,8 @@ class Connection(web.RequestHandler):
             return
         if not self._is_silent:  # else nothing was asked: a browser's spare connection, a balancer's look
             _log.info("a connection was cut off: no whole head in time, or a large one")
-            self.transport.write(_last_bytes(problem))
+            self.write_held()
+            self._write(_last_bytes(problem))
         self.force_close()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
+
+    from gateway.connection import Connection
 
 JSON: Final = "application/json"
 # What may come compressed, so that a cache has to tell its forms apart.
@@ -109,7 +111,8 @@ class Response(web.StreamResponse):
             raise ClientConnectionResetError("the client has gone")
         self._stays_open = self._stays_open and request.keep_alive
         head = self._head(request)
-        transport.write(head if request.method == hdrs.METH_HEAD else head + self.body)
+        sent = head if request.method == hdrs.METH_HEAD else head + self.body
+        cast("Connection", request.protocol).send(sent, is_last=not self._stays_open)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
-from gateway.connection import Connection, make_server
+from gateway.connection import Connection, WriteBatch, make_server
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ async def _listening(
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it
 
+    write_batch = WriteBatch(loop)
+
     def connect() -> Connection:
-        return Connection(server, loop=loop, head_timeout_s=head_timeout_s)
+        return Connection(server, loop=loop, write_batch=write_batch, head_timeout_s=head_timeout_s)
 
     try:
         listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)

@@ -10,7 +10,7 @@ from unittest.mock import Mock, patch
 import pytest
 from aiohttp import web
 
-from gateway.connection import Connection, make_server
+from gateway.connection import Connection, WriteBatch, make_server
 from gateway.problems import ProblemError
 from gateway.responses import Head, Response
 
@@ -34,13 +34,77 @@ def a_transport() -> Mock:
 
 def connected(handler: Handler, transport: Mock, *, head_timeout_s: float = 10) -> Connection:
     loop = asyncio.get_running_loop()
-    connection = Connection(make_server(handler), loop=loop, head_timeout_s=head_timeout_s)
+    connection = Connection(
+        make_server(handler), loop=loop, write_batch=WriteBatch(loop), head_timeout_s=head_timeout_s
+    )
     connection.connection_made(transport)
     return connection
 
 
 def written(transport: Mock) -> list[bytes]:
     return [call.args[0] for call in transport.write.call_args_list]
+
+
+class TestWriting:
+    """When a response leaves."""
+
+    @pytest.fixture
+    async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
+        async def answer(_: Request) -> Response:
+            return Response(Head())
+
+        connection = connected(answer, transport)
+        yield connection
+        connection.connection_lost(None)
+
+    async def test_an_answer_leaves_when_the_turn_is_over(
+        self, connection: Connection, transport: Mock
+    ) -> None:
+        connection.send(b"answer", is_last=False)
+        at_once = written(transport)
+
+        await asyncio.sleep(0)
+
+        assert (at_once, written(transport)) == ([], [b"answer"])
+
+    async def test_the_last_answer_of_a_connection_leaves_at_once(
+        self, connection: Connection, transport: Mock
+    ) -> None:
+        connection.send(b"answer", is_last=True)
+
+        assert written(transport) == [b"answer"]
+
+    @pytest.mark.parametrize("end", [Connection.close, Connection.force_close])
+    async def test_an_end_overtakes_no_answer(
+        self, connection: Connection, transport: Mock, end: Callable[[Connection], None]
+    ) -> None:
+        connection.send(b"answer", is_last=False)
+
+        end(connection)
+
+        assert [name for name, *_ in transport.method_calls if name in ("write", "close")][:1] == ["write"]
+        await asyncio.sleep(0)
+        assert written(transport) == [b"answer"]
+
+    @pytest.mark.parametrize("end", [Connection.close, Connection.force_close])
+    async def test_nothing_is_held_once_a_connection_is_told_to_end(
+        self, connection: Connection, transport: Mock, end: Callable[[Connection], None]
+    ) -> None:
+        end(connection)
+
+        connection.send(b"answer", is_last=False)
+
+        assert written(transport) == ([b"answer"] if end is Connection.close else [])
+
+    async def test_what_is_held_for_a_client_that_goes_is_let_go(
+        self, connection: Connection, transport: Mock
+    ) -> None:
+        connection.send(b"answer", is_last=False)
+
+        connection.transport = None
+        await asyncio.sleep(0)
+
+        assert written(transport) == []
 
 
 class TestBounds:
