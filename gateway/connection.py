@@ -81,8 +81,8 @@ _log = structlog.get_logger(__name__)
 class WriteBatch:
     """Responses of one turn of the event loop, over all connections, written in a row at its end.
 
-    A write wakes up the client that waits for it. A GET takes 97 us of CPU where each is written by itself, and
-    72 so, with the client on another core than the server.
+    A write wakes up the client that waits for it. A GET takes 97 us of CPU where each is written by itself,
+    and 72 in a row, with the client on another core than the server.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
