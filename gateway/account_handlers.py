@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import account_payloads as payloads
 from gateway import accounts, logins
+from gateway.account_queries import AccountsQuery
 from gateway.bodies import parse_json, read_json
 from gateway.fair_semaphore import Applicant
-from gateway.queries import AccountsQuery, read_query
+from gateway.query import read_query
 from gateway.requests import unauthorized
 from gateway.responses import NO_CONTENT, Response, json_response
 from shared.domain.account import Role

@@ -49,7 +49,7 @@ class AccountBody(Body):
 
     user: _NewName
     password: _NewPassword
-    roles: _Roles = ["user"]  # noqa: RUF012 - pydantic copies it
+    roles: _Roles = ["user"]
 
 
 class RefreshBody(Body):

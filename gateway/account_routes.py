@@ -5,11 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
+from gateway.account_answers import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
 from gateway.account_handlers import AccountHandlers
 from gateway.account_payloads import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
-from gateway.answers import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
+from gateway.account_queries import AccountsQuery
 from gateway.contract import Answer, Route
-from gateway.queries import AccountsQuery
 from shared.domain.account import Role
 
 _TOKENS: Final = "Tokens"

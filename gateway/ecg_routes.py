@@ -7,9 +7,9 @@ from typing import Final
 
 from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.contract import Answer, Binary, Route
+from gateway.ecg_queries import EcgQuery, EcgsQuery
 from gateway.handlers import Handlers
 from gateway.payloads import EcgBody, EcgHeader
-from gateway.queries import EcgQuery, EcgsQuery
 from gateway.recordings import CONTENT_TYPE
 from shared.domain.account import Role
 

@@ -14,8 +14,9 @@ from gateway import recordings
 from gateway.bodies import read_json
 from gateway.ecg_fields import ECG_ID
 from gateway.ecg_json import read_ecg_json
+from gateway.ecg_queries import EcgQuery, EcgsQuery, cursor_of, place_of
 from gateway.erasure import erase
-from gateway.queries import EcgQuery, EcgsQuery, cursor_of, place_of, read_query
+from gateway.query import read_query
 from gateway.responses import JSON, NO_CONTENT, Head, Response, json_response
 from gateway.submission import submit, submit_recording
 from gateway.timed_semaphore import TimedSemaphore

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
-from gateway.answers import ProblemAnswer
 from gateway.payloads import ECG_ID_SCHEMA
 from gateway.problems import CONTENT_TYPE, ProblemError, document_of, title_of
+from gateway.validation import ResponseBody
 from shared.domain.account import NO_NEW_NAMES, USER_NAME
 from shared.domain.errors import Problem
 
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
     from shared.settings import GatewayOnlySettings
 
 Json = dict[str, Any]
+
+
+class ErrorAnswer(ResponseBody):
+    """One thing that is wrong with a body."""
+
+    pointer: Annotated[str, Field(description="JSON pointer (RFC 6901); empty for the whole body.")]
+    detail: str
+
+
+class ProblemAnswer(ResponseBody):
+    """An error, by RFC 9457."""
+
+    type: Annotated[str, Field(pattern="^urn:isoline:problem:[a-z-]+$")]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: Annotated[str, Field(description="What was found and what was expected.")]
+    errors: Annotated[list[ErrorAnswer], Field(description="All that is wrong with the body.")] = []
+
 
 PATH_PARAMETERS: Final[Mapping[str, Json]] = {
     "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},

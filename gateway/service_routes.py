@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.answers import LiveAnswer, ReadyAnswer
 from gateway.contract import Answer, Route
 from gateway.documents import Documents
+from gateway.health_answers import LiveAnswer, ReadyAnswer
 from gateway.health_handlers import HealthHandlers
 
 _TAG: Final = "Service"

@@ -1,4 +1,4 @@
-"""Bodies as models that find all that is wrong with them at once, in words that repeat no value."""
+"""Bodies of requests as models, which find all that is wrong at once, in words that repeat no value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.problems import body_does_not_fit
-from gateway.written_signals import WrittenSignal
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ _JSON_TYPES: Final = {
     float: "a number with a fraction or past 64 bits",
     str: "a string",
     list: "an array",
-    WrittenSignal: "an array",
     dict: "an object",
 }
 
@@ -47,6 +45,12 @@ class Body(BaseModel):
     """What every body of a request is: an object of known fields and exact types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
+
+
+class ResponseBody(BaseModel):
+    """What the JSON body of every response is: an object of known fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
@@ -77,8 +81,9 @@ def has_too_many_fields(value: object) -> bool:
 
 
 def json_type(value: object) -> str:
-    """What a value is in JSON, in words."""
-    return _JSON_TYPES.get(type(value), "something else")
+    """What a value is in JSON, in words; a type of ours that stands for JSON says so as its ``JSON_TYPE``."""
+    of_ours: str = getattr(value, "JSON_TYPE", "something else")
+    return _JSON_TYPES.get(type(value), of_ours)
 
 
 def _problem(found: ErrorDetails) -> Problem:

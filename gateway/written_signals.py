@@ -42,6 +42,8 @@ class WrittenSignal:
 
     __slots__ = ("_body", "_end", "_length", "_start")
 
+    JSON_TYPE: Final = "an array"
+
     def __init__(self, body: bytes | bytearray, start: int, end: int) -> None:
         """What stands in a body from ``start`` to ``end``, between two brackets."""
         self._body = body

@@ -10,8 +10,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from gateway.account_routes import ACCOUNT_ROUTES
-from gateway.answers import ProblemAnswer
-from gateway.openapi import PATH_PARAMETERS
+from gateway.openapi import PATH_PARAMETERS, ProblemAnswer
 from gateway.routes import ROUTES, contract
 from shared.settings import GatewayOnlySettings
 

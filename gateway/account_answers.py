@@ -1,0 +1,51 @@
+"""What clients are answered about tokens and accounts, as models: the same that the contract shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.validation import ResponseBody
+
+
+class TokenAnswer(ResponseBody):
+    """A token that proves who you are, and one that gets the next."""
+
+    access_token: Annotated[str, Field(description="Send it as `Authorization: Bearer`.")]
+    refresh_token: Annotated[str, Field(description="Good for one `POST /token/refresh`.")]
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Field(ge=1, description="Seconds.")]
+
+
+class AccountAnswer(ResponseBody):
+    """An account, without its password."""
+
+    user: str
+    roles: list[Literal["user", "admin"]]
+
+
+class AccountsAnswer(ResponseBody):
+    """A page of accounts, by name."""
+
+    users: list[AccountAnswer]
+    next_cursor: Annotated[
+        str, Field(description="The `cursor` of the next page; not there on the last.")
+    ] = ""
+
+
+class KeyAnswer(ResponseBody):
+    """A public key as a JWK (RFC 8037)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+
+
+class KeysAnswer(ResponseBody):
+    """The keys that prove our access tokens (RFC 7517)."""
+
+    keys: list[KeyAnswer]

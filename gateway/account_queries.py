@@ -1,0 +1,31 @@
+"""What administrators ask about accounts behind the question mark."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field
+
+from gateway.query import Query, integer
+from shared.domain.account import USER_NAME
+
+MAX_ACCOUNTS_PAGE: Final = 1000
+
+_AccountsLimit = Annotated[int, Field(ge=1, le=MAX_ACCOUNTS_PAGE)]
+
+
+class AccountsQuery(Query):
+    """How to ask for a page of accounts."""
+
+    limit: Annotated[
+        _AccountsLimit,
+        BeforeValidator(integer, json_schema_input_type=_AccountsLimit),
+        Field(description="Accounts on a page at the most.", examples=[100]),
+    ] = 100
+    cursor: Annotated[
+        Annotated[str, Field(pattern=f"^{USER_NAME.pattern}$")] | None,
+        Field(
+            description="The `next_cursor` of the page before; leave it out for the first page.",
+            examples=["ada"],
+        ),
+    ] = None

@@ -1,0 +1,36 @@
+"""What clients are answered about the gateway's health, as models: the same that the contract shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.validation import ResponseBody
+
+
+class LiveAnswer(ResponseBody):
+    """The process turns."""
+
+    status: Literal["live"]
+
+
+class PartAnswer(ResponseBody):
+    """How something is that the service needs."""
+
+    state: Annotated[
+        Literal["ok", "degraded", "failing"],
+        Field(description="With a part that is degraded requests should come here all the same."),
+    ]
+    since: Annotated[datetime, Field(description="Since when it works, or does not.")]
+    reason: Annotated[str, Field(description="Why it does not work. Unless ok.")] = ""
+    means: Annotated[str, Field(description="What that means for users. Unless ok.")] = ""
+
+
+class ReadyAnswer(ResponseBody):
+    """Whether requests should come here, and if not, why."""
+
+    status: Literal["ready", "not ready"]
+    reasons: Annotated[dict[str, str], Field(description="Why not, by part.")] = {}
+    parts: Annotated[dict[str, PartAnswer], Field(description="What the service needs, by name.")] = {}

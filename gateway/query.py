@@ -1,0 +1,74 @@
+"""Queries, what stands behind the question mark, as models that say what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from gateway.problems import ProblemError
+from gateway.validation import validated
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+# Far more than any path takes; the time for finding those that repeat grows as the square of them.
+_MAX_PARAMETERS: Final = 32
+_INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
+
+
+class Query(BaseModel):
+    """What every query is: known parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Q = TypeVar("_Q", bound=Query)
+
+
+def read_query(model: type[_Q], url: URL) -> _Q:
+    """The query of a URL as a model.
+
+    Raises:
+        ProblemError: 400 with all that is wrong, in a sentence.
+    """
+    if not url.raw_query_string:
+        return cast("_Q", _asked_for_nothing(model))
+    if url.raw_query_string.count("&") >= _MAX_PARAMETERS:
+        raise _bad_query(f"expected {_MAX_PARAMETERS} parameters or fewer")
+    query = url.query
+    repeated = sorted({name for name in query if len(query.getall(name)) > 1})
+    if repeated:
+        raise _bad_query(f"{repeated[0][:64]}: expected it once")
+    read, problems = validated(model, dict(query), None)
+    if read is None:
+        raise _bad_query("; ".join(f"{pointer[1:65]}: {detail}" for pointer, detail in problems[:5]))
+    return read
+
+
+def integer(text: object) -> int:
+    """A parameter as an integer, for ``BeforeValidator``."""
+    if not isinstance(text, str) or not _INTEGER.fullmatch(text):
+        raise PydanticCustomError("integer", "expected an integer")
+    return int(text)
+
+
+def number(text: object) -> float:
+    """A parameter as a number, for ``BeforeValidator``."""
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise PydanticCustomError("number", "expected a number")
+    return float(text)
+
+
+@cache
+def _asked_for_nothing(model: type[BaseModel]) -> BaseModel:
+    return model()
+
+
+def _bad_query(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, f"The query does not fit: {detail}.")
