@@ -32,6 +32,7 @@ from shared.domain.account import Account, Role
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.telemetry import configure_logs
 from tests.benchmarks.hostile_costs import (
     MAX_BYSTANDER_S,
     MAX_CPU_S,
@@ -336,4 +337,5 @@ def _just_under_the_limit() -> bytes:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="measure only the shapes whose route and name hold this")
+    configure_logs("benchmarks", "error")  # that RabbitMQ is still starting is no news
     sys.exit(asyncio.run(main(parser.parse_args().only)))
