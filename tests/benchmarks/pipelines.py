@@ -55,7 +55,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
 # For recordings of hours in JSON.
 ROOMY: Final[Mapping[str, str]] = {
     "ISOLINE_MAX_BODY_BYTES": str(128 * 2**20),
-    "ISOLINE_MAX_BYTES_IN_FLIGHT": str(512 * 2**20),
+    "ISOLINE_MAX_BYTES_IN_FLIGHT": str(1024 * 2**20),
     "ISOLINE_MAX_LEAD_SAMPLES": "20000000",
     "ISOLINE_MAX_ECG_SAMPLES": "20000000",
 }
