@@ -13,7 +13,6 @@ from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
 from gateway.body_memory import MemoryBudget
 from gateway.callers import Callers
-from gateway.counters import open_counters
 from gateway.database_clock import DatabaseClock
 from gateway.documents import Documents
 from gateway.front import front
@@ -24,6 +23,7 @@ from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.oidc import ExternalIssuer
 from gateway.rate_limits import Policy, RateLimit
+from gateway.redis_counters import open_counter_store
 from gateway.refusals import RefusalLog
 from gateway.requests import for_bodies, for_passwords, for_roles
 from gateway.results import Results
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.backlog import Backlog
     from gateway.contract import Route
-    from gateway.counters import Counters
+    from gateway.counters import CounterStore
     from gateway.requests import Handler
     from gateway.revocations import Revocations
     from gateway.waiting import Waiting
@@ -92,7 +92,7 @@ async def open_gateway(
     )
     async with AsyncExitStack() as opened:
         clock = DatabaseClock()
-        counters = await opened.enter_async_context(open_counters(settings.redis_url_or_none()))
+        counter_store = await opened.enter_async_context(open_counter_store(settings.redis_url_or_none()))
         revocations = await opened.enter_async_context(
             open_revocations(accounts, clock, within_s=settings.revocation_s)
         )
@@ -118,7 +118,7 @@ async def open_gateway(
             logins=logins,
             tokens=tokens,
             passwords=Passwords(),
-            guesses=Guesses(counters.remembered()),
+            guesses=Guesses(counter_store.remembered_counters()),
             clock=clock,
             settings=settings,
         )
@@ -128,7 +128,7 @@ async def open_gateway(
         )
         leaving = asyncio.Event()
         router = Router()
-        guards = _Guards(settings, callers, counters)
+        guards = _Guards(settings, callers, counter_store)
         answering: tuple[tuple[Iterable[Route], object], ...] = (
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
@@ -140,7 +140,7 @@ async def open_gateway(
         answer = front(
             router,
             proxies=settings.trusted_proxies,
-            limit=RateLimit(Policy.ADDRESS, settings.rate_per_address, counters),
+            limit=RateLimit(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
             leaving=leaving,
         )
         yield await opened.enter_async_context(
@@ -211,11 +211,11 @@ def _spools(settings: GatewayOnlySettings) -> Spools:
 class _Guards:
     """What stands before the handlers of routes."""
 
-    def __init__(self, settings: GatewayOnlySettings, callers: Callers, counters: Counters) -> None:
+    def __init__(self, settings: GatewayOnlySettings, callers: Callers, counter_store: CounterStore) -> None:
         self._callers = callers
         self._refusals = RefusalLog()
-        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counters.apart())
-        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counters.apart())
+        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counter_store.counters())
+        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counter_store.counters())
         self._budget = MemoryBudget(
             max_bytes=settings.max_bytes_in_flight,
             max_body_bytes=settings.max_body_bytes,

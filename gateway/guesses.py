@@ -15,7 +15,7 @@ from gateway.fair_semaphore import Applicant
 from shared.domain.errors import TooOftenError
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
+    from gateway.counters import Count, Counters
 
 # People mistype; machines that need more tries than this are guessing.
 FREE_TRIES: Final = 5
@@ -34,7 +34,7 @@ class Guesses:
         counters: Theirs alone: others, which anybody can make as many of as they like, would push these out.
     """
 
-    def __init__(self, counters: Storage) -> None:
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
     async def check(self, name: str, address: str) -> Applicant:
@@ -70,32 +70,26 @@ class Guesses:
     async def succeeded(self, name: str, address: str) -> None:
         """Forget the failures: it was the right owner, who is known here from now on."""
         for counted in _counted(name, address, is_known=False):
-            await self._counters.clear(counted.tries)
-            await self._counters.clear(counted.pause)
-        await self._counters.incr(_known(name, address), _KNOWN_FOR_S)
+            await self._counters.clear(counted.tries, counted.pause)
+        await self._counters.count(_known(name, address), _KNOWN_FOR_S)
 
     async def _is_known(self, name: str, address: str) -> bool:
-        return bool(await self._counters.get(_known(name, address)))
+        known = await self._counters.get(_known(name, address))
+        return known.value > 0
 
     async def _count(self, counted: _Counted) -> None:
-        count = await self._counters.incr(counted.tries, _FORGET_AFTER_S)
-        if count < counted.free_tries:
+        tries = (await self._counters.count(counted.tries, _FORGET_AFTER_S)).value
+        if tries < counted.free_tries:
             return
-        wait_s = min(2 ** min(count - counted.free_tries, 16), LONGEST_WAIT_S)
-        # Of several at a time, the first begins the pause and the others are in it.
-        if await self._counters.incr(counted.pause, wait_s) > 1:
-            raise await self._too_often(counted.pause)
+        wait_s = min(2 ** min(tries - counted.free_tries, 16), LONGEST_WAIT_S)
+        pause = await self._counters.count(counted.pause, wait_s)
+        if pause.value > 1:  # of several at a time, the first begins the pause and the others are in it
+            raise _too_often(pause)
 
     async def _check_pause(self, counted: _Counted) -> None:
-        if await self._counters.get(counted.pause):
-            raise await self._too_often(counted.pause)
-
-    async def _too_often(self, pause: str) -> TooOftenError:
-        left_s = await self._counters.get_expiry(pause) - time.time()
-        return TooOftenError(
-            "Too many logins with a wrong password from your address; wait before the next.",
-            retry_after_s=max(left_s, 1.0),
-        )
+        pause = await self._counters.get(counted.pause)
+        if pause.value:
+            raise _too_often(pause)
 
 
 class _Counted(NamedTuple):
@@ -114,6 +108,13 @@ def _counted(name: str, address: str, *, is_known: bool) -> list[_Counted]:
         (_digest(f"{network} {name}"), free) for network, free in zip(networks, free_tries, strict=False)
     ]
     return [_Counted(f"guess/{pair}", f"pause/{pair}", free) for pair, free in pairs]
+
+
+def _too_often(pause: Count) -> TooOftenError:
+    return TooOftenError(
+        "Too many logins with a wrong password from your address; wait before the next.",
+        retry_after_s=max(pause.expires_at - time.monotonic(), 1.0),
+    )
 
 
 def _known(name: str, address: str) -> str:

@@ -6,17 +6,38 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.counters import MemoryCounters, open_counters
-from shared.domain.errors import ConfigurationError
+from gateway.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
+from gateway.redis_counters import open_counter_store
+from shared.domain.errors import ConfigurationError, UnavailableError
 from tests.servers.redis_server import RedisServer, open_redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from limits.aio.storage import Storage
+    from gateway.counters import Count, Counters
 
-    from gateway.counters import Counters
+
+class LoseableCounters(MemoryCounters):
+    """Shared counters that a test makes unavailable."""
+
+    is_lost = False
+
+    async def count(self, key: str, expires_in_s: int) -> Count:
+        self._check()
+        return await super().count(key, expires_in_s)
+
+    async def get(self, key: str) -> Count:
+        self._check()
+        return await super().get(key)
+
+    async def clear(self, *keys: str) -> None:
+        self._check()
+        await super().clear(*keys)
+
+    def _check(self) -> None:
+        if self.is_lost:
+            raise UnavailableError("lost")
 
 
 @pytest.fixture
@@ -25,169 +46,303 @@ async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "redis", "redis, remembered"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "redis",
+        "redis with fallback",
+        "redis, remembered",
+        "fallback alone",
+        "remembered alone",
+    ]
+)
 async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counters]:
-    if request.param == "memory":
-        async with open_counters(None) as counters:
-            yield counters
+    lost = LoseableCounters()
+    lost.is_lost = True
+    alone: dict[str, Counters] = {
+        "memory": MemoryCounters(),
+        "fallback alone": FallbackCounters(lost, MemoryCounters()),
+        "remembered alone": RememberedCounters(FallbackCounters(lost, MemoryCounters()), MemoryCounters()),
+    }
+    if request.param in alone:
+        yield alone[request.param]
         return
-    async with open_redis_server(tmp_path) as server, open_counters(server.url) as counters:
-        yield counters.remembered() if request.param.endswith("remembered") else counters
+    async with open_redis_server(tmp_path) as server, open_counter_store(server.url) as store:
+        assert store.redis is not None
+        with_redis: dict[str, Counters] = {
+            "redis": store.redis,
+            "redis with fallback": store.counters(),
+            "redis, remembered": store.remembered_counters(),
+        }
+        yield with_redis[request.param]
+
+
+async def counted(counters: Counters, key: str, expires_in_s: int = 60) -> int:
+    return (await counters.count(key, expires_in_s)).value
+
+
+async def value(counters: Counters, key: str) -> int:
+    return (await counters.get(key)).value
+
+
+async def left_s(counters: Counters, key: str) -> float:
+    return (await counters.get(key)).expires_at - time.monotonic()
 
 
 class TestEveryKind:
-    async def test_it_counts_up(self, counters: Storage) -> None:
-        assert [await counters.incr("a", 60) for _ in range(3)] == [1, 2, 3]
-        assert await counters.get("a") == 3
+    async def test_it_counts_up(self, counters: Counters) -> None:
+        assert [await counted(counters, "a") for _ in range(3)] == [1, 2, 3]
+        assert await value(counters, "a") == 3
 
-    async def test_what_was_never_counted_is_nought(self, counters: Storage) -> None:
-        assert await counters.get("a") == 0
+    async def test_what_was_never_counted_is_nought(self, counters: Counters) -> None:
+        assert await value(counters, "a") == 0
 
-    async def test_counters_do_not_disturb_each_other(self, counters: Storage) -> None:
-        await counters.incr("a", 60)
+    async def test_counters_do_not_disturb_each_other(self, counters: Counters) -> None:
+        await counted(counters, "a")
 
-        assert await counters.get("b") == 0
+        assert await value(counters, "b") == 0
 
     async def test_a_counter_expires_after_its_beginning_whatever_is_counted_meanwhile(
-        self, counters: Storage
+        self, counters: Counters
     ) -> None:
-        await counters.incr("a", 1)
+        await counted(counters, "a", 1)
         await asyncio.sleep(0.6)
-        await counters.incr("a", 1)
+        await counted(counters, "a", 1)
         await asyncio.sleep(0.6)
 
-        assert await counters.get("a") == 0
-        assert await counters.incr("a", 1) == 1
+        assert await value(counters, "a") == 0
+        assert await counted(counters, "a", 1) == 1
 
-    async def test_it_tells_when_a_counter_expires(self, counters: Storage) -> None:
-        await counters.incr("a", 60)
+    async def test_it_tells_when_a_counter_expires(self, counters: Counters) -> None:
+        count = await counters.count("a", 60)
 
-        assert await counters.get_expiry("a") == pytest.approx(time.time() + 60, abs=2)
+        assert count.expires_at - time.monotonic() == pytest.approx(60, abs=2)
+        assert await left_s(counters, "a") == pytest.approx(60, abs=2)
 
-    async def test_what_is_cleared_begins_anew(self, counters: Storage) -> None:
-        await counters.incr("a", 60)
+    async def test_what_is_cleared_begins_anew(self, counters: Counters) -> None:
+        for key in "abc":
+            await counted(counters, key)
+        await counters.clear("a", "b")
+
+        assert [await counted(counters, key) for key in "abc"] == [1, 1, 2]
+
+    async def test_clearing_what_was_never_counted_is_no_error(self, counters: Counters) -> None:
         await counters.clear("a")
 
-        assert await counters.incr("a", 60) == 1
+        assert await value(counters, "a") == 0
 
-    async def test_many_at_a_time_are_all_counted(self, counters: Storage) -> None:
-        counts = await asyncio.gather(*(counters.incr("a", 60) for _ in range(50)))
+    async def test_many_at_a_time_are_all_counted(self, counters: Counters) -> None:
+        counts = await asyncio.gather(*(counted(counters, "a") for _ in range(50)))
 
         assert sorted(counts) == list(range(1, 51))
-
-    async def test_counters_apart_are_counters_too(self, counters: Counters) -> None:
-        apart = counters.apart()
-
-        assert [await apart.incr("b", 60) for _ in range(2)] == [1, 2]
-        assert (await apart.count("b", 60)).value == 3
-
-    async def test_it_says_that_it_is_there(self, counters: Storage) -> None:
-        assert await counters.check()
 
 
 class TestMemory:
     async def test_the_oldest_are_forgotten_when_there_are_too_many(self) -> None:
         counters = MemoryCounters(max_counters=3)
         for key in "abcd":
-            await counters.incr(key, 60)
+            await counted(counters, key)
 
-        assert [await counters.get(key) for key in "abcd"] == [0, 1, 1, 1]
+        assert [await value(counters, key) for key in "abcd"] == [0, 1, 1, 1]
+
+    async def test_a_counter_that_begins_anew_is_the_youngest(self) -> None:
+        counters = MemoryCounters(max_counters=3)
+        await counted(counters, "a")
+        await counted(counters, "b", 0)
+        for key in "cbde":
+            await counted(counters, key)
+
+        assert [await value(counters, key) for key in "abcde"] == [0, 1, 0, 1, 1]
+
+    async def test_what_has_expired_takes_no_memory_when_others_begin(self) -> None:
+        counters = MemoryCounters()
+        for key in "abc":
+            await counted(counters, key, 0)
+        await counted(counters, "d")
+
+        assert list(counters._counters) == ["d"]
+
+    async def test_what_was_found_to_have_expired_takes_no_memory(self) -> None:
+        counters = MemoryCounters()
+        await counted(counters, "a")
+        await counted(counters, "b", 0)
+        await value(counters, "b")
+
+        assert list(counters._counters) == ["a"]
 
     async def test_a_clock_that_is_set_back_prolongs_no_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         counters = MemoryCounters()
-        await counters.incr("a", 1)
+        await counted(counters, "a", 1)
         set_back = time.time() - 7200
         monkeypatch.setattr("gateway.counters.time.time", lambda: set_back)
 
-        assert await counters.get_expiry("a") == pytest.approx(set_back + 1, abs=0.5)
+        assert await left_s(counters, "a") == pytest.approx(1, abs=0.5)
         await asyncio.sleep(1.1)
-        assert await counters.get("a") == 0
+        assert await value(counters, "a") == 0
 
-    async def test_no_number_of_counters_makes_forget_those_that_are_apart(self) -> None:
-        counters = MemoryCounters(max_counters=3)
-        apart = counters.apart()
-        await apart.incr("a", 60)
+
+class TestStore:
+    async def test_it_makes_counters_in_memory_where_no_redis_is_given(self) -> None:
+        async with open_counter_store(None) as store:
+            kinds = [type(counters) for counters in (store.counters(), store.remembered_counters())]
+
+        assert kinds == [MemoryCounters, MemoryCounters]
+
+    @pytest.mark.parametrize("redis", [None, LoseableCounters()], ids=["memory", "redis away"])
+    async def test_no_number_of_counters_makes_forget_those_of_another(
+        self, redis: LoseableCounters | None
+    ) -> None:
+        if redis:
+            redis.is_lost = True
+        store = CounterStore(redis, max_counters=3)
+        apart = [store.counters(), store.remembered_counters()]
+        counters = store.counters()
+        for each in apart:
+            await counted(each, "a")
         for key in "bcdefg":
-            await counters.incr(key, 60)
+            await counted(counters, key)
 
-        assert await apart.get("a") == 1
+        assert [await value(each, "a") for each in apart] == [1, 1]
+        assert await value(counters, "b") == 0
 
-    async def test_resetting_forgets_all(self) -> None:
-        counters = MemoryCounters()
-        await counters.incr("a", 60)
 
-        assert await counters.reset() == 1
-        assert await counters.get("a") == 0
+class TestFallback:
+    async def test_it_goes_on_with_the_shared_counters_when_they_are_back(self) -> None:
+        shared = LoseableCounters()
+        counters = FallbackCounters(shared, MemoryCounters())
+        await counted(counters, "a")
+        shared.is_lost = True
+        alone = [await counted(counters, "a") for _ in range(3)]
+        shared.is_lost = False
+
+        assert alone == [1, 2, 3]
+        assert await counted(counters, "a") == 2
+
+    async def test_what_was_cleared_is_not_there_when_the_shared_are_away_again(self) -> None:
+        shared = LoseableCounters()
+        counters = FallbackCounters(shared, MemoryCounters())
+        shared.is_lost = True
+        await counted(counters, "a")
+        shared.is_lost = False
+        await counters.clear("a")
+        shared.is_lost = True
+
+        assert await value(counters, "a") == 0
+
+
+class TestRemembered:
+    async def test_many_at_a_time_are_all_counted_after_the_shared_have_forgotten(self) -> None:
+        shared = MemoryCounters()
+        counters = RememberedCounters(shared, MemoryCounters())
+        for _ in range(3):
+            await counted(counters, "a")
+        await shared.clear("a")
+
+        counts = await asyncio.gather(*(counted(counters, "a") for _ in range(10)))
+
+        assert sorted(counts) == list(range(4, 14))
+
+    async def test_the_later_expiry_holds(self) -> None:
+        shared, own = MemoryCounters(), MemoryCounters()
+        await shared.count("a", 100)
+        await own.count("b", 100)
+        counters = RememberedCounters(shared, own)
+
+        ends = [(await counters.count(key, 10)).expires_at - time.monotonic() for key in "ab"]
+
+        assert ends == pytest.approx([100, 100], abs=5)
+        assert [await left_s(counters, key) for key in "ab"] == pytest.approx([100, 100], abs=5)
 
 
 class TestRedis:
     async def test_gateways_count_together(self, redis_server: RedisServer) -> None:
-        async with open_counters(redis_server.url) as one, open_counters(redis_server.url) as other:
-            await one.incr("a", 60)
+        async with open_counter_store(redis_server.url) as one, open_counter_store(redis_server.url) as other:
+            await counted(one.counters(), "a")
 
-            assert await other.incr("a", 60) == 2
+            assert await counted(other.counters(), "a") == 2
 
     async def test_while_it_is_away_each_counts_by_itself_and_nobody_waits_long(
         self, redis_server: RedisServer
     ) -> None:
-        async with open_counters(redis_server.url) as counters:
-            await counters.incr("a", 60)
+        async with open_counter_store(redis_server.url) as store:
+            counters = store.counters()
+            await counted(counters, "a")
             await redis_server.stop()
             begun = time.monotonic()
 
-            counts = [await counters.incr("a", 60) for _ in range(100)]
+            counts = [await counted(counters, "a") for _ in range(100)]
 
         assert counts == list(range(1, 101))
         assert time.monotonic() - begun < 3
 
+    async def test_while_it_is_away_its_counters_are_unavailable(self, redis_server: RedisServer) -> None:
+        async with open_counter_store(redis_server.url) as store:
+            assert store.redis is not None
+            await redis_server.stop()
+
+            for _ in range(2):
+                with pytest.raises(UnavailableError):
+                    await store.redis.count("a", 60)
+
     async def test_what_it_forgets_for_want_of_memory_a_gateway_remembers(
         self, redis_server: RedisServer
     ) -> None:
-        async with open_counters(redis_server.url) as opened, open_counters(redis_server.url) as other:
-            counters = opened.remembered()
-            await other.incr("a", 60)
-            await counters.incr("a", 60)
-            await other.reset()  # as if it had to make room
+        async with (
+            open_counter_store(redis_server.url) as store,
+            open_counter_store(redis_server.url) as other,
+        ):
+            counters = store.remembered_counters()
+            await counted(other.counters(), "a")
+            await counted(counters, "a")
+            await redis_server.forget()
 
-            assert await counters.get("a") == 2
-            assert await counters.get_expiry("a") == pytest.approx(time.time() + 60, abs=5)
-            assert await counters.incr("a", 60) == 3
+            assert await value(counters, "a") == 2
+            assert await left_s(counters, "a") == pytest.approx(60, abs=5)
+            assert await counted(counters, "a") == 3
 
     async def test_while_it_is_away_what_is_remembered_goes_on_from_where_it_was(
         self, redis_server: RedisServer
     ) -> None:
-        async with open_counters(redis_server.url) as opened:
-            counters = opened.remembered()
-            await counters.incr("a", 60)
+        async with open_counter_store(redis_server.url) as store:
+            counters = store.remembered_counters()
+            await counted(counters, "a")
             await redis_server.stop()
 
-            counts = [await counters.incr("a", 60) for _ in range(10)]
+            counts = [await counted(counters, "a") for _ in range(10)]
 
         assert counts == list(range(2, 12))
 
     async def test_what_is_cleared_is_cleared_for_every_gateway(self, redis_server: RedisServer) -> None:
-        async with open_counters(redis_server.url) as counters, open_counters(redis_server.url) as other:
-            remembered = counters.remembered()
-            await remembered.incr("a", 60)
+        async with (
+            open_counter_store(redis_server.url) as store,
+            open_counter_store(redis_server.url) as other,
+        ):
+            remembered = store.remembered_counters()
+            await counted(remembered, "a")
             await remembered.clear("a")
 
-            assert [await each.get("a") for each in (remembered, counters, other)] == [0, 0, 0]
+            assert [await value(each, "a") for each in (remembered, store.counters(), other.counters())] == [
+                0,
+                0,
+                0,
+            ]
 
     async def test_it_is_asked_again_after_a_while(
         self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.counters._REDIS_PAUSE_S", 0.05)
-        async with open_counters(redis_server.url) as counters:
+        monkeypatch.setattr("gateway.redis_counters._RETRY_AFTER_S", 0.05)
+        async with open_counter_store(redis_server.url) as store:
+            counters = store.counters()
             await redis_server.stop()
-            await counters.incr("a", 60)
+            await counted(counters, "a")
             await redis_server.start()
             await asyncio.sleep(0.1)
-            await counters.incr("b", 60)
+            await counted(counters, "b")
 
-            async with open_counters(redis_server.url) as other:
-                assert await other.get("b") == 1
+            async with open_counter_store(redis_server.url) as other:
+                assert await value(other.counters(), "b") == 1
 
     async def test_an_address_that_is_none_is_a_clear_error(self) -> None:
         with pytest.raises(ConfigurationError, match="ISOLINE_REDIS_URL: expected redis://"):
-            async with open_counters("http://canary:secret@localhost"):
+            async with open_counter_store("http://canary:secret@localhost"):
                 pass

@@ -44,6 +44,11 @@ class RedisServer:
                 assert self._process.returncode is None, "redis-server ended"
                 await asyncio.sleep(_POLL_S)
 
+    async def forget(self) -> None:
+        """It holds nothing afterwards, as if it had to make room."""
+        async with Redis.from_url(self.url) as client:
+            await client.flushall()
+
     async def stop(self) -> None:
         """Nobody answers afterwards."""
         if self._process is not None:

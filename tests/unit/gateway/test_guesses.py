@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.counters import MemoryCounters
+from gateway.counters import CounterStore, MemoryCounters
 from gateway.guesses import FREE_TRIES, FREE_TRIES_OF_A_SITE, LONGEST_WAIT_S, Guesses
 from shared.domain.errors import TooOftenError
 
@@ -152,12 +152,13 @@ async def test_a_pause_is_told_before_there_is_a_place() -> None:
 
 
 async def test_no_number_of_other_counters_pushes_failures_out() -> None:
-    counters = MemoryCounters(max_counters=10)
-    guesses = Guesses(counters.apart())
+    store = CounterStore(max_counters=10)
+    guesses = Guesses(store.remembered_counters())
+    others = store.counters()
     for _ in range(FREE_TRIES + 1):
         await wait_told(guesses)
 
     for number in range(100):
-        await counters.incr(f"rate/address/{number}", 60)
+        await others.count(f"rate/address/{number}", 60)
 
     assert await wait_told(guesses) is not None
