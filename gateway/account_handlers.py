@@ -20,7 +20,7 @@ from shared.domain.errors import DeniedError
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
     from gateway.database_clock import DatabaseClock
-    from gateway.guesses import Guesses
+    from gateway.login_throttle import Guesses
     from gateway.logins import Continued
     from gateway.requests import Request
     from gateway.tokens import Tokens

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.guesses import Guesses
+    from gateway.login_throttle import Guesses
     from shared.ports import AccountStore
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.

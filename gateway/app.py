@@ -16,13 +16,13 @@ from gateway.callers import Callers
 from gateway.database_clock import DatabaseClock
 from gateway.documents import Documents
 from gateway.front import front
-from gateway.guesses import Guesses
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
+from gateway.login_throttle import Guesses
 from gateway.oidc import ExternalIssuer
-from gateway.rate_limits import Policy, RateLimit
+from gateway.rate_limiter import Policy, RateLimit
 from gateway.redis_counters import open_counter_store
 from gateway.refusals import RefusalLog
 from gateway.requests import for_bodies, for_passwords, for_roles

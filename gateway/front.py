@@ -17,7 +17,7 @@ from shared.telemetry import log_with, new_id, trace_id_of
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.rate_limits import RateLimit
+    from gateway.rate_limiter import RateLimit
     from gateway.requests import Handler, Request
     from gateway.responses import Response
     from gateway.router import Router

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.body_memory import MemoryBudget
     from gateway.callers import Callers
     from gateway.counters import Count
-    from gateway.rate_limits import RateLimit
+    from gateway.rate_limiter import RateLimit
     from gateway.refusals import RefusalLog
     from gateway.tokens import Caller
     from shared.domain.account import Role

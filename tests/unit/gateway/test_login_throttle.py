@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.counters import CounterStore, MemoryCounters
-from gateway.guesses import FREE_TRIES, FREE_TRIES_OF_A_SITE, LONGEST_WAIT_S, Guesses
+from gateway.login_throttle import FREE_TRIES, FREE_TRIES_OF_A_SITE, LONGEST_WAIT_S, Guesses
 from shared.domain.errors import TooOftenError
 
 
