@@ -20,7 +20,7 @@ from shared.domain.errors import DeniedError
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
     from gateway.database_clock import DatabaseClock
-    from gateway.login_throttle import Guesses
+    from gateway.login_throttle import LoginThrottle
     from gateway.logins import Continued
     from gateway.requests import Request
     from gateway.tokens import Tokens
@@ -41,7 +41,7 @@ class AccountHandlers:
     logins: LoginStore
     tokens: Tokens
     passwords: Passwords
-    guesses: Guesses
+    throttle: LoginThrottle
     clock: DatabaseClock
     settings: GatewayOnlySettings
 
@@ -146,7 +146,7 @@ class AccountHandlers:
                 address=request.address,
                 accounts=self.accounts,
                 passwords=self.passwords,
-                guesses=self.guesses,
+                throttle=self.throttle,
             )
 
     def _tokens_answer(self, login: Continued) -> Response:

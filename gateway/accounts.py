@@ -1,4 +1,4 @@
-"""Accounts: who may log in, and what a login costs somebody who guesses."""
+"""Accounts: create, change and authenticate them; how many passwords are hashed at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.login_throttle import Guesses
+    from gateway.login_throttle import LoginThrottle
     from shared.ports import AccountStore
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
@@ -99,7 +99,7 @@ async def authenticate(
     address: str,
     accounts: AccountStore,
     passwords: Passwords,
-    guesses: Guesses,
+    throttle: LoginThrottle,
 ) -> Account | None:
     """The account, if that is its name and its password; None says nothing about which was wrong.
 
@@ -109,14 +109,14 @@ async def authenticate(
         TooOftenError: There were too many failures from this address, which may be in a pause, or too many
             wait. Only a try for which there was a place counts as one.
     """
-    applicant = await guesses.check(name, address)
+    applicant = await throttle.check(name, address)
     account = await accounts.find(name) if USER_NAME.fullmatch(name) else None
     async with passwords.place(applicant):
-        await guesses.begin(name, address)
+        await throttle.begin(name, address)
         is_right = await passwords.matches(password, account)
     if not is_right or account is None:
         return None
-    await guesses.succeeded(name, address)
+    await throttle.succeeded(name, address)
     if _HASHER.check_needs_rehash(account.password_hash):
         await accounts.rehash(account, await passwords.hash(password, applicant))
     return account

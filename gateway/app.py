@@ -20,9 +20,9 @@ from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
-from gateway.login_throttle import Guesses
+from gateway.login_throttle import LoginThrottle
 from gateway.oidc import ExternalIssuer
-from gateway.rate_limiter import Policy, RateLimit
+from gateway.rate_limiter import Policy, RateLimiter
 from gateway.redis_counters import open_counter_store
 from gateway.refusals import RefusalLog
 from gateway.requests import for_bodies, for_passwords, for_roles
@@ -118,7 +118,7 @@ async def open_gateway(
             logins=logins,
             tokens=tokens,
             passwords=Passwords(),
-            guesses=Guesses(counter_store.remembered_counters()),
+            throttle=LoginThrottle(counter_store.remembered_counters()),
             clock=clock,
             settings=settings,
         )
@@ -140,7 +140,7 @@ async def open_gateway(
         answer = front(
             router,
             proxies=settings.trusted_proxies,
-            limit=RateLimit(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
+            limiter=RateLimiter(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
             leaving=leaving,
         )
         yield await opened.enter_async_context(
@@ -214,8 +214,8 @@ class _Guards:
     def __init__(self, settings: GatewayOnlySettings, callers: Callers, counter_store: CounterStore) -> None:
         self._callers = callers
         self._refusals = RefusalLog()
-        self._of_callers = RateLimit(Policy.CALLER, settings.rate_per_caller, counter_store.counters())
-        self._of_logins = RateLimit(Policy.LOGIN, settings.rate_of_logins, counter_store.counters())
+        self._of_callers = RateLimiter(Policy.CALLER, settings.rate_per_caller, counter_store.counters())
+        self._of_logins = RateLimiter(Policy.LOGIN, settings.rate_of_logins, counter_store.counters())
         self._budget = MemoryBudget(
             max_bytes=settings.max_bytes_in_flight,
             max_body_bytes=settings.max_body_bytes,
@@ -232,10 +232,10 @@ class _Guards:
                 handler,
                 callers=self._callers,
                 refusals=self._refusals,
-                limit=self._of_callers,
+                limiter=self._of_callers,
             )
         if route.takes_password:
-            return for_passwords(handler, limit=self._of_logins)
+            return for_passwords(handler, limiter=self._of_logins)
         return handler
 
 

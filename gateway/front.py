@@ -17,7 +17,7 @@ from shared.telemetry import log_with, new_id, trace_id_of
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.rate_limiter import RateLimit
+    from gateway.rate_limiter import RateLimiter
     from gateway.requests import Handler, Request
     from gateway.responses import Response
     from gateway.router import Router
@@ -31,7 +31,7 @@ _TRACEPARENT: Final = istr("traceparent")
 _log = structlog.get_logger(__name__)
 
 
-def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Event) -> Handler:
+def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asyncio.Event) -> Handler:
     """What answers each request: it gets an id, a trace, an answer whatever happens, and one log record.
 
     One coroutine does it all, and no application of aiohttp's is above it: a GET of a result takes some 40 us
@@ -40,7 +40,7 @@ def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Ev
     Args:
         router: Who answers which.
         proxies: How many of ours a request passes.
-        limit: What one address may ask; past it nothing else of a request is looked at, unless for health.
+        limiter: Limits the requests of an address; past the limit only health is answered.
         leaving: From when on every answer closes its connection.
     """
     addresses = CallerAddresses(proxies)
@@ -57,8 +57,8 @@ def front(router: Router, *, proxies: int, limit: RateLimit, leaving: asyncio.Ev
         method = request.method
         try:
             path = request.rel_url.path_safe
-            if limit.per_minute and not path.startswith(_UNLIMITED):
-                request.spend(limit, await limit.count(request.address))
+            if limiter.per_minute and not path.startswith(_UNLIMITED):
+                request.spend(limiter, await limiter.count(request.address))
             handler, request.route, request.parameters = router.find(method, path)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer

@@ -1,7 +1,8 @@
-"""Guessing passwords, made slow: each failure for an account from an address makes the next try wait longer.
+"""The login throttle: after failed logins, an account is refused from that address for a pause that grows.
 
-The pair counts, not the account: whoever guesses from one address locks nobody out at another. Of IPv6 the
-pair of account and site counts too: a site, which is a /48, has 65,536 networks to guess from.
+Failures are counted per pair of account and address, not per account: guessing from one address locks no
+owner out at another. IPv6 failures are also counted per account and site: a site is a /48 with 65,536
+networks of the size that counts as an address.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from shared.domain.errors import TooOftenError
 if TYPE_CHECKING:
     from gateway.counters import Count, Counters
 
-# People mistype; machines that need more tries than this are guessing.
-FREE_TRIES: Final = 5
-FREE_TRIES_OF_A_SITE: Final = 20
-LONGEST_WAIT_S: Final = 300
+# People mistype; more attempts than this are guessing.
+FREE_ATTEMPTS: Final = 5
+FREE_ATTEMPTS_OF_A_SITE: Final = 20
+LONGEST_PAUSE_S: Final = 300
 
-_FORGET_AFTER_S: Final = 3600
+_COUNTED_FOR_S: Final = 3600
 _KNOWN_FOR_S: Final = 30 * 24 * 3600
 _SITE_PREFIX: Final = 48
 
 
-class Guesses:
-    """Counts tries before they are made, so that many at a time gain nothing.
+class LoginThrottle:
+    """Counts login attempts before the password is verified, so that concurrent attempts gain nothing.
 
     Args:
-        counters: Theirs alone: others, which anybody can make as many of as they like, would push these out.
+        counters: Used for nothing else: counters per request would evict these.
     """
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
     async def check(self, name: str, address: str) -> Applicant:
-        """Who tries to log in, for whom a place among those who do is to be found.
+        """The applicant as which an attempt queues for its password to be hashed; counts nothing.
 
-        An account where it has logged in before waits for nobody but itself: neither those who try the same
-        account elsewhere nor those who try others at the same address.
+        An account at an address where it has logged in before queues by itself: neither behind attempts for
+        the same account from elsewhere, nor behind attempts for other accounts from the same address.
 
         Raises:
             TooOftenError: The pause after earlier failures is not over.
@@ -54,9 +55,9 @@ class Guesses:
         return Applicant(frozenset({f"account/{_digest(name)}", *_networks(address)}))
 
     async def begin(self, name: str, address: str) -> None:
-        """Count a try to log in; to be followed by `succeeded` if it does.
+        """Count an attempt as failed; call `succeeded` if it succeeds.
 
-        After `FREE_TRIES` failures a try is followed by a pause of 1 s, 2 s, 4 s ... `LONGEST_WAIT_S`.
+        From `FREE_ATTEMPTS` failures on, each is followed by a pause: 1 s, 2 s, 4 s ... `LONGEST_PAUSE_S`.
 
         Raises:
             TooOftenError: The pause is not over; nothing was counted.
@@ -68,9 +69,9 @@ class Guesses:
             await self._count(each)
 
     async def succeeded(self, name: str, address: str) -> None:
-        """Forget the failures: it was the right owner, who is known here from now on."""
+        """Forget the failures; the account is known at this address for 30 days."""
         for counted in _counted(name, address, is_known=False):
-            await self._counters.clear(counted.tries, counted.pause)
+            await self._counters.clear(counted.failures, counted.pause)
         await self._counters.count(_known(name, address), _KNOWN_FOR_S)
 
     async def _is_known(self, name: str, address: str) -> bool:
@@ -78,12 +79,12 @@ class Guesses:
         return known.value > 0
 
     async def _count(self, counted: _Counted) -> None:
-        tries = (await self._counters.count(counted.tries, _FORGET_AFTER_S)).value
-        if tries < counted.free_tries:
+        failures = (await self._counters.count(counted.failures, _COUNTED_FOR_S)).value
+        if failures < counted.free_attempts:
             return
-        wait_s = min(2 ** min(tries - counted.free_tries, 16), LONGEST_WAIT_S)
-        pause = await self._counters.count(counted.pause, wait_s)
-        if pause.value > 1:  # of several at a time, the first begins the pause and the others are in it
+        pause_s = min(2 ** min(failures - counted.free_attempts, 16), LONGEST_PAUSE_S)
+        pause = await self._counters.count(counted.pause, pause_s)
+        if pause.value > 1:  # of concurrent attempts, the first starts the pause and the others are refused
             raise _too_often(pause)
 
     async def _check_pause(self, counted: _Counted) -> None:
@@ -93,19 +94,19 @@ class Guesses:
 
 
 class _Counted(NamedTuple):
-    """What tries are counted for, and the names of its counters."""
+    """The counters of an account at an address or site."""
 
-    tries: str
+    failures: str
     pause: str
-    free_tries: int
+    free_attempts: int
 
 
 def _counted(name: str, address: str, *, is_known: bool) -> list[_Counted]:
-    """The pairs that a try counts for; an address where the account is known answers for itself alone."""
+    """The counters of an attempt; where the account is known, those of its site are left out."""
     networks = [address] if is_known else _networks(address)
-    free_tries = (FREE_TRIES, FREE_TRIES_OF_A_SITE)
+    free_attempts = (FREE_ATTEMPTS, FREE_ATTEMPTS_OF_A_SITE)
     pairs = [
-        (_digest(f"{network} {name}"), free) for network, free in zip(networks, free_tries, strict=False)
+        (_digest(f"{network} {name}"), free) for network, free in zip(networks, free_attempts, strict=False)
     ]
     return [_Counted(f"guess/{pair}", f"pause/{pair}", free) for pair, free in pairs]
 
@@ -122,16 +123,16 @@ def _known(name: str, address: str) -> str:
 
 
 def _networks(address: str) -> list[str]:
-    """What an address is part of, the narrowest first: itself and, of IPv6, its site."""
+    """The address and, of IPv6, its site."""
     if ":" not in address:
         return [address]
     try:
         network = ipaddress.IPv6Network(address)
-    except ValueError:  # what a proxy of ours wrote and is no address
+    except ValueError:  # a trusted proxy wrote something that is no address
         return [address]
     return [address, str(network.supernet(new_prefix=min(_SITE_PREFIX, network.prefixlen)))]
 
 
 def _digest(text: str) -> str:
-    """A name of bounded length, whatever somebody sends."""
+    """A key of bounded length, for names of any length."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""How often somebody may ask: per address, per caller, and per address for passwords."""
+"""The rate limiter: requests a minute per address and per caller, and logins per address."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ _WINDOW_S: Final = 60
 
 
 class Policy(StrEnum):
-    """Whose requests are counted together."""
+    """What a limit counts by: any request's address, the caller, or the address of a login."""
 
     ADDRESS = "address"
     CALLER = "caller"
     LOGIN = "login"
 
 
-class RateLimit:
-    """Counts the requests of one policy in windows of a minute.
+class RateLimiter:
+    """Counts the requests of one policy in fixed windows of a minute.
 
-    Args:
-        counters: Where; shared between gateways or not.
+    It only counts: `Request.spend` compares the count with the limit and refuses.
 
     Attributes:
-        per_minute: How many it allows; 0 allows all.
-        name: The policy's in headers, and
-        policy: all of it.
+        per_minute: The limit; 0 is none.
+        name: The policy's name as the header `RateLimit` writes it.
+        policy: The policy as the header `RateLimit-Policy` writes it.
     """
 
     def __init__(self, policy: Policy, per_minute: int, counters: Counters) -> None:
@@ -40,6 +39,6 @@ class RateLimit:
         self._counters = counters
         self._prefix = f"rate/{policy}/"
 
-    def count(self, whose: str) -> Awaitable[Count]:
-        """Count a request; how many there were within the window, and when that ends."""
-        return self._counters.count(self._prefix + whose, _WINDOW_S)
+    def count(self, client: str) -> Awaitable[Count]:
+        """Count a request of an address or a caller: the requests in this window, and when it ends."""
+        return self._counters.count(self._prefix + client, _WINDOW_S)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.body_memory import MemoryBudget
     from gateway.callers import Callers
     from gateway.counters import Count
-    from gateway.rate_limiter import RateLimit
+    from gateway.rate_limiter import RateLimiter
     from gateway.refusals import RefusalLog
     from gateway.tokens import Caller
     from shared.domain.account import Role
@@ -143,7 +143,7 @@ class Request(web.BaseRequest):
         finally:
             self._waiting = None
 
-    def spend(self, limit: RateLimit, counted: Count) -> None:
+    def spend(self, limiter: RateLimiter, counted: Count) -> None:
         """Note that it was counted against a limit.
 
         Raises:
@@ -152,11 +152,11 @@ class Request(web.BaseRequest):
         count = counted.value
         resets_in_s = math.ceil(counted.expires_at - time.monotonic()) or 1
         separator = ", " if self.policies else ""
-        self.policies += separator + limit.policy
-        remaining = limit.per_minute - count if count < limit.per_minute else 0
-        self.left += f"{separator}{limit.name};r={remaining};t={resets_in_s}"
-        if count > limit.per_minute:
-            detail = f"More than {limit.per_minute} requests in a minute; wait {resets_in_s} s."
+        self.policies += separator + limiter.policy
+        remaining = limiter.per_minute - count if count < limiter.per_minute else 0
+        self.left += f"{separator}{limiter.name};r={remaining};t={resets_in_s}"
+        if count > limiter.per_minute:
+            detail = f"More than {limiter.per_minute} requests in a minute; wait {resets_in_s} s."
             headers = {"Retry-After": str(resets_in_s)}
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
 
@@ -166,7 +166,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def for_roles(
-    roles: frozenset[Role], handler: Handler, *, callers: Callers, refusals: RefusalLog, limit: RateLimit
+    roles: frozenset[Role], handler: Handler, *, callers: Callers, refusals: RefusalLog, limiter: RateLimiter
 ) -> Handler:
     """The handler, reached only with a token that proves one of the roles, and not too often.
 
@@ -182,8 +182,8 @@ def for_roles(
             detail = "The token is not valid, or no longer: get a new one from POST /token."
             raise unauthorized(detail) from None
         request.caller = caller
-        if limit.per_minute:
-            request.spend(limit, await limit.count(caller.name))
+        if limiter.per_minute:
+            request.spend(limiter, await limiter.count(caller.name))
         if not roles & caller.roles:
             raise DeniedError(
                 f"This needs the role {' or '.join(sorted(roles))}; "
@@ -194,7 +194,7 @@ def for_roles(
     return guarded
 
 
-def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
+def for_passwords(handler: Handler, *, limiter: RateLimiter) -> Handler:
     """The handler, reached from an address only as often as somebody may log in.
 
     Raises:
@@ -202,8 +202,8 @@ def for_passwords(handler: Handler, *, limit: RateLimit) -> Handler:
     """
 
     async def limited(request: Request) -> Response:
-        if limit.per_minute:
-            request.spend(limit, await limit.count(request.address))
+        if limiter.per_minute:
+            request.spend(limiter, await limiter.count(request.address))
         return await handler(request)
 
     return limited

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.counters import CounterStore, MemoryCounters
-from gateway.login_throttle import FREE_TRIES, FREE_TRIES_OF_A_SITE, LONGEST_WAIT_S, Guesses
+from gateway.login_throttle import FREE_ATTEMPTS, FREE_ATTEMPTS_OF_A_SITE, LONGEST_PAUSE_S, LoginThrottle
 from shared.domain.errors import TooOftenError
 
 
@@ -17,85 +17,85 @@ class EndlessPauses(MemoryCounters):
             del self._counters[key]
 
 
-async def wait_told(guesses: Guesses, name: str = "ada", address: str = "192.0.2.1") -> float | None:
+async def wait_told(throttle: LoginThrottle, name: str = "ada", address: str = "192.0.2.1") -> float | None:
     try:
-        await guesses.begin(name, address)
+        await throttle.begin(name, address)
     except TooOftenError as error:
         return error.retry_after_s
     return None
 
 
 async def test_a_few_tries_are_free_and_then_there_is_a_pause() -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
 
-    waits = [await wait_told(guesses) for _ in range(FREE_TRIES + 1)]
+    waits = [await wait_told(throttle) for _ in range(FREE_ATTEMPTS + 1)]
 
-    assert waits[:FREE_TRIES] == [None] * FREE_TRIES
-    assert waits[FREE_TRIES] == 1
+    assert waits[:FREE_ATTEMPTS] == [None] * FREE_ATTEMPTS
+    assert waits[FREE_ATTEMPTS] == 1
 
 
 async def test_each_failure_makes_the_pause_longer_up_to_a_longest() -> None:
     counters = EndlessPauses()
-    guesses = Guesses(counters)
+    throttle = LoginThrottle(counters)
     waits = []
     for _ in range(60):
-        assert await wait_told(guesses) is None
-        waits.append(await wait_told(guesses) or 0)
+        assert await wait_told(throttle) is None
+        waits.append(await wait_told(throttle) or 0)
         counters.end_pauses()
         if not waits[-1]:
             waits.pop()
 
     assert waits[:9] == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256], abs=1)
-    assert waits[9:] == pytest.approx([LONGEST_WAIT_S] * len(waits[9:]), abs=1)
+    assert waits[9:] == pytest.approx([LONGEST_PAUSE_S] * len(waits[9:]), abs=1)
 
 
 async def test_many_at_a_time_get_no_more_tries_than_one_after_the_other() -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
 
-    waits = await asyncio.gather(*(wait_told(guesses) for _ in range(100)))
+    waits = await asyncio.gather(*(wait_told(throttle) for _ in range(100)))
 
-    assert waits.count(None) == FREE_TRIES
+    assert waits.count(None) == FREE_ATTEMPTS
 
 
 async def test_a_pause_holds_for_one_account_from_one_address() -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
     for _ in range(20):
-        await wait_told(guesses)
+        await wait_told(throttle)
 
-    assert await wait_told(guesses) is not None
-    assert await wait_told(guesses, address="192.0.2.2") is None
-    assert await wait_told(guesses, name="bob") is None
+    assert await wait_told(throttle) is not None
+    assert await wait_told(throttle, address="192.0.2.2") is None
+    assert await wait_told(throttle, name="bob") is None
 
 
 async def test_a_success_forgets_the_failures() -> None:
-    guesses = Guesses(MemoryCounters())
-    for _ in range(FREE_TRIES - 1):
-        await wait_told(guesses)
+    throttle = LoginThrottle(MemoryCounters())
+    for _ in range(FREE_ATTEMPTS - 1):
+        await wait_told(throttle)
 
-    await guesses.succeeded("ada", "192.0.2.1")
+    await throttle.succeeded("ada", "192.0.2.1")
 
-    assert [await wait_told(guesses) for _ in range(FREE_TRIES)] == [None] * FREE_TRIES
+    assert [await wait_told(throttle) for _ in range(FREE_ATTEMPTS)] == [None] * FREE_ATTEMPTS
 
 
 async def test_names_of_any_length_and_sort_are_counted() -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
 
-    assert await wait_told(guesses, name="x" * 100_000) is None
-    assert await wait_told(guesses, name="\0\u2028 é") is None
+    assert await wait_told(throttle, name="x" * 100_000) is None
+    assert await wait_told(throttle, name="\0\u2028 é") is None
 
 
 async def test_only_a_success_makes_an_address_known_and_from_then_on_it_waits_for_itself_alone() -> None:
-    guesses = Guesses(MemoryCounters())
-    before = await guesses.check("ada", "192.0.2.1")
-    await guesses.begin("ada", "192.0.2.1")
-    after_a_try = await guesses.check("ada", "192.0.2.1")
+    throttle = LoginThrottle(MemoryCounters())
+    before = await throttle.check("ada", "192.0.2.1")
+    await throttle.begin("ada", "192.0.2.1")
+    after_a_try = await throttle.check("ada", "192.0.2.1")
 
-    await guesses.succeeded("ada", "192.0.2.1")
+    await throttle.succeeded("ada", "192.0.2.1")
 
-    known = await guesses.check("ada", "192.0.2.1")
+    known = await throttle.check("ada", "192.0.2.1")
     assert before == after_a_try
     assert (before.is_known, known.is_known) == (False, True)
-    others = [await guesses.check("ada", "192.0.2.2"), await guesses.check("bob", "192.0.2.1")]
+    others = [await throttle.check("ada", "192.0.2.2"), await throttle.check("bob", "192.0.2.1")]
     assert not any(other.is_known or other.names & known.names for other in others)
 
 
@@ -115,50 +115,50 @@ async def test_only_a_success_makes_an_address_known_and_from_then_on_it_waits_f
 async def test_tries_have_an_address_a_site_or_an_account_in_common(
     one: tuple[str, str], other: tuple[str, str], *, have_in_common: bool
 ) -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
 
-    shared = (await guesses.check(*one)).names & (await guesses.check(*other)).names
+    shared = (await throttle.check(*one)).names & (await throttle.check(*other)).names
 
     assert bool(shared) == have_in_common
 
 
 async def test_a_site_of_ipv6_has_few_tries_for_an_account_however_many_networks_it_has() -> None:
-    guesses = Guesses(MemoryCounters())
+    throttle = LoginThrottle(MemoryCounters())
 
-    waits = [await wait_told(guesses, address=f"2001:db8:1:{number:x}::/64") for number in range(100)]
+    waits = [await wait_told(throttle, address=f"2001:db8:1:{number:x}::/64") for number in range(100)]
 
-    assert waits.count(None) == FREE_TRIES_OF_A_SITE
-    assert await wait_told(guesses, address="2001:db8:2:1::/64") is None
-    assert await wait_told(guesses, name="bob", address="2001:db8:1:1::/64") is None
+    assert waits.count(None) == FREE_ATTEMPTS_OF_A_SITE
+    assert await wait_told(throttle, address="2001:db8:2:1::/64") is None
+    assert await wait_told(throttle, name="bob", address="2001:db8:1:1::/64") is None
 
 
 async def test_guessing_elsewhere_in_a_site_keeps_no_owner_waiting_where_they_are_known() -> None:
-    guesses = Guesses(MemoryCounters())
-    await guesses.succeeded("ada", "2001:db8:1:ada::/64")
+    throttle = LoginThrottle(MemoryCounters())
+    await throttle.succeeded("ada", "2001:db8:1:ada::/64")
     for number in range(100):
-        await wait_told(guesses, address=f"2001:db8:1:{number:x}::/64")
+        await wait_told(throttle, address=f"2001:db8:1:{number:x}::/64")
 
-    assert (await guesses.check("ada", "2001:db8:1:ada::/64")).is_known
-    assert await wait_told(guesses, address="2001:db8:1:ada::/64") is None
+    assert (await throttle.check("ada", "2001:db8:1:ada::/64")).is_known
+    assert await wait_told(throttle, address="2001:db8:1:ada::/64") is None
 
 
 async def test_a_pause_is_told_before_there_is_a_place() -> None:
-    guesses = Guesses(MemoryCounters())
-    for _ in range(FREE_TRIES + 1):
-        await wait_told(guesses)
+    throttle = LoginThrottle(MemoryCounters())
+    for _ in range(FREE_ATTEMPTS + 1):
+        await wait_told(throttle)
 
     with pytest.raises(TooOftenError):
-        await guesses.check("ada", "192.0.2.1")
+        await throttle.check("ada", "192.0.2.1")
 
 
 async def test_no_number_of_other_counters_pushes_failures_out() -> None:
     store = CounterStore(max_counters=10)
-    guesses = Guesses(store.remembered_counters())
+    throttle = LoginThrottle(store.remembered_counters())
     others = store.counters()
-    for _ in range(FREE_TRIES + 1):
-        await wait_told(guesses)
+    for _ in range(FREE_ATTEMPTS + 1):
+        await wait_told(throttle)
 
     for number in range(100):
         await others.count(f"rate/address/{number}", 60)
 
-    assert await wait_told(guesses) is not None
+    assert await wait_told(throttle) is not None
