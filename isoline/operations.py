@@ -1,32 +1,34 @@
-"""What operators do by hand: dead letters and replay, each with a reason that is kept."""
+"""Commands of operators: each asks, calls a use case of `shared.operations`, and prints."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 import os
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from shared.broker.rabbitmq_dead_letters import DeadLetter, Fate, open_dead_letters
+from shared.broker.rabbitmq_dead_letters import open_dead_letters
 from shared.broker.topology import Topology
-from shared.domain.errors import ConfigurationError, NotFoundError
+from shared.domain.errors import ConfigurationError
+from shared.operations import find_dead_letters, replay, settle_dead_letters
+from shared.ports import Fate, Reason, Selection
 from shared.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres import open_database
-from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
+from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.schema import check_schema, connection_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Collection
+    from contextlib import AbstractAsyncContextManager
 
-    from shared.broker.rabbitmq_dead_letters import Decide
+    from shared.events import EcgKey
+    from shared.ports import DeadLetter, DeadLetters, Operations
 
 _SHOWN_CHARACTERS: Final = 60
-
-_T = TypeVar("_T")
 
 dlq = typer.Typer(no_args_is_help=True, help="The dead letters: what could not be read, or ended processes.")
 
@@ -41,13 +43,13 @@ Who = Annotated[str | None, typer.Option("--who", help="Your name, if it is not 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(dlq, name="dlq")
-    app.command()(replay)
+    app.command("replay")(replay_ecgs)
 
 
 @dlq.command("list")
 def list_letters() -> None:
     """Show every dead letter: name, why it is here, how it begins."""
-    letters = asyncio.run(_go_through(lambda _: Fate.KEEP))
+    letters = _find()
     for letter in letters:
         start = letter.body[:_SHOWN_CHARACTERS].decode(errors="replace")
         typer.echo(f"{letter.name}  {letter.reason:<14}  {len(letter.body):>7} bytes  {start!r}")
@@ -57,11 +59,7 @@ def list_letters() -> None:
 @dlq.command("show")
 def show_letter(name: str) -> None:
     """Show one dead letter whole."""
-    for letter in asyncio.run(_go_through(lambda _: Fate.KEEP)):
-        if letter.name == name:
-            typer.echo(letter.body.decode(errors="replace"))
-            return
-    raise NotFoundError(f"There is no dead letter {name}.")
+    typer.echo(_find([name])[0].body.decode(errors="replace"))
 
 
 @dlq.command("replay")
@@ -75,7 +73,7 @@ def replay_letters(
     who: Who = None,
 ) -> None:
     """Send dead letters to the processors again."""
-    _decide(Fate.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Fate.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
 
 
 @dlq.command("drop")
@@ -89,10 +87,10 @@ def drop_letters(
     who: Who = None,
 ) -> None:
     """Delete dead letters for good."""
-    _decide(Fate.DROP, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Fate.DROP, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
 
 
-def replay(
+def replay_ecgs(
     *,
     why: Why,
     ecg_id: Annotated[str | None, typer.Option("--id", help="The ECG's id.")] = None,
@@ -108,27 +106,21 @@ def replay(
         raise ConfigurationError("say which: --id, --owner, --failed, --since, or several of them")
     aware = since.replace(tzinfo=since.tzinfo or UTC) if since else None
     selection = Selection(id=ecg_id, owner=owner, failed=failed, since=aware)
-    count = asyncio.run(_operate(lambda operations: operations.count(selection)))
+    count = asyncio.run(_count(selection))
     if _is_confirmed(f"{count} ECGs will be analysed again", dry_run=dry_run, yes=yes):
-        reason = _reason(who, why)
-        replayed = asyncio.run(_operate(lambda operations: operations.replay(selection, reason)))
+        replayed = asyncio.run(_replayed(selection, _reason(who, why)))
         typer.echo(f"{len(replayed)} ECGs are queued again; the relay tells the processors.")
 
 
-def _decide(
+def _settle(
     fate: Fate, names: Collection[str], *, every: bool, dry_run: bool, yes: bool, reason: Reason
 ) -> None:
     if bool(names) == every:
         raise ConfigurationError("name the letters, or say --all")
-    present = {letter.name for letter in asyncio.run(_go_through(lambda _: Fate.KEEP))}
-    chosen = present if every else set(names)
-    if unknown := sorted(chosen - present):
-        raise NotFoundError(f"There is no dead letter {', '.join(unknown)}.")
+    chosen = {letter.name for letter in _find(names)}
     verb = fate.name.lower()
     if _is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
-        record = partial(PostgresOperations.record, what=f"dlq {verb}", subject=sorted(chosen), reason=reason)
-        asyncio.run(_operate(record))
-        asyncio.run(_go_through(lambda letter: fate if letter.name in chosen else Fate.KEEP))
+        asyncio.run(_settled(chosen, fate, reason))
         typer.echo(f"{verb}: {len(chosen)} dead letters.")
 
 
@@ -143,16 +135,37 @@ def _reason(who: str | None, why: str) -> Reason:
     return Reason(who or os.environ.get("SUDO_USER") or getpass.getuser(), why)
 
 
-async def _go_through(decide: Decide) -> list[DeadLetter]:
+def _find(names: Collection[str] = ()) -> list[DeadLetter]:
+    async def find() -> list[DeadLetter]:
+        async with _open_letters() as letters:
+            return await find_dead_letters(names, letters=letters)
+
+    return asyncio.run(find())
+
+
+async def _settled(names: Collection[str], fate: Fate, reason: Reason) -> None:
+    async with _open_operations() as operations, _open_letters() as letters:
+        await settle_dead_letters(names, fate, reason, letters=letters, operations=operations)
+
+
+async def _count(selection: Selection) -> int:
+    async with _open_operations() as operations:
+        return await operations.count(selection)
+
+
+async def _replayed(selection: Selection, reason: Reason) -> list[EcgKey]:
+    async with _open_operations() as operations:
+        return await replay(selection, reason, operations=operations)
+
+
+def _open_letters() -> AbstractAsyncContextManager[DeadLetters]:
     settings = read_settings(BrokerSettings)
-    topology = Topology(settings.amqp_namespace)
-    async with open_dead_letters(settings.amqp_url.get_secret_value(), topology=topology) as letters:
-        return await letters.go_through(decide)
+    return open_dead_letters(settings.amqp_url.get_secret_value(), topology=Topology(settings.amqp_namespace))
 
 
-async def _operate(act: Callable[[PostgresOperations], Awaitable[_T]]) -> _T:
-    settings = read_settings(DatabaseSettings)
-    url = settings.database_url.get_secret_value()
+@asynccontextmanager
+async def _open_operations() -> AsyncIterator[Operations]:
+    url = read_settings(DatabaseSettings).database_url.get_secret_value()
     async with open_database(url, name=connection_name("command")) as database:
         await check_schema(database)
-        return await act(PostgresOperations(database))
+        yield PostgresOperations(database)

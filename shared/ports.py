@@ -6,7 +6,7 @@ The promises are made here, once; `tests/contracts` holds every adapter to them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -401,3 +401,75 @@ class Consumer(Protocol):
 
     async def resume(self) -> None:
         """Take messages again, once the broker is there."""
+
+
+class Reason(NamedTuple):
+    """Who does something to production, and why."""
+
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which finished ECGs are meant: those that every given condition fits."""
+
+    id: str | None = None
+    owner: str | None = None
+    failed: bool = False
+    since: datetime | None = None
+
+
+class Operations(Protocol):
+    """What operators do to finished ECGs, and the record of it. Every method raises UnavailableError."""
+
+    async def now(self) -> datetime:
+        """What time it is by the clock that says when an ECG was finished."""
+
+    async def count(self, selection: Selection) -> int:
+        """How many finished ECGs a selection means."""
+
+    async def replay(
+        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+    ) -> list[EcgKey]:
+        """Queue selected ECGs again, in their next generation and due at once, and record it, or neither.
+
+        At most ``limit`` of those that were finished before that time. One that is queued is left alone.
+        """
+
+    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
+        """Keep that an operator is about to do this."""
+
+
+class Fate(Enum):
+    """What an operator decides about a dead letter."""
+
+    KEEP = auto()
+    REPLAY = auto()
+    DROP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that the processors, or the broker for them, put aside.
+
+    Attributes:
+        name: What an operator calls it: the same each time it is looked at.
+        reason: Why the broker put it here: ``rejected``, ``delivery_limit``.
+    """
+
+    name: str
+    reason: str
+    body: bytes
+
+
+class DeadLetters(Protocol):
+    """The messages that were put aside."""
+
+    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
+        """Do with each letter that is there now what ``decide`` says; all of them, in their order.
+
+        Raises:
+            UnavailableError: The broker went away; what was not decided about is still there.
+            UnroutableError: A letter can't be sent again, because no processor has declared its queue.
+        """

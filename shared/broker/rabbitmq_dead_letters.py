@@ -8,12 +8,9 @@ only then taken out. A crash between the two leaves it there twice, never not at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from enum import Enum, auto
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import aio_pika
 from aio_pika.exceptions import AMQPException, PublishError
@@ -23,9 +20,10 @@ from shared.broker.rabbitmq import open_connection
 from shared.broker.refusals import is_for_operator, words_of
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
+from shared.ports import DeadLetter, Fate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
@@ -35,45 +33,14 @@ _TIMEOUT_S: Final = 10.0
 _NAME_LENGTH: Final = 12
 
 
-class Fate(Enum):
-    """What an operator decides about a dead letter."""
-
-    KEEP = auto()
-    REPLAY = auto()
-    DROP = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that the processors, or the broker for them, put aside.
-
-    Attributes:
-        name: What an operator calls it: the same each time it is looked at.
-        reason: Why the broker put it here: ``rejected``, ``delivery_limit``.
-    """
-
-    name: str
-    reason: str
-    body: bytes
-
-
-Decide: TypeAlias = Callable[[DeadLetter], Fate]
-
-
-class DeadLetters:
-    """The dead-letter queue."""
+class RabbitmqDeadLetters:
+    """`shared.ports.DeadLetters` at RabbitMQ."""
 
     def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
         self._channel = channel
         self._topology = topology
 
-    async def go_through(self, decide: Decide) -> list[DeadLetter]:
-        """Do with each letter that is there now what ``decide`` says; all of them, in their order.
-
-        Raises:
-            UnavailableError: The broker went away; what was not decided about is still there.
-            UnroutableError: A letter can't be sent again, because no processor has declared its queue.
-        """
+    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
         async with _translated():
             queue = await self._channel.declare_queue(self._topology.dead_letter_queue, passive=True)
             letters: list[DeadLetter] = []
@@ -97,7 +64,7 @@ class DeadLetters:
 
 
 @asynccontextmanager
-async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[DeadLetters]:
+async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[RabbitmqDeadLetters]:
     """Open the dead-letter queue of a broker, at the first of its nodes that answers.
 
     Raises:
@@ -105,7 +72,7 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[De
     """
     async with AsyncExitStack() as opened:
         connection = await _connected(urls_of_nodes(url), opened)
-        yield DeadLetters(await connection.channel(on_return_raises=True), topology)
+        yield RabbitmqDeadLetters(await connection.channel(on_return_raises=True), topology)
 
 
 async def _connected(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connection:

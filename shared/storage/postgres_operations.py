@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -12,9 +12,9 @@ from shared.events import EcgKey
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.domain.insights import JsonValue
+    from shared.ports import Reason, Selection
     from shared.storage.postgres import Database
-
-_PAGE: Final = 1000
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
 _SELECTED: Final = """
@@ -24,11 +24,10 @@ status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce
 
 _COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_SELECTED}"  # nosec B608 # noqa: S608 - a constant
 
-# Finished before the replay began: what the processors finish meanwhile is not replayed once more.
 _REPLAY: Final = f"""
 WITH chosen AS MATERIALIZED (
     SELECT row FROM ecg WHERE {_SELECTED} AND finished_at < $5
-    ORDER BY row LIMIT {_PAGE} FOR NO KEY UPDATE
+    ORDER BY row LIMIT $6 FOR NO KEY UPDATE
 )
 UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, republished = 0,
     claimed_by = NULL, error = NULL, finished_at = NULL, due_at = now()
@@ -39,60 +38,34 @@ RETURNING owner, id, generation
 _RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
 
 
-class Reason(NamedTuple):
-    """Who does something to production, and why."""
-
-    who: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which finished ECGs are meant: those that every given condition fits."""
-
-    id: str | None = None
-    owner: str | None = None
-    failed: bool = False
-    since: datetime | None = None
-
-
 class PostgresOperations:
-    """Replay and its record."""
+    """`shared.ports.Operations` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def now(self) -> datetime:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT now()")
+        return now
+
     async def count(self, selection: Selection) -> int:
-        """How many finished ECGs a selection means."""
         async with self._database.connection() as connection:
             count: int = await connection.fetchval(_COUNT, *_conditions(selection))
         return count
 
-    async def replay(self, selection: Selection, reason: Reason) -> list[EcgKey]:
-        """Queue the selected ECGs again, in their next generation and due at once; the relay tells of them.
+    async def replay(
+        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+    ) -> list[EcgKey]:
+        async with self._database.connection() as connection, connection.transaction():
+            rows = await connection.fetch(_REPLAY, *_conditions(selection), finished_before, limit)
+            keys = [EcgKey(*row) for row in rows]
+            if keys:
+                subject = {"selection": asdict(selection), "ecgs": [list(key) for key in keys]}
+                await connection.execute(_RECORD, *reason, "replay", _json(subject))
+        return keys
 
-        An ECG that is queued is left alone, so that replaying twice does no harm. Done in pages, each of them
-        together with its record; one that fails leaves those before it replayed.
-
-        Raises:
-            UnavailableError: Some may have been replayed. Replaying again is safe.
-        """
-        replayed: list[EcgKey] = []
-        async with self._database.connection() as connection:
-            began = await connection.fetchval("SELECT now()")
-            while True:
-                async with connection.transaction():
-                    rows = await connection.fetch(_REPLAY, *_conditions(selection), began)
-                    keys = [EcgKey(*row) for row in rows]
-                    if keys:
-                        subject = {"selection": asdict(selection), "ecgs": [list(key) for key in keys]}
-                        await connection.execute(_RECORD, *reason, "replay", _json(subject))
-                replayed += keys
-                if len(keys) < _PAGE:
-                    return replayed
-
-    async def record(self, what: str, subject: object, reason: Reason) -> None:
-        """Keep that somebody is about to do this."""
+    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_RECORD, *reason, what, _json(subject))
 

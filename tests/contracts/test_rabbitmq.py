@@ -21,10 +21,11 @@ from yarl import URL
 
 from shared.broker import rabbitmq, rabbitmq_consumer
 from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
-from shared.broker.rabbitmq_dead_letters import Fate, open_dead_letters
+from shared.broker.rabbitmq_dead_letters import open_dead_letters
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
+from shared.ports import Fate
 from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network

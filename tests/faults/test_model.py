@@ -33,11 +33,12 @@ from shared import failpoint
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed, submitted
-from shared.ports import Settlement
+from shared.operations import replay
+from shared.ports import Reason, Selection, Settlement
 from shared.relay import _sweep
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
+from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.postgres_outbox import PostgresOutbox
 from tests.builders import a_lead, a_submission, an_ecg
 from tests.databases import open_empty_database
@@ -223,7 +224,7 @@ class Model(RuleBasedStateMachine):
         """An operator has a finished ECG analysed again."""
         ecg_id = self._accepted(which)
         operations = PostgresOperations(self._database)
-        for key in self._run(operations.replay(Selection(id=ecg_id), Reason("ada", "model"))):
+        for key in self._run(replay(Selection(id=ecg_id), Reason("ada", "model"), operations=operations)):
             assert key.generation == self.accepted[ecg_id] + 1
             self.accepted[ecg_id] = key.generation
 

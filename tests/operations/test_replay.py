@@ -17,10 +17,11 @@ from processor.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed
-from shared.ports import Settlement
+from shared.operations import replay
+from shared.ports import Reason, Selection, Settlement
 from shared.settings import ProcessorOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_operations import PostgresOperations, Reason, Selection
+from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from tests.builders import a_submission
@@ -57,7 +58,7 @@ async def test_only_what_is_selected_is_queued_again_and_the_record_says_so(data
     operations, selection = PostgresOperations(database), Selection(failed=True)
 
     counted = await operations.count(selection)
-    replayed = await operations.replay(selection, _WHY)
+    replayed = await replay(selection, _WHY, operations=operations)
 
     assert counted == 1
     assert replayed == [EcgKey("ada", "bad", 2)]
@@ -84,7 +85,7 @@ async def test_conditions_add_up(database: Database, selection: Selection, ids: 
     await a_finished_ecg(database, "good")
     await a_finished_ecg(database, "bad", error="no")
 
-    replayed = await PostgresOperations(database).replay(selection, _WHY)
+    replayed = await replay(selection, _WHY, operations=PostgresOperations(database))
 
     assert {key.id for key in replayed} == ids
 
@@ -94,7 +95,7 @@ async def test_what_was_erased_stays_erased(database: Database) -> None:
     event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
     await PostgresOwnedEcgs(database).erase("ada", "10", event_of=event_of)
 
-    assert await PostgresOperations(database).replay(Selection(owner="ada"), _WHY) == []
+    assert await replay(Selection(owner="ada"), _WHY, operations=PostgresOperations(database)) == []
 
     assert await rows(database) == {"10": ("erased", 1)}
 
@@ -120,8 +121,8 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 told_to_leave=told_to_leave,
             )
         )
-        first = await operations.replay(Selection(owner="ada"), _WHY)
-        second = await operations.replay(Selection(owner="ada"), _WHY)
+        first = await replay(Selection(owner="ada"), _WHY, operations=operations)
+        second = await replay(Selection(owner="ada"), _WHY, operations=operations)
         async with asyncio.timeout(20):
             while {status for status, _ in (await rows(database)).values()} != {"completed"}:
                 await asyncio.sleep(0.02)
@@ -141,12 +142,12 @@ async def test_the_command_asks_and_a_dry_run_changes_nothing(
 ) -> None:
     await a_finished_ecg(database, "10")
     monkeypatch.setenv("ISOLINE_DATABASE_URL", database_url)
-    replay = ["replay", "--id", "10", "--why", "because", "--who", "ada"]
+    command = ["replay", "--id", "10", "--why", "because", "--who", "ada"]
 
-    dry = await _invoke(*replay, "--dry-run")
-    refused = await _invoke(*replay, answer="n\n")
+    dry = await _invoke(*command, "--dry-run")
+    refused = await _invoke(*command, answer="n\n")
     untouched = await rows(database)
-    done = await _invoke(*replay, answer="y\n")
+    done = await _invoke(*command, answer="y\n")
 
     assert dry == (0, "1 ECGs will be analysed again (nothing was done)\n")
     assert refused[0] == 1

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.domain.errors import NotFoundError, UnavailableError
+from shared.events import EcgKey
+from shared.operations import find_dead_letters, replay, settle_dead_letters
+from shared.ports import DeadLetter, Fate, Reason, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.domain.insights import JsonValue
+
+_WHY = Reason("ada", "mended")
+_NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+
+
+class _Queue:
+    """Dead letters in memory; settling them, like recording, leaves a word in the log."""
+
+    def __init__(self, log: list[str], *names: str) -> None:
+        self.letters = [DeadLetter(name, "rejected", name.encode()) for name in names]
+        self._log = log
+
+    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
+        present, fates = self.letters, [decide(letter) for letter in self.letters]
+        self.letters = [each for each, fate in zip(present, fates, strict=True) if fate is Fate.KEEP]
+        self._log += [
+            f"{fate.name} {each.name}"
+            for each, fate in zip(present, fates, strict=True)
+            if fate is not Fate.KEEP
+        ]
+        return present
+
+
+class _Operations:
+    """So many finished ECGs in memory; the last page may fail."""
+
+    def __init__(self, log: list[str], finished: int = 0, *, fails_after: int | None = None) -> None:
+        self._log = log
+        self._finished = [EcgKey("ada", str(number), 2) for number in range(finished)]
+        self._fails_after = fails_after
+        self.asked: list[datetime] = []
+
+    async def now(self) -> datetime:
+        return _NOW
+
+    async def count(self, selection: Selection) -> int:
+        raise NotImplementedError
+
+    async def replay(
+        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+    ) -> list[EcgKey]:
+        del selection, reason
+        if len(self.asked) == self._fails_after:
+            raise UnavailableError("away")
+        self.asked.append(finished_before)
+        page, self._finished = self._finished[:limit], self._finished[limit:]
+        return page
+
+    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
+        self._log.append(f"{what} {subject} {reason.who} {reason.why}")
+
+
+@pytest.mark.parametrize(("finished", "pages"), [(0, 1), (999, 1), (1000, 2), (2500, 3)])
+async def test_a_replay_goes_on_page_by_page_and_leaves_out_what_finishes_meanwhile(
+    finished: int, pages: int
+) -> None:
+    operations = _Operations([], finished)
+
+    replayed = await replay(Selection(owner="ada"), _WHY, operations=operations)
+
+    assert [key.id for key in replayed] == [str(number) for number in range(finished)]
+    assert operations.asked == [_NOW] * pages
+
+
+async def test_a_replay_whose_store_goes_away_says_so() -> None:
+    operations = _Operations([], 2500, fails_after=1)
+
+    with pytest.raises(UnavailableError, match="away"):
+        await replay(Selection(owner="ada"), _WHY, operations=operations)
+
+
+async def test_dead_letters_are_found_by_name_or_all_together_and_stay() -> None:
+    letters = _Queue([], "a", "b", "c")
+
+    some = await find_dead_letters(["c", "a"], letters=letters)
+    every = await find_dead_letters(letters=letters)
+
+    assert [letter.name for letter in some] == ["a", "c"]
+    assert every == letters.letters
+    assert len(every) == 3
+
+
+async def test_names_of_no_dead_letter_are_all_said() -> None:
+    with pytest.raises(NotFoundError, match=r"There is no dead letter x, y\."):
+        await find_dead_letters(["y", "a", "x"], letters=_Queue([], "a"))
+
+
+@pytest.mark.parametrize("fate", [Fate.REPLAY, Fate.DROP])
+async def test_what_is_settled_is_recorded_before_and_the_others_stay(fate: Fate) -> None:
+    log: list[str] = []
+    letters = _Queue(log, "a", "b", "c")
+
+    await settle_dead_letters({"c", "a"}, fate, _WHY, letters=letters, operations=_Operations(log))
+
+    assert log == [
+        f"dlq {fate.name.lower()} ['a', 'c'] ada mended",
+        f"{fate.name} a",
+        f"{fate.name} c",
+    ]
+    assert [letter.name for letter in letters.letters] == ["b"]
