@@ -29,7 +29,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.problems import CLOSE, ProblemError, document_of, problem_response, title_of
 from gateway.requests import Request
-from shared.telemetry import log_with
+from shared.logs import log_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

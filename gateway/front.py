@@ -12,7 +12,8 @@ from multidict import istr
 from gateway.addresses import CallerAddresses
 from gateway.problems import problem_answer
 from gateway.representations import negotiated
-from shared.telemetry import log_with, new_id, trace_id_of
+from shared.logs import log_with
+from shared.tracing import new_id, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,7 +17,7 @@ from gateway.problems import CLOSE, ProblemError
 from gateway.responses import Response
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
-from shared.telemetry import span_of
+from shared.tracing import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,6 +19,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
+from shared.logs import configure_logs
 from shared.settings import EmbeddedSettings, read_settings
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
@@ -30,7 +31,6 @@ from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import check_schema_of, connection_name
-from shared.telemetry import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,10 +29,10 @@ from rich.table import Table
 from gateway.accounts import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
+from shared.logs import configure_logs
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.telemetry import configure_logs
 from tests.benchmarks.hostile_costs import (
     MAX_BYSTANDER_S,
     MAX_CPU_S,

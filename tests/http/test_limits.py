@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from shared.telemetry import Journal
+from shared.logs import Journal
 from tests.builders import an_ecg_body
 from tests.http.conftest import (
     answered,

@@ -1,12 +1,10 @@
-"""Logs as JSON lines with constant messages, and the trace context that runs through everything."""
+"""Logs as JSON lines with constant messages."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import logging
-import random
-import re
 import sys
 import threading
 import time
@@ -22,9 +20,6 @@ import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# https://www.w3.org/TR/trace-context/#traceparent-header, version 00, neither id all zeros.
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 _AS_LINE: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 # Records of these levels may wait, so long.
@@ -59,25 +54,6 @@ def configure_logs(service: str, level: str, *, worker: int | None = None) -> No
 def log_with(**fields: str) -> None:
     """Have every record of this task, and of the tasks that it begins, carry these fields and no others."""
     _work_in_hand.set(fields)
-
-
-def new_id() -> str:
-    """128 bits that nobody else has drawn, as 32 hexadecimal digits; anybody may know them.
-
-    ``uuid4().hex`` takes 4.3 us and this 0.3, without a system call. Python seeds anew after a fork.
-    """
-    return f"{random.getrandbits(128):032x}"  # nosec B311
-
-
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace in which a sender's ``traceparent`` stands; None for one that is not well-formed."""
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    return match[1] if match else None
-
-
-def span_of(trace_id: str) -> str:
-    """The ``traceparent`` of a new span in a trace."""
-    return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311
 
 
 class _Record(NamedTuple):
