@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ _IPV6_PREFIX: Final = 64
 _LOGGED_CHARACTERS: Final = 64
 _BETWEEN_HOPS: Final = ", \t"
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class CallerAddresses:
@@ -57,7 +57,7 @@ class CallerAddresses:
         self._log_once(message, hop=hop[:_LOGGED_CHARACTERS])
         return f"unread:{hashlib.sha256(hop.encode(errors='replace')).hexdigest()[:32]}"
 
-    def _log_once(self, message: str, **fields: object) -> None:
+    def _log_once(self, message: str, **fields: Any) -> None:
         if message not in self._logged:
             self._logged.add(message)
             _log.warning(message, proxies=self._proxies, **fields)

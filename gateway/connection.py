@@ -20,7 +20,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
-import structlog
 from aiohttp import __version__ as aiohttp_version
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -29,7 +28,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.problems import CLOSE, ProblemError, document_of, problem_response, title_of
 from gateway.requests import Request
-from shared.logs import log_with
+from shared.logs import Logger, log_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +74,7 @@ _MUCH_FRAMING: Final = (
     "The chunks of the body have too much around too little; send larger ones, or its length."
 )
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class WriteBatch:

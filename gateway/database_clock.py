@@ -10,9 +10,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from shared.domain.errors import UnavailableError
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 # own, and one gateway sees that up to half of `ISOLINE_REVOCATION_S` after another.
 LEEWAY_S: Final = 10.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class DatabaseClock:

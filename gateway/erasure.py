@@ -6,10 +6,9 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import deleted
+from shared.logs import Logger
 from shared.relay import tell
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.ports import Outbox, OwnedEcgs, Publisher
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 async def erase(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import hdrs
 from multidict import istr
 
 from gateway.addresses import CallerAddresses
 from gateway.problems import problem_answer
 from gateway.representations import negotiated
-from shared.logs import log_with
+from shared.logs import Logger, log_with
 from shared.tracing import new_id, trace_id_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _UNLIMITED: Final = "/health/"
 _NONE: Final = ()
 _TRACEPARENT: Final = istr("traceparent")
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asyncio.Event) -> Handler:
@@ -45,7 +44,6 @@ def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asynci
         leaving: From when on every answer closes its connection.
     """
     addresses = CallerAddresses(proxies)
-    record = _log.bind().info  # without structlog's proxy, which takes 1 us to find the same
 
     async def answer(request: Request) -> Response:
         started = time.perf_counter()
@@ -69,7 +67,7 @@ def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asynci
         response = _completed(request, request_id, response)
         if leaving.is_set():
             response.force_close()
-        record(
+        _log.info(
             "request",
             method=method,
             route=request.route,

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import jwt
 import orjson
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.token_bucket import TokenBucket
 from shared.domain.errors import UnavailableError
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -48,7 +48,7 @@ _PUBLIC_KINDS: Final = {"RSA", "EC", "OKP"}
 _RSA_BITS: Final = range(2048, 8192 + 1)
 _MAX_EXPONENT_BITS: Final = 32
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class IssuerKeys:

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
-import structlog
 
 from gateway.responses import Head, Response
 from shared.domain.errors import (
@@ -19,6 +18,7 @@ from shared.domain.errors import (
     TooOftenError,
     UnavailableError,
 )
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ _TITLES: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class ProblemError(Exception):

@@ -6,10 +6,9 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from gateway.counters import Count, CounterStore
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,7 +25,7 @@ if count == 1 then redis.call("EXPIRE", KEYS[1], ARGV[1]) end
 return {count, redis.call("PTTL", KEYS[1])}
 """
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class RedisCounters:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.token_bucket import TokenBucket
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _BURST: Final = 10
 _EVERY_S: Final = 1.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class RefusalLog:
@@ -41,7 +40,7 @@ class RefusalLog:
         if not kind.bucket.take():
             kind.more += 1
             return
-        said = {
+        said: dict[str, Any] = {
             "claim": refused.claim,
             "expected": refused.expected,
             "found": refused.found,

@@ -8,7 +8,6 @@ import sys
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-import structlog
 import typer
 
 import gateway.__main__
@@ -122,7 +121,6 @@ def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
     # Services configure their logs; a command has said all with its sentence.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.basicConfig(handlers=[logging.NullHandler()])
     try:
         app()

@@ -7,10 +7,9 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from processor.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
+from shared.logs import Logger
 from shared.patience import jittered_pause_s
 from shared.supervision import failure_of
 
@@ -26,7 +25,7 @@ _LONGEST_RETRY_S: Final = 3.0
 # A restart of PostgreSQL takes a second or two: not worth handing out every message once more.
 _OPENS_AFTER_S: Final = 2.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class CircuitOpenError(Exception):

@@ -10,8 +10,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import structlog
-
 from processor.analysis import analyse
 from processor.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.finishing import finished
@@ -26,6 +24,7 @@ from shared.domain.errors import (
 )
 from shared.domain.insights import Insights
 from shared.events import failed, processed
+from shared.logs import Logger
 from shared.patience import jittered_pause_s, until_available
 from shared.ports import Settlement
 from shared.relay import tell
@@ -48,7 +47,7 @@ _INLINE_SAMPLES: Final = 500_000
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 60.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from shared.domain.errors import UnreadableMessageError
 from shared.events import read_submitted
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 # back in the same outage.
 _MOST_ATTEMPTS: Final = 10
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 async def named_ecgs(delivery: Delivery) -> set[EcgKey]:

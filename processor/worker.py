@@ -6,12 +6,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from processor.messages import give_back
 from processor.planted import planted_insights
+from shared.logs import Logger
 from shared.relay import run_relay
 from shared.supervision import failure_of, lasting
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 _LEAVE_WITHIN_S: Final = 20.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 async def run_processor(

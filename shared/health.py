@@ -19,11 +19,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import orjson
-import structlog
 from aiohttp import web
 
 from shared import outages
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
+from shared.logs import Logger
 from shared.process import check_staying
 from shared.supervision import running
 
@@ -36,7 +36,7 @@ Check: TypeAlias = Callable[[], Awaitable[None]]
 _CHECK_EVERY_S: Final = 1.0
 _CHECK_TIMEOUT_S: Final = 3.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class State(StrEnum):

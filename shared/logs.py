@@ -1,69 +1,122 @@
-"""Logs as JSON lines with constant messages."""
+"""Logs: a typed logger for each module, and JSON lines that are made and written in batches."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import logging
+import os
 import sys
 import threading
 import time
 import traceback
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeAlias
 
 import orjson
-import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    _ExcInfo: TypeAlias = BaseException | bool | None
+    _Add: TypeAlias = Callable[[str, str, str, Mapping[str, object]], None]
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+# Records of these levels wait for the next batch, so long at most.
+_BATCHED: Final = frozenset({"debug", "info"})
+_BATCH_S: Final = 0.01
 
 _AS_LINE: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
-# Records of these levels may wait, so long.
-_PATIENT: Final = frozenset({"debug", "info"})
-_WITHIN_S: Final = 0.01
 
-_work_in_hand: ContextVar[Mapping[str, str]] = ContextVar("work_in_hand", default=MappingProxyType({}))
+_context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
+
+
+class Logger:
+    """The log records of one module, each of a constant message and fields. No call raises.
+
+    ``exc_info`` adds the field ``exception``: the traceback of an exception, or with True of the one that is
+    being handled. A field named as a key that the record has anyway (``message``, ``level``, ``logger``,
+    ``timestamp``, what `configure_logs` and `log_with` add) is written with an underscore after its name.
+
+    Until `configure_logs` is called, Python's `logging` gets the records.
+
+    Args:
+        name: The module's.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, message: str, /, *, exc_info: _ExcInfo = None, **fields: object) -> None:
+        """Record a detail for debugging."""
+        self._record("debug", message, fields, exc_info)
+
+    def info(self, message: str, /, *, exc_info: _ExcInfo = None, **fields: object) -> None:
+        """Record normal operation."""
+        self._record("info", message, fields, exc_info)
+
+    def warning(self, message: str, /, *, exc_info: _ExcInfo = None, **fields: object) -> None:
+        """Record a failure that is retried or passes by itself."""
+        self._record("warning", message, fields, exc_info)
+
+    def error(self, message: str, /, *, exc_info: _ExcInfo = None, **fields: object) -> None:
+        """Record a failure that an operator must look at."""
+        self._record("error", message, fields, exc_info)
+
+    def exception(self, message: str, /, *, exc_info: _ExcInfo = True, **fields: object) -> None:
+        """Record an error with the traceback of the exception that is being handled."""
+        self._record("error", message, fields, exc_info)
+
+    def critical(self, message: str, /, *, exc_info: _ExcInfo = None, **fields: object) -> None:
+        """Record a failure that ends the process."""
+        self._record("critical", message, fields, exc_info)
+
+    def _record(self, level: str, message: str, fields: Mapping[str, object], exc_info: _ExcInfo) -> None:
+        if level in _output.levels:
+            if exc_info is not None:
+                fields = {**fields, **_traceback(exc_info)}
+            _output.add(level, self._name, message, fields)
 
 
 def configure_logs(service: str, level: str, *, worker: int | None = None) -> None:
-    """Send every log record of this process, ours and the libraries', to standard error as JSON lines.
+    """Write every log record of this process, ours and the libraries', to standard error as JSON lines.
 
     Each says which service it is from and, of several processes of it, which worker.
     """
     journal = Journal(
         sys.stderr.buffer, {"service": service} | ({} if worker is None else {"worker": worker})
     )
+    _output.add = journal.add
+    _output.levels = frozenset(_LEVELS[_LEVELS.index(level) :])
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        logger_factory=lambda name: _Log(journal, name, threshold),
-        wrapper_class=_as_it_is,  # type: ignore[arg-type] # any callable does; `_Log` needs no processors
-        cache_logger_on_first_use=True,
-    )
     logging.basicConfig(handlers=[_LibraryRecords(journal)], level=threshold, force=True)
     for chatty in ("aio_pika", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
     # One error for each attempt to connect; `shared.broker.rabbitmq` tells each reason once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    os.register_at_fork(after_in_child=journal.leave_to_parent)
     atexit.register(journal.flush)
 
 
 def log_with(**fields: str) -> None:
     """Have every record of this task, and of the tasks that it begins, carry these fields and no others."""
-    _work_in_hand.set(fields)
+    _context.set(fields)
 
 
 class _Record(NamedTuple):
-    """What is told, in which work in hand, and when, in seconds since 1970."""
+    """A record, with the fields of its context, and when it was made, in seconds since 1970."""
 
     level: str
     logger: str
     message: str
     fields: Mapping[str, object]
-    work: Mapping[str, str]
+    context: Mapping[str, str]
     at_s: float
 
 
@@ -72,32 +125,32 @@ class Journal:
 
     A write costs a request more than its record does, and a turn of the event loop often serves one or two.
     Making a line takes 1.5 us right after another one and 10 us between all else that a request does. A
-    record of trouble is written at once, with all before it; so is one from another thread. A kill can lose
-    what the last 10 ms have done, and no error.
+    warning or worse is written at once, with all before it; so is a record of another thread. A kill can lose
+    the records of the last 10 ms, and no error.
 
     Args:
         file: Where they go. If it can't be written to, records are lost, and nothing else is.
-        sender: Whose they are, in fields that each carries.
+        origin: Fields that say which process they are from.
 
     Attributes:
         lock: Held while records are added and written; a thread may take it again.
     """
 
-    def __init__(self, file: BinaryIO, sender: Mapping[str, object]) -> None:
+    def __init__(self, file: BinaryIO, origin: Mapping[str, object]) -> None:
         self._file = file
-        self._sender = sender
+        self._origin = origin
         self._records: list[_Record] = []
-        # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of a task that it finds unheard.
+        # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of exceptions never retrieved.
         self.lock = threading.RLock()
         self._is_writing = False
 
     def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
-        """Keep a record; what is no JSON is told in the words of ``str``."""
-        record = _Record(level, logger, message, fields, _work_in_hand.get(), time.time())
+        """Keep a record until its batch is written; a value that is no JSON is written as its ``str``."""
+        record = _Record(level, logger, message, fields, _context.get(), time.time())
         with self.lock:
             self._records.append(record)
             is_first = len(self._records) == 1
-        if level not in _PATIENT:
+        if level not in _BATCHED:
             self.flush()
         elif is_first:
             self._flush_soon()
@@ -114,45 +167,23 @@ class Journal:
             finally:
                 self._is_writing = False
 
+    def leave_to_parent(self) -> None:
+        """Have a forked child begin with an empty journal: its parent writes the records from before."""
+        self._records = []
+        self._is_writing = False
+
     def _write(self) -> None:
         records, self._records = self._records, []
-        lines = b"".join([_line(record, self._sender) for record in records])
+        lines = b"".join([_line(record, self._origin) for record in records])
         with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
             self._file.write(lines)
             self._file.flush()
 
     def _flush_soon(self) -> None:
         try:
-            asyncio.get_running_loop().call_later(_WITHIN_S, self.flush)
+            asyncio.get_running_loop().call_later(_BATCH_S, self.flush)
         except RuntimeError:  # a thread without a loop
             self.flush()
-
-
-class _Log:
-    """What `structlog.get_logger` gives to our modules, without structlog's chain of processors.
-
-    The chain makes a record's line in 4.5 us; a GET of a result takes some 40 in all.
-    """
-
-    def __init__(self, journal: Journal, name: str, threshold: int) -> None:
-        self._journal = journal
-        self._name = name
-        self._threshold = threshold
-
-    def debug(self, message: str, **fields: object) -> None:
-        if self._threshold <= logging.DEBUG:
-            self._journal.add("debug", self._name, message, fields)
-
-    def info(self, message: str, **fields: object) -> None:
-        if self._threshold <= logging.INFO:
-            self._journal.add("info", self._name, message, fields)
-
-    def warning(self, message: str, **fields: object) -> None:
-        if self._threshold <= logging.WARNING:
-            self._journal.add("warning", self._name, message, fields)
-
-    def error(self, message: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
-        self._journal.add("error", self._name, message, fields | _told(exc_info))
 
 
 class _LibraryRecords(logging.Handler):
@@ -172,30 +203,59 @@ class _LibraryRecords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             error = record.exc_info[1] if record.exc_info else None
-            self._journal.add(record.levelname.lower(), record.name, record.getMessage(), _told(error))
+            self._journal.add(record.levelname.lower(), record.name, record.getMessage(), _traceback(error))
         except Exception:  # noqa: BLE001 - whatever a library logs, it must not fail for it
             self.handleError(record)
 
 
-def _line(record: _Record, sender: Mapping[str, object]) -> bytes:
-    told = {
+def _add_to_logging(level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger(logger).log(number, "%s %s", message, fields)
+
+
+@dataclass(slots=True)
+class _Output:
+    """Where the records of this process go, and which levels do."""
+
+    add: _Add
+    levels: frozenset[str]
+
+
+_output: Final = _Output(_add_to_logging, frozenset(_LEVELS))
+
+
+def _traceback(exc_info: _ExcInfo) -> dict[str, str]:
+    error = sys.exception() if exc_info is True else exc_info
+    if not isinstance(error, BaseException):
+        return {}
+    return {"exception": "".join(traceback.format_exception(error)).rstrip()}
+
+
+def _line(record: _Record, origin: Mapping[str, object]) -> bytes:
+    own = {
         "message": record.message,
-        **record.fields,
-        **record.work,
-        **sender,
         "level": record.level,
         "logger": record.logger,
         "timestamp": datetime.fromtimestamp(record.at_s, UTC),
+        **origin,
+        **record.context,
     }
+    fields = record.fields
+    if not fields.keys().isdisjoint(own):
+        fields = {f"{name}_" if name in own else name: value for name, value in fields.items()}
+    document = {**own, **fields}
     try:
-        return orjson.dumps(told, default=str, option=_AS_LINE)
-    except TypeError:  # a lone surrogate, an integer past 64 bits
-        return orjson.dumps({key: ascii(value) for key, value in told.items()}, option=_AS_LINE)
+        return orjson.dumps(document, default=str, option=_AS_LINE)
+    except TypeError:
+        encodable = {_encodable(name): _encodable(value) for name, value in document.items()}
+        return orjson.dumps(encodable, default=str, option=_AS_LINE)
 
 
-def _told(error: BaseException | None) -> dict[str, object]:
-    return {} if error is None else {"exception": "".join(traceback.format_exception(error)).rstrip()}
-
-
-def _as_it_is(logger: _Log, **_: object) -> _Log:
-    return logger
+def _encodable(value: object) -> object:
+    """The value, or its ASCII representation where JSON has none, as of a lone surrogate or of 2**64."""
+    with suppress(TypeError):
+        orjson.dumps(value, default=str)
+        return value
+    with suppress(Exception):  # a representation can raise anything
+        return ascii(value)
+    return f"<{type(value).__name__}>"

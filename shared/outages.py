@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 QUIET_S: Final = 16.0
 _MOST_REASONS: Final = 32
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class Outages:

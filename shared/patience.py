@@ -6,9 +6,8 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import structlog
-
 from shared.domain.errors import UnavailableError
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +16,7 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 
 _T = TypeVar("_T")
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 def jittered_pause_s(

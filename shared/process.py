@@ -10,10 +10,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import structlog
 import uvloop
 
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG: Final = 1
 # Below the 30 s after which compose and Kubernetes kill, above the 20 s for work in hand.
 LEAVE_LIMIT_S: Final = 28.0
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class Worker(NamedTuple):

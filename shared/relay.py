@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from shared import failpoint
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
+from shared.logs import Logger
 from shared.outages import Outages
 from shared.patience import jittered_pause_s
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 512
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 async def tell(bundles: Sequence[Bundle], *, outbox: Outbox, publisher: Publisher) -> None:

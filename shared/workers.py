@@ -15,10 +15,10 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import structlog
 import typer
 
 from shared.domain.errors import ConfigurationError
+from shared.logs import Logger
 from shared.process import EXIT_CONFIGURATION, Worker
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ WorkersOption: TypeAlias = Annotated[
     ),
 ]
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 async def run_workers(count: int, told_to_leave: asyncio.Event) -> None:

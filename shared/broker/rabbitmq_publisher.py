@@ -11,7 +11,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from uuid import uuid4
 
-import structlog
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import PublishError
 
@@ -22,6 +21,7 @@ from shared.broker.standing import Standing
 from shared.broker.taken import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
+from shared.logs import Logger
 from shared.supervision import failure_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _NAME: Final = "isoline publisher"
 _MAX_IN_FLIGHT: Final = 256
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 @asynccontextmanager

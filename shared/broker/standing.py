@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
-
 from shared.domain.errors import UnavailableError
+from shared.logs import Logger
 
 _MOST_REASONS: Final = 32  # of several nodes each may have its own
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 class Standing:

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
-import structlog
 
 from shared.domain.errors import IsolineError, UnavailableError
+from shared.logs import Logger
 from shared.outages import Outages
 from shared.storage.postgres_errors import describes_session, shows_with_data, translated
 from shared.storage.postgres_hosts import Hosts
@@ -52,7 +52,7 @@ SESSION: Final = {
 # three large ECGs each flush takes the server 60 us or more.
 WITHOUT_FLUSH: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
 
-_log = structlog.get_logger(__name__)
+_log = Logger(__name__)
 
 
 CheckSchema: TypeAlias = "Callable[[Connection], Awaitable[None]]"

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from asyncpg.exceptions import InternalClientError
-from structlog.testing import capture_logs
 
 from shared import outages
 from shared.domain.errors import UnavailableError
@@ -26,6 +25,7 @@ from shared.storage.postgres_checks import (
 from shared.storage.postgres_errors import translated
 from shared.storage.schema import check_schema_of
 from tests.databases import open_empty_database
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -360,12 +360,12 @@ async def test_a_write_that_fails_is_not_over_when_others_read(
         with pytest.raises(UnavailableError):
             await _fill_the_disk(service.database)
         await _ask(service.database, "SELECT 1")
-    assert [record["event"] for record in records] == ["not available"]
+    assert [record["message"] for record in records] == ["not available"]
 
     with capture_logs() as records:
         async with service.database.connection(writes=True) as connection:
             await connection.execute("SELECT 1")
-    assert [record["event"] for record in records] == ["available again"]
+    assert [record["message"] for record in records] == ["available again"]
 
 
 async def test_each_reason_is_logged_once_and_its_end_once(
@@ -382,9 +382,9 @@ async def test_each_reason_is_logged_once_and_its_end_once(
         await check_submissions(service.database)
 
     begun, ended = records
-    assert begun["event"] == "not available"
+    assert begun["message"] == "not available"
     assert harm.reason in begun["reason"]
-    assert ended["event"] == "available again"
+    assert ended["message"] == "available again"
     assert ended["reasons"] == [begun["reason"]]
 
 

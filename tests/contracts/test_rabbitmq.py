@@ -16,7 +16,6 @@ import pytest
 from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
-from structlog.testing import capture_logs
 from yarl import URL
 
 from shared.broker import rabbitmq, rabbitmq_consumer
@@ -29,6 +28,7 @@ from shared.ports import Fate
 from shared.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
+from tests.logs import capture_logs
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class TestMessages:
                 await publish_when_possible(publisher, an_event())
                 await publish_when_possible(publisher, an_event())
 
-        told = [record["event"] for record in records if record["log_level"] == "warning"]
+        told = [record["message"] for record in records if record["level"] == "warning"]
         assert told == ["events are published one by one, which is slower"]
 
     def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
@@ -193,7 +193,7 @@ class TestConnections:
 
         assert isinstance(outcome, UnavailableError)
         # Once; a gateway that tests of the same process share may tell of its backlog meanwhile.
-        assert [record["event"] for record in records].count("broker is away") == 1
+        assert [record["message"] for record in records].count("broker is away") == 1
         assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
 
     @pytest.mark.usefixtures("publishing")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from structlog.testing import capture_logs
 from yarl import URL
 
 from shared.broker import rabbitmq
@@ -24,6 +23,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
+from tests.logs import capture_logs
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 from tests.servers.services import free_port
 
@@ -103,7 +103,7 @@ async def publish_when_possible(publisher: RabbitmqPublisher) -> None:
 
 
 def told(records: list[Any], event: str) -> list[str]:
-    return [record.get("reason", "") for record in records if record["event"] == event]
+    return [record.get("reason", "") for record in records if record["message"] == event]
 
 
 @asynccontextmanager

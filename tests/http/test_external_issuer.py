@@ -18,7 +18,6 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from structlog.testing import capture_logs
 
 from gateway.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
 from gateway.refusals import RefusalLog
@@ -27,6 +26,7 @@ from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
 from tests.builders import an_ecg_body
 from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -559,7 +559,7 @@ class TestKeys:
                 now += 10
                 assert await keys.find("rsa-1")
 
-        assert [record["event"] for record in records] == [
+        assert [record["message"] for record in records] == [
             "the keys of the external issuer could not be fetched",
             "the keys of the external issuer were fetched again",
         ]
@@ -636,7 +636,7 @@ def refusals_of(records: list[Any]) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in record.items() if name in names}
         for record in records
-        if record["event"] == "a token was refused"
+        if record["message"] == "a token was refused"
     ]
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pytest
-from structlog.testing import capture_logs
 
 from gateway import accounts as accounts_module
 from gateway import handlers as handlers_module
@@ -24,6 +23,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_recordings import PostgresRecordingStore
 from tests.builders import a_binary_body, an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,7 +49,7 @@ class Gone:
         await until(lambda: self._statuses().count(400) == count)
 
     def _statuses(self) -> list[int]:
-        return [record["status"] for record in self._records if record["event"] == "request"]
+        return [record["status"] for record in self._records if record["message"] == "request"]
 
 
 class BlockingWork:
@@ -104,7 +104,7 @@ async def sent_and_gone(
         for writer in writers:
             writer.close()
         yield Gone(records)
-    assert not [record for record in records if record["log_level"] == "error"]
+    assert not [record for record in records if record["level"] == "error"]
 
 
 async def test_nobody_waits_for_a_result_for_a_client_that_has_gone(

@@ -7,13 +7,11 @@ import json
 import re
 import time
 from contextlib import AsyncExitStack, suppress
-from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from structlog.testing import capture_logs
 
+from shared import logs
 from shared.logs import Journal
 from tests.builders import an_ecg_body
 from tests.http.conftest import (
@@ -23,6 +21,7 @@ from tests.http.conftest import (
     open_raw,
     problem_of,
 )
+from tests.logs import capture_logs
 from tests.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 _JSON: Final = {"Content-Type": "application/json"}
 _READ_TIMEOUT_S: Final = 0.6
 _HEAD_TOO_LARGE: Final = ("Request Header Fields Too Large", "request-header-fields-too-large")
-
-
-def _add_to(journal: Journal, message: str, **fields: object) -> None:
-    journal.add("info", "test", message, fields)
 
 
 def a_head(client: aiohttp.ClientSession, *, expect: str) -> bytes:
@@ -167,7 +162,7 @@ class TestSlowness:
 
         assert answer == b""
         assert time.monotonic() - begun >= _READ_TIMEOUT_S
-        assert not any(record["event"].startswith("a connection") for record in records)
+        assert not any(record["message"].startswith("a connection") for record in records)
 
     async def test_a_connection_that_asks_nothing_more_is_closed_without_an_answer(
         self, monkeypatch: pytest.MonkeyPatch
@@ -248,12 +243,12 @@ class TestSlowness:
                     await reader.readuntil(b"\r\n\r\n")  # it waits for the body now
                     writer.write(b"ISO")
                 async with asyncio.timeout(8):
-                    while not any(record["event"] == "request" for record in records):
+                    while not any(record["message"] == "request" for record in records):
                         await asyncio.sleep(0.01)
 
-        [record] = [record for record in records if record["event"] == "request"]
+        [record] = [record for record in records if record["message"] == "request"]
         assert record["status"] == 400
-        assert not any(record["log_level"] == "error" for record in records)
+        assert not any(record["level"] == "error" for record in records)
 
     async def test_what_has_arrived_gives_a_body_more_time(self) -> None:
         body = json.dumps(an_ecg_body(padding="x" * 150_000)).encode()
@@ -288,8 +283,9 @@ class TestSizes:
     async def test_a_head_that_is_too_large_or_none_is_refused_without_a_word_of_it(
         self, head: bytes, status: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        async with open_gateway_alone() as address:
-            answer = await answered(address, head)
+        with capture_logs() as records:
+            async with open_gateway_alone() as address:
+                answer = await answered(address, head)
 
         said, _, body = answer.partition(b"\r\n\r\n")
         names = {400: ("Bad Request", "bad-request"), 431: _HEAD_TOO_LARGE}
@@ -297,8 +293,9 @@ class TestSizes:
         assert f" {status} {names[status][0]}".encode() in said.split(b"\r\n")[0]
         assert json.loads(body)["type"] == f"urn:isoline:problem:{names[status][1]}"
         captured = capfd.readouterr()
-        everything = answer.decode() + captured.out + captured.err + caplog.text
+        everything = answer.decode() + captured.out + captured.err + caplog.text + str(records)
         assert "canary" not in everything
+        assert records
 
     async def test_a_head_may_be_as_large_as_the_bound_and_so_may_the_next(self) -> None:
         head = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -374,8 +371,7 @@ class TestSizes:
     ) -> None:
         file = io.BytesIO()
         journal = Journal(file, {})
-        into_journal = SimpleNamespace(info=partial(_add_to, journal))
-        monkeypatch.setattr("gateway.connection._log", into_journal)
+        monkeypatch.setattr(logs._output, "add", journal.add)
         async with (
             open_gateway_alone() as address,
             asyncio.timeout(10),
@@ -387,22 +383,23 @@ class TestSizes:
             assert b" 400 Bad Request" in await reader.read()
 
         journal.flush()
-        [record] = map(json.loads, file.getvalue().splitlines())
-        assert record["message"] == "a connection sent what is no request"
+        records = map(json.loads, file.getvalue().splitlines())
+        [record] = [r for r in records if r["message"] == "a connection sent what is no request"]
         assert not {"request_id", "trace_id"} & record.keys()
 
     async def test_a_token_of_two_megabytes_is_not_read_to_its_end(
         self, capfd: pytest.CaptureFixture[str]
     ) -> None:
         head = b"GET /ecg/10 HTTP/1.1\r\nAuthorization: Bearer canary" + b"x" * 2 * 2**20
-        async with open_gateway_alone() as address:
-            async with asyncio.timeout(5), open_raw(address) as (reader, writer):
-                writer.write(head)
-                with suppress(ConnectionResetError):  # the answer, if it was not overtaken by the end
-                    assert b" 431 Request Header Fields Too Large" in await reader.read()
-            assert await statuses(address, None, 1) == [401]
+        with capture_logs() as records:
+            async with open_gateway_alone() as address:
+                async with asyncio.timeout(5), open_raw(address) as (reader, writer):
+                    writer.write(head)
+                    with suppress(ConnectionResetError):  # the answer, if it was not overtaken by the end
+                        assert b" 431 Request Header Fields Too Large" in await reader.read()
+                assert await statuses(address, None, 1) == [401]
 
-        assert "canary" not in "".join(capfd.readouterr())
+        assert "canary" not in "".join(capfd.readouterr()) + str(records)
 
     async def test_one_caller_may_hold_a_quarter_of_the_bytes_in_flight_and_others_the_rest(self) -> None:
         leads = [{"name": "I", "signal": [1000] * 120_000}]

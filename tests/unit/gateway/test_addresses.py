@@ -3,9 +3,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.addresses import CallerAddresses
+from tests.logs import capture_logs
 
 _PROXY = "192.0.2.1"
 
@@ -106,7 +106,7 @@ def test_a_hop_that_is_no_address_is_logged_once() -> None:
             addresses.of(_PROXY, [""])
             addresses.of(_PROXY, ["198.51.100.7"])
 
-    assert [(record["log_level"], record.get("hop")) for record in records] == [
+    assert [(record["level"], record.get("hop")) for record in records] == [
         ("warning", "_hidden0" + "x" * 56),
         ("warning", None),
     ]

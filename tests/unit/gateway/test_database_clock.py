@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.database_clock import LEEWAY_S, DatabaseClock
 from shared.domain.errors import UnavailableError
+from tests.logs import capture_logs
 
 
 class HandSet:

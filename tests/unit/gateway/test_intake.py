@@ -4,7 +4,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway import intake as intake_module
 from gateway.intake import Intake, open_intake
@@ -12,6 +11,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from tests.builders import a_lead, a_submission, an_ecg
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -330,8 +330,8 @@ class TestAnnouncements:
         assert [receipt.is_new for receipt in receipts] == [True, True]
         assert told(records) == [
             {
-                "event": "not available",
-                "log_level": "warning",
+                "message": "not available",
+                "level": "warning",
                 "what": "announcing ECGs that were kept, which the relay does then",
                 "reason": "no answer from the broker within 0.05 s",
             }

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from structlog.testing import capture_logs
 
 from shared import health, outages
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.health import Health, Part, open_health, open_health_server, part_of_process
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,15 +121,15 @@ class TestParts:
 
         assert records == [
             {
-                "event": "a part of the service does not work",
-                "log_level": "warning",
+                "message": "a part of the service does not work",
+                "level": "warning",
                 "part": "broker",
                 "state": "failing",
                 "reason": "away",
                 "means": _MEANS,
             },
-            {"event": "not ready", "log_level": "warning", "parts": ["broker"]},
-            {"event": "a part of the service works again", "log_level": "info", "part": "broker"},
+            {"message": "not ready", "level": "warning", "parts": ["broker"]},
+            {"message": "a part of the service works again", "level": "info", "part": "broker"},
         ]
 
     async def test_a_reason_that_was_told_elsewhere_is_told_there_alone_and_one_that_was_not_is_told_here(
@@ -150,7 +150,7 @@ class TestParts:
                 await ready(watched)
                 await ready(watched)
 
-        assert [(record["event"], record.get("reason")) for record in records] == [
+        assert [(record["message"], record.get("reason")) for record in records] == [
             ("a part of the service does not work", "nobody knows of it"),
             ("a part of the service works again", None),
         ]
@@ -164,14 +164,14 @@ class TestParts:
                 for trouble in (UnavailableError("away"), None) * 3:  # it comes and goes
                     broker.trouble = trouble
                     await ready(watched)
-                during = [record["event"] for record in records if "ready" in record["event"]]
+                during = [record["message"] for record in records if "ready" in record["message"]]
                 monkeypatch.setattr(outages, "QUIET_S", 0)
                 for _ in range(3):
                     await ready(watched)
 
-        ends = [record for record in records if record["event"] == "ready again"]
+        ends = [record for record in records if record["message"] == "ready again"]
         assert during == ["not ready"]
-        assert [end.keys() for end in ends] == [{"event", "lasted_s", "log_level"}]
+        assert [end.keys() for end in ends] == [{"message", "lasted_s", "level"}]
 
     async def test_a_change_is_logged_though_nobody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)
@@ -228,7 +228,7 @@ async def test_a_process_that_is_told_to_leave_says_so_at_once_and_gives_its_rea
 
     assert (staying, leaving) == (200, 503)
     assert document["reasons"] == {"process": "leaving"}
-    assert records == [{"event": "not ready", "log_level": "warning", "parts": ["process"]}]
+    assert records == [{"message": "not ready", "level": "warning", "parts": ["process"]}]
 
 
 async def test_a_health_port_that_is_taken_is_a_setting_to_change() -> None:

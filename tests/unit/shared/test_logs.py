@@ -1,19 +1,98 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import re
 import subprocess
 import sys
 import threading
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from shared.logs import Journal, log_with
+from shared.logs import Journal, Logger, log_with
+from tests.logs import capture_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LIMIT_S = 20
+
+_log = Logger("tests.there")
+
+
+class TestLogger:
+    @pytest.mark.parametrize(
+        ("record", "level"),
+        [
+            (_log.debug, "debug"),
+            (_log.info, "info"),
+            (_log.warning, "warning"),
+            (_log.error, "error"),
+            (_log.exception, "error"),
+            (_log.critical, "critical"),
+        ],
+    )
+    def test_a_record_has_the_level_of_its_method(self, record: Callable[..., None], level: str) -> None:
+        with capture_logs() as records:
+            record("done", count=2)
+
+        assert records == [{"message": "done", "level": level, "count": 2}]
+
+    def test_an_exception_is_recorded_with_its_traceback(self) -> None:
+        with capture_logs() as records:
+            try:
+                int("wrong")
+            except ValueError as error:
+                caught = error
+                _log.exception("trouble")
+                _log.info("trouble", exc_info=True)
+            _log.error("trouble", exc_info=caught)
+            _log.exception("trouble", exc_info=caught)
+
+        for record in records:
+            assert record["exception"].startswith("Traceback (most recent call last):\n")
+            assert record["exception"].endswith(f"\nValueError: {caught}")
+        assert len(records) == 4
+
+    @pytest.mark.parametrize("exc_info", [True, False, None])
+    def test_without_an_exception_there_is_no_traceback(self, exc_info: bool | None) -> None:  # noqa: FBT001 - a case
+        with capture_logs() as records:
+            _log.error("trouble", exc_info=exc_info)
+            _log.exception("trouble", exc_info=exc_info)
+
+        assert records == [{"message": "trouble", "level": "error"}] * 2
+
+    def test_an_exception_without_words_of_its_own_is_recorded_too(self) -> None:
+        with capture_logs() as records:
+            _log.error("trouble", exc_info=_WordlessError())
+
+        assert "_WordlessError" in records[0]["exception"]
+
+    def test_mypy_refuses_what_a_logger_has_not(self) -> None:
+        # With `warn_unused_ignores` each comment asserts that mypy says so.
+        with pytest.raises(TypeError):
+            _log.info("done %s", 2)  # type: ignore[call-arg, arg-type]
+        with pytest.raises(TypeError):
+            _log.info()  # type: ignore[call-arg]
+        with pytest.raises(AttributeError):
+            _log.bind(count=2)  # type: ignore[attr-defined]
+        with pytest.raises(AttributeError):
+            _log.fatal("trouble")  # type: ignore[attr-defined]
+        with capture_logs() as records:
+            _log.error("trouble", exc_info="wrong")  # type: ignore[arg-type]
+        assert records == [{"message": "trouble", "level": "error"}]
+
+    def test_a_process_that_configures_nothing_logs_as_python_does(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _log.info("done")
+        _log.warning("trouble", reason="wrong")
+
+        assert caplog.record_tuples == [("tests.there", 30, "trouble {'reason': 'wrong'}")]
 
 
 class TestJournal:
@@ -102,13 +181,80 @@ class TestJournal:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", first["timestamp"])
         assert "request_id" not in second
 
-    @pytest.mark.parametrize("value", ["\ud800", 2**70])
+    def test_a_field_named_as_a_key_of_the_record_is_kept_beside_it(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        names = ("message", "level", "logger", "timestamp", "service", "event")
+
+        journal.add("error", "there", "trouble", dict.fromkeys(names, "field"))
+
+        [record] = _records(file)
+        assert record.pop("timestamp").endswith("Z")
+        assert record == {
+            "message": "trouble",
+            "level": "error",
+            "logger": "there",
+            "service": "gateway",
+            "message_": "field",
+            "level_": "field",
+            "logger_": "field",
+            "timestamp_": "field",
+            "service_": "field",
+            "event": "field",
+        }
+
+    @pytest.mark.parametrize("value", ["\ud800", 2**70, {1: 2}, ["\udcff"]])
     def test_what_no_json_can_hold_is_told_all_the_same(
         self, journal: Journal, file: io.BytesIO, value: object
     ) -> None:
-        journal.add("error", "there", "trouble", {"value": value})
+        journal.add("error", "there", "trouble", {"value": value, "count": 2})
 
-        assert _records(file)[0]["value"] == ascii(value)
+        [record] = _records(file)
+        assert record["value"] == ascii(value)
+        assert (record["message"], record["count"]) == ("trouble", 2)
+
+    def test_a_name_that_no_json_can_hold_is_told_all_the_same(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        journal.add("error", "\ud800", "\ud800", {"\ud800": 2})
+
+        [record] = _records(file)
+        assert (record["message"], record["logger"], record[ascii("\ud800")]) == (*[ascii("\ud800")] * 2, 2)
+
+    def test_a_value_of_another_type_is_told_in_its_words(self, journal: Journal, file: io.BytesIO) -> None:
+        journal.add("error", "there", "trouble", {"error": ValueError("wrong"), "path": Path("/a")})
+
+        [record] = _records(file)
+        assert (record["error"], record["path"]) == ("wrong", "/a")
+
+    def test_a_value_that_cannot_be_told_takes_no_other_record_with_it(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        endless: list[object] = []
+        endless.append(endless)
+
+        journal.add("error", "there", "trouble", {"value": _Wordless(), "count": 2})
+        journal.add("error", "there", "trouble", {"value": endless, "path": Path("/a")})
+
+        first, second = _records(file)
+        assert (first["value"], first["count"]) == ("<_Wordless>", 2)
+        assert (second["value"], second["path"]) == ("[[...]]", "/a")
+
+    def test_what_is_logged_of_garbage_in_the_midst_of_a_line_is_written(
+        self, journal: Journal, file: io.BytesIO
+    ) -> None:
+        def on_collection(phase: str, _info: object) -> None:
+            journal.add("info", "there", phase, {})
+
+        gc.disable()
+        gc.callbacks.append(on_collection)
+        try:
+            journal.add("error", "there", "trouble", {"value": _Collecting()})
+        finally:
+            gc.callbacks.remove(on_collection)
+            gc.enable()
+
+        assert [record["message"] for record in _records(file)] == ["trouble", "start", "stop"]
 
     def test_a_file_that_cannot_be_written_to_stops_nothing(self, journal: Journal, file: io.BytesIO) -> None:
         file.close()
@@ -116,33 +262,83 @@ class TestJournal:
         journal.add("error", "there", "trouble", {})
 
 
-_LOGS_OF_A_LIBRARY: Final = """
-import logging, os
-from shared.logs import configure_logs
+_LOGS_OF_A_PROCESS: Final = """
+import asyncio, logging, os, signal, threading
+from shared.logs import Logger, configure_logs
 
-configure_logs("gateway", "info")
-logging.getLogger("library").info("before a fork")
-if os.fork():
-    os.wait()
-    logging.getLogger("library").warning("after a fork")
-else:
-    logging.getLogger("library").error("in a child %s", "of it")
-    logging.shutdown()
-    os._exit(0)
+log, library = Logger("ours"), logging.getLogger("library")
+
+held, forked = threading.Event(), threading.Event()
+
+def hold_the_lock():
+    with logging.getLogger().handlers[0].lock:
+        held.set()
+        forked.wait()
+
+async def main():
+    log.debug("in debugging")
+    log.info("before a fork")
+    library.info("before a fork")
+    threading.Thread(target=hold_the_lock).start()
+    held.wait()
+    if os.fork():
+        forked.set()
+        os.wait()
+        thread = threading.Thread(target=log.info, args=("in a thread",))
+        thread.start()
+        thread.join()
+        log.info("after a fork")
+        library.warning("after a fork")
+        log.info("at the end")
+    else:
+        signal.alarm(10)  # it is nobody's to wait for
+        log.error("in a child")
+        library.error("in a child %s", "of it")
+        logging.shutdown()
+        os._exit(0)
+
+configure_logs("gateway", "info", worker=2)
+asyncio.run(main())
 """
 
 
-def test_records_of_libraries_are_lines_as_ours_are_also_after_a_fork() -> None:
+def test_a_process_writes_its_records_and_those_of_libraries_once_also_if_it_forks() -> None:
     written = subprocess.run(  # noqa: S603 - this interpreter and a constant
-        [sys.executable, "-c", _LOGS_OF_A_LIBRARY], capture_output=True, timeout=_LIMIT_S, check=True
+        [sys.executable, "-W", "ignore", "-c", _LOGS_OF_A_PROCESS],
+        capture_output=True,
+        timeout=_LIMIT_S,
+        check=True,
     ).stderr
 
     records = [json.loads(line) for line in written.splitlines()]
     assert [(record["logger"], record["level"], record["message"]) for record in records] == [
-        ("library", "info", "before a fork"),
+        ("ours", "error", "in a child"),
         ("library", "error", "in a child of it"),
+        ("ours", "info", "before a fork"),
+        ("library", "info", "before a fork"),
+        ("ours", "info", "in a thread"),
+        ("ours", "info", "after a fork"),
         ("library", "warning", "after a fork"),
+        ("ours", "info", "at the end"),
     ]
+    assert all((record["service"], record["worker"]) == ("gateway", 2) for record in records)
+
+
+class _Wordless:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class _WordlessError(Exception):
+    __str__ = __repr__ = _Wordless.__repr__
+
+
+class _Collecting:
+    """Has the garbage collector run while a line is made."""
+
+    def __str__(self) -> str:
+        gc.collect()
+        return "collected"
 
 
 class _AwaitedFile(io.BytesIO):

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from structlog.testing import capture_logs
 
 from shared import outages
 from shared.outages import Outages
 from shared.storage.postgres import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
+from tests.logs import capture_logs
 
 
 def test_each_reason_is_told_once_however_often_it_is_met() -> None:

@@ -1,0 +1,24 @@
+"""Log records of our modules, for tests to read."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from shared import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@contextmanager
+def capture_logs() -> Iterator[list[dict[str, Any]]]:
+    """Inside, records of every level are added to the list and written nowhere."""
+    records: list[dict[str, Any]] = []
+
+    def add(level: str, _logger: str, message: str, fields: Mapping[str, object]) -> None:
+        records.append({"message": message, "level": level, **fields})
+
+    with patch.multiple(logs._output, add=add, levels=frozenset(logs._LEVELS)):
+        yield records
