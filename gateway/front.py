@@ -12,7 +12,7 @@ from gateway.addresses import CallerAddresses
 from gateway.problems import problem_answer
 from gateway.representations import negotiated
 from shared.logs import Logger, log_with
-from shared.tracing import new_id, trace_id_of
+from shared.tracing import new_id, span_of, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +51,9 @@ def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asynci
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, _NONE) if proxies else _NONE
         request.address = addresses.of(request.remote, forwarded_for)
         # One that belongs to no trace begins its own, under its own id.
-        request.trace_id = trace_id_of(request.headers.get(_TRACEPARENT)) or request_id
-        log_with(request_id=request_id, trace_id=request.trace_id)
+        trace_id = trace_id_of(request.headers.get(_TRACEPARENT)) or request_id
+        request.traceparent = span_of(trace_id, request_id)
+        log_with(request_id=request_id, trace_id=trace_id)
         method = request.method
         try:
             path = request.rel_url.path_safe

@@ -17,7 +17,6 @@ from gateway.problems import CLOSE, ProblemError
 from gateway.responses import Response
 from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
-from shared.tracing import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +43,7 @@ class Request(web.BaseRequest):
     Attributes:
         refusal: Why it is answered with a problem before anything else of it is looked at.
         address: Where it comes from, as far as that can be believed.
-        trace_id: The trace in which its work goes on.
+        traceparent: The trace context of its span, which its row and its events carry on.
         route: Its path in the contract's words, once that is found.
         parameters: What stands in the place of the names in that path.
         policies: The limits that it was counted against, and
@@ -52,7 +51,7 @@ class Request(web.BaseRequest):
     """
 
     refusal: ProblemError | None = None
-    address = trace_id = ""
+    address = traceparent = ""
     route: str | None = None
     parameters: Mapping[str, str] = _NONE
     policies = left = ""
@@ -87,11 +86,6 @@ class Request(web.BaseRequest):
     @caller.setter
     def caller(self, caller: Caller) -> None:
         self._caller = caller
-
-    @property
-    def traceparent(self) -> str:
-        """A trace context under which its work goes on, in a new span."""
-        return span_of(self.trace_id)
 
     @property
     def memory(self) -> BodyMemory:

@@ -24,6 +24,9 @@ def trace_id_of(traceparent: str | None) -> str | None:
     return match[1] if match else None
 
 
-def span_of(trace_id: str) -> str:
-    """The ``traceparent`` of a new span in a trace."""
-    return f"00-{trace_id}-{random.getrandbits(64):016x}-01"  # nosec B311
+def span_of(trace_id: str, request_id: str) -> str:
+    """The ``traceparent`` of a request's span in a trace; the span's id is the beginning of the request's.
+
+    So either leads to the other in the log. An id of its own would take 0.6 us of a GET of 40, and this 0.2.
+    """
+    return f"00-{trace_id}-{request_id[:16]}-01"

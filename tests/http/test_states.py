@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from contextlib import AsyncExitStack
 from functools import partial
@@ -13,7 +14,7 @@ from yarl import URL
 
 from gateway.__main__ import parts_of_database
 from shared.domain.errors import UnavailableError
-from shared.events import read_submitted
+from shared.events import EventType, read_submitted
 from shared.health import Part, part_of_process
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
@@ -82,6 +83,12 @@ async def found(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
         assert answer.status == 200
         document: dict[str, Any] = await answer.json()
     return document
+
+
+def traceparents(events: Sequence[bytes]) -> dict[str, str]:
+    """The trace context of events, by what they are about."""
+    documents = map(json.loads, events)
+    return {document["subject"]: document["traceparent"] for document in documents}
 
 
 async def readiness(client: aiohttp.ClientSession, status: int) -> dict[str, Any]:
@@ -380,6 +387,28 @@ class TestOutages:
         await ada.post("/ecg/process", json=an_ecg_body(), headers=headers)
 
         assert trace_id.encode() in broker.waiting(QUEUE)[0]
+
+    async def test_the_row_and_the_event_of_a_request_carry_its_span_and_no_others(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker, database: Database
+    ) -> None:
+        broker.bind("deletions", EventType.DELETED)
+        trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+        ada.headers["traceparent"] = f"00-{trace_id}-00f067aa0ba902b7-01"
+
+        for ecg_id in ("10", "11"):
+            await submitted(ada, an_ecg_body(id=ecg_id))
+        async with database.connection() as connection:
+            rows = await connection.fetch("SELECT owner || '/' || id AS subject, traceparent FROM ecg")
+        announced = traceparents(broker.waiting(QUEUE))
+        for ecg_id in ("10", "11"):
+            await ada.delete(f"/ecg/{ecg_id}")
+        erased = traceparents(broker.waiting("deletions"))
+
+        assert announced == {row["subject"]: row["traceparent"] for row in rows}
+        assert announced.keys() == erased.keys() == {"ada/10", "ada/11"}
+        contexts = {*announced.values(), *erased.values()}
+        assert len(contexts) == 4
+        assert all(context.startswith(f"00-{trace_id}-") for context in contexts)
 
 
 class TestHealth:

@@ -12,7 +12,7 @@ _SPAN_ID = "00f067aa0ba902b7"
 
 def test_a_trace_goes_on_in_a_span_of_our_own() -> None:
     trace_id = trace_id_of(f"00-{_TRACE_ID}-{_SPAN_ID}-01")
-    spans = {span_of(_TRACE_ID) for _ in range(3)}
+    spans = {span_of(_TRACE_ID, new_id()) for _ in range(3)}
 
     assert trace_id == _TRACE_ID
     assert len(spans) == 3

@@ -1,0 +1,42 @@
+"""What every request passes before its handler."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.counters import MemoryCounters
+from gateway.front import front
+from gateway.rate_limiter import Policy, RateLimiter
+from gateway.responses import Head, Response
+from gateway.router import Router
+from tests.unit.gateway.test_connection import a_transport, connected
+
+if TYPE_CHECKING:
+    from gateway.requests import Request
+
+_LIMIT_S = 20
+
+
+async def test_a_request_is_one_span_however_often_it_is_read() -> None:
+    read: list[tuple[str, str]] = []
+    both = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        read.append((request.traceparent, request.traceparent))
+        if len(read) == 2:
+            both.set()
+        return Response(Head())
+
+    router = Router()
+    router.add("GET", "/", handler)
+    limiter = RateLimiter(Policy.ADDRESS, 0, MemoryCounters())
+    answered = front(router, proxies=0, limiter=limiter, leaving=asyncio.Event())
+    connection = connected(answered, a_transport())
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    async with asyncio.timeout(_LIMIT_S):
+        await both.wait()
+    connection.connection_lost(None)
+
+    [first, second] = read
+    assert first[0] == first[1] != second[0] == second[1]
