@@ -1,4 +1,4 @@
-"""Measure an ECG: every insight of the registry, on every lead."""
+"""Measure an ECG: every insight of the registry, on every lead or on the whole."""
 
 from __future__ import annotations
 
@@ -7,43 +7,98 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from shared.domain.errors import AnalysisError
-from shared.domain.insights import EcgInsight, Insights, LeadInsight
+from shared.domain.findings import Absent, Finding, Insights
+from shared.domain.insights import NOTHING, Earlier, LeadInsight, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from shared.domain.ecg import Ecg
-    from shared.domain.insights import Finding, Insight
+    from shared.domain.findings import Outcome
+    from shared.domain.insights import EcgInsight, Insight, Needs
 
 _Subject = TypeVar("_Subject")
+_Earlier = TypeVar("_Earlier")
 
 
 def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
-    """All that these insights find in an ECG.
+    """All that these insights find in an ECG; one that does not get what it needs is absent.
+
+    Args:
+        ecg: Any.
+        insights: In the order of `shared.domain.insights.ordered`.
 
     Raises:
         AnalysisError: An insight raised, or found what JSON can't carry; names it and the lead.
     """
-    per_lead = [insight for insight in insights if isinstance(insight, LeadInsight)]
-    per_ecg = [insight for insight in insights if isinstance(insight, EcgInsight)]
-    leads = tuple(
-        (
-            lead.name,
-            {
-                insight.name: _measured(f"{insight.name} of lead {lead.name}", insight.measure, lead)
-                for insight in per_lead
-            },
-        )
-        for lead in ecg.leads
-    )
-    whole = {insight.name: _measured(insight.name, insight.measure, ecg) for insight in per_ecg}
-    return Insights(leads, whole, {insight.name: insight.version for insight in insights})
+    signals = [Signal(lead, ecg.sampling_rate_hz, ecg.unit) for lead in ecg.leads]
+    leads: list[tuple[str, dict[str, Outcome]]] = [(lead.name, {}) for lead in ecg.leads]
+    whole: dict[str, Outcome] = {}
+    for insight in insights:
+        if isinstance(insight, LeadInsight):
+            for signal, (_, outcomes) in zip(signals, leads, strict=True):
+                outcomes[insight.name] = _of_lead(insight, signal, outcomes)
+        else:
+            whole[insight.name] = _of_ecg(insight, ecg, signals, _earlier(insight.needs, leads, whole))
+    return Insights(tuple(leads), whole, {insight.name: insight.version for insight in insights})
 
 
-def _measured(what: str, measure: Callable[[_Subject], Finding], subject: _Subject) -> Finding:
+def _of_lead(insight: LeadInsight, signal: Signal, outcomes: Mapping[str, Outcome]) -> Outcome:
+    if insight.needs is NOTHING:
+        return _measured(insight.measure, signal, {}, insight.name, signal.lead.name)
+    earlier = _found(insight.needs, outcomes)
+    missing = _missing(insight.needs, [signal], earlier)
+    if missing is not None:
+        return Absent(missing)
+    return _measured(insight.measure, signal, earlier, insight.name, signal.lead.name)
+
+
+def _of_ecg(insight: EcgInsight, ecg: Ecg, signals: Sequence[Signal], earlier: Earlier) -> Outcome:
+    missing = _missing(insight.needs, signals, earlier.ecg.keys() | earlier.leads)
+    if missing is not None:
+        return Absent(missing)
+    return _measured(insight.measure, ecg, earlier, insight.name)
+
+
+def _earlier(
+    needs: Needs, leads: Sequence[tuple[str, Mapping[str, Outcome]]], whole: Mapping[str, Outcome]
+) -> Earlier:
+    of_leads: dict[str, dict[str, Finding]] = {}
+    for lead, outcomes in leads:
+        for insight, finding in _found(needs, outcomes).items():
+            of_leads.setdefault(insight, {})[lead] = finding
+    return Earlier(_found(needs, whole), of_leads)
+
+
+def _found(needs: Needs, outcomes: Mapping[str, Outcome]) -> dict[str, Finding]:
+    return {name: outcome for name in needs.insights if isinstance(outcome := outcomes.get(name), Finding)}
+
+
+def _missing(needs: Needs, signals: Sequence[Signal], found: Collection[str]) -> str | None:
+    """What an insight needs and does not get, in words for who reads the result; None if it gets all."""
+    needs_rate = needs.sampling_rate or needs.length_s > 0
+    if needs_rate and any(signal.sampling_rate_hz is None for signal in signals):
+        return "needs sampling_rate_hz"
+    if needs.unit and any(signal.unit is None for signal in signals):
+        return "needs unit"
+    if needs.length_s > 0 and max(signal.length_s for signal in signals) < needs.length_s:
+        return f"needs {needs.length_s:g} s of signal"
+    missing = [name for name in needs.insights if name not in found]
+    return f"needs {', '.join(missing)}" if missing else None
+
+
+def _measured(
+    measure: Callable[[_Subject, _Earlier], Outcome],
+    subject: _Subject,
+    earlier: _Earlier,
+    insight: str,
+    lead: str | None = None,
+) -> Outcome:
     try:
-        finding = measure(subject)
-        orjson.dumps([finding.value, finding.warnings])  # NumPy's numbers are not JSON's
+        outcome = measure(subject, earlier)
+        if not isinstance(outcome, Absent):
+            orjson.dumps([outcome.summary, outcome.warnings])  # NumPy's numbers are not JSON's
     except Exception as error:
+        what = insight if lead is None else f"{insight} of lead {lead}"
         raise AnalysisError(f"{what} could not be measured: {type(error).__name__}") from error
-    return finding
+    return outcome

@@ -22,7 +22,7 @@ from shared.domain.errors import (
     IsolineError,
     UnavailableError,
 )
-from shared.domain.insights import Insights
+from shared.domain.findings import Insights
 from shared.events import failed, processed
 from shared.logs import Logger
 from shared.patience import jittered_pause_s, until_available
@@ -55,7 +55,7 @@ class Bench:
     """What a processor works with.
 
     Attributes:
-        insights: What is measured.
+        insights: What is measured, in the order of `shared.domain.insights.ordered`.
         max_attempts: After so many an ECG is failed.
         batch_samples: Samples that may be in memory for one batch; a larger ECG is a batch by itself.
         room: Who is analysed beside whom in this process.
@@ -269,7 +269,7 @@ def _settlement(claim: Claim, outcome: Insights | IsolineError, now: datetime) -
         return _failed(claim, str(outcome), now)
     document = outcome.document()
     event = processed(claim.key, document, now=now, traceparent=claim.traceparent)
-    return Settlement(claim, event, document=document)
+    return Settlement(claim, event, document=document, series=outcome.series())
 
 
 def _failed(claim: Claim, error: str, now: datetime) -> Settlement:

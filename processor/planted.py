@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared import failpoint
-from shared.domain.insights import Finding, LeadInsight
+from shared.domain.findings import Finding
+from shared.domain.insights import LeadInsight
 
 if TYPE_CHECKING:
-    from shared.domain.ecg import Lead
-    from shared.domain.insights import Insight
+    from collections.abc import Mapping
+
+    from shared.domain.insights import Insight, Signal
 
 RAISES: Final = (-31337, 31337, -31337, 31337)
 KILLS: Final = (31337, -31337, 31337, -31337)
@@ -20,13 +22,18 @@ KILLS: Final = (31337, -31337, 31337, -31337)
 
 def planted_insights() -> tuple[Insight, ...]:
     """The poisonous insight if a test asked for it."""
-    return (LeadInsight("planted", version=1, measure=_measure),) if failpoint.is_planted("poison") else ()
+    return (_PLANTED,) if failpoint.is_planted("poison") else ()
 
 
-def _measure(lead: Lead) -> Finding:
-    start = tuple(lead.signal[:4].tolist())
+def _measure(signal: Signal, _earlier: Mapping[str, Finding]) -> Finding:
+    start = tuple(signal.lead.signal[:4].tolist())
     if start == RAISES:
         raise ValueError("planted")
     if start == KILLS:
         failpoint.kill()
-    return Finding(0, ())
+    return Finding(0)
+
+
+_PLANTED: Final = LeadInsight(
+    name="planted", version=1, sentence="Poison.", schema={"const": 0}, measure=_measure
+)

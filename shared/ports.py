@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shared.domain.account import Account, Role
     from shared.domain.ecg import Ecg
     from shared.domain.errors import UnavailableError, UnroutableError
-    from shared.domain.insights import JsonValue
+    from shared.domain.findings import JsonValue, Series
     from shared.domain.recording import Recording
     from shared.events import Bundle, EcgKey, Event
 
@@ -115,12 +115,18 @@ class Claims(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both."""
+    """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both.
+
+    Attributes:
+        document: What `Insights.document` gave.
+        series: What is kept beside the document, apart from it.
+    """
 
     claim: Claim
     event: Event
     document: Mapping[str, JsonValue] | None = None
     error: str | None = None
+    series: Sequence[Series] = ()
 
 
 class EcgStore(Protocol):

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from shared.domain.ecg import Ecg, Lead
+from shared.domain.insights import EcgInsight, LeadInsight
 from shared.ports import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from shared.domain.findings import Finding, Outcome
+    from shared.domain.insights import Earlier, Signal
+
+_AN_INSIGHT: Final[dict[str, Any]] = {"version": 1, "sentence": "It is so.", "schema": {}}
 _DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
@@ -21,9 +26,23 @@ def a_lead(name: str = "I", signal: Sequence[int] = (1, -1, 1), *, baseline: int
     return Lead(name, np.array(signal, np.int16), baseline)
 
 
-def an_ecg(ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30") -> Ecg:
+def an_ecg(
+    ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30", **fields: Any
+) -> Ecg:
     """An ECG of one lead that crosses zero twice."""
-    return Ecg(ecg_id, date, tuple(leads) if leads is not None else (a_lead(),))
+    return Ecg(ecg_id, date, tuple(leads) if leads is not None else (a_lead(),), **fields)
+
+
+def a_lead_insight(
+    name: str, measure: Callable[[Signal, Mapping[str, Finding]], Outcome], **fields: Any
+) -> LeadInsight:
+    """Version 1 of an insight into leads that needs nothing; ``fields`` win."""
+    return LeadInsight(**_AN_INSIGHT | {"name": name, "measure": measure, **fields})
+
+
+def an_ecg_insight(name: str, measure: Callable[[Ecg, Earlier], Outcome], **fields: Any) -> EcgInsight:
+    """As `a_lead_insight`, of the ECG as a whole."""
+    return EcgInsight(**_AN_INSIGHT | {"name": name, "measure": measure, **fields})
 
 
 def a_submission(ecg_id: str = "10", *, owner: str = "ada", ecg: Ecg | None = None) -> Submission:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from asyncpg.connection import LoggedQuery
 
-    from shared.domain.insights import JsonValue
+    from shared.domain.findings import JsonValue
 
 # Fills the outbox with so many bundles of two events that are due.
 DUE_BUNDLES: Final = """

@@ -1,12 +1,12 @@
-"""The registry of insights: one import line each, in the order in which results carry them."""
+"""The registry of insights: one import line each; `make catalogue` tells the other services of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from processor.insights.zero_crossings import ZERO_CROSSINGS as ZERO_CROSSINGS
-from shared.domain.insights import EcgInsight, Insight, LeadInsight
+from shared.domain.insights import EcgInsight, Insight, LeadInsight, ordered
 
-INSIGHTS: Final[tuple[Insight, ...]] = tuple(
+INSIGHTS: Final[tuple[Insight, ...]] = ordered(
     imported for imported in vars().values() if isinstance(imported, LeadInsight | EcgInsight)
 )

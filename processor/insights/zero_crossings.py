@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from shared.domain.insights import Finding, LeadInsight
+from shared.domain.findings import Finding
+from shared.domain.insights import LeadInsight
 
 if TYPE_CHECKING:
-    from shared.domain.ecg import Lead, Samples
+    from collections.abc import Mapping
+
+    from shared.domain.ecg import Samples
+    from shared.domain.insights import Signal
 
 SIGNAL_NEVER_NEAR_ZERO: Final = "signal_never_near_zero"
 
@@ -74,10 +78,17 @@ def _count_many(samples: Samples, baseline: int) -> int:
     return crossings
 
 
-def _measure(lead: Lead) -> Finding:
+def _measure(signal: Signal, _earlier: Mapping[str, Finding]) -> Finding:
+    lead = signal.lead
     crossings = count_zero_crossings(lead.signal, lead.baseline)
     suspicious = crossings == 0 and never_near_zero(lead.signal, lead.baseline)
     return Finding(crossings, (SIGNAL_NEVER_NEAR_ZERO,) if suspicious else ())
 
 
-ZERO_CROSSINGS: Final = LeadInsight("zero_crossings", version=1, measure=_measure)
+ZERO_CROSSINGS: Final = LeadInsight(
+    name="zero_crossings",
+    version=1,
+    sentence="Sign changes between consecutive non-zero samples of signal - baseline.",
+    schema={"type": "integer", "minimum": 0},
+    measure=_measure,
+)

@@ -1,88 +1,132 @@
-"""What was found in an ECG: named, versioned measurements of its leads."""
+"""What an insight is: a named, versioned measurement of a lead or of an ECG, and what it needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from shared.domain.ecg import Ecg, Lead
+    from shared.domain.ecg import Ecg, Lead, Unit
+    from shared.domain.findings import Finding, JsonValue, Outcome
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+class Signal(NamedTuple):
+    """A lead with its sampling rate and unit, where they are known."""
+
+    lead: Lead
+    sampling_rate_hz: float | None = None
+    unit: Unit | None = None
+
+    @property
+    def length_s(self) -> float:
+        """How long it lasts; 0 where its sampling rate is not known."""
+        return self.lead.signal.size / self.sampling_rate_hz if self.sampling_rate_hz else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one insight found.
+class Earlier(NamedTuple):
+    """What the insights found that an insight of the ECG needs.
 
     Attributes:
-        value: The measurement, in the unit that the insight's name or docstring gives.
-        warnings: Words that a reader of the value must see, e.g. ``signal_never_near_zero``.
+        ecg: In the ECG as a whole, by insight.
+        leads: In its leads, by insight and lead; without the leads in which it is absent.
     """
 
-    value: JsonValue
-    warnings: tuple[str, ...] = ()
+    ecg: Mapping[str, Finding]
+    leads: Mapping[str, Mapping[str, Finding]]
 
 
-@dataclass(frozen=True, slots=True)
-class LeadInsight:
-    """A measurement made of each lead by itself.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Without what an insight is absent; of an ECG, each lead must have the rate and the unit.
 
     Attributes:
-        name: The key under which results carry the value.
-        version: Moves up whenever the same lead may give another value.
-        measure: Pure function of a lead.
+        sampling_rate: Whether it needs to know how far apart samples are.
+        unit: Whether it needs to know the physical unit.
+        length_s: How long the signal lasts at the least, of an ECG its longest; more than 0 needs a rate.
+        insights: Those whose findings it is given; of an ECG, found in one lead at the least.
+    """
+
+    sampling_rate: bool = False
+    unit: bool = False
+    length_s: float = 0.0
+    insights: tuple[str, ...] = ()
+
+
+NOTHING: Final = Needs()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What an insight is called and what its summary means, as data.
+
+    Attributes:
+        name: The key under which results carry its summary.
+        version: Moves up whenever the same signal may give another summary.
+        sentence: What it says of a lead or of an ECG.
+        schema: JSON schema of its summary.
+        unit: Of a summary that is a number with a unit (UCUM); None for others.
+        needs: What it needs.
     """
 
     name: str
     version: int
-    measure: Callable[[Lead], Finding]
+    sentence: str
+    schema: Mapping[str, JsonValue]
+    unit: str | None = None
+    needs: Needs = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class EcgInsight:
-    """A measurement made of the whole ECG; otherwise like `LeadInsight`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadInsight(Description):
+    """An insight into each lead by itself.
 
-    name: str
-    version: int
-    measure: Callable[[Ecg], Finding]
+    Attributes:
+        measure: Pure function of a signal and of what the insights that it needs found in the same lead.
+    """
+
+    measure: Callable[[Signal, Mapping[str, Finding]], Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcgInsight(Description):
+    """An insight into the ECG as a whole.
+
+    Attributes:
+        measure: Pure function of an ECG and of what the insights that it needs found in it.
+    """
+
+    measure: Callable[[Ecg, Earlier], Outcome]
 
 
 Insight: TypeAlias = LeadInsight | EcgInsight
 
 
-@dataclass(frozen=True, slots=True)
-class Insights:
-    """All that was found in one ECG.
+def ordered(insights: Iterable[Insight]) -> tuple[Insight, ...]:
+    """The same insights, each behind those that it needs.
 
-    Attributes:
-        leads: Per lead, in the ECG's order: its name and its findings by insight name.
-        ecg: Findings about the whole ECG by insight name.
-        versions: Version of each insight that was measured.
+    Raises:
+        ValueError: Two have one name, or one needs what there is not, or can't be found before it.
     """
-
-    leads: tuple[tuple[str, Mapping[str, Finding]], ...]
-    ecg: Mapping[str, Finding] = field(default_factory=dict)
-    versions: Mapping[str, int] = field(default_factory=dict)
-
-    def document(self) -> dict[str, JsonValue]:
-        """The JSON form that is stored, answered and published.
-
-        ``{"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}``; ``warnings``
-        stands beside the values and ``ecg`` beside ``leads`` where there are any.
-        """
-        document: dict[str, JsonValue] = {
-            "leads": [{name: _plain(findings)} for name, findings in self.leads],
-            "insights": dict(self.versions),
-        }
-        if self.ecg:
-            document["ecg"] = _plain(self.ecg)
-        return document
+    by_name: dict[str, Insight] = {}
+    for insight in insights:
+        if by_name.setdefault(insight.name, insight) is not insight:
+            raise ValueError(f"Two insights are called {insight.name}.")
+    for insight in by_name.values():
+        for need in insight.needs.insights:
+            _check(insight, need, by_name.get(need))
+    needs = {name: insight.needs.insights for name, insight in by_name.items()}
+    try:
+        return tuple(by_name[name] for name in TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circle = " needs ".join(reversed(error.args[1]))
+        raise ValueError(f"Insights can't need each other: {circle}.") from None
 
 
-def _plain(findings: Mapping[str, Finding]) -> dict[str, JsonValue]:
-    plain = {name: finding.value for name, finding in findings.items()}
-    warnings: list[JsonValue] = [word for finding in findings.values() for word in finding.warnings]
-    return {**plain, "warnings": warnings} if warnings else plain
+def _check(insight: Insight, need: str, needed: Insight | None) -> None:
+    if needed is None:
+        raise ValueError(f"The insight {insight.name} needs {need}, and there is none of this name.")
+    if isinstance(insight, LeadInsight) and isinstance(needed, EcgInsight):
+        raise ValueError(f"The insight {insight.name} of a lead needs {need}, which is of the ECG.")  # noqa: TRY004 - it is not about a type

@@ -184,6 +184,8 @@ class PostgresEcgStore:
         return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+        if any(settlement.series for settlement in settlements):
+            raise NotImplementedError("PostgreSQL keeps no series yet, and none may be lost.")
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
         bundle_id = uuid4()
         # With none, as a check asks for it, nothing is written that tells what happens to others.

@@ -12,7 +12,7 @@ from shared.events import EcgKey
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.insights import JsonValue
+    from shared.domain.findings import JsonValue
     from shared.ports import Reason, Selection
     from shared.storage.postgres import Database
 

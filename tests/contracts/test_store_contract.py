@@ -17,6 +17,7 @@ import pytest
 from shared.domain.account import Account, Role
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError, UnavailableError
+from shared.domain.findings import Series
 from shared.events import EcgKey, deleted, failed, processed
 from shared.ports import Settlement, Status
 from shared.storage import postgres_submissions
@@ -655,6 +656,18 @@ class TestSettling:
         assert [await state_of(store, n) for n in "123"] == ["completed", "failed", "completed"]
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
         assert bundle in await due_bundles(outbox, database)
+
+    async def test_series_that_can_not_be_kept_are_refused_and_nothing_is_settled(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        first, second = await claimed(store, "10", "11")
+        series = [Series("beats", "I", {"samples": np.array([10, 20])})]
+
+        with pytest.raises(NotImplementedError, match="keeps no series"):
+            await store.settle([completion(first), completion(second)._replace(series=series)])
+
+        assert [await state_of(store, n) for n in ("10", "11")] == ["queued", "queued"]
+        assert await count(database, "outbox") == 0
 
     async def test_when_the_event_can_not_be_kept_nothing_is(
         self, store: PostgresEcgStore, database: Database

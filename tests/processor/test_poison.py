@@ -10,14 +10,15 @@ import pytest
 
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
-from shared.domain.insights import Finding, LeadInsight
+from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.builders import a_lead, a_lead_insight, a_submission, an_ecg
 from tests.processor.conftest import HandedOver, Listener
 
 if TYPE_CHECKING:
-    from shared.domain.ecg import Lead
-    from shared.domain.insights import Insight
+    from collections.abc import Mapping
+
+    from shared.domain.insights import Insight, Signal
     from shared.storage.postgres import Database
     from shared.storage.postgres_ecgs import PostgresEcgStore
     from shared.storage.postgres_outbox import PostgresOutbox
@@ -29,14 +30,14 @@ class ProcessKilledError(BaseException):
     """Ends everything, as kill -9 does."""
 
 
-def _kill(lead: Lead) -> Finding:
-    if lead.signal[0] == _POISON:
+def _kill(signal: Signal, _: Mapping[str, Finding]) -> Finding:
+    if signal.lead.signal[0] == _POISON:
         raise ProcessKilledError
     return Finding(0)
 
 
-def _raise(lead: Lead) -> Finding:
-    if lead.signal[0] == _POISON:
+def _raise(signal: Signal, _: Mapping[str, Finding]) -> Finding:
+    if signal.lead.signal[0] == _POISON:
         raise ValueError("poison")
     return Finding(0)
 
@@ -75,7 +76,7 @@ async def test_an_ecg_that_kills_the_process_takes_no_other_with_it(
     database: Database, store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener
 ) -> None:
     await submit(store, "a", "b", "c", "d", poison="b")
-    bench = a_bench(store, outbox, listener, LeadInsight("killer", 1, _kill))
+    bench = a_bench(store, outbox, listener, a_lead_insight("killer", _kill))
 
     for _ in range(3):
         with pytest.raises(ProcessKilledError):
@@ -97,7 +98,7 @@ async def test_an_insight_that_raises_is_tried_again_later_and_failed_at_the_lim
     database: Database, store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener
 ) -> None:
     await submit(store, "a", poison="a")
-    bench = a_bench(store, outbox, listener, LeadInsight("raiser", 1, _raise))
+    bench = a_bench(store, outbox, listener, a_lead_insight("raiser", _raise))
 
     for attempt in (1, 2):
         await settle_deliveries([a_delivery("a")], bench=bench)

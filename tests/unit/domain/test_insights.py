@@ -1,34 +1,59 @@
 from __future__ import annotations
 
-from shared.domain.insights import Finding, Insights
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.domain.findings import Finding
+from shared.domain.insights import EcgInsight, LeadInsight, Needs, ordered
+from tests.builders import a_lead_insight, an_ecg_insight
+
+if TYPE_CHECKING:
+    from shared.domain.insights import Insight
 
 
-def test_a_document_has_the_findings_of_each_lead_in_the_order_of_the_ecg() -> None:
-    insights = Insights(
-        leads=(("V1", {"zero_crossings": Finding(1)}), ("I", {"zero_crossings": Finding(2)})),
-        versions={"zero_crossings": 1},
-    )
-
-    assert insights.document() == {
-        "leads": [{"V1": {"zero_crossings": 1}}, {"I": {"zero_crossings": 2}}],
-        "insights": {"zero_crossings": 1},
-    }
+def of_a_lead(name: str, *needs: str) -> LeadInsight:
+    return a_lead_insight(name, lambda *_: Finding(0), needs=Needs(insights=needs))
 
 
-def test_warnings_stand_beside_the_values_that_they_belong_to() -> None:
-    findings = {"a": Finding(1, ("one", "two")), "b": Finding(2), "c": Finding(3, ("three",))}
+def of_the_ecg(name: str, *needs: str) -> EcgInsight:
+    return an_ecg_insight(name, lambda *_: Finding(0), needs=Needs(insights=needs))
 
-    assert Insights((("I", findings), ("II", {"a": Finding(0)}))).document()["leads"] == [
-        {"I": {"a": 1, "b": 2, "c": 3, "warnings": ["one", "two", "three"]}},
-        {"II": {"a": 0}},
+
+def test_insights_come_behind_those_that_they_need() -> None:
+    insights: list[Insight] = [
+        of_the_ecg("d", "c", "a"),
+        of_the_ecg("c", "b"),
+        of_a_lead("b", "a"),
+        of_a_lead("a"),
     ]
 
+    assert ordered(insights) == tuple(reversed(insights))
 
-def test_findings_about_the_whole_ecg_stand_beside_the_leads() -> None:
-    insights = Insights((("I", {}),), {"heart_rate": Finding(61.5, ("irregular",))}, {"heart_rate": 2})
 
-    assert insights.document() == {
-        "leads": [{"I": {}}],
-        "ecg": {"heart_rate": 61.5, "warnings": ["irregular"]},
-        "insights": {"heart_rate": 2},
-    }
+def test_insights_that_need_nothing_keep_their_order() -> None:
+    insights = (of_a_lead("b"), of_the_ecg("c"), of_a_lead("a"))
+
+    assert ordered(insights) == insights
+
+
+@pytest.mark.parametrize(
+    ("insights", "sentence"),
+    [
+        ([of_a_lead("a", "b")], "The insight a needs b, and there is none of this name."),
+        ([of_a_lead("a", "a")], "Insights can't need each other: a needs a."),
+        (
+            [of_a_lead("a", "b"), of_a_lead("b", "c"), of_a_lead("c", "a")],
+            "Insights can't need each other: a needs b needs c needs a.",
+        ),
+        (
+            [of_a_lead("a", "b"), of_the_ecg("b")],
+            "The insight a of a lead needs b, which is of the ECG.",
+        ),
+        ([of_a_lead("a"), of_the_ecg("a")], "Two insights are called a."),
+    ],
+)
+def test_needs_that_can_not_be_met_are_told_in_one_sentence(insights: list[Insight], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        ordered(insights)

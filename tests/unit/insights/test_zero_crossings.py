@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from processor.insights import zero_crossings
 from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, never_near_zero
 from shared.domain.ecg import INT32_MAX, INT32_MIN, Lead
+from shared.domain.findings import Finding
+from shared.domain.insights import Signal
 from tests.builders import a_lead
 from tests.golden import PTB_XL_06004
 
@@ -54,6 +56,13 @@ def crossings_by_definition(signal: Iterable[int], baseline: int) -> int:
     """Sign changes between consecutive samples that are not on the baseline, in Python's own integers."""
     signs = [sample > baseline for sample in signal if sample != baseline]
     return sum(here != there for here, there in pairwise(signs))
+
+
+def measured(lead: Lead) -> Finding:
+    """What the insight finds in a lead, without knowing its rate or unit."""
+    finding = ZERO_CROSSINGS.measure(Signal(lead), {})
+    assert isinstance(finding, Finding)
+    return finding
 
 
 def recorded_leads(file: str) -> list[dict[str, Any]]:
@@ -184,25 +193,25 @@ class TestRecordings:
     def test_each_lead_of_the_ptb_xl_record_has_its_known_count(self, name: str, crossings: int) -> None:
         [lead] = [lead for lead in recorded_leads("ptbxl_06004.json") if lead["name"] == name]
 
-        finding = ZERO_CROSSINGS.measure(Lead(name, as_int32(lead["signal"])))
+        finding = measured(Lead(name, as_int32(lead["signal"])))
 
-        assert (finding.value, finding.warnings) == (crossings, ())
+        assert (finding.summary, finding.warnings) == (crossings, ())
 
     @pytest.mark.parametrize("index", [0, 1])
     def test_each_lead_of_the_mit_bih_record_crosses_its_baseline_26_times(self, index: int) -> None:
         lead = recorded_leads("mitdb100_10s.json")[index]
 
-        finding = ZERO_CROSSINGS.measure(Lead(lead["name"], as_int32(lead["signal"]), 1024))
+        finding = measured(Lead(lead["name"], as_int32(lead["signal"]), 1024))
 
-        assert (finding.value, finding.warnings) == (26, ())
+        assert (finding.summary, finding.warnings) == (26, ())
 
     @pytest.mark.parametrize("index", [0, 1])
     def test_raw_mit_bih_counts_warn_that_they_never_come_near_zero(self, index: int) -> None:
         lead = recorded_leads("mitdb100_10s.json")[index]
 
-        finding = ZERO_CROSSINGS.measure(Lead(lead["name"], as_int32(lead["signal"])))
+        finding = measured(Lead(lead["name"], as_int32(lead["signal"])))
 
-        assert (finding.value, finding.warnings) == (0, ("signal_never_near_zero",))
+        assert (finding.summary, finding.warnings) == (0, ("signal_never_near_zero",))
 
 
 class TestNeverNearZero:
@@ -246,8 +255,8 @@ class TestNeverNearZero:
 def test_the_insight_counts_from_the_leads_own_baseline() -> None:
     lead = a_lead(signal=[1024, 1030, 1020], baseline=1024)
 
-    assert ZERO_CROSSINGS.measure(lead).value == 1
+    assert measured(lead).summary == 1
 
 
 def test_a_finding_near_zero_has_no_warning() -> None:
-    assert ZERO_CROSSINGS.measure(a_lead(signal=[1, 0, 1])).warnings == ()
+    assert measured(a_lead(signal=[1, 0, 1])).warnings == ()

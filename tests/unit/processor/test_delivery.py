@@ -19,20 +19,22 @@ from processor.insights import INSIGHTS
 from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.domain.insights import Finding, LeadInsight
+from shared.domain.findings import Finding, Series
 from shared.events import EcgKey, Event, EventType, submitted
 from shared.ports import Status
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.builders import a_lead, a_lead_insight, a_submission, an_ecg
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
     from shared.domain.ecg import Lead
-    from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
+    from shared.domain.insights import Signal
+    from shared.events import Bundle
+    from shared.ports import Claim, Claims, Consumer, EcgStore, Settlement, StoredEcg
     from shared.storage.postgres import Database
 
 _QUEUE = "processor.ecg-submitted"
@@ -68,6 +70,18 @@ class RecordingStore(PostgresEcgStore):
         return await super().load(claims)
 
 
+class SeriesStore(PostgresEcgStore):
+    """Keeps series, though only in memory."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.series: list[Series] = []
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+        self.series += [series for settlement in settlements for series in settlement.series]
+        return await super().settle([settlement._replace(series=()) for settlement in settlements])
+
+
 class AwayAtFirst(PostgresEcgStore):
     """Is away when it is first asked for anything."""
 
@@ -89,18 +103,18 @@ class AwayAtFirst(PostgresEcgStore):
             raise UnavailableError("away")
 
 
-def _measure_or_crash(lead: Lead) -> Finding:
-    if lead.name == _CRASHING:
+def _measure_or_crash(signal: Signal, _: Mapping[str, Finding]) -> Finding:
+    if signal.lead.name == _CRASHING:
         raise ZeroDivisionError("776655")
-    return Finding(lead.signal.size)
+    return Finding(signal.lead.signal.size)
 
 
-def _note_thread(threads: dict[int, threading.Thread], lead: Lead) -> Finding:
-    threads[lead.signal.size] = threading.current_thread()
-    return Finding(lead.signal.size)
+def _note_thread(threads: dict[int, threading.Thread], signal: Signal, _: Mapping[str, Finding]) -> Finding:
+    threads[signal.lead.signal.size] = threading.current_thread()
+    return Finding(signal.lead.signal.size)
 
 
-_FRAGILE = LeadInsight("fragile", 1, _measure_or_crash)
+_FRAGILE = a_lead_insight("fragile", _measure_or_crash)
 
 
 @pytest.fixture
@@ -274,6 +288,24 @@ class TestCompleting:
         }
         assert "7766" not in json.dumps(event["data"])
         assert await rows_left(database) == 0
+
+    async def test_series_go_to_the_store_and_into_no_document_and_no_event(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        store = SeriesStore(database)
+        beats = Finding(1, series={"samples": np.array([7766])})
+        await submit(bench, "10")
+
+        await work(
+            replace(bench, store=store, insights=[a_lead_insight("beats", lambda *_: beats)]), consumer
+        )
+
+        assert store.series == [Series("beats", "I", {"samples": np.array([7766])})]
+        [event] = told(broker)
+        assert event["data"]["leads"] == [{"I": {"beats": 1}}]
+        async with database.connection() as connection:
+            document = await connection.fetchval("SELECT document FROM ecg_insights")
+        assert json.loads(document) == {"leads": [{"I": {"beats": 1}}], "insights": {"beats": 1}}
 
     async def test_a_redelivery_of_a_finished_ecg_changes_nothing(
         self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
@@ -450,7 +482,7 @@ class TestFailing:
     async def test_a_finding_that_json_can_not_carry_is_a_failure_of_its_insight(
         self, bench: Bench, consumer: Consumer, value: Any
     ) -> None:
-        strange = LeadInsight("strange", 1, lambda _: Finding(value))
+        strange = a_lead_insight("strange", lambda *_: Finding(value))
         await submit(bench, "10")
 
         await work(replace(bench, insights=[strange], max_attempts=1), consumer)
@@ -480,7 +512,7 @@ class TestMeasuring:
         self, bench: Bench, consumer: Consumer
     ) -> None:
         threads: dict[int, threading.Thread] = {}
-        noting = LeadInsight("noting", 1, partial(_note_thread, threads))
+        noting = a_lead_insight("noting", partial(_note_thread, threads))
         await submit(bench, "short", lead=a_lead(signal=[1] * 500_000))
         await submit(bench, "long", lead=a_lead(signal=[1] * 500_001))
 
@@ -500,15 +532,15 @@ class TestMeasuring:
                 turns += 1
                 await asyncio.sleep(0)
 
-        def note_turn(lead: Lead) -> Finding:
+        def note_turn(signal: Signal, _: Mapping[str, Finding]) -> Finding:
             seen.append(turns)
-            return Finding(lead.signal.size)
+            return Finding(signal.lead.signal.size)
 
         for n in range(3):
             await submit(bench, str(n), lead=a_lead(signal=[1] * 200_000))
         counting = asyncio.create_task(count_turns())
 
-        insights = [LeadInsight("noting", 1, note_turn)]
+        insights = [a_lead_insight("noting", note_turn)]
         await work(replace(bench, insights=insights, batch_samples=1_000_000), consumer)
 
         counting.cancel()

@@ -13,7 +13,7 @@ from shared.ports import DeadLetter, Fate, Reason, Selection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.domain.insights import JsonValue
+    from shared.domain.findings import JsonValue
 
 _WHY = Reason("ada", "mended")
 _NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)

@@ -1,0 +1,110 @@
+"""What was found in an ECG: per insight a summary and perhaps series, or why there is neither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Arrays: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one insight found.
+
+    Attributes:
+        summary: The measurement, small, by the schema and in the unit of its insight.
+        warnings: Words that a reader of the summary must see, e.g. ``signal_never_near_zero``.
+        series: Arrays by name, e.g. the sample of each beat; stored apart, never in an answer or an event.
+    """
+
+    summary: JsonValue
+    warnings: tuple[str, ...] = ()
+    series: Arrays | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Why an insight found nothing: a few words for those who expect its summary."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Finding | Absent
+
+
+class Series(NamedTuple):
+    """The arrays of one finding.
+
+    Attributes:
+        insight: Which found them.
+        lead: In which lead; None for the ECG as a whole.
+        arrays: By name.
+    """
+
+    insight: str
+    lead: str | None
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Insights:
+    """All that was found in one ECG.
+
+    Attributes:
+        leads: Per lead, in the ECG's order: its name and, by insight, what came of it.
+        ecg: By insight, what came of it in the ECG as a whole.
+        versions: Version of each insight that was asked.
+    """
+
+    leads: tuple[tuple[str, Mapping[str, Outcome]], ...]
+    ecg: Mapping[str, Outcome] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+    def document(self) -> dict[str, JsonValue]:
+        """The summaries, in the JSON form that is stored, answered and published.
+
+        ``{"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}``; ``warnings`` and
+        ``absent`` stand beside the summaries, and ``ecg`` beside ``leads``, where there are any.
+        """
+        document: dict[str, JsonValue] = {
+            "leads": [{name: _summaries(outcomes)} for name, outcomes in self.leads],
+            "insights": dict(self.versions),
+        }
+        if self.ecg:
+            document["ecg"] = _summaries(self.ecg)
+        return document
+
+    def series(self) -> list[Series]:
+        """The series of all findings that have one."""
+        return [
+            Series(insight, lead, outcome.series)
+            for lead, outcomes in (*self.leads, (None, self.ecg))
+            for insight, outcome in outcomes.items()
+            if isinstance(outcome, Finding) and outcome.series
+        ]
+
+
+def _summaries(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
+    summaries: dict[str, JsonValue] = {}
+    warnings: list[JsonValue] = []
+    absent: dict[str, JsonValue] = {}
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, Absent):
+            absent[name] = outcome.reason
+        else:
+            summaries[name] = outcome.summary
+            warnings += outcome.warnings
+    if warnings:
+        summaries["warnings"] = warnings
+    if absent:
+        summaries["absent"] = absent
+    return summaries
