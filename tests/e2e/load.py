@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 _RECORDING: Final = Path(__file__).parents[2] / "examples" / "data" / "mitdb100_10s.json"
 _LENGTH: Final = 250
@@ -19,16 +19,25 @@ _PAUSE_S: Final = 0.2
 
 
 class KnownEcg(NamedTuple):
-    """A stretch of a real recording, and its zero crossings by the definition in plain Python."""
+    """A stretch of a real recording, and what must be found in each lead, by insight."""
 
     body: dict[str, Any]
-    zero_crossings: dict[str, int]
+    findings: dict[str, dict[str, Any]]
 
 
 def real_ecgs(count: int, prefix: str = "real") -> list[KnownEcg]:
     """Stretches of MIT-BIH 100 that begin at different samples, with its baseline of 1024."""
     recording = json.loads(_RECORDING.read_text())
     return [_stretch(recording, f"{prefix}-{index}", index * 7 % 3000) for index in range(count)]
+
+
+def known_findings(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a result says of the insights that a `KnownEcg` has findings of, by lead."""
+    return {
+        lead: {name: found.get(name) for name in _DEFINITIONS}
+        for leads in document["leads"]
+        for lead, found in leads.items()
+    }
 
 
 async def submit_all(
@@ -67,10 +76,18 @@ def _stretch(recording: dict[str, Any], ecg_id: str, start: int) -> KnownEcg:
     leads = [lead | {"signal": lead["signal"][start : start + _LENGTH]} for lead in recording["leads"]]
     for lead in leads:
         del lead["num_samples"]
-    crossings = {lead["name"]: _crossings(lead["signal"], lead["baseline"]) for lead in leads}
-    return KnownEcg(recording | {"id": ecg_id, "leads": leads}, crossings)
+    findings = {lead["name"]: _found_by_definition(lead["signal"], lead["baseline"]) for lead in leads}
+    return KnownEcg(recording | {"id": ecg_id, "leads": leads}, findings)
+
+
+def _found_by_definition(signal: list[int], baseline: int) -> dict[str, Any]:
+    return {name: define(signal, baseline) for name, define in _DEFINITIONS.items()}
 
 
 def _crossings(signal: list[int], baseline: int) -> int:
     sides = [sample > baseline for sample in signal if sample != baseline]
     return sum(one != other for one, other in pairwise(sides))
+
+
+# Insights by their definitions, in plain Python: signal and baseline in, summary out.
+_DEFINITIONS: Final = {"zero_crossings": _crossings}

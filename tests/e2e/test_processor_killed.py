@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 
 from tests.e2e.conftest import PASSWORD, Installation, Subscriber
-from tests.e2e.load import KnownEcg, real_ecgs, submit_all
+from tests.e2e.load import KnownEcg, known_findings, real_ecgs, submit_all
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -42,11 +42,11 @@ async def test_every_accepted_ecg_is_completed_once_and_heard_of_when_a_processo
 
     assert doomed.returncode == -9
     assert len(accepted) == _ECGS
-    assert await _completed(database) == {ecg.body["id"]: ecg.zero_crossings for ecg in ecgs}
+    assert await _completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
     heard = Counter(event["data"]["id"] for event in subscriber.events)
     assert heard == Counter(accepted)
-    assert {_key(event): _found(event["data"]) for event in subscriber.events} == {
-        ("ada", ecg.body["id"], 1): ecg.zero_crossings for ecg in ecgs
+    assert {_key(event): known_findings(event["data"]) for event in subscriber.events} == {
+        ("ada", ecg.body["id"], 1): ecg.findings for ecg in ecgs
     }
 
 
@@ -74,15 +74,11 @@ async def _until_all_is_told(database: Database) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _completed(database: Database) -> dict[str, dict[str, int]]:
+async def _completed(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
     async with database.connection() as connection:
         rows = await connection.fetch(_TERMINAL)
     assert {(row["status"], row["generation"]) for row in rows} == {("completed", 1)}
-    return {row["id"]: _found(orjson.loads(row["document"])) for row in rows}
-
-
-def _found(document: dict[str, Any]) -> dict[str, int]:
-    return {name: found["zero_crossings"] for lead in document["leads"] for name, found in lead.items()}
+    return {row["id"]: known_findings(orjson.loads(row["document"])) for row in rows}
 
 
 def _key(event: dict[str, Any]) -> tuple[str, str, int]:

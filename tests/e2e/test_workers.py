@@ -7,13 +7,13 @@ import os
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from yarl import URL
 
 from tests.e2e.conftest import PASSWORD, Installation
-from tests.e2e.load import real_ecgs, submit_all
+from tests.e2e.load import known_findings, real_ecgs, submit_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -55,9 +55,9 @@ async def test_two_workers_answer_on_one_port_and_two_measure_what_comes(install
     async with asyncio.timeout(_WITHIN_S), open_client(installation.address) as client:
         await until_all_answer(installation, client)
         await submit_all(client, ecgs, concurrency=_CLIENTS, accepted=lambda _: None)
-        found = [await _crossings(client, ecg.body["id"]) for ecg in ecgs]
+        found = [await _found(client, ecg.body["id"]) for ecg in ecgs]
 
-    assert found == [ecg.zero_crossings for ecg in ecgs]
+    assert found == [ecg.findings for ecg in ecgs]
     assert workers_that_answered(installation, "/ecg/process") == {1, 2}
     settled = Counter[int | None]()
     for record in installation.records("processor"):
@@ -128,7 +128,7 @@ def _workers_told_to_leave(installation: Installation) -> set[int]:
     }
 
 
-async def _crossings(client: aiohttp.ClientSession, ecg_id: str) -> dict[str, int]:
+async def _found(client: aiohttp.ClientSession, ecg_id: str) -> dict[str, dict[str, Any]]:
     async with client.get(f"/ecg/{ecg_id}", params={"wait": 30}) as answer:
         document = await answer.json()
-    return {name: found["zero_crossings"] for lead in document["leads"] for name, found in lead.items()}
+    return known_findings(document)

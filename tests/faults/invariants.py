@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from shared.broker.topology import Topology
+from tests.e2e.load import known_findings
 from tests.faults.footprint import grown
 
 if TYPE_CHECKING:
@@ -140,13 +141,9 @@ def _breaches_of_the_result(
     world: World, key: tuple[str, int], document: dict[str, Any], events: list[dict[str, Any]]
 ) -> Iterator[Breach]:
     ecg_id, _ = key
-    if ecg_id in world.known and _found(document) != world.known[ecg_id].zero_crossings:
-        yield Breach("wrong", f"I3 {key} found {_found(document)}")
+    if ecg_id in world.known and (found := known_findings(document)) != world.known[ecg_id].findings:
+        yield Breach("wrong", f"I3 {key} found {found}")
     for event in events:
         data = event["data"]
         if data["status"] != "completed" or {name: data.get(name) for name in document} != document:
             yield Breach("wrong", f"I2 the event of {key} differs from the row")
-
-
-def _found(document: dict[str, Any]) -> dict[str, int]:
-    return {name: found["zero_crossings"] for lead in document["leads"] for name, found in lead.items()}
