@@ -69,6 +69,9 @@ wrk:
 chromium:
 	@scripts/install-chromium
 
+catalogue: $(VENV)/.dev ## Describe the insights to the gateway and the command line, in shared/domain/catalogue.json
+	@$(BIN)/python -m processor.insights
+
 lock: $(VENV)/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
@@ -88,4 +91,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults compose-test check rabbitmq libfaketime redis chromium lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults compose-test check rabbitmq libfaketime redis chromium catalogue lock clean ask

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.validation import ResponseBody
+from shared.domain.catalogue import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.domain.insights import Description
 
 EcgStatus = Literal["queued", "completed", "failed"]
 _Id = Annotated[str, Field(description="The ECG's id, as its sender gave it.")]
@@ -20,16 +27,34 @@ class ReceiptAnswer(ResponseBody):
     status: EcgStatus
 
 
-class LeadFindings(BaseModel):
-    """What was found in one lead; later versions may add keys."""
+def _with_insights(described: Iterable[Description], schema: dict[str, Any]) -> None:
+    """Put the insights of the catalogue before the other properties of a schema."""
+    insights = {insight.name: _property(insight) for insight in described}
+    schema["properties"] = insights | schema["properties"]
 
+
+def _property(insight: Description) -> dict[str, Any]:
+    unit = {"x-isoline-unit": insight.unit} if insight.unit else {}
+    return {**insight.schema, "description": insight.sentence, **unit}
+
+
+class _Findings(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    zero_crossings: Annotated[
-        int,
-        Field(ge=0, description="Sign changes between consecutive non-zero samples of signal - baseline."),
-    ]
     warnings: Annotated[list[str], Field(description="What a reader of these values must know.")] = []
+    absent: Annotated[dict[str, str], Field(description="Why a measurement is not there, by its name.")] = {}
+
+
+class LeadFindings(_Findings):
+    """What was found in one lead; later versions may add keys."""
+
+    model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().leads))
+
+
+class EcgFindings(_Findings):
+    """What was found in the ECG as a whole; later versions may add keys."""
+
+    model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().ecg))
 
 
 class EcgAnswer(ResponseBody):
@@ -41,9 +66,12 @@ class EcgAnswer(ResponseBody):
         list[Annotated[dict[str, LeadFindings], Field(min_length=1, max_length=1)]],
         Field(description="One object per lead, in the order sent: its name and its findings. If completed."),
     ] = []
-    ecg: Annotated[dict[str, Any], Field(description="Findings about the ECG as a whole, if any.")] = {}
+    ecg: Annotated[
+        EcgFindings,
+        Field(description="Findings about the ECG as a whole, if any.", default_factory=EcgFindings),
+    ]
     insights: Annotated[
-        dict[str, int], Field(description="The version of each measurement that was made. If completed.")
+        dict[str, int], Field(description="The version of each measurement, made or absent. If completed.")
     ] = {}
     error: Annotated[str, Field(description="Why it was given up. If failed.")] = ""
 

@@ -3,7 +3,7 @@
 ```python
 async with open_client("https://isoline.example.org", user="ada", password=...) as isoline:
     result = await isoline.submit_and_wait({"id": "10", "date": "2023-07-30", "leads": [...]})
-    print(result.leads[0].name, result.leads[0].zero_crossings)
+    print(result.leads[0].name, result.leads[0].findings)
 ```
 
 Signals may be lists, or arrays of 16 or 32 bits (NumPy's, ``array.array``, whatever has the buffer protocol),
@@ -111,22 +111,22 @@ class Lead:
     """What was found in one lead.
 
     Attributes:
-        findings: All of it, by name, also what later versions of the gateway add.
+        findings: All of it, by the names of insights, which the gateway's contract describes.
     """
 
     name: str
     findings: Mapping[str, Any]
 
     @property
-    def zero_crossings(self) -> int:
-        """How often the lead crosses its baseline."""
-        count: int = self.findings["zero_crossings"]
-        return count
-
-    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the findings must know."""
         return tuple(self.findings.get("warnings", ()))
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Why an insight found nothing, by its name."""
+        reasons: Mapping[str, str] = self.findings.get("absent", {})
+        return reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,7 @@ class Result:
 
     Attributes:
         leads: In the order sent; empty unless completed.
+        ecg: What was found in the ECG as a whole, by the names of insights.
         error: Why it was given up; None unless failed.
         document: The whole answer.
     """
@@ -144,6 +145,7 @@ class Result:
     leads: tuple[Lead, ...] = ()
     error: str | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
+    ecg: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,7 +462,7 @@ def _little_endian(piece: memoryview) -> bytes:
 
 def _result(answer: Mapping[str, Any]) -> Result:
     leads = tuple(Lead(name, found) for lead in answer.get("leads", ()) for name, found in lead.items())
-    return Result(answer["id"], answer["status"], leads, answer.get("error"), answer)
+    return Result(answer["id"], answer["status"], leads, answer.get("error"), answer, answer.get("ecg", {}))
 
 
 def _check_not_elsewhere(response: aiohttp.ClientResponse) -> None:

@@ -56,7 +56,7 @@ async def main(hours: float) -> int:
     console = Console(highlight=False, soft_wrap=True)
     for name in _WATCHED:
         console.print(f"{name}: peak PSS {taken.peak_pss_mb[name]:.0f} MiB, {before[name]:.0f} before")
-    found = {lead.name: lead.zero_crossings for lead in result.leads}
+    found = {lead.name: lead.findings["zero_crossings"] for lead in result.leads}
     samples = sum(lead["signal"].size for lead in ecg["leads"])
     console.print(
         f"{samples} samples: 202 after {submitted - begun:.1f} s, result {measured - submitted:.1f} s later"

@@ -32,7 +32,9 @@ class TestAgainstAGateway:
         result = await client.submit_and_wait(an_ecg_body(id="10"))
 
         assert (result.id, result.status, result.error) == ("10", "completed", None)
-        assert [(lead.name, lead.zero_crossings, lead.warnings) for lead in result.leads] == [("I", 2, ())]
+        assert [(lead.name, lead.findings, lead.warnings) for lead in result.leads] == [
+            ("I", {"zero_crossings": 2}, ())
+        ]
 
     async def test_a_submission_is_queued_and_can_be_got(self, client: Client) -> None:
         submitted = await client.submit(

@@ -70,7 +70,7 @@ async def test_an_array_longer_than_json_may_be_is_measured(client: Client) -> N
 
     result = await client.submit_and_wait(with_signals(signal))
 
-    assert result.leads[0].zero_crossings == 1_199_999
+    assert result.leads[0].findings == {"zero_crossings": 1_199_999}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,38 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from processor.analysis import analyse
 from processor.insights import INSIGHTS
 from processor.insights.zero_crossings import ZERO_CROSSINGS
+from shared.domain.catalogue import CATALOGUE_FILE, catalogue, catalogue_of
+from shared.domain.ecg import Ecg, Lead
+from shared.domain.findings import Finding
+from shared.domain.insights import ordered
+
+if TYPE_CHECKING:
+    from shared.domain.insights import Insight
+
+_DATA: Final = Path(__file__).parents[3] / "examples" / "data"
 
 
-def test_zero_crossings_are_the_first_entry() -> None:
-    assert INSIGHTS[0] is ZERO_CROSSINGS
+def recorded_ecg(file: str) -> Ecg:
+    body: dict[str, Any] = json.loads((_DATA / file).read_bytes())
+    leads = [
+        Lead(lead["name"], np.array(lead["signal"], np.int16), lead.get("baseline", 0))
+        for lead in body["leads"]
+    ]
+    return Ecg(body["id"], body["date"], tuple(leads), body["sampling_rate_hz"], body["unit"])
+
+
+def test_zero_crossings_are_an_entry() -> None:
+    assert ZERO_CROSSINGS in INSIGHTS
     assert (ZERO_CROSSINGS.name, ZERO_CROSSINGS.version) == ("zero_crossings", 1)
 
 
@@ -15,9 +42,37 @@ def test_every_entry_has_a_name_of_its_own() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_every_entry_stands_behind_those_that_it_needs() -> None:
+    assert ordered(INSIGHTS) == INSIGHTS
+
+
 def test_no_entry_is_named_like_what_stands_beside_it_in_a_result() -> None:
-    assert not {insight.name for insight in INSIGHTS} & {"", "warnings"}
+    assert not {insight.name for insight in INSIGHTS} & {"", "warnings", "absent"}
 
 
 def test_every_entry_has_a_version_from_1() -> None:
     assert all(insight.version >= 1 for insight in INSIGHTS)
+
+
+@pytest.mark.parametrize("insight", INSIGHTS, ids=lambda insight: insight.name)
+def test_every_entry_has_a_sentence_and_a_schema(insight: Insight) -> None:
+    assert insight.sentence.endswith(".")
+    Draft202012Validator.check_schema(insight.schema)
+    assert "type" in insight.schema
+
+
+@pytest.mark.parametrize("file", ["ptbxl_06004.json", "mitdb100_10s.json"])
+def test_what_is_found_in_a_recording_fits_its_schema(file: str) -> None:
+    schemas = {insight.name: insight.schema for insight in INSIGHTS}
+
+    found = analyse(recorded_ecg(file), INSIGHTS)
+
+    for outcomes in (found.ecg, *(of_lead for _, of_lead in found.leads)):
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, Finding):
+                Draft202012Validator(schemas[name]).validate(outcome.summary)
+
+
+def test_the_catalogue_describes_every_entry() -> None:
+    assert CATALOGUE_FILE.read_text() == catalogue_of(INSIGHTS).encoded(), "run `make catalogue`"
+    assert catalogue() == catalogue_of(INSIGHTS)
