@@ -13,7 +13,7 @@ export VENV
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
 
-run: $(VENV)/.run ## Start everything on this machine, submit a real ECG, show its zero crossings
+run: $(VENV)/.run ## Start everything on this machine, submit a real ECG, show what is found in it
 	@$(BIN)/isoline up
 
 stop: ## Stop what `make run` started

@@ -72,7 +72,7 @@ def migrate(
 
 @app.command()
 def up() -> None:
-    """Start the embedded mode in the background, submit a real ECG and show its zero crossings."""
+    """Start the embedded mode in the background, submit a real ECG and show what is found in it."""
     settings = read_settings(EmbeddedSettings)
     state = background.start(settings.var)
     if state.is_local:

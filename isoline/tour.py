@@ -1,4 +1,4 @@
-"""The main job, shown once: a real ECG in over HTTP, its zero crossings out."""
+"""The main job, shown once: a real ECG in over HTTP, what is found in it out."""
 
 from __future__ import annotations
 
