@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
 import uvloop
 
-from isoline.postgres_server import open_postgres_server
 from shared.broker.topology import Topology
 from shared.storage.postgres import open_database
-from tests.databases import open_empty_database, open_template
+from tests.databases import open_empty_database, open_private_postgres, open_template
+from tests.servers.folders import server_folder
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from shared.storage.postgres import Database
-
-# No test outlives its server, so nothing need reach the disk.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -39,10 +34,8 @@ async def postgres_url() -> AsyncIterator[str]:
     if url := os.environ.get("ISOLINE_TEST_DATABASE_URL"):
         yield url
         return
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # as root, the server runs as somebody else
-        async with open_postgres_server(Path(folder) / "postgres", _FAST) as server:
-            yield server.url
+    async with open_private_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +65,8 @@ async def amqp_url() -> AsyncIterator[str]:
     if url := os.environ.get("ISOLINE_TEST_AMQP_URL"):
         yield url
         return
-    # Not below pytest's own folder, which only its user can reach.
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        async with open_rabbitmq_server(Path(folder)) as server:
+    with server_folder() as folder:
+        async with open_rabbitmq_server(folder) as server:
             yield server.amqp_url
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 from contextlib import AsyncExitStack
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,6 +15,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import InProcessUnderTest, RabbitmqUnderTest
+from tests.servers.folders import server_folder
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ def broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
 @pytest.fixture(scope="module")
 async def own_server() -> AsyncIterator[RabbitmqServer]:
     """A node to stop and start; the one that the other tests use is not ours to stop."""
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        async with open_rabbitmq_server(Path(folder)) as server:
+    with server_folder() as folder:
+        async with open_rabbitmq_server(folder) as server:
             yield server
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import tempfile
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -24,12 +22,14 @@ from shared.events import Event, EventType
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
 from tests.logs import capture_logs
+from tests.servers.folders import server_folder
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from shared.broker.rabbitmq_consumer import RabbitmqConsumer
     from shared.broker.rabbitmq_publisher import RabbitmqPublisher
@@ -42,8 +42,8 @@ _TIMEOUT_S = 2.0  # a gateway's
 @pytest.fixture(scope="module")
 async def server() -> AsyncIterator[RabbitmqServer]:
     """A node of this file's own, to be administered."""
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        async with open_rabbitmq_server(Path(folder)) as node:
+    with server_folder() as folder:
+        async with open_rabbitmq_server(folder) as node:
             await node.control("add_user", "isoline", "first")
             await node.control("set_permissions", "isoline", ".*", ".*", ".*")
             yield node

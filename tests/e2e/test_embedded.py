@@ -8,9 +8,7 @@ import re
 import signal
 import socket
 import sys
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -20,10 +18,12 @@ import pytest
 from tests.e2e.conftest import ROOT
 from tests.e2e.load import known_findings, real_ecgs, submit_all
 from tests.golden import PTB_XL_06004
+from tests.servers.folders import server_folder
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 _COMMAND_WITHIN_S: Final = 90.0
 
@@ -68,9 +68,8 @@ class Embedded:
 
 @pytest.fixture
 async def embedded() -> AsyncIterator[Embedded]:
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as somebody else
-        embedded = Embedded(Path(folder) / "var")
+    with server_folder() as folder:
+        embedded = Embedded(folder / "var")
         yield embedded
         await embedded.isoline("down")
 

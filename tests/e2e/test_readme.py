@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.e2e.test_embedded import Embedded
+from tests.servers.folders import server_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,9 +27,8 @@ _WITHIN_S: Final = 60
 
 @pytest.fixture(scope="module")
 async def embedded() -> AsyncIterator[Embedded]:
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as somebody else
-        embedded = Embedded(Path(folder) / "var")
+    with server_folder() as folder:
+        embedded = Embedded(folder / "var")
         status, printed = await embedded.isoline("up")
         assert status == 0, printed
         yield embedded

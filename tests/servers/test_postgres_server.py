@@ -5,7 +5,6 @@ import shutil
 import signal
 import stat
 import sys
-import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 from isoline import postgres_home, postgres_server
 from isoline.postgres_home import PostgresServerError
 from isoline.postgres_server import PostgresServer, open_postgres_server
+from tests.servers.folders import server_folder
 
 _LIMIT_S = 30
 _ROOT = Path(__file__).parents[2]
@@ -40,9 +40,8 @@ asyncio.run(own(Path(sys.argv[1])))
 @pytest.fixture
 def data_folder() -> Iterator[Path]:
     """A place that the server's user can reach; pytest's own `tmp_path` is private to root."""
-    with tempfile.TemporaryDirectory(prefix="isoline-test-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder) / "postgres"
+    with server_folder() as folder:
+        yield folder / "postgres"
 
 
 @pytest.fixture
