@@ -23,8 +23,8 @@ _INLINE_SAMPLES: Final = 200_000
 
 # For the row of an ECG that was erased, beside what the submission says of the new one.
 NEXT_GENERATION: Final = """
-    generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0, submitted_at = now(),
-    finished_at = NULL
+    generation = ecg.generation + 1, status = 'queued', attempts = 0, claimed_by = NULL, republished = 0,
+    submitted_at = now(), finished_at = NULL
 """
 
 # What is large is taken by its place: through `unnest` it would be copied twice, to disk above 4 MB.

@@ -239,6 +239,54 @@ class TestLogins:
 
         assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
 
+    async def test_a_login_gives_the_account_that_logged_in_and_no_other(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        names = ("ada", "bob", "cy")
+        for name in names:
+            await accounts.add(an_account(name))
+        login_ids = [await begun(logins, an_account(name)) for name in names]
+
+        for login_id, name in zip(login_ids, names, strict=True):
+            assert await logins.turn(login_id, spent=b"1", fresh=b"2") == an_account(name)
+
+    async def test_a_turn_changes_no_other_login_though_its_secret_is_the_same(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        one, other = await begun(logins, an_account()), await begun(logins, an_account())
+
+        await logins.turn(one, spent=b"1", fresh=b"2")
+
+        assert await logins.turn(other, spent=b"1", fresh=b"2") == an_account()
+
+    async def test_what_ends_one_login_ends_no_other(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        for name in ("ada", "bob"):
+            await accounts.add(an_account(name))
+        others = [await begun(logins, an_account(name)) for name in ("ada", "bob")]
+        ended, reused = await begun(logins, an_account()), await begun(logins, an_account())
+
+        await logins.end(ended)
+        assert await logins.turn(reused, spent=b"stolen", fresh=b"2") is None
+        await accounts.set_password("bob", "x")
+
+        turned = [await logins.turn(each, spent=b"1", fresh=b"2") is not None for each in others]
+        assert turned == [True, False]
+
+    async def test_logins_beyond_a_hundred_end_none_of_another_account(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        for name in ("ada", "bob"):
+            await accounts.add(an_account(name))
+        oldest = await begun(logins, an_account("bob"))
+
+        for _ in range(101):
+            await begun(logins, an_account("ada"))
+
+        assert await logins.turn(oldest, spent=b"1", fresh=b"2") == an_account("bob")
+
     async def test_an_ended_login_does_not_turn_and_ending_it_again_is_no_error(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:

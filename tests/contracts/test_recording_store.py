@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count as count_from
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -16,7 +16,7 @@ import pytest
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
-from shared.events import deleted, processed
+from shared.events import deleted, failed, processed
 from shared.ports import RecordingSubmission, Settlement, Status, Submission
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
@@ -61,6 +61,20 @@ async def count(database: Database, table: str) -> int:
     async with database.connection() as connection:
         counted: int = await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
     return counted
+
+
+async def row(database: Database, ecg_id: str) -> dict[str, Any]:
+    async with database.connection() as connection:
+        found = await connection.fetchrow("SELECT * FROM ecg WHERE id = $1", ecg_id)
+    assert found is not None
+    return dict(found)
+
+
+async def erased(database: Database) -> None:
+    """Erase the ECG 10 of ada."""
+    await PostgresOwnedEcgs(database).erase(
+        "ada", "10", event_of=lambda key: deleted(key, now=datetime.now(UTC), traceparent=None)
+    )
 
 
 async def loaded(store: PostgresEcgStore, key: EcgKey) -> Ecg:
@@ -224,15 +238,53 @@ async def test_an_erased_recording_leaves_no_part_and_its_id_is_free(
 ) -> None:
     await recordings.add(submission_of(two_leads()))
 
-    await PostgresOwnedEcgs(database).erase(
-        "ada", "10", event_of=lambda key: deleted(key, now=datetime.now(UTC), traceparent=None)
-    )
+    await erased(database)
     assert [await count(database, table) for table in ("ecg_signal", "recording_part")] == [0, 0]
     receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
 
     assert receipt.is_new
     assert receipt.key.generation == 2
     assert isinstance(await loaded(store, receipt.key), Ecg)
+
+
+async def test_an_erased_recording_comes_back_with_a_row_as_of_one_that_is_new(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    key = (await recordings.add(submission_of(two_leads()))).key
+    async with database.connection() as connection:
+        await connection.execute("UPDATE ecg SET due_at = now(), submitted_at = now() - interval '1 day'")
+    await PostgresOutbox(database).take_due_ecgs(10)
+    [claim] = (await store.claim([key], claim_id=uuid4())).claimed
+    event = failed(key, "why", now=datetime.now(UTC), traceparent=None)
+    await store.settle([Settlement(claim, event, error="why")])
+    await erased(database)
+
+    await recordings.add(submission_of(two_leads()))
+    await recordings.add(submission_of(replace(two_leads(), id="new")))
+
+    back, new = await row(database, "10"), await row(database, "new")
+    assert (back.pop("generation"), new.pop("generation")) == (2, 1)
+    for each in (back, new):
+        assert timedelta(seconds=60) <= each.pop("due_at") - each.pop("submitted_at") < timedelta(hours=1)
+        del each["row"], each["id"]
+    assert back == new
+
+
+async def test_an_erased_recording_comes_back_for_its_owner_alone(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    for owner in ("ada", "bob"):
+        await recordings.add(submission_of(two_leads(), owner=owner))
+    await erased(database)
+
+    receipt = await recordings.add(submission_of(two_leads(date="2023-07-31")))
+    of_bob = await recordings.add(submission_of(two_leads(), owner="bob"))
+
+    assert (receipt.key.generation, receipt.is_new) == (2, True)
+    assert (of_bob.key.generation, of_bob.is_new, of_bob.is_conflict) == (1, False, False)
+    for key, date in ((receipt.key, "2023-07-31"), (of_bob.key, "2023-07-30")):
+        found = await loaded(store, key)
+        assert (found.date, found.num_samples) == (date, two_leads().num_samples)
 
 
 async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(

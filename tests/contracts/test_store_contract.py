@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.findings import Series
 from shared.events import EcgKey, deleted, failed, processed
-from shared.ports import Settlement, Status
+from shared.ports import Settlement, Status, Submission
 from shared.storage import postgres_submissions
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
@@ -89,10 +89,10 @@ async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
     return [receipt.key for receipt in await store.add([a_submission(ecg_id) for ecg_id in ids])]
 
 
-async def erase(database: Database, *ids: str) -> None:
+async def erase(database: Database, *ids: str, owner: str = "ada") -> None:
     ecgs = PostgresOwnedEcgs(database)
     event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
-    await asyncio.gather(*(ecgs.erase("ada", ecg_id, event_of=event_of) for ecg_id in ids))
+    await asyncio.gather(*(ecgs.erase(owner, ecg_id, event_of=event_of) for ecg_id in ids))
 
 
 async def claim_all(store: PostgresEcgStore, keys: Collection[EcgKey]) -> list[Claim]:
@@ -281,6 +281,64 @@ class TestAdding:
         claims = await claim_all(store, keys)
         assert {claim.attempt for claim in claims} == {1}
         assert set(await store.load(claims)) == set(keys)
+
+    async def test_what_was_erased_comes_back_with_a_row_as_of_one_that_is_new(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, "10", "11")
+        await make_due(database)
+        keys = await outbox.take_due_ecgs(10)
+        await store.settle([failure(claim) for claim in await claim_all(store, keys)])
+        await erase(database, "10", "11")
+        sent = {ecg_id: Submission("ada", an_ecg(ecg_id), "00-trace") for ecg_id in ("10", "new")}
+
+        await store.add(list(sent.values()))
+
+        back, new = await row(database, "10"), await row(database, "new")
+        assert (back.pop("generation"), new.pop("generation")) == (2, 1)
+        for each in (back, new):
+            assert each.pop("due_at") - each.pop("submitted_at") == timedelta(seconds=10)
+            del each["row"], each["id"], each["due_in_s"]
+        assert back == new
+        assert await store.find([("ada", "11")]) == {}
+
+    async def test_an_erased_id_comes_back_for_its_owner_alone(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        everyone = [Submission(owner, an_ecg()) for owner in ("ada", "bob", "cy")]
+        await store.add(everyone)
+        await erase(database, "10", owner="ada")
+        await erase(database, "10", owner="bob")
+
+        [receipt] = await store.add(everyone[1:2])
+
+        assert receipt == (EcgKey("bob", "10", 2), Status.QUEUED, True, False)
+        found = await store.find([(submission.owner, "10") for submission in everyone])
+        assert found.keys() == {("bob", "10"), ("cy", "10")}
+        assert await store.add(everyone[2:]) == [(EcgKey("cy", "10", 1), Status.QUEUED, False, False)]
+        [again] = await store.add(everyone[:1])
+        assert again.key == EcgKey("ada", "10", 2)
+
+    async def test_an_id_that_several_owners_send_again_is_each_ones_own(
+        self, store: PostgresEcgStore
+    ) -> None:
+        signals = {"ada": [1, -1], "bob": [2, -2, 2], "cy": [3]}
+        submissions = [
+            Submission(owner, an_ecg(leads=[a_lead(signal=signal)])) for owner, signal in signals.items()
+        ]
+        await store.add(submissions[:2])
+
+        receipts = await store.add([*submissions, Submission("bob", submissions[0].ecg)])
+
+        assert receipts == [
+            (EcgKey("ada", "10", 1), Status.QUEUED, False, False),
+            (EcgKey("bob", "10", 1), Status.QUEUED, False, False),
+            (EcgKey("cy", "10", 1), Status.QUEUED, True, False),
+            (EcgKey("bob", "10", 1), Status.QUEUED, False, True),
+        ]
+        loaded = await store.load(await claim_all(store, [receipt.key for receipt in receipts]))
+        kept = {key.owner: stored.decoded().leads[0].signal.tolist() for key, stored in loaded.items()}
+        assert kept == signals
 
     async def test_batches_at_once_of_the_same_ids_in_any_order_keep_each_once(
         self, store: PostgresEcgStore, database: Database

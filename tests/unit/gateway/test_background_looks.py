@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -10,13 +11,13 @@ import pytest
 from gateway import revocations as of_revocations
 from gateway.backlog import open_backlog
 from gateway.database_clock import DatabaseClock
-from gateway.revocations import Revocations
+from gateway.revocations import Revocations, open_revocations
 from gateway.waiting import open_waiting
 from shared.domain.errors import UnavailableError
 from shared.ports import AccountChanges, EcgState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.ports import AccountStore, EcgStore
 
@@ -27,13 +28,17 @@ _REFUSED = "permission denied"
 class Store:
     """Accounts and ECGs, all queued, that are refused from the moment on that somebody says so."""
 
-    def __init__(self, *, is_refused: bool = False) -> None:
+    def __init__(
+        self, *, is_refused: bool = False, versions: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.is_refused = is_refused
+        self.times_asked = 0
+        self._versions = versions
         self.was_asked = asyncio.Event()
 
     async def recent_changes(self) -> AccountChanges:
         self._ask()
-        return AccountChanges({}, 0.0)
+        return AccountChanges(self._versions, 0.0)
 
     async def count_queued(self, limit: int) -> int:
         self._ask()
@@ -45,6 +50,7 @@ class Store:
         return {(owner, id_): EcgState(id_, Status.QUEUED, None, None) for owner, id_ in owned}
 
     def _ask(self) -> None:
+        self.times_asked += 1
         if self.is_refused:
             raise UnavailableError(_REFUSED, is_logged=True)
 
@@ -73,6 +79,51 @@ async def passing(check: Callable[[], None]) -> None:
 
 
 class TestRevocations:
+    async def test_a_token_is_past_whose_account_has_had_a_later_version(self) -> None:
+        looked = Revocations(cast("AccountStore", Store(versions={"ada": 2, "bob": 3})), DatabaseClock())
+        await looked.look()
+
+        assert [looked.is_past("ada", version) for version in (1, 2, 3)] == [True, False, False]
+        assert [looked.is_past("bob", 2), looked.is_past("cy", 1)] == [True, False]
+
+    async def test_what_is_known_is_good_for_half_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, now_s = Store(), 1000.0
+        monkeypatch.setattr(of_revocations, "time", SimpleNamespace(monotonic=lambda: now_s))
+        looked = Revocations(cast("AccountStore", store), DatabaseClock())
+        await looked.look()
+        store.is_refused = True
+
+        now_s += 30
+        looked.check()
+        now_s += 0.1
+        await looked.look()  # one that fails renews nothing
+        with pytest.raises(UnavailableError, match=_REFUSED):
+            looked.check()
+
+    async def test_it_looks_twice_in_the_time_within_which_changes_are_to_be_known(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, clock = Store(), DatabaseClock()
+        slept: list[tuple[float, int]] = []
+
+        async def sleep(seconds: float) -> None:
+            """Not at all, and the third time for ever."""
+            slept.append((seconds, store.times_asked))
+            if len(slept) == 3:
+                monkeypatch.undo()
+                has_slept.set()
+                await asyncio.Event().wait()
+
+        has_slept = asyncio.Event()
+        monkeypatch.setattr("gateway.revocations.asyncio.sleep", sleep)
+        opened = open_revocations(cast("AccountStore", store), clock, within_s=5.0)
+        async with asyncio.timeout(_LIMIT_S), opened as looked:
+            looked.check()
+            clock.now()
+            await has_slept.wait()
+
+        assert slept == [(2.5, 1), (2.5, 2), (2.5, 3)]
+
     async def test_while_no_look_did_well_no_token_can_be_judged_and_the_check_says_why(self) -> None:
         looked = Revocations(cast("AccountStore", Store(is_refused=True)), DatabaseClock())
 

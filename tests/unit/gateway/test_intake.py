@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from gateway import intake as intake_module
 from gateway.intake import Intake, open_intake
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
+from shared.ports import Submission
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from tests.builders import a_lead, a_submission, an_ecg
 from tests.logs import capture_logs
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.ports import Receipt, Submission
+    from shared.ports import Receipt
     from shared.storage.postgres import Database
 
 _LIMIT_S = 20
@@ -303,6 +305,21 @@ class TestAnnouncements:
 
         assert publisher.announced == [numbers(130)[:64], numbers(130)[64:128], numbers(130)[128:]]
         assert len(publisher.published) == 1
+
+    async def test_an_announcement_carries_the_trace_of_its_first_ecg(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        ids = numbers(65)
+        traces = [f"00-{number:032x}-00f067aa0ba902b7-01" for number in range(1, 66)]
+        submissions = [
+            Submission("ada", an_ecg(ecg_id), trace) for ecg_id, trace in zip(ids, traces, strict=True)
+        ]
+
+        async with opened(store, publisher) as intake:
+            await answers(await taking(intake, *submissions))
+
+        [events] = publisher.published
+        assert [orjson.loads(event.body)["traceparent"] for event in events] == [traces[0], traces[64]]
 
     async def test_who_is_new_waits_for_the_broker_and_who_is_not_does_not(
         self, store: GatedStore, publisher: GatedPublisher

@@ -5,7 +5,7 @@ import json
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,12 +20,15 @@ from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.findings import Finding, Series
+from shared.domain.recording import recording_of
 from shared.events import EcgKey, Event, EventType, submitted
-from shared.ports import Status
+from shared.ports import RecordingSubmission, Status, Submission
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres_recordings import PostgresRecordingStore
 from tests.builders import a_lead, a_lead_insight, a_submission, an_ecg
+from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -43,6 +46,7 @@ _LIMIT_S = 20
 _MAX_ATTEMPTS = 3
 _CRASHING = "crashes"
 _UNKNOWN = UnavailableError("no confirm")
+_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def claim_all(store: EcgStore, keys: Collection[EcgKey]) -> list[Claim]:
@@ -97,6 +101,14 @@ class AwayAtFirst(PostgresEcgStore):
         self._refuse_once("load")
         return await super().load(claims)
 
+    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+        self._refuse_once("settle")
+        return await super().settle(settlements)
+
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
+        self._refuse_once("postpone")
+        await super().postpone(keys, delay_s=delay_s)
+
     def _refuse_once(self, what: str) -> None:
         self.asked.append(what)
         if self.asked.count(what) == 1:
@@ -144,9 +156,12 @@ def bench(database: Database, broker: InProcessBroker) -> Bench:
     )
 
 
-async def submit(bench: Bench, *ids: str, lead: Lead | None = None) -> list[EcgKey]:
+async def submit(
+    bench: Bench, *ids: str, lead: Lead | None = None, traceparent: str | None = None
+) -> list[EcgKey]:
     """Keep ECGs of one lead and announce each."""
-    submissions = [a_submission(ecg=an_ecg(ecg_id, leads=[lead or a_lead()])) for ecg_id in ids]
+    ecgs = [an_ecg(ecg_id, leads=[lead or a_lead()]) for ecg_id in ids]
+    submissions = [Submission("ada", ecg, traceparent) for ecg in ecgs]
     keys = [receipt.key for receipt in await bench.store.add(submissions)]
     for key in keys:
         await announce(bench, key)
@@ -396,8 +411,66 @@ class TestCompleting:
 
         await work(replace(bench, store=away), consumer)
 
-        assert away.asked == ["claim", "claim", "load", "load"]
+        assert away.asked == ["claim", "claim", "load", "load", "settle", "settle"]
         assert len(told(broker)) == 1
+
+    async def test_storage_that_is_away_when_an_ecg_is_postponed_is_waited_for(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        away = AwayAtFirst(database)
+        await submit(bench, "10")
+        await submit(bench, "bad", lead=a_lead(_CRASHING))
+
+        await work(replace(bench, store=away), consumer)
+
+        assert away.asked.count("postpone") == 2
+        assert await states(bench, "10", "bad") == {"10": "completed", "bad": "queued"}
+        assert [event["subject"] for event in told(broker)] == ["ada/10"]
+
+    async def test_storage_that_is_away_when_events_are_cleared_leaves_them_to_the_relay(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        class Away(PostgresOutbox):
+            async def clear(self, bundle_ids: Collection[UUID]) -> None:
+                raise UnavailableError(f"{len(bundle_ids)} can't be cleared")
+
+        await submit(bench, "10")
+
+        with capture_logs() as records:
+            await work(replace(bench, outbox=Away(database)), consumer)
+
+        assert [record["reason"] for record in records if record["level"] == "warning"] == [
+            "1 can't be cleared"
+        ]
+        assert await rows_left(database) == 1
+        broker.disconnect()
+        broker.reconnect()
+        assert broker.waiting(_QUEUE) == []  # the delivery was acknowledged all the same
+
+
+class TestTraces:
+    @pytest.mark.parametrize("lead", ["I", _CRASHING])
+    async def test_what_became_of_an_ecg_is_told_in_the_trace_of_its_sender(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, lead: str
+    ) -> None:
+        await submit(bench, "10", lead=a_lead(lead), traceparent=_TRACEPARENT)
+
+        await work(replace(bench, max_attempts=1), consumer)
+
+        assert [event["traceparent"] for event in told(broker)] == [_TRACEPARENT]
+
+    async def test_so_it_is_when_it_was_given_up(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        keys = await submit(bench, "10", traceparent=_TRACEPARENT)
+        for _ in range(_MAX_ATTEMPTS):
+            await claim_all(bench.store, keys)  # and the processor died
+
+        await work(bench, consumer)
+
+        assert [(event["type"], event["traceparent"]) for event in told(broker)] == [
+            ("ecg.failed", _TRACEPARENT)
+        ]
 
 
 class TestFailing:
@@ -478,6 +551,28 @@ class TestFailing:
         )
         assert sorted(event["type"] for event in told(broker)) == ["ecg.failed", "ecg.processed"]
 
+    async def test_a_damaged_recording_fails_alone(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        recordings = PostgresRecordingStore(database)
+        for ecg_id in ("1", "2", "3"):
+            recording = recording_of(an_ecg(ecg_id), block_samples=2)
+            await announce(bench, (await recordings.add(RecordingSubmission("ada", recording))).key)
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE recording_part SET samples = 'x' WHERE recording ="
+                " (SELECT recording.id FROM recording JOIN ecg USING (row) WHERE ecg.id = '2')"
+            )
+
+        await work(bench, consumer)
+
+        assert await states(bench, "1", "2", "3") == {"1": "completed", "2": "failed", "3": "completed"}
+        assert sorted((event["subject"], event["type"]) for event in told(broker)) == [
+            ("ada/1", "ecg.processed"),
+            ("ada/2", "ecg.failed"),
+            ("ada/3", "ecg.processed"),
+        ]
+
     @pytest.mark.parametrize("value", [np.int64(1), {1: 2}, object(), 2**70])
     async def test_a_finding_that_json_can_not_carry_is_a_failure_of_its_insight(
         self, bench: Bench, consumer: Consumer, value: Any
@@ -521,6 +616,19 @@ class TestMeasuring:
         assert await states(bench, "short", "long") == {"short": "completed", "long": "completed"}
         assert threads[500_000] is threading.main_thread()
         assert threads[500_001] is not threading.main_thread()
+
+    async def test_what_was_found_in_the_ecgs_around_a_long_one_is_kept(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        for ecg_id, num_samples in (("before", 3), ("long", 500_001), ("after", 5)):
+            await submit(bench, ecg_id, lead=a_lead(signal=[1, -1, *[1] * (num_samples - 2)]))
+
+        await work(replace(bench, batch_samples=1_000_000), consumer)
+
+        assert isinstance(bench.store, RecordingStore)
+        assert bench.store.batches == [["after", "before", "long"]]
+        found = {event["data"]["id"]: event["data"]["leads"][0]["I"]["fragile"] for event in told(broker)}
+        assert found == {"before": 3, "long": 500_001, "after": 5}
 
     async def test_the_event_loop_has_its_turn_within_a_batch(self, bench: Bench, consumer: Consumer) -> None:
         turns = 0
@@ -626,8 +734,13 @@ class TestRelay:
         await bench.store.add([a_submission("10")])
         await make_due(database)
 
-        async with open_relay(replace(bench, publisher=Outcomes(_UNKNOWN))):
-            await until_async(_is_put_back, database)
+        with pytest.raises(UnavailableError):
+            await _sweep(bench.outbox, Outcomes(_UNKNOWN))
+        async with database.connection() as connection:
+            put_back = await connection.fetchrow("SELECT republished, due_at - now() AS left FROM ecg")
+        assert put_back is not None
+        assert put_back["republished"] == 0
+        assert put_back["left"] <= timedelta(seconds=1)  # one that was only taken has 10 s
         await make_due(database)
         async with open_relay(bench):
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
@@ -650,7 +763,7 @@ class TestRelay:
             for _ in range(3):
                 asked.clear()
                 await asked.wait()
-            assert await _is_put_back(database) == 1  # nor was it taken
+            assert await _num_due(database) == 1  # nor was it taken
             broker.reconnect()
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
@@ -725,8 +838,8 @@ class Outcomes:
         return [outcome for _, outcome in zip(events, self._outcomes, strict=True)]
 
 
-async def _is_put_back(database: Database) -> int:
-    """0 when the relay has given the only ECG back."""
+async def _num_due(database: Database) -> int:
+    """How many ECGs the relay may take now."""
     async with database.connection() as connection:
         return int(await connection.fetchval("SELECT count(*) FROM ecg WHERE due_at <= now()"))
 

@@ -1,0 +1,87 @@
+"""The trace in which a request came, in every event that comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from gateway import handlers
+from shared.events import EventType
+from tests.builders import a_binary_ecg, an_ecg_body
+from tests.http.conftest import QUEUE
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from shared.broker.in_process import InProcessBroker
+
+_LIMIT_S: Final = 20
+_SUBSCRIBER: Final = "sub.test"
+_TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+_HEADERS: Final = {"traceparent": f"00-{_TRACE_ID}-00f067aa0ba902b7-01"}
+_FORMS: Final[dict[str, dict[str, Any]]] = {
+    "JSON": {"json": an_ecg_body(), "headers": _HEADERS},
+    "binary": {
+        "data": a_binary_ecg(an_ecg_body()),
+        "headers": _HEADERS | {"Content-Type": "application/vnd.isoline.ecg"},
+    },
+}
+
+
+def traces(broker: InProcessBroker, queue: str) -> list[str]:
+    """The trace of each event that waits in a queue."""
+    return [json.loads(body)["traceparent"].split("-")[1] for body in broker.waiting(queue)]
+
+
+@pytest.fixture
+def subscriber(broker: InProcessBroker) -> str:
+    """A queue that hears what became of ECGs."""
+    broker.bind(_SUBSCRIBER, EventType.PROCESSED, EventType.FAILED, EventType.DELETED)
+    return _SUBSCRIBER
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "in parts"])
+def _stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECGs are stored with others, or in parts as if they were long."""
+    if request.param:
+        monkeypatch.setattr(handlers, "_IN_PARTS_ABOVE_SAMPLES", 0)
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.usefixtures("_stored")
+async def test_a_submission_is_announced_in_its_trace(
+    ada: aiohttp.ClientSession, broker: InProcessBroker, form: str
+) -> None:
+    async with ada.post("/ecg/process", **_FORMS[form]) as answer:
+        assert answer.status == 202
+
+    assert traces(broker, QUEUE) == [_TRACE_ID]
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.usefixtures("_stored", "processor")
+async def test_its_result_is_told_in_its_trace(
+    ada: aiohttp.ClientSession, broker: InProcessBroker, subscriber: str, form: str
+) -> None:
+    async with ada.post("/ecg/process", **_FORMS[form]) as answer:
+        assert answer.status == 202
+
+    async with asyncio.timeout(_LIMIT_S):
+        while not broker.waiting(subscriber):
+            await broker.wait_for_change()
+    assert traces(broker, subscriber) == [_TRACE_ID]
+
+
+async def test_an_erasure_is_told_in_the_trace_of_who_erased(
+    ada: aiohttp.ClientSession, broker: InProcessBroker, subscriber: str
+) -> None:
+    async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
+        assert answer.status == 202
+
+    async with ada.delete("/ecg/10", headers=_HEADERS) as answer:
+        assert answer.status == 204
+
+    assert traces(broker, subscriber) == [_TRACE_ID]

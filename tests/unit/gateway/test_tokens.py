@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import jwt
+import orjson
+import pytest
+
+from gateway.database_clock import LEEWAY_S
+from gateway.keys import read_keys
+from gateway.tokens import (
+    MAX_TOKEN_BYTES,
+    Caller,
+    InvalidTokenError,
+    Tokens,
+    Verified,
+    check_times,
+    of_unknown_key,
+    unverified_header,
+)
+from shared.domain.account import Role
+
+_KEY: Final = base64.b64encode(bytes(range(32))).decode()
+_OTHER_KEY: Final = base64.b64encode(bytes(range(1, 33))).decode()
+_NOW_S: Final = 1_800_000_000
+_NOW: Final = datetime.fromtimestamp(_NOW_S, UTC)
+_LIFETIME_S: Final = 900
+_CLAIMS: Final[dict[str, Any]] = {
+    "iss": "isoline",
+    "aud": "isoline",
+    "sub": "ada",
+    "roles": ["user"],
+    "ver": 3,
+    "iat": _NOW_S,
+    "nbf": _NOW_S,
+    "exp": _NOW_S + _LIFETIME_S,
+    "jti": "1",
+}
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(key=_KEY, issuer="isoline", audience="isoline", lifetime_s=_LIFETIME_S)
+
+
+def a_token(
+    *, key: str = _KEY, header: dict[str, str | None] | None = None, left_out: str = "", **claims: Any
+) -> str:
+    """A token as of ours, but with these claims and in this header, and without a claim."""
+    signing = read_keys(key)[0]
+    said = {name: claim for name, claim in (_CLAIMS | claims).items() if name != left_out}
+    headers = {"typ": "at+jwt", "kid": signing.id, **(header or {})}
+    return jwt.PyJWS().encode(orjson.dumps(said), signing.private, "EdDSA", headers)
+
+
+def refusal(tokens: Tokens, token: str, *, now: float = _NOW_S) -> InvalidTokenError:
+    with pytest.raises(InvalidTokenError) as caught:
+        tokens.verify(token, now=now)
+    return caught.value
+
+
+class TestVerifying:
+    def test_a_token_proves_who_its_bearer_is_until_it_ends(self, tokens: Tokens) -> None:
+        token = tokens.issue("ada", [Role.USER, Role.ADMIN], now=_NOW, version=3)
+
+        assert tokens.verify(token, now=_NOW_S) == Verified(
+            Caller("ada", frozenset(Role), 3), _NOW_S + _LIFETIME_S + LEEWAY_S
+        )
+        assert tokens.may_have_issued(token)
+
+    def test_two_tokens_of_the_same_moment_differ(self, tokens: Tokens) -> None:
+        assert len({tokens.issue("ada", [Role.USER], now=_NOW) for _ in range(2)}) == 2
+
+    @pytest.mark.parametrize("claim", _CLAIMS)
+    def test_every_claim_is_required(self, tokens: Tokens, claim: str) -> None:
+        assert refusal(tokens, a_token(left_out=claim)).claim in {claim, ""}
+
+    @pytest.mark.parametrize(
+        ("claims", "about"),
+        [
+            ({"sub": "a/b"}, "sub"),
+            ({"sub": ""}, "sub"),
+            ({"sub": "ada "}, "sub"),
+            ({"roles": "user"}, "roles"),
+            ({"roles": {"user": 1}}, "roles"),
+            ({"roles": ["user", "root"]}, "roles"),
+            ({"ver": "3"}, "ver"),
+            ({"ver": True}, "ver"),
+            ({"ver": 3.0}, "ver"),
+            ({"exp": _NOW_S + 1.5}, "exp, iat, nbf"),
+            ({"iat": float(_NOW_S)}, "exp, iat, nbf"),
+            ({"nbf": True}, "exp, iat, nbf"),
+            ({"iss": "isoline/"}, "iss"),
+            ({"aud": "another"}, "aud"),
+            ({"aud": ["isoline"]}, "aud"),
+        ],
+    )
+    def test_a_claim_that_is_not_one_of_ours_is_named(
+        self, tokens: Tokens, claims: dict[str, Any], about: str
+    ) -> None:
+        assert refusal(tokens, a_token(**claims)).claim == about
+
+    @pytest.mark.parametrize("roles", [[], ["user"], ["admin", "user"]])
+    def test_any_of_our_roles_is_taken(self, tokens: Tokens, roles: list[str]) -> None:
+        assert tokens.verify(a_token(roles=roles), now=_NOW_S).caller.roles == set(roles)
+
+    @pytest.mark.parametrize("header", [{"typ": "JWT"}, {"typ": None}, {"cty": "x"}])
+    def test_a_header_with_anything_else_is_refused(
+        self, tokens: Tokens, header: dict[str, str | None]
+    ) -> None:
+        assert refusal(tokens, a_token(header=header)).reason == "its header is not one of ours"
+
+    def test_a_token_signed_by_another_key_in_our_keys_name_is_refused(self, tokens: Tokens) -> None:
+        forged = a_token(key=_OTHER_KEY, header={"kid": read_keys(_KEY)[0].id})
+
+        assert refusal(tokens, forged).reason == "its signature is wrong"
+        assert tokens.may_have_issued(forged)  # which proves nothing
+
+    def test_a_token_of_an_unknown_key_is_said_to_be_such(self, tokens: Tokens) -> None:
+        unknown = a_token(key=_OTHER_KEY)
+
+        assert refusal(tokens, unknown).reason == "its issuer has no such key"
+        assert not tokens.may_have_issued(unknown)
+
+    def test_both_keys_verify_and_the_first_signs(self) -> None:
+        both = Tokens(
+            key=f"{_OTHER_KEY},{_KEY}", issuer="isoline", audience="isoline", lifetime_s=_LIFETIME_S
+        )
+
+        assert both.verify(a_token(), now=_NOW_S).caller.name == "ada"
+        issued = both.issue("ada", [Role.USER], now=_NOW)
+        assert jwt.get_unverified_header(issued)["kid"] == read_keys(_OTHER_KEY)[0].id
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("after_s", "reason"),
+        [
+            (-LEEWAY_S - 0.1, "it is not valid yet"),
+            (-LEEWAY_S, None),
+            (_LIFETIME_S + LEEWAY_S - 0.1, None),
+            (_LIFETIME_S + LEEWAY_S, "it has expired"),
+        ],
+    )
+    def test_a_token_is_good_from_its_beginning_to_its_end_with_a_leeway_on_both_sides(
+        self, tokens: Tokens, after_s: float, reason: str | None
+    ) -> None:
+        token = a_token()
+
+        if reason is None:
+            assert tokens.verify(token, now=_NOW_S + after_s).caller.name == "ada"
+        else:
+            assert refusal(tokens, token, now=_NOW_S + after_s).reason == reason
+
+    @pytest.mark.parametrize(
+        ("life_s", "is_taken"), [(1, True), (900, True), (901, False), (0, False), (-1, False)]
+    )
+    def test_no_token_lives_longer_than_we_give_or_not_at_all(
+        self, tokens: Tokens, life_s: int, *, is_taken: bool
+    ) -> None:
+        token = a_token(exp=_NOW_S + life_s)
+
+        if is_taken:
+            assert tokens.verify(token, now=_NOW_S).until == _NOW_S + life_s + LEEWAY_S
+        else:
+            assert refusal(tokens, token).reason == "it was to live too long"
+
+    @pytest.mark.parametrize("name", ["iat", "nbf"])
+    def test_neither_beginning_may_lie_ahead(self, name: str) -> None:
+        times = {"iat": 100, "nbf": 100, "exp": 200}
+
+        check_times(times | {name: 110}, now=100, leeway_s=10, longest_s=100)
+        with pytest.raises(InvalidTokenError, match="not valid yet"):
+            check_times(times | {name: 111}, now=100, leeway_s=10, longest_s=100)
+
+    def test_a_token_without_a_beginning_of_its_validity_begins_with_its_issue(self) -> None:
+        check_times({"iat": 100, "exp": 200}, now=100, leeway_s=0, longest_s=100)
+
+    @pytest.mark.parametrize("time", [float("nan"), float("inf"), "100", True, None])
+    @pytest.mark.parametrize("name", ["iat", "nbf", "exp"])
+    def test_a_time_that_is_no_number_is_refused(self, name: str, time: object) -> None:
+        with pytest.raises(InvalidTokenError, match="no numbers"):
+            check_times({"iat": 100, "nbf": 100, "exp": 200, name: time}, now=100, leeway_s=0, longest_s=1000)
+
+
+class TestWhatIsSaidOfOthers:
+    def test_a_token_that_is_too_long_is_not_read(self) -> None:
+        with pytest.raises(InvalidTokenError, match="no JSON Web Token"):
+            unverified_header("x" * MAX_TOKEN_BYTES)
+        with pytest.raises(InvalidTokenError, match=f"longer than {MAX_TOKEN_BYTES} bytes"):
+            unverified_header("x" * (MAX_TOKEN_BYTES + 1))
+
+    def test_another_issuer_is_named_beside_ours(self) -> None:
+        error = of_unknown_key(a_token(iss="https://issuer.test/"), expected_issuer="https://issuer.test")
+
+        assert (error.claim, error.expected, error.found) == (
+            "iss",
+            "https://issuer.test",
+            "https://issuer.test/",
+        )
+
+    @pytest.mark.parametrize(
+        ("issuer", "found"),
+        [
+            ("é" * 300, "\\xe9" * 50),
+            ("x" * 201, "x" * 200),
+            (7, "no text but int"),
+            (None, "no text but NoneType"),
+        ],
+    )
+    def test_what_it_says_of_itself_is_shown_in_ascii_and_cut(self, issuer: object, found: str) -> None:
+        assert of_unknown_key(a_token(iss=issuer), expected_issuer="isoline").found == found
+
+    def test_what_can_not_be_read_names_nobody(self) -> None:
+        assert of_unknown_key("no token", expected_issuer="isoline").found == "no text but NoneType"

@@ -1,0 +1,302 @@
+"""The relay's decisions, on an outbox and a publisher that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import pytest
+
+from shared import relay
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import Bundle, EcgKey, Event, EventType
+from shared.relay import run_relay, tell
+from tests.logs import capture_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
+
+_LIMIT_S: Final = 20
+_PAGE: Final = 512
+_INTERVAL_S: Final = 1.0
+_AWAY: Final = UnavailableError("the broker is away")
+_KNOWN: Final = UnavailableError("the broker is away", is_logged=True)
+_NOBODY: Final = UnroutableError("no queue is bound")
+
+
+class Outbox:
+    """A `shared.ports.Outbox` with these due ECGs and bundles, a list of them for each sweep."""
+
+    def __init__(
+        self,
+        *,
+        ecgs: Sequence[list[EcgKey]] = (),
+        bundles: Sequence[list[Bundle]] = (),
+        is_away: bool = False,
+    ) -> None:
+        self._ecgs = iter(ecgs)
+        self._bundles = iter(bundles)
+        self._is_away = is_away
+        self.asked_for: list[int] = []
+        self.put_back_keys: list[EcgKey] = []
+        self.cleared: list[UUID] = []
+        self.narrowed: list[Bundle] = []
+        self.dropped: list[UUID] = []
+
+    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+        self.asked_for.append(limit)
+        return next(self._ecgs, [])
+
+    async def put_back(self, keys: Collection[EcgKey]) -> None:
+        self.put_back_keys += keys
+
+    async def take_due_events(self, limit: int) -> list[Bundle]:
+        self.asked_for.append(limit)
+        return next(self._bundles, [])
+
+    async def clear(self, bundle_ids: Collection[UUID]) -> None:
+        if self._is_away:
+            raise UnavailableError("PostgreSQL is away")
+        self.cleared += bundle_ids
+
+    async def narrow(self, bundle: Bundle) -> None:
+        self.narrowed.append(bundle)
+
+    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
+        self.dropped += bundle_ids
+        return len(bundle_ids)
+
+
+class Publisher:
+    """A `shared.ports.Publisher` with these outcomes, one after the other; all else succeeds."""
+
+    def __init__(
+        self,
+        *outcomes: UnroutableError | UnavailableError | None,
+        checks: Sequence[UnavailableError | None] = (),
+    ) -> None:
+        self._outcomes = iter(outcomes)
+        self._checks = iter(checks)
+        self.published: list[Event] = []
+
+    async def check(self) -> None:
+        if failure := next(self._checks, None):
+            raise failure
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        assert events
+        self.published += events
+        return [next(self._outcomes, None) for _ in events]
+
+
+def a_bundle(events: int = 1) -> Bundle:
+    return Bundle(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])
+
+
+def ecgs(count: int) -> list[EcgKey]:
+    return [EcgKey("ada", str(number)) for number in range(count)]
+
+
+def announced(publisher: Publisher) -> list[list[str]]:
+    """The ids of the ECGs that each event names."""
+    return [[ecg["id"] for ecg in json.loads(event.body)["data"]["ecgs"]] for event in publisher.published]
+
+
+class TestTelling:
+    async def test_what_the_broker_took_is_cleared(self) -> None:
+        outbox, bundles = Outbox(), [a_bundle(2), a_bundle()]
+
+        await tell(bundles, outbox=outbox, publisher=Publisher())
+
+        assert outbox.cleared == [bundle.id for bundle in bundles]
+        assert (outbox.narrowed, outbox.dropped) == ([], [])
+
+    async def test_each_bundle_has_the_outcomes_of_its_own_events(self) -> None:
+        outbox, [told, refused, told_too] = Outbox(), [a_bundle(2), a_bundle(), a_bundle()]
+        publisher = Publisher(None, None, _AWAY, None)
+
+        await tell([told, refused, told_too], outbox=outbox, publisher=publisher)
+
+        assert outbox.cleared == [told.id, told_too.id]
+        assert (outbox.narrowed, outbox.dropped) == ([], [])
+
+    async def test_of_a_bundle_the_events_stay_that_the_broker_did_not_take(self) -> None:
+        outbox, first, second = Outbox(), a_bundle(2), a_bundle(3)
+        publisher = Publisher(None, None, _AWAY, None, _AWAY)
+
+        await tell([first, second], outbox=outbox, publisher=publisher)
+
+        rest = Bundle(second.id, [second.events[0], second.events[2]])
+        assert (outbox.cleared, outbox.narrowed, outbox.dropped) == ([first.id], [rest], [])
+
+    async def test_what_nobody_is_bound_to_may_be_dropped_and_nothing_else_may(self) -> None:
+        outbox, unheard, in_part, refused_too = Outbox(), a_bundle(2), a_bundle(2), a_bundle(2)
+        publisher = Publisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
+
+        await tell([unheard, in_part, refused_too], outbox=outbox, publisher=publisher)
+
+        assert outbox.dropped == [unheard.id, in_part.id]
+        assert outbox.narrowed == [Bundle(in_part.id, [in_part.events[1]])]
+        assert outbox.cleared == []
+
+    async def test_what_was_given_up_is_told_with_its_number(self) -> None:
+        with capture_logs() as records:
+            await tell([a_bundle()], outbox=Outbox(), publisher=Publisher(_NOBODY))
+
+        assert [record["count"] for record in records] == [1]
+
+
+class TestAnnouncing:
+    async def test_each_announcement_names_64_ecgs_at_the_most(self, pauses: Pauses) -> None:
+        publisher = Publisher()
+
+        await pauses.sweep(1, Outbox(ecgs=[ecgs(130)]), publisher)
+
+        assert list(map(len, announced(publisher))) == [64, 64, 2]
+        assert list(chain.from_iterable(announced(publisher))) == [key.id for key in ecgs(130)]
+
+    async def test_those_are_put_back_that_were_not_announced(self, pauses: Pauses) -> None:
+        outbox = Outbox(ecgs=[ecgs(129)])
+
+        await pauses.sweep(1, outbox, Publisher(None, _AWAY, None))
+
+        assert outbox.put_back_keys == ecgs(129)[64:128]
+
+    async def test_events_wait_while_ecgs_can_not_be_announced(self, pauses: Pauses) -> None:
+        outbox = Outbox(ecgs=[ecgs(1)], bundles=[[a_bundle()]])
+
+        await pauses.sweep(1, outbox, Publisher(_AWAY))
+
+        assert outbox.asked_for == [_PAGE]
+
+    async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_away(self, pauses: Pauses) -> None:
+        outbox = Outbox(ecgs=[ecgs(1)])
+
+        await pauses.sweep(1, outbox, Publisher(checks=[_AWAY]))
+
+        assert outbox.asked_for == []
+
+    async def test_how_many_were_announced_is_logged_and_none_is_not(self, pauses: Pauses) -> None:
+        with capture_logs() as records:
+            await pauses.sweep(2, Outbox(ecgs=[ecgs(3)]), Publisher())
+
+        assert [record["count"] for record in records] == [3]
+
+
+class TestPace:
+    async def test_a_page_that_is_not_full_is_followed_by_a_whole_interval(self, pauses: Pauses) -> None:
+        outbox = Outbox(ecgs=[ecgs(_PAGE - 1)], bundles=[[a_bundle(_PAGE - 1)]])
+
+        await pauses.sweep(1, outbox, Publisher())
+
+        assert pauses.slept_s == [_INTERVAL_S]
+
+    @pytest.mark.parametrize(
+        ("due_ecgs", "due_events"), [(_PAGE, 0), (0, _PAGE), (0, _PAGE + 1), (_PAGE, _PAGE)]
+    )
+    async def test_a_full_page_is_followed_by_a_tenth_of_it(
+        self, pauses: Pauses, due_ecgs: int, due_events: int
+    ) -> None:
+        bundles = [a_bundle(due_events - 1), a_bundle()] if due_events else []
+
+        await pauses.sweep(2, Outbox(ecgs=[ecgs(due_ecgs)], bundles=[bundles]), Publisher())
+
+        assert pauses.slept_s == [_INTERVAL_S / 10, _INTERVAL_S]
+
+    async def test_it_doubles_its_pauses_while_something_is_away_up_to_ten_intervals(
+        self, pauses: Pauses
+    ) -> None:
+        await pauses.sweep(6, Outbox(), Publisher(checks=[_AWAY] * 6))
+
+        assert pauses.slept_s == [2, 4, 8, 10, 10, 10]
+
+    async def test_after_an_outage_it_is_as_quick_as_before(self, pauses: Pauses) -> None:
+        full = [ecgs(_PAGE), ecgs(1)]
+
+        await pauses.sweep(6, Outbox(ecgs=full), Publisher(checks=[_AWAY, _AWAY, None, None, _AWAY, None]))
+
+        assert pauses.slept_s == [2, 4, 0.1, 1, 2, 1]
+
+    async def test_an_outage_after_a_full_page_is_no_reason_to_hurry(self, pauses: Pauses) -> None:
+        await pauses.sweep(2, Outbox(ecgs=[ecgs(_PAGE)]), Publisher(checks=[None, _AWAY]))
+
+        assert pauses.slept_s == [0.1, 2]
+
+    async def test_postgresql_that_is_away_when_events_are_cleared_is_an_outage_like_any(
+        self, pauses: Pauses
+    ) -> None:
+        outbox = Outbox(bundles=[[a_bundle()]], is_away=True)
+
+        await pauses.sweep(2, outbox, Publisher())
+
+        assert pauses.slept_s == [2, 1]
+
+
+class TestOutages:
+    async def test_the_beginning_and_the_end_are_logged_once(
+        self, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shared.outages.QUIET_S", 0)
+
+        records = await _logged(pauses, [_AWAY, _AWAY, None, None])
+
+        assert [(record["level"], record["what"]) for record in records] == [
+            ("warning", "the relay"),
+            ("info", "the relay"),
+        ]
+        assert records[0]["reason"] == "the broker is away"
+
+    async def test_what_the_log_was_told_already_is_not_told_again(self, pauses: Pauses) -> None:
+        assert await _logged(pauses, [_KNOWN, None]) == []
+
+
+async def _logged(pauses: Pauses, checks: list[UnavailableError | None]) -> list[dict[str, Any]]:
+    with capture_logs() as records:
+        await pauses.sweep(len(checks), Outbox(), Publisher(checks=checks))
+    return records
+
+
+class Pauses:
+    """Stands in for sleeping, notes for how long it was to be, and ends the relay after some sweeps."""
+
+    def __init__(self) -> None:
+        self.slept_s: list[float] = []
+        self._left = 0
+
+    async def sweep(self, times: int, outbox: Outbox, publisher: Publisher) -> None:
+        """Let a relay of one sweep a second sweep so often."""
+        self._left = times
+        with pytest.raises(_SweptError):
+            async with asyncio.timeout(_LIMIT_S):
+                await run_relay(outbox=outbox, publisher=publisher, interval_s=_INTERVAL_S)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self._left -= 1
+        if not self._left:
+            raise _SweptError
+
+
+class _SweptError(Exception):
+    """The relay has swept often enough."""
+
+
+class _Clock:
+    """`asyncio` with another `sleep`."""
+
+    def __init__(self, pauses: Pauses) -> None:
+        self.sleep = pauses.sleep
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """Pauses without jitter and without a wait."""
+    pauses = Pauses()
+    monkeypatch.setattr(relay, "asyncio", _Clock(pauses))
+    monkeypatch.setattr("random.uniform", lambda _, longest: longest)
+    return pauses
