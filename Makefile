@@ -37,6 +37,9 @@ test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name or mix, SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
+mutants: $(VENV)/.dev ## Change our code in one place at a time: which test notices? (ALL=1, ONLY=part or file, SEED=1)
+	@$(BIN)/python -m tests.programs.mutants $(if $(ALL),--all) $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1)
+
 bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
 	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
@@ -91,4 +94,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults compose-test check rabbitmq libfaketime redis chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis chromium catalogue lock clean ask

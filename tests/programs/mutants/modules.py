@@ -1,0 +1,59 @@
+"""Which modules are mutated, and which tests hold each: the one place that knows both."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Module(NamedTuple):
+    """A file, the part of Isoline that it belongs to, and its tests, the fastest first."""
+
+    part: str
+    path: str
+    tests: tuple[str, ...]
+
+
+_INSIGHTS: Final = ("tests/unit/insights", "tests/unit/processor/test_analysis.py")
+_DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/test_signals.py")
+_STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
+_DELIVERY: Final = ("tests/unit/processor/test_delivery.py", "tests/processor")
+_RELAY: Final = ("tests/unit/shared/test_relay.py", *_DELIVERY)
+_LOGINS: Final = ("tests/contracts/test_accounts.py", "tests/http/test_logins.py")
+_JSON: Final = ("tests/unit/gateway/test_ecg_json.py", "tests/http/test_bad_ecgs.py")
+
+MODULES: Final = (
+    Module("domain", "shared/domain/account.py", ("tests/contracts/test_accounts.py",)),
+    Module("domain", "shared/domain/ecg.py", _DOMAIN),
+    Module("domain", "shared/domain/errors.py", _DOMAIN),
+    Module("domain", "shared/domain/findings.py", (*_DOMAIN, *_INSIGHTS)),
+    Module("domain", "shared/domain/insights.py", (*_DOMAIN, *_INSIGHTS)),
+    Module("domain", "shared/domain/recording.py", _DOMAIN),
+    Module("insights", "processor/analysis.py", _INSIGHTS),
+    Module("insights", "processor/insights/zero_crossings.py", _INSIGHTS),
+    Module("delivery", "processor/delivery.py", _DELIVERY),
+    Module("delivery", "processor/messages.py", _DELIVERY),
+    Module("delivery", "processor/room.py", _DELIVERY),
+    Module("relay", "shared/relay.py", _RELAY),
+    Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
+    Module("outbox", "shared/storage/postgres_outbox.py", (*_STORE, "tests/contracts/test_plans.py")),
+    Module("submissions", "gateway/intake.py", ("tests/unit/gateway/test_intake.py",)),
+    Module("submissions", "shared/storage/postgres_submissions.py", _STORE),
+    Module("submissions", "shared/storage/postgres_ecgs.py", _STORE),
+    Module("submissions", "shared/storage/postgres_recordings.py", _STORE),
+    Module("logins", "gateway/logins.py", _LOGINS),
+    Module("logins", "gateway/login_throttle.py", ("tests/unit/gateway/test_login_throttle.py", *_LOGINS)),
+    Module("logins", "gateway/addresses.py", ("tests/unit/gateway/test_addresses.py",)),
+    Module("logins", "shared/storage/postgres_logins.py", _LOGINS),
+    Module("tokens", "gateway/tokens.py", ("tests/unit/gateway/test_tokens.py", "tests/http/test_access.py")),
+    Module("tokens", "gateway/verified_tokens.py", ("tests/unit/gateway/test_callers.py",)),
+    Module("tokens", "gateway/revocations.py", ("tests/unit/gateway/test_background_looks.py",)),
+    Module("budgets", "gateway/byte_budget.py", ("tests/unit/gateway/test_byte_budget.py",)),
+    Module("budgets", "gateway/body_memory.py", ("tests/unit/gateway/test_body_memory.py",)),
+    Module("readers", "gateway/ecg_fields.py", _JSON),
+    Module("readers", "gateway/ecg_json.py", _JSON),
+    Module("readers", "gateway/payloads.py", (*_JSON, "tests/http/test_binary.py")),
+    Module("readers", "gateway/usual_ecgs.py", _JSON),
+    Module("readers", "gateway/written_signals.py", ("tests/unit/gateway/test_written_signals.py", *_JSON)),
+    Module("readers", "gateway/recording_dates.py", ("tests/unit/gateway/test_recording_dates.py",)),
+    Module("readers", "gateway/recordings.py", ("tests/http/test_binary.py",)),
+)
