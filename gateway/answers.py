@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.validation import ResponseBody
 from shared.domain.catalogue import catalogue
+from shared.domain.ecg import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
 EcgStatus = Literal["queued", "completed", "failed"]
 _Id = Annotated[str, Field(description="The ECG's id, as its sender gave it.")]
+
+
+def _may_be_absent(schema: dict[str, Any]) -> None:
+    """Absent is not null: no default is said."""
+    del schema["default"]
+
+
+_Reanalysis = Annotated[
+    Literal["queued"] | SkipJsonSchema[None],
+    Field(
+        description="Its next generation is queued. Until that is finished, the last finished one is shown.",
+        json_schema_extra=_may_be_absent,
+    ),
+]
 
 
 class ReceiptAnswer(ResponseBody):
@@ -62,6 +78,28 @@ class EcgAnswer(ResponseBody):
 
     id: _Id
     status: EcgStatus
+    reanalysis: _Reanalysis = None
+    date: Annotated[str, Field(description="When it was recorded, as sent.")]
+    sampling_rate_hz: Annotated[
+        float | SkipJsonSchema[None],
+        Field(description="Samples per second of each lead. If sent.", json_schema_extra=_may_be_absent),
+    ] = None
+    unit: Annotated[
+        Unit | SkipJsonSchema[None],
+        Field(description="The unit that `adc_gain` refers to. If sent.", json_schema_extra=_may_be_absent),
+    ] = None
+    submitted_at: datetime
+    completed_at: Annotated[
+        datetime | SkipJsonSchema[None],
+        Field(
+            description="When this generation was completed or failed. Unless queued.",
+            json_schema_extra=_may_be_absent,
+        ),
+    ] = None
+    generation: Annotated[
+        int,
+        Field(ge=1, description="Which analysis of it is shown: 1 is the first."),
+    ]
     leads: Annotated[
         list[Annotated[dict[str, LeadFindings], Field(min_length=1, max_length=1)]],
         Field(description="One object per lead, in the order sent: its name and its findings. If completed."),
@@ -82,6 +120,7 @@ class EcgSummaryAnswer(ResponseBody):
     id: _Id
     status: EcgStatus
     submitted_at: datetime
+    reanalysis: _Reanalysis = None
 
 
 class EcgsAnswer(ResponseBody):

@@ -39,7 +39,10 @@ class EcgQuery(Query):
         _Wait,
         BeforeValidator(number, json_schema_input_type=_Wait),
         Field(
-            description="Answer when the ECG is completed or failed, after so many seconds at the latest.",
+            description=(
+                "Answer when the ECG is completed or failed and no analysis of it is queued, after so many "
+                "seconds at the latest."
+            ),
             examples=[10],
         ),
     ] = 0.0
@@ -67,7 +70,10 @@ class EcgsQuery(Query):
     ] = None
     status: Annotated[
         Literal["queued", "completed", "failed"] | None,
-        Field(description="Only ECGs of this status.", examples=["completed"]),
+        Field(
+            description="Only ECGs of this status; those that are analysed again are with the queued ones.",
+            examples=["completed"],
+        ),
     ] = None
 
 

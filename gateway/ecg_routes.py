@@ -44,22 +44,44 @@ _TWO_LEADS: Final = {
         },
     ],
 }
-_COMPLETED: Final = {
+_QUEUED: Final = {
     "id": "10",
+    "status": "queued",
+    "date": "2023-07-30",
+    "submitted_at": "2025-07-30T08:00:00Z",
+    "generation": 1,
+}
+_COMPLETED: Final = {
+    **_QUEUED,
     "status": "completed",
+    "completed_at": "2025-07-30T08:00:00.250000Z",
     "leads": [{"I": {"zero_crossings": 2}}],
     "insights": {"zero_crossings": 1},
 }
+_AGAIN: Final = {**_COMPLETED, "reanalysis": "queued"}
+_FAILED: Final = {
+    **_QUEUED,
+    "status": "failed",
+    "completed_at": "2025-07-30T08:01:15Z",
+    "error": "Given up after 5 attempts.",
+}
 _WARNED: Final = {
+    **_COMPLETED,
     "id": "11",
-    "status": "completed",
+    "sampling_rate_hz": 500,
+    "unit": "mV",
     "leads": [{"I": {"zero_crossings": 0, "warnings": ["signal_never_near_zero"]}}],
     "insights": {"zero_crossings": 1},
 }
 _PAGE: Final = {
     "ecgs": [
         {"id": "11", "status": "queued", "submitted_at": "2025-07-30T08:00:01.500000Z"},
-        {"id": "10", "status": "completed", "submitted_at": "2025-07-30T08:00:00Z"},
+        {
+            "id": "10",
+            "status": "completed",
+            "submitted_at": "2025-07-30T08:00:00Z",
+            "reanalysis": "queued",
+        },
     ],
     "next_cursor": "WzE3NTM4NjI0MDAwMDAwMDAsIjEwIl0",
 }
@@ -128,7 +150,9 @@ ECG_ROUTES: Final = (
         description=(
             "With `?wait=10` it is answered as soon as the ECG is completed or failed, after 10 s at the "
             "latest. A finished result has an `ETag`: send it as `If-None-Match` and a result that you have "
-            "is not sent again. What one gateway has erased, another may still answer for 5 s."
+            "is not sent again. What one gateway has erased, another may still answer for 5 s.\n\n"
+            "While an ECG is analysed again, its last finished generation is answered, with `reanalysis` "
+            "beside it; with `?wait=` only if the next one is not finished by then."
         ),
         query=EcgQuery,
         answers={
@@ -138,8 +162,9 @@ ECG_ROUTES: Final = (
                 examples={
                     "completed": _COMPLETED,
                     "with a warning": _WARNED,
-                    "queued": {"id": "10", "status": "queued"},
-                    "failed": {"id": "10", "status": "failed", "error": "Given up after 5 attempts."},
+                    "queued": _QUEUED,
+                    "failed": _FAILED,
+                    "being analysed again": _AGAIN,
                 },
                 headers=_TAGGED,
             ),

@@ -1,7 +1,7 @@
 """Results as they are answered. A finished one is kept for a few seconds, within a number of bytes.
 
-A result never changes within its generation, so it may be kept; an erasure or a replay through another
-gateway is not heard of here, so it may not be kept for long.
+A result never changes within its generation, so it may be kept, unless the next generation is queued already;
+an erasure or a replay through another gateway is not heard of here, so it may not be kept for long.
 """
 
 from __future__ import annotations
@@ -38,17 +38,12 @@ class Result(NamedTuple):
     """How an ECG stands, as an answer.
 
     Attributes:
-        head: What goes with it; among it the entity tag of a finished one.
+        head: What goes with it; among it the entity tag of what was found.
         body: JSON.
     """
 
     head: Head
     body: bytes
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it stays as it is."""
-        return "ETag" in self.head.headers
 
 
 class _Entry(NamedTuple):
@@ -90,7 +85,7 @@ class Results:
         if state is None:
             return None
         result = _result(state)
-        if result.is_finished and erasures == self._erasures:
+        if state.is_final and erasures == self._erasures:
             self._keep(owned, _Entry(result, now))
         return result
 
@@ -118,8 +113,7 @@ class Results:
 
 def _result(state: EcgState) -> Result:
     answer: dict[str, object] = {"id": state.id, "status": state.status}
-    if state.status is Status.FAILED:
-        answer["error"] = state.error
+    answer.update((name, value) for name, value in _said(state) if value is not None)
     if state.document is not None:
         answer |= orjson.loads(state.document)
     body = orjson.dumps(answer)
@@ -127,3 +121,16 @@ def _result(state: EcgState) -> Result:
     if state.status is not Status.QUEUED:
         headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES]}"'
     return Result(Head(headers=headers), body)
+
+
+def _said(state: EcgState) -> tuple[tuple[str, object], ...]:
+    return (
+        ("reanalysis", state.reanalysis),
+        ("error", state.error),
+        ("date", state.date),
+        ("sampling_rate_hz", state.sampling_rate_hz),
+        ("unit", state.unit),
+        ("submitted_at", state.submitted_at),
+        ("completed_at", state.completed_at),
+        ("generation", state.generation),
+    )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.lookups import open_lookups
 from shared.domain.errors import UnavailableError
-from shared.ports import Status
 from shared.supervision import running
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _LONGEST_PAUSE_S: Final = 0.25
 
 
 class Waiting:
-    """Answers when an ECG has become terminal or gone, by looking again and again, ever more slowly."""
+    """Answers when an ECG is not queued any more, or gone, by looking again and again, ever more slowly."""
 
     def __init__(self, store: EcgStore, lookups: Lookups) -> None:
         self._store = store
@@ -43,19 +42,20 @@ class Waiting:
             raise self._failure.again()
 
     async def state(self, owned: Owned, *, wait_s: float) -> EcgState | None:
-        """The ECG's state as soon as it is terminal, after ``wait_s`` at the latest; None if there is none.
+        """The ECG's state as soon as it is final, after ``wait_s`` at the latest; None if there is none.
 
-        Nobody waits for one that leaves.
+        So a re-analysis is waited for, although its last finished generation could be shown. Nobody waits
+        for one that leaves.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
         present = await self._lookups.state(owned)
-        if present is None or present.status is not Status.QUEUED or not wait_s or self._is_leaving:
+        if present is None or present.is_final or not wait_s or self._is_leaving:
             return present
         try:
             async with asyncio.timeout(wait_s):
-                return await self._terminal(owned)
+                return await self._final(owned)
         except TimeoutError:
             return present
 
@@ -66,7 +66,7 @@ class Waiting:
             if not answer.done():
                 answer.set_exception(TimeoutError("leaving"))
 
-    async def _terminal(self, owned: Owned) -> EcgState | None:
+    async def _final(self, owned: Owned) -> EcgState | None:
         answer: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owned, set()).add(answer)
         self._pause_s = _SHORTEST_PAUSE_S
@@ -102,7 +102,7 @@ class Waiting:
         self._failure = None
         for owned in wanted:
             state = states.get(owned)
-            if state is None or state.status is not Status.QUEUED:
+            if state is None or state.is_final:
                 self._answer(owned, state)
 
     def _answer(self, owned: Owned, state: EcgState | None) -> None:

@@ -58,6 +58,8 @@ _SLOWEST_BYTES_PER_S: Final = 32 * 1024
 # What an answer has at the least, so that another server's is not taken for one.
 _NOTHING: Final[frozenset[str]] = frozenset()
 _RESULT: Final = frozenset({"id", "status"})
+# What else it may have, as a `Result` does.
+_TOLD: Final = ("date", "sampling_rate_hz", "unit", "submitted_at", "completed_at", "generation")
 _PAGE_OF_ECGS: Final = frozenset({"ecgs"})
 _TOKENS: Final = frozenset({"access_token", "expires_in"})
 
@@ -137,7 +139,13 @@ class Result:
         leads: In the order sent; empty unless completed.
         ecg: What was found in the ECG as a whole, by the names of insights.
         error: Why it was given up; None unless failed.
-        document: The whole answer.
+        document: The whole answer, also what later versions of the gateway add.
+        date: When it was recorded, as sent; None in the answer to a submission, like what follows.
+        sampling_rate_hz: None also where none was sent, and so with the unit.
+        submitted_at: ISO 8601.
+        completed_at: When it was completed or failed, ISO 8601; None while it is queued.
+        generation: Which analysis this is.
+        is_analysed_again: Whether the next one is queued, and this the last that was finished.
     """
 
     id: str
@@ -146,15 +154,24 @@ class Result:
     error: str | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
     ecg: Mapping[str, Any] = field(default_factory=dict)
+    date: str | None = None
+    sampling_rate_hz: float | None = None
+    unit: str | None = None
+    submitted_at: str | None = None
+    completed_at: str | None = None
+    generation: int | None = None
+    is_analysed_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An ECG in the list; ``submitted_at`` is ISO 8601."""
+    """An ECG in the list; its attributes are those of `Result`."""
 
     id: str
     status: Status
     submitted_at: str
+    is_analysed_again: bool = False
+    document: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Client:
@@ -207,7 +224,9 @@ class Client:
         return _result(await self._ask("GET", _path(ecg_id), _RESULT))
 
     async def wait(self, ecg_id: str, *, timeout_s: float = 60.0) -> Result:
-        """The ECG's result as soon as it is completed or failed.
+        """The ECG's result as soon as it is completed or failed, and is not being analysed again.
+
+        Of one that is still analysed again after ``timeout_s``, the last finished result.
 
         Raises:
             AwayError: It is still queued after ``timeout_s``.
@@ -217,9 +236,10 @@ class Client:
             left_s = max(deadline - time.monotonic(), 0.0)
             params = {"wait": f"{min(left_s, _ASK_FOR_S):.3f}"}
             result = _result(await self._ask("GET", _path(ecg_id), _RESULT, params=params))
-            if result.status != "queued":
+            is_late = time.monotonic() >= deadline
+            if result.status != "queued" and (is_late or not result.is_analysed_again):
                 return result
-            if time.monotonic() >= deadline:
+            if is_late:
                 raise AwayError(f"ECG {ecg_id} is still queued after {timeout_s:g} s")
 
     async def submit_and_wait(self, ecg: Mapping[str, Any] | bytes, *, timeout_s: float = 60.0) -> Result:
@@ -227,12 +247,15 @@ class Client:
         return await self.wait((await self.submit(ecg)).id, timeout_s=timeout_s)
 
     async def list(self, *, status: Status | None = None) -> AsyncIterator[Summary]:
-        """Every ECG of the user's, newest first; pages are fetched as they are needed."""
+        """Every ECG of the user's, newest first; pages are fetched as they are needed.
+
+        Of a ``status``, those that are analysed again are with the queued ones.
+        """
         query = {"limit": str(_PAGE)} | ({"status": status} if status else {})
         while True:
             page = await self._ask("GET", "/ecg", _PAGE_OF_ECGS, params=query)
             for ecg in page["ecgs"]:
-                yield Summary(ecg["id"], ecg["status"], ecg["submitted_at"])
+                yield Summary(ecg["id"], ecg["status"], ecg["submitted_at"], "reanalysis" in ecg, ecg)
             if "next_cursor" not in page:
                 return
             query["cursor"] = page["next_cursor"]
@@ -462,7 +485,17 @@ def _little_endian(piece: memoryview) -> bytes:
 
 def _result(answer: Mapping[str, Any]) -> Result:
     leads = tuple(Lead(name, found) for lead in answer.get("leads", ()) for name, found in lead.items())
-    return Result(answer["id"], answer["status"], leads, answer.get("error"), answer, answer.get("ecg", {}))
+    told = {name: answer.get(name) for name in _TOLD}
+    return Result(
+        answer["id"],
+        answer["status"],
+        leads,
+        answer.get("error"),
+        answer,
+        answer.get("ecg", {}),
+        is_analysed_again="reanalysis" in answer,
+        **told,
+    )
 
 
 def _check_not_elsewhere(response: aiohttp.ClientResponse) -> None:

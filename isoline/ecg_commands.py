@@ -136,7 +136,7 @@ def _list(
     ecgs = asyncio.run(_listed(url, user, status, limit))
     if format_ is Format.JSON:
         for ecg in ecgs:
-            _print_json({"id": ecg.id, "status": ecg.status, "submitted_at": ecg.submitted_at})
+            _print_json(ecg.document)
     else:
         Console().print(list_table(ecgs))
 

@@ -23,7 +23,7 @@ def results_table(results: Sequence[Result]) -> Table:
     for result in results:
         for lead, findings in _rows(result):
             cells = _cells(findings, insights)
-            table.add_row(Text(result.id), result.status, Text(lead), *cells, Text(_note(result, findings)))
+            table.add_row(Text(result.id), _status(result), Text(lead), *cells, Text(_note(result, findings)))
     return table
 
 
@@ -40,7 +40,7 @@ def list_table(ecgs: Sequence[Summary]) -> Table:
     """One row per ECG."""
     table = Table("ECG", "status", "submitted at")
     for ecg in ecgs:
-        table.add_row(Text(ecg.id), ecg.status, ecg.submitted_at)
+        table.add_row(Text(ecg.id), _status(ecg), ecg.submitted_at)
     return table
 
 
@@ -78,3 +78,7 @@ def _shown(summary: Any) -> str:
 def _note(result: Result, findings: Mapping[str, Any]) -> str:
     absent = (f"{name} {reason}" for name, reason in findings.get("absent", {}).items())
     return result.error or ", ".join([*findings.get("warnings", ()), *absent])
+
+
+def _status(ecg: Result | Summary) -> str:
+    return f"{ecg.status}, analysed again" if ecg.is_analysed_again else ecg.status

@@ -65,12 +65,33 @@ class Receipt(NamedTuple):
 
 
 class EcgState(NamedTuple):
-    """An ECG as its owner sees it: ``document`` when completed, ``error`` when failed."""
+    """An ECG as its owner sees it: ``document`` when completed, ``error`` when failed.
+
+    While an ECG that was finished is analysed again, its last finished generation is shown.
+
+    Attributes:
+        generation: The one that is shown.
+        completed_at: When that was completed or failed; None where it is queued, or nobody kept it.
+        date: When the ECG was recorded, as sent; its rate and unit, too, are those of the submission.
+        reanalysis: Where the generation behind the one that is shown stands; None if there is none.
+    """
 
     id: str
     status: Status
     document: bytes | None
     error: str | None
+    generation: int
+    submitted_at: datetime
+    completed_at: datetime | None = None
+    date: str | None = None
+    sampling_rate_hz: float | None = None
+    unit: str | None = None
+    reanalysis: Status | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing of it is queued."""
+        return self.status is not Status.QUEUED and self.reanalysis is None
 
 
 class Claim(NamedTuple):
@@ -148,7 +169,10 @@ class EcgStore(Protocol):
         """
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
-        """The present state of each (owner, id) that exists."""
+        """The present state of each (owner, id) that exists.
+
+        While a finished ECG is analysed again, it is the last finished one, with a `reanalysis` beside it.
+        """
 
     async def claim(
         self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
@@ -195,11 +219,12 @@ class RecordingStore(Protocol):
 
 
 class EcgSummary(NamedTuple):
-    """An ECG in its owner's list."""
+    """An ECG in its owner's list: what `EcgState` says of it, in short."""
 
     id: str
     status: Status
     submitted_at: datetime
+    reanalysis: Status | None = None
 
 
 class Place(NamedTuple):
@@ -217,6 +242,7 @@ class OwnedEcgs(Protocol):
     ) -> list[EcgSummary]:
         """The owner's ECGs, newest first, from the newest or from behind a place on; at most ``limit``.
 
+        With a ``status``, those whose present generation stands so: what is analysed again counts as queued.
         Following the places gives each ECG that is there throughout exactly once, whatever comes and goes.
         """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.insights import EcgInsight, LeadInsight
-from shared.ports import Submission
+from shared.ports import EcgState, Status, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,17 @@ def an_ecg_insight(name: str, measure: Callable[[Ecg, Earlier], Outcome], **fiel
 def a_submission(ecg_id: str = "10", *, owner: str = "ada", ecg: Ecg | None = None) -> Submission:
     """A submission of `an_ecg`."""
     return Submission(owner, ecg or an_ecg(ecg_id))
+
+
+def a_state(ecg_id: str = "10", *, document: bytes = b'{"leads":[]}') -> EcgState:
+    """An ECG that was completed when it was submitted."""
+    then = datetime(2026, 1, 5, 8, tzinfo=UTC)
+    return EcgState(ecg_id, Status.COMPLETED, document, None, 1, then, then, "2023-07-30")
+
+
+def a_queued_state(ecg_id: str = "10") -> EcgState:
+    """An ECG that was submitted."""
+    return a_state(ecg_id)._replace(status=Status.QUEUED, document=None, completed_at=None)
 
 
 def an_ecg_body(**fields: Any) -> dict[str, Any]:

@@ -37,18 +37,32 @@ REPUBLISH_AFTER_S: Final = 10.0
 # * Queued is said as `finished_at IS NULL`, which a CHECK makes the same. `status = 'queued'` would also fit
 #   the partial indexes: through one a claim read all that its owner had queued, 129 pages for each key.
 
-_FIND: Final = """
-SELECT ecg.owner, ecg.id, ecg.status, ecg.error, found.document
+# While an ECG is queued, what it was found to be is that of its last finished generation, if it had one.
+#
+# Schemas from before 0011 lack the columns `past_...`: there the names are those of `absent`.
+WITHOUT_PAST: Final = "(SELECT NULL::text AS past_error, NULL::timestamptz AS past_finished_at) AS absent"
+
+_FIND: Final = f"""
+SELECT ecg.owner, ecg.id, ecg.status, found.document, ecg.error, ecg.generation, ecg.submitted_at,
+    ecg.finished_at, signal.date, signal.sampling_rate_hz, signal.unit,
+    found.generation AS past_generation, found.past_error, found.past_finished_at
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, id)
+CROSS JOIN {WITHOUT_PAST}
 CROSS JOIN LATERAL (
-    SELECT row, owner, id, generation, status, error FROM ecg
+    SELECT row, owner, id, generation, status, error, submitted_at, finished_at FROM ecg
     WHERE ecg.owner = wanted.owner AND ecg.id = wanted.id LIMIT 1
 ) AS ecg
 LEFT JOIN LATERAL (
-    SELECT document FROM ecg_insights WHERE row = ecg.row AND generation = ecg.generation LIMIT 1
+    SELECT date, sampling_rate_hz, unit FROM ecg_signal WHERE row = ecg.row LIMIT 1
+) AS signal ON true
+LEFT JOIN LATERAL (
+    SELECT generation, document, past_error, past_finished_at FROM ecg_insights
+    WHERE row = ecg.row AND generation <= ecg.generation
+        AND generation >= CASE WHEN ecg.finished_at IS NULL THEN 1 ELSE ecg.generation END
+    ORDER BY generation DESC LIMIT 1
 ) AS found ON true
 WHERE ecg.status <> 'erased'
-"""
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 # Which of these are queued, in the order of their rows. What is written to them need not reach the disk
 # before we go on: a crash of PostgreSQL may forget a claim, and then an attempt, or have an ECG offered again
@@ -238,8 +252,21 @@ def _claim(row: asyncpg.Record) -> Claim:
 
 
 def _state(row: asyncpg.Record) -> EcgState:
-    document: str | None = row["document"]
-    return EcgState(row["id"], Status(row["status"]), document.encode() if document else None, row["error"])
+    _, ecg_id, status, document, *described = row[:11]  # by place: a GET takes 1 us less than by name
+    state = EcgState(ecg_id, Status(status), document.encode() if document else None, *described)
+    return state if state.status is not Status.QUEUED or document is None else _last_finished(state, row)
+
+
+def _last_finished(state: EcgState, row: asyncpg.Record) -> EcgState:
+    error = row["past_error"]
+    return state._replace(
+        status=Status.COMPLETED if error is None else Status.FAILED,
+        document=state.document if error is None else None,
+        error=error,
+        generation=row["past_generation"],
+        completed_at=row["past_finished_at"],
+        reanalysis=state.status,
+    )
 
 
 async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:

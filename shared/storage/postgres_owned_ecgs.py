@@ -8,10 +8,12 @@ from uuid import uuid4
 
 from shared.events import Bundle, EcgKey
 from shared.ports import EcgSummary, Place, Status
-from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S
+from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import asyncpg
 
     from shared.events import Event
     from shared.storage.postgres import Connection, Database
@@ -21,9 +23,19 @@ _BEFORE_THE_NEWEST: Final = Place(datetime(9999, 12, 31, tzinfo=UTC), "")
 
 # The status is a literal, not a parameter: only so can a generic plan use the partial indexes.
 _PAGE: Final = """
-SELECT id, status, submitted_at FROM ecg
-WHERE owner = $1 AND status {which} AND (submitted_at, id) < ($2, $3)
-ORDER BY submitted_at DESC, id DESC LIMIT $4
+SELECT page.id, page.status, page.submitted_at, past.generation AS past_generation, past.past_error
+FROM (
+    SELECT row, id, generation, status, submitted_at FROM ecg
+    WHERE owner = $1 AND status {which} AND (submitted_at, id) < ($2, $3)
+    ORDER BY submitted_at DESC, id DESC LIMIT $4
+) AS page
+CROSS JOIN {absent}
+LEFT JOIN LATERAL (
+    SELECT generation, past_error FROM ecg_insights
+    WHERE row = page.row AND generation < page.generation AND page.generation > 1 AND page.status = 'queued'
+    ORDER BY generation DESC LIMIT 1
+) AS past ON true
+ORDER BY page.submitted_at DESC, page.id DESC
 """
 
 # Never through the unique key with a sort, which reads all that an owner has and seems as cheap while the
@@ -31,8 +43,8 @@ ORDER BY submitted_at DESC, id DESC LIMIT $4
 _IN_ORDER: Final = "SET LOCAL enable_sort = off"
 
 _PAGE_OF: Final[dict[Status | None, str]] = {
-    None: _PAGE.format(which="<> 'erased'"),
-    **{status: _PAGE.format(which=f"= '{status}'") for status in Status},
+    None: _PAGE.format(which="<> 'erased'", absent=WITHOUT_PAST),
+    **{status: _PAGE.format(which=f"= '{status}'", absent=WITHOUT_PAST) for status in Status},
 }
 
 # Only what is erased has an empty hash. A condition on the status would fit the index of an owner's pages,
@@ -72,7 +84,7 @@ class PostgresOwnedEcgs:
         async with self._database.connection() as connection, connection.transaction(readonly=True):
             await connection.execute(_IN_ORDER)
             rows = await connection.fetch(_PAGE_OF[status], owner, *place, limit)
-        return [EcgSummary(row["id"], Status(row["status"]), row["submitted_at"]) for row in rows]
+        return [_summary(row) for row in rows]
 
     async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Bundle | None:
         async with self._database.connection() as connection, connection.transaction():
@@ -82,6 +94,14 @@ class PostgresOwnedEcgs:
             bundle = Bundle(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
             await connection.execute(_ERASE, row["row"], bundle.id, *bundle.events[0], REPUBLISH_AFTER_S)
         return bundle
+
+
+def _summary(row: asyncpg.Record) -> EcgSummary:
+    summary = EcgSummary(row["id"], Status(row["status"]), row["submitted_at"])
+    if row["past_generation"] is None:
+        return summary
+    past = Status.COMPLETED if row["past_error"] is None else Status.FAILED
+    return summary._replace(status=past, reanalysis=summary.status)
 
 
 async def erase_none(connection: Connection) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from shared.events import Bundle, Event
-    from shared.ports import Claim
+    from shared.ports import Claim, EcgState, EcgSummary
     from shared.storage.postgres import Database
     from shared.storage.signals import EncodedSignals, JoinedSignals
 
@@ -115,6 +115,21 @@ def failure(claim: Claim) -> Settlement:
 
 async def state_of(store: PostgresEcgStore, ecg_id: str = "10") -> Status:
     return (await store.find([("ada", ecg_id)]))["ada", ecg_id].status
+
+
+async def one_of(store: PostgresEcgStore) -> EcgState:
+    """The ECG 10 as its owner sees it."""
+    return (await store.find([("ada", "10")]))["ada", "10"]
+
+
+async def listed(database: Database, status: Status | None = None) -> list[EcgSummary]:
+    return await PostgresOwnedEcgs(database).page("ada", limit=10, status=status)
+
+
+async def store_time(database: Database) -> datetime:
+    async with database.connection() as connection:
+        now: datetime = await connection.fetchval("SELECT now()")
+    return now
 
 
 async def settled(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
@@ -446,15 +461,130 @@ class TestFinding:
         [claim] = await claimed(store, "10")
         await store.settle([failure(claim)])
 
-        assert (await store.find([("ada", "10")]))["ada", "10"] == ("10", Status.FAILED, None, "why")
+        assert (await store.find([("ada", "10")]))["ada", "10"][:4] == ("10", Status.FAILED, None, "why")
 
-    async def test_the_document_of_an_older_generation_is_not_shown(
+    async def test_it_is_told_what_the_submission_said_and_when_it_came_and_was_finished(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        ecg = Ecg("10", "2023-07-30", (a_lead(),), sampling_rate_hz=257.5, unit="mV")
+        before = await store_time(database)
+        [receipt] = await store.add([a_submission(ecg=ecg)])
+        queued_state = await one_of(store)
+        await store.settle([completion(claim) for claim in await claim_all(store, [receipt.key])])
+        finished = await one_of(store)
+        after = await store_time(database)
+
+        assert finished.completed_at
+        assert before < finished.submitted_at < finished.completed_at < after
+        assert (queued_state.submitted_at, queued_state.completed_at) == (finished.submitted_at, None)
+        for state in (queued_state, finished):
+            described = (state.date, state.sampling_rate_hz, state.unit, state.generation, state.reanalysis)
+            assert described == ("2023-07-30", 257.5, "mV", 1, None)
+        assert (queued_state.is_final, finished.is_final) == (False, True)
+
+    async def test_while_it_is_analysed_again_its_last_finished_generation_is_shown(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+        finished = await one_of(store)
+        await move_on(database)
+
+        again = await one_of(store)
+
+        assert again == finished._replace(reanalysis=Status.QUEUED)
+        assert not again.is_final
+
+    async def test_of_a_generation_that_had_failed_the_reason_is_shown_and_no_older_document(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await settled(store, "10")
         await move_on(database)
+        await store.settle([failure(claim) for claim in await claim_all(store, [EcgKey("ada", "10", 2)])])
+        failed_state = await one_of(store)
+        await move_on(database)
 
-        assert (await store.find([("ada", "10")]))["ada", "10"] == ("10", Status.QUEUED, None, None)
+        again = await one_of(store)
+
+        assert failed_state[:5] == ("10", Status.FAILED, None, "why", 2)
+        assert again == failed_state._replace(reanalysis=Status.QUEUED)
+
+    async def test_the_next_generation_takes_the_place_of_the_one_before(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+        await move_on(database)
+        other: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 3}}]}
+        [claim] = await claim_all(store, [EcgKey("ada", "10", 2)])
+        await store.settle([completion(claim)._replace(document=other)])
+
+        state = await one_of(store)
+
+        assert (state.status, state.generation, state.reanalysis) == (Status.COMPLETED, 2, None)
+        assert json.loads(state.document or b"") == other
+
+    async def test_of_what_was_erased_and_sent_again_nothing_old_is_shown(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10")
+        await move_on(database)
+        await erase(database, "10")
+        await queued(store, "10")
+
+        state = await one_of(store)
+
+        assert state[:5] == ("10", Status.QUEUED, None, None, 3)
+        assert (state.completed_at, state.reanalysis) == (None, None)
+
+    async def test_on_a_schema_that_keeps_no_past_a_document_is_shown_all_the_same(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "10", "11")
+        before = await one_of(store)  # and the plan is made
+        await execute(database, "DROP TRIGGER generation_is_kept ON ecg")
+        await execute(database, "ALTER TABLE ecg_insights DROP past_error, DROP past_finished_at")
+        await move_on(database)
+
+        again = await one_of(store)
+
+        assert again == before._replace(completed_at=None, reanalysis=Status.QUEUED)
+        assert {each.reanalysis for each in await listed(database)} == {Status.QUEUED}
+
+
+class TestListing:
+    async def test_what_is_analysed_again_is_listed_with_how_it_ended_last(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "good")
+        await store.settle([failure(claim) for claim in await claimed(store, "bad")])
+        await move_on(database)
+        await queued(store, "new")
+        await settled(store, "done")
+
+        found = {each.id: (each.status, each.reanalysis) for each in await listed(database)}
+
+        assert found == {
+            "done": (Status.COMPLETED, None),
+            "new": (Status.QUEUED, None),
+            "bad": (Status.FAILED, Status.QUEUED),
+            "good": (Status.COMPLETED, Status.QUEUED),
+        }
+        assert list(found) == ["done", "new", "bad", "good"]
+
+    async def test_a_status_asks_where_the_present_generation_stands(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await settled(store, "again")
+        await move_on(database)
+        await settled(store, "done")
+        await queued(store, "new")
+
+        by_status = {status: [each.id for each in await listed(database, status)] for status in Status}
+
+        assert by_status == {
+            Status.QUEUED: ["new", "again"],
+            Status.COMPLETED: ["done"],
+            Status.FAILED: [],
+        }
 
 
 class TestClaiming:
@@ -677,7 +807,7 @@ class TestSettling:
 
         assert (await store.settle([completion(claim)])).events == []
 
-        assert await state_of(store) is Status.QUEUED
+        assert (await row(database))["status"] == Status.QUEUED
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (1, 1)
 
     async def test_an_erased_ecg_is_not_brought_back(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,6 +61,16 @@ class TestAgainstAGateway:
         async with open_test_processor(database, broker):
             assert (await waiting).status == "completed"
 
+    @pytest.mark.usefixtures("processor")
+    async def test_a_result_says_what_of_and_when(self, client: Client) -> None:
+        result = await client.submit_and_wait(an_ecg_body(id="10", sampling_rate_hz=500, unit="mV"))
+
+        assert (result.date, result.sampling_rate_hz, result.unit) == ("2023-07-30", 500, "mV")
+        assert (result.generation, result.is_analysed_again) == (1, False)
+        assert result.submitted_at
+        assert result.completed_at
+        assert datetime.fromisoformat(result.submitted_at) < datetime.fromisoformat(result.completed_at)
+
     async def test_lists_over_all_pages(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(isoline.client, "_PAGE", 2)
         for n in range(5):
@@ -99,6 +110,37 @@ class TestAgainstAGateway:
         async with open_client(gateway, user="ada", password="wrong") as client:
             with pytest.raises(RefusedError, match="401: No account has this name and this password"):
                 await client.get("10")
+
+
+class TestReanalysis:
+    """Against a server that has an ECG analysed again."""
+
+    async def test_the_next_result_is_waited_for(self) -> None:
+        answers = [_finished(generation=2), _finished(reanalysis="queued")]
+
+        async with serving(lambda _: answers.pop()) as url, open_client(url, token="t") as client:
+            result = await client.wait("10")
+
+        assert (result.generation, result.is_analysed_again) == (2, False)
+
+    async def test_of_one_that_takes_too_long_the_last_result_is_given(self) -> None:
+        async with (
+            serving(lambda _: _finished(reanalysis="queued")) as url,
+            open_client(url, token="t") as client,
+        ):
+            result = await client.wait("10", timeout_s=0)
+
+        assert (result.status, result.generation, result.is_analysed_again) == ("completed", 1, True)
+
+    async def test_a_list_says_so_too(self) -> None:
+        ecg = {"id": "10", "status": "completed", "submitted_at": "2026-01-05T08:00:00+00:00"}
+        page = {"ecgs": [ecg | {"reanalysis": "queued"}, ecg]}
+
+        async with (
+            serving(lambda _: web.json_response(page)) as url,
+            open_client(url, token="t") as client,
+        ):
+            assert [each.is_analysed_again async for each in client.list()] == [True, False]
 
 
 class TestPatience:
@@ -379,6 +421,10 @@ class TokenGateway:
                 "expires_in": self._expires_in,
             }
         )
+
+
+def _finished(**said: Any) -> web.Response:
+    return web.json_response({"id": "10", "status": "completed", "generation": 1, **said})
 
 
 def _queued() -> web.Response:

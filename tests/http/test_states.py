@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,10 +17,13 @@ from gateway.__main__ import parts_of_database
 from shared.domain.errors import UnavailableError
 from shared.events import EventType, read_submitted
 from shared.health import Part, part_of_process
+from shared.operations import replay
+from shared.ports import Reason, Selection
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_submissions
+from shared.storage.postgres_operations import PostgresOperations
 from tests.builders import an_ecg_body
 from tests.databases import open_empty_database
 from tests.http.conftest import (
@@ -32,7 +36,7 @@ from tests.http.conftest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import aiohttp
 
@@ -89,6 +93,12 @@ def traceparents(events: Sequence[bytes]) -> dict[str, str]:
     """The trace context of events, by what they are about."""
     documents = map(json.loads, events)
     return {document["subject"]: document["traceparent"] for document in documents}
+
+
+def stands(state: dict[str, Any]) -> dict[str, Any]:
+    """Where an ECG stands and what was found, without when and of what."""
+    others = {"date", "submitted_at", "completed_at", "generation"}
+    return {name: value for name, value in state.items() if name not in others}
 
 
 async def readiness(client: aiohttp.ClientSession, status: int) -> dict[str, Any]:
@@ -252,7 +262,7 @@ class TestWaiting:
 
         state = await found(ada, "/ecg/10?wait=0.3")
 
-        assert state == {"id": "10", "status": "queued"}
+        assert stands(state) == {"id": "10", "status": "queued"}
         assert asyncio.get_running_loop().time() - started >= 0.3
 
     async def test_nobody_waits_who_does_not_ask_to(self, ada: aiohttp.ClientSession) -> None:
@@ -286,7 +296,7 @@ class TestWaiting:
                 async with asyncio.timeout(5):
                     await opened.aclose()
 
-                assert await waiting == {"id": "10", "status": "queued"}
+                assert stands(await waiting) == {"id": "10", "status": "queued"}
 
 
 class TestResults:
@@ -294,7 +304,7 @@ class TestResults:
     async def test_a_result_carries_the_version_of_each_insight(self, ada: aiohttp.ClientSession) -> None:
         await submitted(ada, an_ecg_body())
 
-        assert await found(ada, "/ecg/10?wait=10") == {
+        assert stands(await found(ada, "/ecg/10?wait=10")) == {
             "id": "10",
             "status": "completed",
             "leads": [{"I": {"zero_crossings": 2}}],
@@ -327,7 +337,65 @@ class TestResults:
                 "UPDATE ecg SET status = 'failed', error = 'why', due_at = NULL, finished_at = now()"
             )
 
-        assert await found(ada, "/ecg/10") == {"id": "10", "status": "failed", "error": "why"}
+        failed = await found(ada, "/ecg/10")
+
+        assert stands(failed) == {"id": "10", "status": "failed", "error": "why"}
+
+    @pytest.mark.usefixtures("processor")
+    async def test_it_says_what_the_submission_said_and_when_it_came_and_was_completed(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        await submitted(ada, an_ecg_body(sampling_rate_hz=500, unit="mV"))
+
+        state = await found(ada, "/ecg/10?wait=10")
+
+        assert (state["date"], state["sampling_rate_hz"], state["unit"]) == ("2023-07-30", 500, "mV")
+        assert state["generation"] == 1
+        assert datetime.fromisoformat(state["submitted_at"]) < datetime.fromisoformat(state["completed_at"])
+
+
+class TestReanalysis:
+    @pytest.fixture
+    async def ada(self, database: Database, broker: InProcessBroker) -> AsyncIterator[aiohttp.ClientSession]:
+        """At a gateway that remembers no results, as another gateway would not."""
+        settings = GatewayOnlySettings(host="127.0.0.1", port=0, result_cache_bytes=0)
+        async with (
+            open_test_gateway(database, broker.publisher(), settings=settings) as gateway,
+            open_client(gateway, "ada") as ada,
+        ):
+            yield ada
+
+    async def test_the_last_result_is_read_until_the_next_is_there_and_whoever_waits_gets_that(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+        async with open_test_processor(database, broker):
+            first = await found(ada, "/ecg/10?wait=10")
+        await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
+
+        meanwhile = await found(ada, "/ecg/10")
+        in_vain = await found(ada, "/ecg/10?wait=0.1")
+        waiting = asyncio.create_task(found(ada, "/ecg/10?wait=20"))
+        async with open_test_processor(database, broker):
+            second = await waiting
+
+        assert meanwhile == first | {"reanalysis": "queued"}
+        assert in_vain == meanwhile
+        assert second == first | {"completed_at": second["completed_at"], "generation": 2}
+        assert second["completed_at"] > first["completed_at"]
+
+    async def test_what_is_analysed_again_can_be_erased(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        await submitted(ada, an_ecg_body())
+        async with open_test_processor(database, broker):
+            await found(ada, "/ecg/10?wait=10")
+        await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
+
+        async with ada.delete("/ecg/10") as erased, ada.get("/ecg/10") as gone:
+            assert (erased.status, gone.status) == (204, 404)
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM ecg_insights") == 0
 
 
 class TestOutages:
@@ -358,7 +426,7 @@ class TestOutages:
         broker.disconnect()
 
         assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
-        assert await found(ada, "/ecg/10") == {"id": "10", "status": "queued"}
+        assert stands(await found(ada, "/ecg/10")) == {"id": "10", "status": "queued"}
 
     async def test_a_broker_that_does_not_answer_holds_nobody_up(self, database: Database) -> None:
         settings = GatewayOnlySettings(host="127.0.0.1", port=0, publish_timeout_s=0.1)

@@ -14,12 +14,13 @@ from gateway.database_clock import DatabaseClock
 from gateway.revocations import Revocations, open_revocations
 from gateway.waiting import open_waiting
 from shared.domain.errors import UnavailableError
-from shared.ports import AccountChanges, EcgState, Status
+from shared.ports import AccountChanges
+from tests.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.ports import AccountStore, EcgStore
+    from shared.ports import AccountStore, EcgState, EcgStore
 
 _LIMIT_S = 10
 _REFUSED = "permission denied"
@@ -47,7 +48,7 @@ class Store:
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         self._ask()
         self.was_asked.set()
-        return {(owner, id_): EcgState(id_, Status.QUEUED, None, None) for owner, id_ in owned}
+        return {(owner, id_): a_queued_state(id_) for owner, id_ in owned}
 
     def _ask(self) -> None:
         self.times_asked += 1

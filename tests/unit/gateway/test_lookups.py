@@ -7,12 +7,13 @@ import pytest
 
 from gateway.lookups import Lookups, open_lookups
 from shared.domain.errors import UnavailableError
-from shared.ports import EcgState, Status
+from tests.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.lookups import Owned
+    from shared.ports import EcgState
 
 
 class SlowStore:
@@ -28,17 +29,13 @@ class SlowStore:
         await self.may_answer.wait()
         if self.failure is not None:
             raise self.failure
-        return {one: a_state(one[1]) for one in owned if not one[1].startswith("no")}
+        return {one: a_queued_state(one[1]) for one in owned if not one[1].startswith("no")}
 
     async def until_asked(self, count: int) -> None:
         """Wait until so many queries went out."""
         async with asyncio.timeout(5):
             while len(self.asked) < count:
                 await asyncio.sleep(0)
-
-
-def a_state(ecg_id: str) -> EcgState:
-    return EcgState(id=ecg_id, status=Status.QUEUED, error=None, document=None)
 
 
 @pytest.fixture
@@ -84,7 +81,7 @@ async def test_who_asks_after_a_query_went_out_is_not_answered_from_it(
 
     store.may_answer.set()
 
-    assert [await first, await second] == [a_state("1")] * 2
+    assert [await first, await second] == [a_queued_state("1")] * 2
 
 
 async def test_one_that_gives_up_takes_nobody_along(store: SlowStore, lookups: Lookups) -> None:
@@ -94,7 +91,7 @@ async def test_one_that_gives_up_takes_nobody_along(store: SlowStore, lookups: L
     impatient.cancel()
     store.may_answer.set()
 
-    assert await patient == a_state("1")
+    assert await patient == a_queued_state("1")
     assert impatient.cancelled()
 
 
@@ -110,4 +107,4 @@ async def test_a_failure_is_told_to_those_who_asked_and_to_nobody_after(
     store.failure = None
 
     assert [type(outcome) for outcome in outcomes] == [UnavailableError] * 2
-    assert await lookups.state(("ada", "1")) == a_state("1")
+    assert await lookups.state(("ada", "1")) == a_queued_state("1")

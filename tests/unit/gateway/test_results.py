@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from unittest.mock import AsyncMock
 
+import orjson
 import pytest
 
 import gateway.results
 from gateway.results import Results
-from shared.ports import EcgState, Status
+from shared.ports import Status
+from tests.builders import a_queued_state, a_state
 
 if TYPE_CHECKING:
     from gateway.waiting import Waiting
@@ -38,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def state() -> AsyncMock:
     """The look-up of a state; each is counted."""
-    return AsyncMock(side_effect=lambda owned, **_: EcgState(owned[1], Status.COMPLETED, _DOCUMENT, None))
+    return AsyncMock(side_effect=lambda owned, **_: a_state(owned[1], document=_DOCUMENT))
 
 
 def results_of(state: AsyncMock, *, max_bytes: int) -> Results:
@@ -88,3 +90,49 @@ async def test_without_room_nothing_is_kept(state: AsyncMock) -> None:
     await results.result(("ada", "10"), wait_s=0)
 
     assert (kept_by(results), state.await_count) == ([], 2)
+
+
+@pytest.mark.usefixtures("clock")
+async def test_what_is_analysed_again_has_a_tag_and_is_looked_up_each_time() -> None:
+    finished, again = a_state(), a_state()._replace(reanalysis=Status.QUEUED)
+    state = AsyncMock(side_effect=[again, again, finished])
+    results = results_of(state, max_bytes=_ROOMY)
+
+    first, second, third = [await results.result(("ada", "10"), wait_s=0) for _ in range(3)]
+
+    assert first
+    assert third
+    assert first == second
+    assert first.head.headers["ETag"] != third.head.headers["ETag"]
+    assert orjson.loads(first.body) == orjson.loads(third.body) | {"reanalysis": "queued"}
+    assert kept_by(results) == ["10"]
+
+
+@pytest.mark.usefixtures("clock")
+async def test_what_nobody_said_is_left_out() -> None:
+    state = a_state()._replace(sampling_rate_hz=500.0, unit="uV")
+    results = results_of(AsyncMock(side_effect=[state, a_queued_state()]), max_bytes=0)
+
+    finished, queued = [await results.result(("ada", "10"), wait_s=0) for _ in range(2)]
+
+    assert finished
+    assert queued
+    assert orjson.loads(finished.body) == {
+        "id": "10",
+        "status": "completed",
+        "date": "2023-07-30",
+        "sampling_rate_hz": 500.0,
+        "unit": "uV",
+        "submitted_at": "2026-01-05T08:00:00+00:00",
+        "completed_at": "2026-01-05T08:00:00+00:00",
+        "generation": 1,
+        "leads": [],
+    }
+    assert orjson.loads(queued.body) == {
+        "id": "10",
+        "status": "queued",
+        "date": "2023-07-30",
+        "submitted_at": "2026-01-05T08:00:00+00:00",
+        "generation": 1,
+    }
+    assert "ETag" not in queued.head.headers
