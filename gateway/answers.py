@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gateway.validation import ResponseBody
 from shared.domain.catalogue import catalogue
-from shared.domain.ecg import Unit
+from shared.domain.header import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,17 +11,15 @@ from pydantic_core import PydanticCustomError
 
 from gateway.validation import json_type
 from gateway.written_signals import WrittenSignal
-from shared.domain.ecg import INT32_MAX, INT32_MIN, Samples
+from shared.domain.header import INT32_MAX, INT32_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shared.domain.ecg import Samples
+
 # Not "." or "..", which clients resolve away from a path.
 ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
-
-# In samples per second of every lead.
-MIN_RATE_HZ: Final = 1
-MAX_RATE_HZ: Final = 10_000
 
 _ARRAYS: Final = (list, np.ndarray, WrittenSignal)
 

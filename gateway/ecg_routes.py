@@ -9,7 +9,7 @@ from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.contract import Answer, Binary, Route
 from gateway.ecg_queries import EcgQuery, EcgsQuery
 from gateway.handlers import Handlers
-from gateway.payloads import EcgBody, EcgHeader
+from gateway.payloads import BinaryHeader, EcgBody
 from gateway.recordings import CONTENT_TYPE
 from shared.domain.account import Role
 
@@ -108,7 +108,7 @@ ECG_ROUTES: Final = (
         ),
         request=EcgBody,
         examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},
-        binary=Binary(content_type=CONTENT_TYPE, header=EcgHeader, description=_BINARY),
+        binary=Binary(content_type=CONTENT_TYPE, header=BinaryHeader, description=_BINARY),
         answers={
             HTTPStatus.ACCEPTED: Answer(
                 description="It is kept and will be analysed, or was already.",

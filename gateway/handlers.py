@@ -102,7 +102,7 @@ class Handlers:
     async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
         if request.takes_memory:  # the body is gone: the ECG as it was read, and as it will be stored
             request.memory.resize(2 * sum(lead.signal.nbytes for lead in ecg.leads))
-        if ecg.num_samples > _IN_PARTS_ABOVE_SAMPLES:
+        if ecg.header.num_samples > _IN_PARTS_ABOVE_SAMPLES:
             recording = recording_of(ecg, block_samples=_PART_SAMPLES)
             return await self._submit_recording(request, recording, self.storing_held)
         with request.while_connected():

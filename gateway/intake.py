@@ -96,7 +96,7 @@ class Intake:
         Raises:
             UnavailableError: It may have been kept. Taking the same again is safe.
         """
-        if submission.ecg.num_samples > _FEW_SAMPLES:
+        if submission.ecg.header.num_samples > _FEW_SAMPLES:
             async with self._preparing:
                 submission = await self._store.prepare(submission)
         if self._has_ended:
@@ -171,7 +171,7 @@ class Intake:
         batch: list[_Waiting] = []
         room = _BATCH_SAMPLES
         while self._waiting and len(batch) < _BATCH_ECGS:
-            room -= self._oldest().submission.ecg.num_samples
+            room -= self._oldest().submission.ecg.header.num_samples
             if batch and room < 0:
                 break
             waiting = self._take_oldest()

@@ -245,8 +245,8 @@ def _within_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
     """The schemas with the limits of this gateway, which the models learn only when they are asked."""
     limits = {
         ("EcgBody", "leads"): {"maxItems": settings.max_leads},
-        ("EcgHeader", "leads"): {"maxItems": settings.max_leads},
-        ("LeadHeader", "num_samples"): {"maximum": settings.max_recording_samples},
+        ("BinaryHeader", "leads"): {"maxItems": settings.max_leads},
+        ("BinaryLead", "num_samples"): {"maximum": settings.max_recording_samples},
         ("LeadBody", "signal"): {"maxItems": settings.max_lead_samples},
         ("AccountBody", "password"): {"minLength": settings.password_min_length},
         ("PasswordBody", "password"): {"minLength": settings.password_min_length},

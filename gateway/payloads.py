@@ -16,27 +16,28 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, is_signal, signal_of
+from gateway.ecg_fields import ecg_id, is_signal, signal_of
 from gateway.problems import body_does_not_fit
 from gateway.recording_dates import recording_date
 from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
 from gateway.written_signals import WrittenSignal
-from shared.domain.ecg import (
+from shared.domain.ecg import Ecg, Samples, narrowed
+from shared.domain.errors import Problem
+from shared.domain.header import (
     INT32_MAX,
     INT32_MIN,
     MAX_NAME_LENGTH,
-    Ecg,
-    Lead,
-    Samples,
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    Header,
+    LeadHeader,
     Unit,
-    narrowed,
     repeated_names,
 )
-from shared.domain.errors import Problem
-from shared.domain.recording import RecordedLead, Recording
+from shared.domain.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence, Sized
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
     from datetime import datetime
 
     from shared.settings import SubmissionLimits
@@ -134,78 +135,76 @@ _SamplingRate = Annotated[
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
-class LeadBody(Body):
-    """One lead of a submission: its name, its signal, and what the signal's integers mean."""
+class _LeadBody(Body):
+    """What is said of a lead in either form."""
 
     name: _LeadName
+    baseline: _Baseline | None = None
+    adc_gain: _AdcGain | None = None
+
+    def header_of(self, num_samples: int) -> LeadHeader:
+        """The domain's header of a lead of so many samples."""
+        said = {name: value for name in _SAID_OF_LEADS if (value := getattr(self, name)) is not None}
+        return LeadHeader(num_samples=num_samples, **said)
+
+
+class _EcgBody(Body):
+    """What is said of an ECG in either form, but for its leads."""
+
+    id: _EcgId
+    date: _RecordingDate
+    sampling_rate_hz: _SamplingRate | None = None
+    unit: _PhysicalUnit | None = None
+
+    def header_of(self, leads: Iterable[LeadHeader]) -> Header:
+        """The domain's header of an ECG of these leads."""
+        return Header(leads=tuple(leads), **{name: getattr(self, name) for name in _EcgBody.model_fields})
+
+
+# A field of the domain's header that is declared above is taken by its name.
+_SAID_OF_LEADS: Final = tuple(_LeadBody.model_fields)
+
+
+class LeadBody(_LeadBody):
+    """One lead of a submission: its name, its signal, and what the signal's integers mean."""
+
     signal: Annotated[
         Samples,
         PlainValidator(_signal),
         WithJsonSchema(_SIGNAL_SCHEMA),
     ]
     num_samples: Annotated[int, Field(ge=1, description="The length of `signal`.")] | None = None
-    baseline: _Baseline | None = None
-    adc_gain: _AdcGain | None = None
-
-    def lead(self) -> Lead:
-        """The domain's lead."""
-        return Lead(
-            self.name,
-            self.signal,
-            0 if self.baseline is None else self.baseline,
-            1.0 if self.adc_gain is None else self.adc_gain,
-        )
 
 
-class EcgBody(Body):
+class EcgBody(_EcgBody):
     """A submission."""
 
-    id: _EcgId
-    date: _RecordingDate
     leads: Annotated[list[LeadBody], Field(min_length=1)]
-    sampling_rate_hz: _SamplingRate | None = None
-    unit: _PhysicalUnit | None = None
 
     def ecg(self) -> Ecg:
         """The domain's ECG."""
-        leads = tuple(lead.lead() for lead in self.leads)
-        return Ecg(self.id, self.date, leads, self.sampling_rate_hz, self.unit)
+        header = self.header_of(lead.header_of(lead.signal.size) for lead in self.leads)
+        return Ecg(header, [lead.signal for lead in self.leads])
 
 
-class LeadHeader(Body):
+class BinaryLead(_LeadBody):
     """One lead of a submission in binary form, whose signal follows the header."""
 
-    name: _LeadName
     num_samples: Annotated[int, Field(ge=1, description="How many samples of this lead follow the header.")]
     sample_type: Annotated[
         Literal["int16", "int32"], Field(description="What each of them is, little-endian.")
     ]
-    baseline: _Baseline | None = None
-    adc_gain: _AdcGain | None = None
 
     @property
     def dtype(self) -> np.dtype[np.integer[Any]]:
         """The samples' type for NumPy."""
         return np.dtype("<i2") if self.sample_type == "int16" else np.dtype("<i4")
 
-    def described(self) -> RecordedLead:
-        """The domain's lead without its signal."""
-        return RecordedLead(
-            self.name,
-            self.num_samples,
-            0 if self.baseline is None else self.baseline,
-            1.0 if self.adc_gain is None else self.adc_gain,
-        )
 
-
-class EcgHeader(Body):
+class BinaryHeader(_EcgBody):
     """A submission in binary form, but for its samples, which follow."""
 
-    id: _EcgId
-    date: _RecordingDate
-    leads: Annotated[list[LeadHeader], Field(min_length=1)]
-    sampling_rate_hz: _SamplingRate | None = None
-    unit: _PhysicalUnit | None = None
+    leads: Annotated[list[BinaryLead], Field(min_length=1)]
 
     @property
     def num_bytes(self) -> int:
@@ -218,20 +217,22 @@ class EcgHeader(Body):
         total = sum(lead.num_samples for lead in self.leads)
         return longest > limits.max_lead_samples or total > limits.max_ecg_samples
 
+    def header(self) -> Header:
+        """The domain's header."""
+        return self.header_of(lead.header_of(lead.num_samples) for lead in self.leads)
+
     def ecg(self, samples: bytearray) -> Ecg:
         """The domain's ECG, of samples that are whole."""
         ends = np.cumsum([lead.num_samples * lead.dtype.itemsize for lead in self.leads]).tolist()
-        leads = []
-        for lead, start, end in zip(self.leads, [0, *ends], ends, strict=False):
-            signal = np.frombuffer(memoryview(samples)[start:end], lead.dtype)
-            said = lead.described()
-            leads.append(Lead(said.name, narrowed(signal), said.baseline, said.adc_gain))
-        return Ecg(self.id, self.date, tuple(leads), self.sampling_rate_hz, self.unit)
+        signals = [
+            narrowed(np.frombuffer(memoryview(samples)[start:end], lead.dtype))
+            for lead, start, end in zip(self.leads, [0, *ends], ends, strict=False)
+        ]
+        return Ecg(self.header(), signals)
 
     def recording(self, blocks: Callable[[], Iterator[Samples]]) -> Recording:
         """The domain's recording, of samples that are read from elsewhere."""
-        leads = tuple(lead.described() for lead in self.leads)
-        return Recording(self.id, self.date, leads, self.sampling_rate_hz, self.unit, blocks)
+        return Recording(self.header(), blocks)
 
 
 def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
@@ -251,7 +252,7 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     return body.ecg()
 
 
-def read_header(document: object, *, limits: SubmissionLimits, now: datetime) -> EcgHeader:
+def read_header(document: object, *, limits: SubmissionLimits, now: datetime) -> BinaryHeader:
     """The header of a submission in binary form.
 
     Raises:
@@ -261,7 +262,7 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     oversize_problems = _oversize_problems(document, leads, limits)
     if oversize_problems:
         raise body_does_not_fit(oversize_problems)
-    header, problems = validated(EcgHeader, document, _Rules(limits, now))
+    header, problems = validated(BinaryHeader, document, _Rules(limits, now))
     problems += [*_name_problems(leads), *_total_problems(header, limits)]
     if header is None or problems:
         raise body_does_not_fit(problems)
@@ -318,7 +319,7 @@ def _signal_in(lead: object) -> Sized | None:
     return signal if is_signal(signal) else None
 
 
-def _total_problems(header: EcgHeader | None, limits: SubmissionLimits) -> Iterator[Problem]:
+def _total_problems(header: BinaryHeader | None, limits: SubmissionLimits) -> Iterator[Problem]:
     total = sum(lead.num_samples for lead in header.leads) if header else 0
     if total > limits.max_recording_samples:
         detail = f"expected at most {limits.max_recording_samples} samples in all leads, found {total}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gateway.body_memory import BodyMemory
-    from gateway.payloads import EcgHeader
+    from gateway.payloads import BinaryHeader
     from gateway.requests import Request
     from gateway.spools import Spools
     from shared.domain.ecg import Ecg
@@ -56,7 +56,7 @@ async def received(
     stated_bytes = None if encoding else request.content_length
     async with AsyncExitStack() as opened:
 
-        async def begin(header: EcgHeader) -> _Memory | Spool:
+        async def begin(header: BinaryHeader) -> _Memory | Spool:
             if header.is_long(limits):
                 spool = spools.opened(header.leads, caller=caller, deadline=request.memory.deadline)
                 return await opened.enter_async_context(spool)
@@ -98,8 +98,8 @@ class _Intake:
 
     def __init__(
         self,
-        read: Callable[[bytes], EcgHeader],
-        begin: Callable[[EcgHeader], Awaitable[_Memory | Spool]],
+        read: Callable[[bytes], BinaryHeader],
+        begin: Callable[[BinaryHeader], Awaitable[_Memory | Spool]],
         stated_bytes: int | None,
         *,
         max_header_bytes: int,
@@ -109,7 +109,7 @@ class _Intake:
         self._stated_bytes = stated_bytes
         self._max_header_bytes = max_header_bytes
         self._head = bytearray()
-        self._begun: tuple[EcgHeader, _Memory | Spool] | None = None
+        self._begun: tuple[BinaryHeader, _Memory | Spool] | None = None
         self._missing_bytes = 0
 
     async def take(self, piece: bytes) -> None:
@@ -130,7 +130,7 @@ class _Intake:
         self._missing_bytes -= len(left)
         await self._begun[1].write(left)
 
-    def whole(self) -> tuple[EcgHeader, _Memory | Spool]:
+    def whole(self) -> tuple[BinaryHeader, _Memory | Spool]:
         """The header and its samples, now that no piece will come.
 
         Raises:
@@ -145,7 +145,7 @@ class _Intake:
             raise _broken(f"The body breaks off: expected {total} bytes of samples, found {found}.")
         return self._begun
 
-    def _take_head(self, left: memoryview) -> tuple[memoryview, EcgHeader | None]:
+    def _take_head(self, left: memoryview) -> tuple[memoryview, BinaryHeader | None]:
         """What is left behind the header, and the header once it is whole."""
         left = self._filled(_PREAMBLE.size, left)
         if len(self._head) < _PREAMBLE.size:

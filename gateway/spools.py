@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
     from gateway.arrivals import Deadline
-    from gateway.payloads import LeadHeader
+    from gateway.payloads import BinaryLead
     from shared.domain.ecg import Samples
 
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
@@ -33,7 +33,7 @@ _DISK_FOR_SENDER: Final = "The gateway has no room on its disk for this recordin
 class Spool:
     """The samples of one recording: written as they come, then read as often as needed."""
 
-    def __init__(self, file: FileIO, leads: Sequence[LeadHeader], reservation: Reservation) -> None:
+    def __init__(self, file: FileIO, leads: Sequence[BinaryLead], reservation: Reservation) -> None:
         self._file = file
         self._leads = leads
         self._reservation = reservation
@@ -99,7 +99,7 @@ class Spools:
 
     @asynccontextmanager
     async def opened(
-        self, leads: Sequence[LeadHeader], *, caller: str, deadline: Deadline | None
+        self, leads: Sequence[BinaryLead], *, caller: str, deadline: Deadline | None
     ) -> AsyncIterator[Spool]:
         """Yield a spool for these leads, gone afterwards.
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.ecg_fields import MAX_RATE_HZ, MIN_RATE_HZ, ecg_id, signal_of
+from gateway.ecg_fields import ecg_id, signal_of
 from gateway.recording_dates import recording_date
-from shared.domain.ecg import Ecg, Lead
+from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
+from shared.domain.header import Header, LeadHeader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
+    from shared.domain.ecg import Samples
     from shared.settings import SubmissionLimits
 
 # What `usual_ecg` raises, among it what Python does where a value is not of the type that is expected.
 UNUSUAL: Final = (AttributeError, LookupError, TypeError, ValueError, InvalidEcgError)
 
 _ECG_FIELDS: Final = frozenset({"id", "date", "leads", "sampling_rate_hz", "unit"})
-_LEAD_FIELDS: Final = frozenset({"name", "signal", "num_samples", "baseline", "adc_gain"})
 
 
 def usual_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
@@ -33,32 +35,32 @@ def usual_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> E
         AttributeError, LookupError, TypeError, ValueError, InvalidEcgError: They are to be asked.
     """
     fields = _known(document, _ECG_FIELDS)
-    leads, rate_hz, unit = fields["leads"], _number(fields, "sampling_rate_hz"), fields.get("unit")
+    leads, rate_hz = fields["leads"], fields.get("sampling_rate_hz")
     if type(leads) is not list or len(leads) > limits.max_leads:
         raise ValueError("no leads, or too many")
-    if (rate_hz is not None and not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ) or unit not in (None, "uV", "mV"):
-        raise ValueError("no sampling rate, or no unit")
-    ecg = Ecg(
+    read = [_lead(lead, limits) for lead in leads]
+    header = Header(
         ecg_id(fields["id"]),
         recording_date(fields["date"], now=now),
-        tuple([_lead(lead, limits) for lead in leads]),
-        rate_hz,
-        unit,
+        tuple([lead for lead, _ in read]),
+        None if rate_hz is None else _number(rate_hz),
+        fields.get("unit"),
     )
-    if ecg.num_samples > limits.max_ecg_samples:
+    if header.num_samples > limits.max_ecg_samples:
         raise ValueError("too many samples")
-    return ecg
+    return Ecg(header, [signal for _, signal in read])
 
 
-def _lead(document: object, limits: SubmissionLimits) -> Lead:
+def _lead(document: object, limits: SubmissionLimits) -> tuple[LeadHeader, Samples]:
     fields = _known(document, _LEAD_FIELDS)
     signal = signal_of(fields["signal"], longest=limits.max_lead_samples)
     if len(fields) == 2:  # noqa: PLR2004 - its name and its signal
-        return Lead(fields["name"], signal)
-    if _integer(fields, "num_samples", len(signal)) != len(signal):
+        return LeadHeader(fields["name"], signal.size), signal
+    stated = fields.get("num_samples")
+    if stated is not None and _integer(stated) != signal.size:
         raise ValueError("another number of samples")
-    gain = _number(fields, "adc_gain")
-    return Lead(fields["name"], signal, _integer(fields, "baseline", 0), 1.0 if gain is None else gain)
+    said = {name: read(value) for name, read in _SAID.items() if (value := fields.get(name)) is not None}
+    return LeadHeader(fields["name"], signal.size, **said), signal
 
 
 def _known(document: object, names: AbstractSet[str]) -> dict[str, Any]:
@@ -67,15 +69,19 @@ def _known(document: object, names: AbstractSet[str]) -> dict[str, Any]:
     return document
 
 
-def _integer(fields: dict[str, Any], name: str, default: int) -> int:
-    value = fields.get(name)
-    if value is not None and type(value) is not int:
+def _integer(value: object) -> int:
+    if type(value) is not int:
         raise TypeError("no integer")
-    return default if value is None else value
+    return value
 
 
-def _number(fields: dict[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is not None and type(value) not in (int, float):
+def _number(value: object) -> float:
+    if type(value) is not int and type(value) is not float:
         raise TypeError("no number")
-    return None if value is None else float(value)
+    return float(value)
+
+
+# What may be said of a lead beside its name, by the type that it must have. A field of the header that is
+# missing here is read by the models, more slowly.
+_SAID: Final[dict[str, Callable[[object], Any]]] = {"baseline": _integer, "adc_gain": _number}
+_LEAD_FIELDS: Final = frozenset({"name", "signal", "num_samples", *_SAID})

@@ -1,5 +1,5 @@
 -- How a generation ended stays when the next begins
--- depends: 0009_compatibility
+-- depends: 0010_header
 -- oldest code: 0008
 
 -- migrate: apply

@@ -31,7 +31,8 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
     Raises:
         AnalysisError: An insight raised, or found what JSON can't carry; names it and the lead.
     """
-    signals = [Signal(lead, ecg.sampling_rate_hz, ecg.unit) for lead in ecg.leads]
+    rate_hz, unit = ecg.header.sampling_rate_hz, ecg.header.unit
+    signals = [Signal(lead, rate_hz, unit) for lead in ecg.leads]
     leads: list[tuple[str, dict[str, Outcome]]] = [(lead.name, {}) for lead in ecg.leads]
     whole: dict[str, Outcome] = {}
     for insight in insights:

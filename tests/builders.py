@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from shared.domain.ecg import Ecg, Lead
+from shared.domain.header import Header, LeadHeader
 from shared.domain.insights import EcgInsight, LeadInsight
 from shared.ports import EcgState, Status, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from shared.domain.ecg import Samples
     from shared.domain.findings import Finding, Outcome
     from shared.domain.insights import Earlier, Signal
 
@@ -22,16 +24,19 @@ _AN_INSIGHT: Final[dict[str, Any]] = {"version": 1, "sentence": "It is so.", "sc
 _DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
-def a_lead(name: str = "I", signal: Sequence[int] = (1, -1, 1), *, baseline: int = 0) -> Lead:
-    """A lead of int16 samples."""
-    return Lead(name, np.array(signal, np.int16), baseline)
+def a_lead(name: str = "I", signal: Sequence[int] | Samples = (1, -1, 1), **said: Any) -> Lead:
+    """A lead of int16 samples, unless they are an array already; ``said`` is for its header."""
+    samples = signal if isinstance(signal, np.ndarray) else np.array(signal, np.int16)
+    return Lead(LeadHeader(name, samples.size, **said), samples)
 
 
 def an_ecg(
-    ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30", **fields: Any
+    ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30", **said: Any
 ) -> Ecg:
-    """An ECG of one lead that crosses zero twice."""
-    return Ecg(ecg_id, date, tuple(leads) if leads is not None else (a_lead(),), **fields)
+    """An ECG of one lead that crosses zero twice; ``said`` is for its header."""
+    every = [a_lead()] if leads is None else leads
+    header = Header(ecg_id, date, tuple(lead.header for lead in every), **said)
+    return Ecg(header, [lead.signal for lead in every])
 
 
 def a_lead_insight(

@@ -1,11 +1,9 @@
-"""An ECG as Isoline keeps it: leads of integer samples that were checked once."""
+"""An ECG as Isoline keeps it: a header, and leads of integer samples that were checked once."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,42 +11,30 @@ import numpy.typing as npt
 from shared.domain.errors import InvalidEcgError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+
+    from shared.domain.header import Header, LeadHeader
 
 Samples: TypeAlias = npt.NDArray[np.int16] | npt.NDArray[np.int32]
-Unit: TypeAlias = Literal["uV", "mV"]
-
-INT32_MIN: Final = -(2**31)
-INT32_MAX: Final = 2**31 - 1
-MAX_NAME_LENGTH: Final = 32
 
 _INT16: Final = np.iinfo(np.int16)
-_REPEATED: Final = (
-    "lead names are unique ignoring case, and this one stands twice; tell leads apart, as ECG 1 and ECG 2"
-)
 _DTYPES: Final = (np.dtype(np.int16), np.dtype(np.int32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lead:
-    """One lead: a signal and what its integers mean.
-
-    The physical value of a sample is ``(sample - baseline) / adc_gain``, which is WFDB's rule.
+    """One lead: its header and its signal.
 
     Attributes:
-        name: 1-32 printable characters, kept as sent.
-        signal: Samples in ADC units, shape ``(n,)`` with n >= 1, int16 or int32, read-only.
-        baseline: The ADC value that means 0 V.
-        adc_gain: ADC units per physical unit, > 0.
+        header: What is said of it.
+        signal: Samples in ADC units, shape ``(n,)`` with n as the header says, int16 or int32, read-only.
 
     Raises:
-        InvalidEcgError: An attribute breaks its rule; pointers are relative to the lead.
+        InvalidEcgError: The signal breaks its rule; pointers are relative to the lead.
     """
 
-    name: str
+    header: LeadHeader
     signal: Samples
-    baseline: int = 0
-    adc_gain: float = 1.0
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -56,64 +42,47 @@ class Lead:
             raise InvalidEcgError(problems)
         self.signal.setflags(write=False)
 
+    @property
+    def name(self) -> str:
+        """Its name, as sent."""
+        return self.header.name
+
+    @property
+    def baseline(self) -> int:
+        """The ADC value that means 0 V."""
+        return self.header.baseline
+
     def _problems(self) -> Iterator[Problem]:
-        if not (0 < len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
-            yield Problem("/name", f"expected 1 to {MAX_NAME_LENGTH} printable characters")
         if self.signal.dtype not in _DTYPES:
             yield Problem("/signal", f"expected int16 or int32, found {self.signal.dtype}")
-        if self.signal.ndim != 1 or not self.signal.size:
-            yield Problem("/signal", f"expected shape (n,) with n >= 1, found {self.signal.shape}")
-        if not INT32_MIN <= self.baseline <= INT32_MAX:
-            yield Problem("/baseline", "expected an integer of 32 bits")
-        if not (math.isfinite(self.adc_gain) and self.adc_gain > 0):
-            yield Problem("/adc_gain", "expected a number above 0")
+        if self.signal.shape != (self.header.num_samples,):
+            yield Problem(
+                "/signal", f"expected shape ({self.header.num_samples},), found {self.signal.shape}"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ecg:
-    """A recording: simultaneously named leads and when and how they were taken.
+    """A recording: simultaneous leads, and when and how they were taken.
+
+    Args:
+        header: What is said of it.
+        signals: One for each lead of the header, in its order.
 
     Attributes:
-        id: The sender's name for it, unique per owner.
-        date: When it was recorded, ISO 8601, as sent.
-        leads: At least one; names unique ignoring case.
-        sampling_rate_hz: Samples per second of every lead, if known.
-        unit: The physical unit that ``adc_gain`` refers to (UCUM), if known.
+        leads: The same leads with their signals.
 
     Raises:
-        InvalidEcgError: It has no leads, or two of one name.
+        InvalidEcgError: A signal breaks its rule.
     """
 
-    id: str
-    date: str
-    leads: tuple[Lead, ...]
-    sampling_rate_hz: float | None = None
-    unit: Unit | None = None
+    header: Header
+    signals: InitVar[Iterable[Samples]]
+    leads: tuple[Lead, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        if not self.leads:
-            raise InvalidEcgError([Problem("/leads", "expected at least one lead, found none")])
-        problems = repeated_names([lead.name for lead in self.leads])
-        if problems:
-            raise InvalidEcgError(problems)
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in all leads together."""
-        return sum(lead.signal.size for lead in self.leads)
-
-
-def repeated_names(names: Sequence[str | None]) -> list[Problem]:
-    """One problem for each lead whose name, ignoring case, stands more than once; None repeats nothing."""
-    folded = [name.casefold() for name in names if name is not None]
-    if len(set(folded)) == len(folded):  # nearly always, and 3 us sooner than by counting
-        return []
-    counts = Counter(folded)
-    return [
-        Problem(f"/leads/{index}/name", _REPEATED)
-        for index, name in enumerate(names)
-        if name is not None and counts[name.casefold()] > 1
-    ]
+    def __post_init__(self, signals: Iterable[Samples]) -> None:
+        leads = [Lead(header, signal) for header, signal in zip(self.header.leads, signals, strict=True)]
+        object.__setattr__(self, "leads", tuple(leads))
 
 
 def fits_int16(samples: npt.NDArray[np.integer]) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from shared.domain.ecg import Ecg, Lead, Unit
+    from shared.domain.ecg import Ecg, Lead
     from shared.domain.findings import Finding, JsonValue, Outcome
+    from shared.domain.header import Unit
 
 
 class Signal(NamedTuple):

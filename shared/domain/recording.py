@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.domain.ecg import Ecg, Samples, Unit
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedLead:
-    """A lead without its signal; the attributes are those of `shared.domain.ecg.Lead`."""
-
-    name: str
-    num_samples: int
-    baseline: int = 0
-    adc_gain: float = 1.0
+    from shared.domain.ecg import Ecg, Samples
+    from shared.domain.header import Header
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,21 +17,13 @@ class Recording:
     """An ECG whose samples lie elsewhere and are read in blocks, as often as they are needed.
 
     Attributes:
+        header: What is said of it.
         blocks: Reads every sample from the beginning, lead after lead: arrays of shape ``(n,)``, 1 <= n <= a
             million or so, none of which spans two leads. Reading blocks the thread.
     """
 
-    id: str
-    date: str
-    leads: tuple[RecordedLead, ...]
-    sampling_rate_hz: float | None
-    unit: Unit | None
+    header: Header
     blocks: Callable[[], Iterator[Samples]]
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in all leads together."""
-        return sum(lead.num_samples for lead in self.leads)
 
 
 def recording_of(ecg: Ecg, *, block_samples: int) -> Recording:
@@ -51,7 +34,4 @@ def recording_of(ecg: Ecg, *, block_samples: int) -> Recording:
             for start in range(0, lead.signal.size, block_samples):
                 yield lead.signal[start : start + block_samples]
 
-    leads = tuple(
-        RecordedLead(lead.name, lead.signal.size, lead.baseline, lead.adc_gain) for lead in ecg.leads
-    )
-    return Recording(ecg.id, ecg.date, leads, ecg.sampling_rate_hz, ecg.unit, blocks)
+    return Recording(ecg.header, blocks)

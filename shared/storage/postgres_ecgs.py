@@ -7,15 +7,16 @@ from uuid import uuid4
 
 import orjson
 
-from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
+from shared.storage.header_column import HeaderColumn
+from shared.storage.headers import read_header
 from shared.storage.postgres import WITHOUT_FLUSH
 from shared.storage.postgres_submissions import add, encoded
 from shared.storage.samples import EncodedSamples
 from shared.storage.signal_parts import PARTS, read_parts
-from shared.storage.signals import EncodedSignals, count_samples, decode_signals, leads_of
+from shared.storage.signals import decode_signals, ecg_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.domain.ecg import Lead, Samples
+    from shared.domain.ecg import Ecg, Samples
     from shared.ports import Receipt, Settlement, StoredEcg, Submission
     from shared.storage.postgres import Connection, Database
 
@@ -92,7 +93,14 @@ row = ANY (ARRAY(SELECT row FROM found)) AND finished_at IS NULL
 AND generation = (ARRAY(SELECT generation FROM found))[width_bucket(row, ARRAY(SELECT row FROM found))]
 """
 
-_SIGNALS: Final = "date, sampling_rate_hz, unit, leads, encoding, samples"
+# Rows from before migration 0010 have no header, and the schema before it has no such column: then the name
+# is that of the NULL which stands around the query.
+_NO_HEADER: Final = "NULL::json AS header"
+_SIGNALS: Final = """
+coalesce(header, json_build_object(
+    'date', date, 'sampling_rate_hz', sampling_rate_hz, 'unit', unit, 'leads', leads
+)) AS header, encoding, samples
+"""
 
 # Counted once per claim id, however often the claim is asked for: its answer may be lost. The signals of the
 # first come with it, a round trip less, as far as they have $6 samples together.
@@ -104,16 +112,19 @@ _CLAIM: Final = f"""
     RETURNING row, owner, id, generation, attempts, num_samples, traceparent
 )
 SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, signal.*
-FROM (SELECT *, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed) AS summed
+FROM (SELECT *, {_NO_HEADER}, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed) AS summed
 LEFT JOIN LATERAL (
     SELECT {_SIGNALS} FROM ecg_signal WHERE row = summed.row AND samples_so_far <= $6 LIMIT 1
 ) AS signal ON true
 UNION ALL
-SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found
+SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL FROM found
 WHERE row NOT IN (SELECT row FROM claimed)
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
-_LOAD: Final = f"SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])"  # nosec B608 # noqa: S608
+_LOAD: Final = f"""
+SELECT signal.* FROM (SELECT {_NO_HEADER}) AS absent
+CROSS JOIN LATERAL (SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])) AS signal
+"""  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 # By rows in their order; what is set in each is taken by its place among them. `IS TRUE` keeps the planner
 # from a join with what was written, see above.
@@ -154,6 +165,7 @@ class PostgresEcgStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._header_column = HeaderColumn()
 
     async def prepare(self, submission: Submission) -> Submission:
         return await encoded(submission)
@@ -161,7 +173,7 @@ class PostgresEcgStore:
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         every = [await encoded(submission) for submission in submissions]
         async with self._database.connection(writes=True) as connection:
-            return await add(connection, every, due_in_s=REPUBLISH_AFTER_S)
+            return await add(connection, every, due_in_s=REPUBLISH_AFTER_S, header_column=self._header_column)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         owners, ids = [owner for owner, _ in owned], [ecg_id for _, ecg_id in owned]
@@ -223,18 +235,12 @@ class _StoredEcg(NamedTuple):
     parts: Samples | InvalidEcgError | None
 
     def decoded(self) -> Ecg:
-        return Ecg(
-            self.ecg_id, self.row["date"], self._leads(), self.row["sampling_rate_hz"], self.row["unit"]
-        )
-
-    def _leads(self) -> tuple[Lead, ...]:
-        described = self.row["leads"].encode()
+        header = self.row["header"].encode()
         if isinstance(self.parts, InvalidEcgError):
             raise self.parts
         if self.parts is not None:
-            return leads_of(described, self.parts)
-        samples = EncodedSamples(self.row["encoding"], self.row["samples"])
-        return decode_signals(EncodedSignals(described, samples))
+            return ecg_of(read_header(self.ecg_id, header), self.parts)
+        return decode_signals(self.ecg_id, header, EncodedSamples(self.row["encoding"], self.row["samples"]))
 
 
 def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
@@ -272,8 +278,8 @@ def _last_finished(state: EcgState, row: asyncpg.Record) -> EcgState:
 async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
     """A recording's samples, or why they can't be read."""
     try:
-        num_samples = count_samples(row["leads"].encode())
-        return await read_parts(connection, row["row"], PARTS[row["encoding"]], num_samples)
+        header = read_header("", row["header"].encode())
+        return await read_parts(connection, row["row"], PARTS[row["encoding"]], header.num_samples)
     except InvalidEcgError as error:
         return error
 

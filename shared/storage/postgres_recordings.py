@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
+from shared.storage.header_column import COLUMN, VALUE, HeaderColumn
+from shared.storage.headers import stored_header, stored_leads
 from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
-from shared.storage.signals import describe, hash_of_said
+from shared.storage.signals import hash_of_said
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
@@ -34,13 +36,13 @@ WHERE ecg.status = 'erased'
 RETURNING row, generation
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
-_ADD_SIGNAL: Final = """
+_ADD_SIGNAL: Final = f"""
 WITH signal AS (
-    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
-    VALUES ($1, $2, $3, $4, $5::json, $6, '')
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{COLUMN})
+    VALUES ($1, $2, $3, $4, $5::json, $6, ''{VALUE})
 )
 UPDATE recording SET row = $1 WHERE id = $7
-"""
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # By the hash, which only an erased ECG has not: see the same in postgres_owned_ecgs.
 _HELD: Final = """
@@ -49,8 +51,9 @@ SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AN
 
 
 class _Said(NamedTuple):
-    """What a recording comes to: its leads as they are stored, its encoding, and the hash of all of it."""
+    """What a recording comes to: its header and leads as stored, its encoding, and the hash of all of it."""
 
+    header: bytes
     leads: bytes
     encoding: str
     content_hash: bytes
@@ -65,6 +68,7 @@ class PostgresRecordingStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._header_column = HeaderColumn()
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
         said = await in_thread(_said, submission.recording)
@@ -72,51 +76,51 @@ class PostgresRecordingStore:
         async with self._database.connection(writes=True) as connection:
             while receipt is None:  # what held the id when all parts were there may be erased by then
                 receipt = await _held(connection, submission, said)
-                receipt = receipt or await _added(connection, submission, said)
+                receipt = receipt or await self._added(connection, submission, said)
         return receipt
 
+    async def _added(
+        self, connection: Connection, submission: RecordingSubmission, said: _Said
+    ) -> Receipt | None:
+        """The receipt of what was kept; None, and nothing was, if the id is taken.
 
-async def _added(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
-    """The receipt of what was kept; None, and nothing was, if the id is taken.
+        The parts come first: whoever submits another ECG of this id meanwhile would else wait for them all.
+        """
+        header = submission.recording.header
+        described = (header.date, header.sampling_rate_hz, header.unit, said.leads.decode(), said.encoding)
+        try:
+            async with connection.transaction():
+                recording_id = await connection.fetchval(_BEGIN)
+                await write_parts(connection, recording_id, submission.recording.blocks())
+                row, generation = await _named(connection, submission, said)
+                await self._header_column.fetch(
+                    connection, _ADD_SIGNAL, row, *described, recording_id, header=said.header.decode()
+                )
+        except _TakenError:
+            return None
+        return Receipt(EcgKey(submission.owner, header.id, generation), Status.QUEUED, is_new=True)
 
-    The parts come first: whoever submits another ECG of this id meanwhile would else wait for all of them.
-    """
-    recording = submission.recording
-    try:
-        async with connection.transaction():
-            recording_id = await connection.fetchval(_BEGIN)
-            await write_parts(connection, recording_id, recording.blocks())
-            generation = await _named(connection, submission, said, recording_id)
-    except _TakenError:
-        return None
-    return Receipt(EcgKey(submission.owner, recording.id, generation), Status.QUEUED, is_new=True)
 
-
-async def _named(
-    connection: Connection, submission: RecordingSubmission, said: _Said, recording_id: int
-) -> int:
-    """Make an ECG of parts that are there; its generation."""
-    recording = submission.recording
+async def _named(connection: Connection, submission: RecordingSubmission, said: _Said) -> tuple[int, int]:
+    """Make an ECG of parts that are there; its row and its generation."""
+    header = submission.recording.header
     row = await connection.fetchrow(
         _ADD,
         submission.owner,
-        recording.id,
+        header.id,
         said.content_hash,
-        recording.num_samples,
+        header.num_samples,
         submission.traceparent,
         _REPUBLISH_AFTER_S,
     )
     if row is None:
         raise _TakenError
-    described = (recording.date, recording.sampling_rate_hz, recording.unit, said.leads.decode())
-    await connection.execute(_ADD_SIGNAL, row["row"], *described, said.encoding, recording_id)
-    generation: int = row["generation"]
-    return generation
+    return row["row"], row["generation"]
 
 
 async def _held(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
     """The receipt of what is there already; None if that is gone."""
-    ecg_id = submission.recording.id
+    ecg_id = submission.recording.header.id
     row: asyncpg.Record | None = await connection.fetchrow(_HELD, submission.owner, ecg_id)
     if row is None:
         return None
@@ -130,8 +134,8 @@ async def _held(connection: Connection, submission: RecordingSubmission, said: _
 def _said(recording: Recording) -> _Said:
     """The same as `shared.storage.signals` says of an ECG with this content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
-    leads = describe((lead.name, lead.baseline, lead.adc_gain, lead.num_samples) for lead in recording.leads)
-    digest = hash_of_said((recording.date, recording.sampling_rate_hz, recording.unit, f"{width}le"), leads)
+    leads = stored_leads(recording.header)
+    digest = hash_of_said(recording.header, leads, f"{width}le")
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
-    return _Said(leads, f"{width}-parts", digest.digest())
+    return _Said(stored_header(recording.header, leads), leads, f"{width}-parts", digest.digest())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey
 from shared.ports import Receipt, Status, Submission
+from shared.storage.header_column import COLUMN, VALUES, HeaderColumn
 from shared.storage.signals import content_hash, encode_signals, join_signals
 from shared.threads import in_thread
 
@@ -34,14 +35,14 @@ WITH submission AS MATERIALIZED (
         WITH ORDINALITY AS s (owner, id, content_hash, num_samples, traceparent, place)
 )
 """
-_WITH_SIGNALS: Final = """
+_WITH_SIGNALS: Final = f"""
 signal AS (
-    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples)
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{COLUMN})
     SELECT new.row, ($6::text[])[place], ($7::float8[])[place], ($8::text[])[place],
-        ($9::text[])[place]::json, ($10::text[])[place], ($11::bytea[])[place]
+        ($9::text[])[place]::json, ($10::text[])[place], ($11::bytea[])[place]{VALUES}
     FROM new JOIN submission USING (owner, id)
 )
-"""
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # It reads nothing of the table: no plan of it can go wrong while the table grows. In the order of their
 # places, so that two who add the same ids wait for each other in one order.
@@ -96,19 +97,23 @@ async def encoded(submission: Submission) -> EncodedSubmission:
     """The same submission, encoded; a large one in a thread."""
     if isinstance(submission, EncodedSubmission):
         return submission
-    if submission.ecg.num_samples < _INLINE_SAMPLES:
+    if submission.ecg.header.num_samples < _INLINE_SAMPLES:
         return _encoded(submission)
     return await in_thread(_encoded, submission)
 
 
 async def add(
-    connection: Connection, submissions: Sequence[EncodedSubmission], *, due_in_s: float
+    connection: Connection,
+    submissions: Sequence[EncodedSubmission],
+    *,
+    due_in_s: float,
+    header_column: HeaderColumn,
 ) -> list[Receipt]:
     """What `shared.ports.EcgStore.add` promises; of several with one id the first is taken."""
     firsts: dict[tuple[str, str], EncodedSubmission] = {}
     for submission in submissions:
         firsts.setdefault(_named(submission), submission)
-    rows = await _rows(connection, firsts.values(), due_in_s)
+    rows = await _rows(connection, firsts.values(), due_in_s, header_column)
     return [
         _receipt(submission, rows[_named(submission)], is_first=submission is firsts[_named(submission)])
         for submission in submissions
@@ -117,30 +122,34 @@ async def add(
 
 async def add_none(connection: Connection) -> None:
     """Have PostgreSQL keep no submission at all, which it refuses when it would refuse one."""
-    await connection.fetch(_ADD, *_columns([]), 0.0)
+    await HeaderColumn().fetch(connection, _ADD, *_columns([]), 0.0, header=[])
 
 
 def _encoded(submission: Submission) -> EncodedSubmission:
     ecg = submission.ecg
-    joined = join_signals(ecg.leads)
+    joined = join_signals(ecg)
     return EncodedSubmission(
         submission.owner,
         ecg,
         submission.traceparent,
-        signals=encode_signals(joined),
-        content_hash=content_hash(ecg, joined),
+        signals=encode_signals(ecg.header, joined),
+        content_hash=content_hash(ecg.header, joined),
     )
 
 
 async def _rows(
-    connection: Connection, submissions: Collection[EncodedSubmission], due_in_s: float
+    connection: Connection,
+    submissions: Collection[EncodedSubmission],
+    due_in_s: float,
+    header_column: HeaderColumn,
 ) -> dict[tuple[str, str], asyncpg.Record]:
     """The row that each owner and id has then."""
     rows: dict[tuple[str, str], asyncpg.Record] = {}
     missing = sorted(submissions, key=_named)
     statement = _ADD
     while missing:  # an id may be taken or erased by somebody else between the two statements
-        found = await connection.fetch(statement, *_columns(missing), due_in_s)
+        headers = [submission.signals.header.decode() for submission in missing]
+        found = await header_column.fetch(connection, statement, *_columns(missing), due_in_s, header=headers)
         rows.update(((row["owner"], row["id"]), row) for row in found)
         missing = [submission for submission in missing if _named(submission) not in rows]
         statement = _ADD if statement is _ADD_AGAIN else _ADD_AGAIN
@@ -148,24 +157,24 @@ async def _rows(
 
 
 def _named(submission: Submission) -> tuple[str, str]:
-    return submission.owner, submission.ecg.id
+    return submission.owner, submission.ecg.header.id
 
 
 def _columns(submissions: Sequence[EncodedSubmission]) -> tuple[list[object], ...]:
-    ecgs = [submission.ecg for submission in submissions]
+    headers = [submission.ecg.header for submission in submissions]
     signals = [submission.signals for submission in submissions]
     return (
         [submission.owner for submission in submissions],
-        [ecg.id for ecg in ecgs],
+        [header.id for header in headers],
         [submission.content_hash for submission in submissions],
-        [ecg.num_samples for ecg in ecgs],
+        [header.num_samples for header in headers],
         [submission.traceparent for submission in submissions],
-        [ecg.date for ecg in ecgs],
-        [ecg.sampling_rate_hz for ecg in ecgs],
-        [ecg.unit for ecg in ecgs],
-        [leads.decode() for leads, _ in signals],
-        [samples.encoding for _, samples in signals],
-        [samples.data for _, samples in signals],
+        [header.date for header in headers],
+        [header.sampling_rate_hz for header in headers],
+        [header.unit for header in headers],
+        [stored.leads.decode() for stored in signals],
+        [stored.samples.encoding for stored in signals],
+        [stored.samples.data for stored in signals],
     )
 
 

@@ -141,7 +141,7 @@ async def test_an_ecg_that_is_held_does_not_wait_for_recordings_that_are_stored(
     may_end, add = asyncio.Event(), PostgresRecordingStore.add
 
     async def slow_add(store: PostgresRecordingStore, submission: RecordingSubmission) -> Receipt:
-        if submission.recording.num_samples == _SPOOLED_SAMPLES:
+        if submission.recording.header.num_samples == _SPOOLED_SAMPLES:
             await may_end.wait()
         return await add(store, submission)
 

@@ -96,7 +96,7 @@ def test_limits_are_those_of_the_gateway_that_shows_them() -> None:
     assert schemas["AccountBody"]["properties"]["password"]["minLength"] == 20
 
 
-@pytest.mark.parametrize("lead", ["LeadBody", "LeadHeader"])
+@pytest.mark.parametrize("lead", ["LeadBody", "BinaryLead"])
 def test_a_gain_that_is_refused_is_refused_by_the_schema_too(lead: str) -> None:
     [gain, _] = _CONTRACT["components"]["schemas"][lead]["properties"]["adc_gain"]["anyOf"]
 

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import aio_pika
-import numpy as np
 
 from processor.planted import KILLS, RAISES
 from shared.broker.topology import Topology
-from shared.domain.ecg import Ecg, Lead
 from shared.events import EcgKey, EventType, deleted, submitted
 from shared.ports import Submission
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from tests.builders import a_lead, an_ecg
 from tests.faults.fault import fault
 
 if TYPE_CHECKING:
@@ -81,13 +80,14 @@ async def _poison(world: World, signal_: tuple[int, ...]) -> None:
     for processor in world.processors:
         processor.environment["ISOLINE_FAILPOINT"] = "poison"
     await asyncio.gather(*(processor.restart() for processor in world.processors))
-    ecg = Ecg(f"poison-{uuid4()}", "2023-07-30", (Lead("I", np.array(signal_, np.int16), 0),))
+    ecg_id = f"poison-{uuid4()}"
+    ecg = an_ecg(ecg_id, leads=[a_lead("I", signal_)])
     async with open_database(world.postgres.url) as database:
         await PostgresEcgStore(database).add([Submission("ada", ecg)])
-    world.accepted.add(ecg.id)
-    world.must_fail.add(ecg.id)
-    await _publish(world, [submitted([EcgKey("ada", ecg.id)], now=datetime.now(UTC)).body])
-    while (await world.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg.id))[0][0] == "queued":
+    world.accepted.add(ecg_id)
+    world.must_fail.add(ecg_id)
+    await _publish(world, [submitted([EcgKey("ada", ecg_id)], now=datetime.now(UTC)).body])
+    while (await world.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg_id))[0][0] == "queued":
         await asyncio.sleep(_POLL_S)
     for processor in world.processors:
         del processor.environment["ISOLINE_FAILPOINT"]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -10,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.account import Account, Role
-from shared.domain.ecg import INT32_MAX, INT32_MIN, Ecg, Lead, narrowed, repeated_names
+from shared.domain.ecg import Ecg, Lead, narrowed
 from shared.domain.errors import InvalidEcgError, Problem
+from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
 from tests.builders import a_lead, an_ecg
 
 _NO_SIGNAL: Any = np.zeros(0, np.float64)
@@ -24,46 +24,20 @@ def pointers_of(make: Any) -> list[str]:
 
 
 class TestLead:
-    @pytest.mark.parametrize("name", ["I", "x" * 32, "µV ü", " "])
-    def test_a_name_has_1_to_32_printable_characters(self, name: str) -> None:
-        assert a_lead(name).name == name
-
-    @pytest.mark.parametrize("name", ["", "x" * 33, "a\0", "a\n", "\x7f", "\u200b"])
-    def test_any_other_name_is_refused(self, name: str) -> None:
-        assert pointers_of(lambda: a_lead(name)) == ["/name"]
-
     @pytest.mark.parametrize("dtype", [np.int16, np.int32])
     def test_a_signal_has_16_or_32_bits(self, dtype: type) -> None:
-        assert Lead("I", np.array([1], dtype)).signal.dtype == dtype
+        assert a_lead("I", np.array([1], dtype)).signal.dtype == dtype
 
     @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, np.float32, np.bool_, np.dtype(">i2")])
     def test_a_signal_of_any_other_type_is_refused(self, dtype: Any) -> None:
-        assert pointers_of(lambda: Lead("I", np.array([1]).astype(dtype))) == ["/signal"]
+        assert pointers_of(lambda: a_lead("I", np.array([1]).astype(dtype))) == ["/signal"]
 
-    @pytest.mark.parametrize("shape", [(0,), (1, 1), ()])
-    def test_a_signal_is_one_row_of_one_sample_or_more(self, shape: tuple[int, ...]) -> None:
-        assert pointers_of(lambda: Lead("I", np.zeros(shape, np.int16))) == ["/signal"]
+    @pytest.mark.parametrize("shape", [(0,), (1, 1), (), (2,)])
+    def test_a_signal_is_one_row_of_as_many_samples_as_its_header_says(self, shape: tuple[int, ...]) -> None:
+        assert pointers_of(lambda: Lead(LeadHeader("I", 1), np.zeros(shape, np.int16))) == ["/signal"]
 
-    @pytest.mark.parametrize("baseline", [INT32_MIN, 0, INT32_MAX])
-    def test_a_baseline_has_32_bits(self, baseline: int) -> None:
-        assert a_lead(baseline=baseline).baseline == baseline
-
-    @pytest.mark.parametrize("baseline", [INT32_MIN - 1, INT32_MAX + 1])
-    def test_a_baseline_past_32_bits_is_refused(self, baseline: int) -> None:
-        assert pointers_of(lambda: a_lead(baseline=baseline)) == ["/baseline"]
-
-    @pytest.mark.parametrize("adc_gain", [0.0, -1.0, math.nan, math.inf, -math.inf])
-    def test_a_gain_is_a_number_above_zero(self, adc_gain: float) -> None:
-        assert pointers_of(lambda: Lead("I", np.array([1], np.int16), 0, adc_gain)) == ["/adc_gain"]
-
-    def test_all_that_is_wrong_is_told_at_once(self) -> None:
-        assert pointers_of(lambda: Lead("", _NO_SIGNAL, 2**31, 0)) == [
-            "/name",
-            "/signal",
-            "/signal",
-            "/baseline",
-            "/adc_gain",
-        ]
+    def test_all_that_is_wrong_with_a_signal_is_told_at_once(self) -> None:
+        assert pointers_of(lambda: Lead(LeadHeader("I", 1), _NO_SIGNAL)) == ["/signal", "/signal"]
 
     def test_a_signal_can_not_be_changed(self) -> None:
         lead = a_lead()
@@ -73,35 +47,26 @@ class TestLead:
 
     def test_a_lead_can_not_be_changed(self) -> None:
         with pytest.raises(FrozenInstanceError):
-            a_lead().baseline = 5  # type: ignore[misc]
+            a_lead().header = LeadHeader("II", 3)  # type: ignore[misc]
 
 
 class TestEcg:
-    def test_its_samples_are_those_of_all_leads(self) -> None:
-        assert an_ecg(leads=[a_lead("I", [1, 2, 3]), a_lead("II", [1])]).num_samples == 4
+    def test_it_has_a_signal_for_each_lead_of_its_header(self) -> None:
+        ecg = an_ecg()
 
-    def test_it_has_a_lead(self) -> None:
-        assert pointers_of(lambda: an_ecg(leads=[])) == ["/leads"]
-
-    def test_its_leads_have_names_of_their_own_ignoring_case(self) -> None:
-        leads = [a_lead("aVR"), a_lead("I"), a_lead("AVR")]
-
-        assert pointers_of(lambda: an_ecg(leads=leads)) == ["/leads/0/name", "/leads/2/name"]
+        with pytest.raises(ValueError, match="shorter"):
+            Ecg(ecg.header, [])
 
     def test_it_can_not_be_changed(self) -> None:
         with pytest.raises(FrozenInstanceError):
-            an_ecg().id = "11"  # type: ignore[misc]
+            an_ecg().header = None  # type: ignore[misc,assignment]
 
     def test_what_is_wrong_with_it_reads_as_a_sentence(self) -> None:
         with pytest.raises(InvalidEcgError, match=r"^/leads: expected at least one lead, found none$"):
-            Ecg("10", "2023-07-30", ())
+            an_ecg(leads=[])
 
     def test_a_problem_of_the_whole_has_no_pointer_to_read(self) -> None:
         assert str(InvalidEcgError([Problem("", "a"), Problem("/b", "c")])) == "a; /b: c"
-
-
-def test_a_lead_without_a_name_repeats_nobody() -> None:
-    assert repeated_names([None, "I", None]) == []
 
 
 @given(st.lists(st.integers(INT32_MIN, INT32_MAX) | st.sampled_from([-(2**15), 2**15 - 1]), max_size=20))

@@ -42,19 +42,11 @@ class Taken(NamedTuple):
 
 
 def taken(ecg: Ecg) -> Taken:
-    fields = (ecg.id, ecg.date, ecg.sampling_rate_hz, type(ecg.sampling_rate_hz), ecg.unit)
     leads = [
-        (
-            lead.name,
-            lead.signal.dtype,
-            lead.signal.tolist(),
-            lead.baseline,
-            lead.adc_gain,
-            type(lead.adc_gain),
-        )
+        (lead.header, lead.signal.dtype, lead.signal.tolist(), type(lead.header.adc_gain))
         for lead in ecg.leads
     ]
-    return Taken(fields, leads)
+    return Taken((ecg.header, type(ecg.header.sampling_rate_hz)), leads)
 
 
 def outcome(read: Callable[[], Ecg]) -> Taken | dict[str, object]:

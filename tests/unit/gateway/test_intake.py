@@ -38,11 +38,11 @@ class GatedStore(PostgresEcgStore):
         self.gate.set()
 
     async def prepare(self, submission: Submission) -> Submission:
-        self.prepared.append(submission.ecg.id)
+        self.prepared.append(submission.ecg.header.id)
         return await super().prepare(submission)
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        self.batches.append([submission.ecg.id for submission in submissions])
+        self.batches.append([submission.ecg.header.id for submission in submissions])
         await self.gate.wait()
         return await super().add(submissions)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.byte_budget import ByteBudget, Reservation
-from gateway.payloads import LeadHeader
+from gateway.payloads import BinaryLead
 from gateway.problems import ProblemError
 from gateway.spools import BLOCK_SAMPLES, Spool, Spools
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _MIB = 2**20
 
 
-def a_lead_header(num_samples: int, sample_type: Any = "int16") -> LeadHeader:
-    return LeadHeader(name="I", num_samples=num_samples, sample_type=sample_type)
+def a_lead_header(num_samples: int, sample_type: Any = "int16") -> BinaryLead:
+    return BinaryLead(name="I", num_samples=num_samples, sample_type=sample_type)
 
 
 def spools_in(folder: Path | str, *, max_bytes: int = 4 * _MIB) -> Spools:

@@ -52,14 +52,14 @@ from isoline.client import _result
 from isoline.ecg_tables import leads_table, results_table
 from processor.analysis import analyse
 from processor.insights import INSIGHTS
-from shared.domain.ecg import Ecg, Lead
+from shared.domain.ecg import Ecg
+from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, processed
 from shared.settings import GatewayOnlySettings
 
-lead = Lead("I", np.array([1, -1, 1], np.int16))
-documents = [
-    analyse(Ecg("10", "2023-07-30", (lead,), rate_hz), INSIGHTS).document() for rate_hz in (2.0, None)
-]
+leads, signal = (LeadHeader("I", 3),), np.array([1, -1, 1], np.int16)
+headers = [Header("10", "2023-07-30", leads, rate_hz) for rate_hz in (2.0, None)]
+documents = [analyse(Ecg(header, [signal]), INSIGHTS).document() for header in headers]
 answers = [{"id": "10", "status": "completed", **document} for document in documents]
 console = Console(file=sys.stderr, width=200)
 console.print(results_table([_result(answer) for answer in answers]))

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -12,11 +11,12 @@ from processor.analysis import analyse
 from processor.insights import INSIGHTS
 from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared.domain.catalogue import CATALOGUE_FILE, catalogue, catalogue_of
-from shared.domain.ecg import Ecg, Lead
 from shared.domain.findings import Finding
 from shared.domain.insights import ordered
+from tests.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
+    from shared.domain.ecg import Ecg
     from shared.domain.insights import Insight
 
 _DATA: Final = Path(__file__).parents[3] / "examples" / "data"
@@ -24,11 +24,8 @@ _DATA: Final = Path(__file__).parents[3] / "examples" / "data"
 
 def recorded_ecg(file: str) -> Ecg:
     body: dict[str, Any] = json.loads((_DATA / file).read_bytes())
-    leads = [
-        Lead(lead["name"], np.array(lead["signal"], np.int16), lead.get("baseline", 0))
-        for lead in body["leads"]
-    ]
-    return Ecg(body["id"], body["date"], tuple(leads), body["sampling_rate_hz"], body["unit"])
+    leads = [a_lead(lead["name"], lead["signal"], baseline=lead.get("baseline", 0)) for lead in body["leads"]]
+    return an_ecg(leads=leads, sampling_rate_hz=body["sampling_rate_hz"], unit=body["unit"])
 
 
 def test_zero_crossings_are_an_entry() -> None:

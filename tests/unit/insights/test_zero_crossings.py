@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from processor.insights import zero_crossings
 from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, never_near_zero
-from shared.domain.ecg import INT32_MAX, INT32_MIN, Lead
 from shared.domain.findings import Finding
+from shared.domain.header import INT32_MAX, INT32_MIN
 from shared.domain.insights import Signal
 from tests.builders import a_lead
 from tests.golden import PTB_XL_06004
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from shared.domain.ecg import Samples
+    from shared.domain.ecg import Lead, Samples
 
 _DATA = Path(__file__).parents[3] / "examples" / "data"
 
@@ -193,7 +193,7 @@ class TestRecordings:
     def test_each_lead_of_the_ptb_xl_record_has_its_known_count(self, name: str, crossings: int) -> None:
         [lead] = [lead for lead in recorded_leads("ptbxl_06004.json") if lead["name"] == name]
 
-        finding = measured(Lead(name, as_int32(lead["signal"])))
+        finding = measured(a_lead(name, as_int32(lead["signal"])))
 
         assert (finding.summary, finding.warnings) == (crossings, ())
 
@@ -201,7 +201,7 @@ class TestRecordings:
     def test_each_lead_of_the_mit_bih_record_crosses_its_baseline_26_times(self, index: int) -> None:
         lead = recorded_leads("mitdb100_10s.json")[index]
 
-        finding = measured(Lead(lead["name"], as_int32(lead["signal"]), 1024))
+        finding = measured(a_lead(lead["name"], as_int32(lead["signal"]), baseline=1024))
 
         assert (finding.summary, finding.warnings) == (26, ())
 
@@ -209,7 +209,7 @@ class TestRecordings:
     def test_raw_mit_bih_counts_warn_that_they_never_come_near_zero(self, index: int) -> None:
         lead = recorded_leads("mitdb100_10s.json")[index]
 
-        finding = measured(Lead(lead["name"], as_int32(lead["signal"])))
+        finding = measured(a_lead(lead["name"], as_int32(lead["signal"])))
 
         assert (finding.summary, finding.warnings) == (0, ("signal_never_near_zero",))
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from shared.domain.ecg import INT32_MAX, INT32_MIN
 from shared.domain.errors import InvalidEcgError
+from shared.domain.header import INT32_MAX, INT32_MIN
 from shared.storage.samples import EncodedSamples, decode_samples, encode_samples
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.ecg import INT32_MAX, INT32_MIN, Ecg, Lead
+from shared.domain.ecg import Lead
 from shared.domain.errors import InvalidEcgError
+from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
 from shared.storage.samples import EncodedSamples
 from shared.storage.signals import (
     EncodedSignals,
@@ -24,17 +25,23 @@ from tests.builders import a_lead, an_ecg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shared.domain.ecg import Ecg
+
 EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 
 
 def described(*counts: int) -> bytes:
     """Leads of so many samples, as they are stored."""
-    return orjson.dumps(
-        [
-            {"name": f"V{n}", "baseline": 0, "adc_gain": 1, "num_samples": count}
-            for n, count in enumerate(counts)
-        ]
-    )
+    leads = [
+        {"name": f"V{n}", "baseline": 0, "adc_gain": 1, "num_samples": count}
+        for n, count in enumerate(counts)
+    ]
+    return with_leads(orjson.dumps(leads))
+
+
+def with_leads(leads: bytes) -> bytes:
+    """A header of these leads, as it is stored."""
+    return b'{"date": "2023-07-30", "leads": %b}' % leads
 
 
 @st.composite
@@ -51,19 +58,24 @@ def lead(draw: st.DrawFn, name: str) -> Lead:
     signal = np.array(narrow, np.int16) if draw(st.booleans()) else np.array(wide, np.int32)
     baseline = draw(st.integers(INT32_MIN, INT32_MAX))
     adc_gain = draw(st.floats(0, exclude_min=True, allow_infinity=False))
-    return Lead(name, signal, baseline, adc_gain)
+    return a_lead(name, signal, baseline=baseline, adc_gain=adc_gain)
 
 
-def said(lead: Lead) -> tuple[str, list[int], int, float]:
-    return lead.name, lead.signal.tolist(), lead.baseline, lead.adc_gain
+def said(lead: Lead) -> tuple[LeadHeader, list[int]]:
+    return lead.header, lead.signal.tolist()
 
 
 def hash_of(ecg: Ecg) -> bytes:
-    return content_hash(ecg, join_signals(ecg.leads))
+    return content_hash(ecg.header, join_signals(ecg))
 
 
 def encoded(leads: Sequence[Lead]) -> EncodedSignals:
-    return encode_signals(join_signals(leads))
+    ecg = an_ecg(leads=leads)
+    return encode_signals(ecg.header, join_signals(ecg))
+
+
+def decoded(stored: EncodedSignals) -> tuple[Lead, ...]:
+    return decode_signals("10", stored.header, stored.samples).leads
 
 
 def with_signals(*signals: tuple[str, list[int]]) -> Ecg:
@@ -73,9 +85,7 @@ def with_signals(*signals: tuple[str, list[int]]) -> Ecg:
 class TestEncoding:
     @given(leads())
     def test_leads_come_back_exactly(self, leads: list[Lead]) -> None:
-        decoded = decode_signals(encoded(leads))
-
-        assert [said(lead) for lead in decoded] == [said(lead) for lead in leads]
+        assert [said(lead) for lead in decoded(encoded(leads))] == [said(lead) for lead in leads]
 
     def test_a_real_ecg_comes_back_exactly_from_a_quarter_of_its_size(self) -> None:
         recording = orjson.loads((EXAMPLES / "ptbxl_06004.json").read_bytes())
@@ -83,7 +93,7 @@ class TestEncoding:
 
         stored = encoded(leads)
 
-        assert [said(lead) for lead in decode_signals(stored)] == [said(lead) for lead in leads]
+        assert [said(lead) for lead in decoded(stored)] == [said(lead) for lead in leads]
         assert len(stored.samples.data) < 12 * 5000 * 2 / 4
 
     @given(leads())
@@ -102,7 +112,7 @@ class TestEncoding:
 
     @pytest.mark.parametrize("length", [2, 5000])
     def test_decoded_signals_are_views_of_one_buffer(self, length: int) -> None:
-        first, second = decode_signals(encoded([a_lead("I", [1] * length), a_lead("II", [3])]))
+        first, second = decoded(encoded([a_lead("I", [1] * length), a_lead("II", [3])]))
 
         beginning = np.lib.array_utils.byte_bounds(first.signal)[0]
         assert np.lib.array_utils.byte_bounds(second.signal)[0] == beginning + 2 * length
@@ -115,28 +125,30 @@ class TestEncoding:
             {"samples": EncodedSamples("int16le", b"\x01\x00" * 4)},
             {"samples": EncodedSamples("int32le", b"\x01\x00" * 3)},
             {"samples": EncodedSamples("int24le", b"\x01\x00" * 3)},
-            {"leads": b"[]"},
-            {"leads": b"{}"},
-            {"leads": b"null"},
-            {"leads": b"[1]"},
-            {"leads": b"[{}]"},
-            {"leads": b"not JSON"},
-            {"leads": described(-1, 4)},
-            {"leads": described(0, 3)},
-            {"leads": described(2**63, -(2**63), 3)},
+            {"header": with_leads(b"[]")},
+            {"header": with_leads(b"{}")},
+            {"header": with_leads(b"null")},
+            {"header": with_leads(b"[1]")},
+            {"header": with_leads(b"[{}]")},
+            {"header": with_leads(b"not JSON")},
+            {"header": b"null"},
+            {"header": b"{}"},
+            {"header": described(-1, 4)},
+            {"header": described(0, 3)},
+            {"header": described(2**63, -(2**63), 3)},
         ],
     )
     def test_what_is_damaged_can_not_be_decoded(self, changes: dict[str, Any]) -> None:
         stored = encoded([a_lead()])._replace(**changes)
 
         with pytest.raises(InvalidEcgError, match=r"^The stored signals "):
-            decode_signals(stored)
+            decoded(stored)
 
 
 class TestContentHash:
     @given(leads())
     def test_the_same_content_has_the_same_hash(self, leads: list[Lead]) -> None:
-        again = [Lead(lead.name, lead.signal.copy(), lead.baseline, lead.adc_gain) for lead in leads]
+        again = [Lead(lead.header, lead.signal.copy()) for lead in leads]
 
         assert hash_of(an_ecg(leads=leads)) == hash_of(an_ecg(leads=again))
 
@@ -149,16 +161,16 @@ class TestContentHash:
     def test_the_width_of_the_array_is_not_content(self) -> None:
         narrow, wide = np.array([1, -1], np.int16), np.array([1, -1], np.int32)
 
-        assert hash_of(an_ecg(leads=[Lead("I", narrow)])) == hash_of(an_ecg(leads=[Lead("I", wide)]))
+        assert hash_of(an_ecg(leads=[a_lead("I", narrow)])) == hash_of(an_ecg(leads=[a_lead("I", wide)]))
 
     def test_whatever_the_sender_says_is_content(self) -> None:
         base = an_ecg()
         different = [
             base,
-            Ecg("10", "2023-07-31", base.leads),
-            Ecg("10", "2023-07-30", base.leads, 500),
-            Ecg("10", "2023-07-30", base.leads, 500, "mV"),
-            Ecg("10", "2023-07-30", base.leads, 500, "uV"),
+            an_ecg(date="2023-07-31"),
+            an_ecg(sampling_rate_hz=500),
+            an_ecg(sampling_rate_hz=500, unit="mV"),
+            an_ecg(sampling_rate_hz=500, unit="uV"),
             with_signals(("II", [1, -1, 1])),
             with_signals(("I", [1, -1]), ("II", [1])),
             with_signals(("I", [1]), ("II", [-1, 1])),
@@ -177,9 +189,9 @@ class TestContentHash:
     def test_it_is_what_it_was_when_samples_were_stored_as_they_are(
         self, signal: list[int], expected: str
     ) -> None:
-        leads = (Lead("I", np.array(signal, np.int32)),)
+        ecg = an_ecg(leads=[a_lead("I", np.array(signal, np.int32))], sampling_rate_hz=500, unit="uV")
 
-        assert hash_of(Ecg("10", "2023-07-30", leads, 500, "uV")).hex() == expected
+        assert hash_of(ecg).hex() == expected
 
     def test_the_id_is_not_content(self) -> None:
         assert hash_of(an_ecg("10")) == hash_of(an_ecg("11"))

@@ -1,0 +1,119 @@
+"""The header of an ECG: all that its sender says of it beside the samples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from shared.domain.errors import InvalidEcgError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Unit: TypeAlias = Literal["uV", "mV"]
+
+INT32_MIN: Final = -(2**31)
+INT32_MAX: Final = 2**31 - 1
+MAX_NAME_LENGTH: Final = 32
+MIN_RATE_HZ: Final = 1
+MAX_RATE_HZ: Final = 10_000
+
+_UNITS: Final = (None, "uV", "mV")
+_REPEATED: Final = (
+    "lead names are unique ignoring case, and this one stands twice; tell leads apart, as ECG 1 and ECG 2"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeadHeader:
+    """What is said of one lead beside its samples.
+
+    The physical value of a sample is ``(sample - baseline) / adc_gain``, which is WFDB's rule.
+
+    Attributes:
+        name: 1-32 printable characters, kept as sent.
+        num_samples: The length of its signal, >= 1.
+        baseline: The ADC value that means 0 V.
+        adc_gain: ADC units per physical unit, > 0.
+
+    Raises:
+        InvalidEcgError: An attribute breaks its rule; pointers are relative to the lead.
+    """
+
+    name: str
+    num_samples: int
+    baseline: int = 0
+    adc_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise InvalidEcgError(problems)
+
+    def _problems(self) -> Iterator[Problem]:
+        if not (0 < len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
+            yield Problem("/name", f"expected 1 to {MAX_NAME_LENGTH} printable characters")
+        if self.num_samples < 1:
+            yield Problem("/num_samples", f"expected 1 or more, found {self.num_samples}")
+        if not INT32_MIN <= self.baseline <= INT32_MAX:
+            yield Problem("/baseline", "expected an integer of 32 bits")
+        if not (math.isfinite(self.adc_gain) and self.adc_gain > 0):
+            yield Problem("/adc_gain", "expected a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is said of an ECG beside its samples.
+
+    Attributes:
+        id: The sender's name for it, unique per owner.
+        date: When it was recorded, ISO 8601, as sent.
+        leads: At least one; names unique ignoring case.
+        sampling_rate_hz: Samples per second of every lead, 1-10,000, if known.
+        unit: The physical unit that ``adc_gain`` refers to (UCUM), if known.
+
+    Raises:
+        InvalidEcgError: An attribute breaks its rule.
+    """
+
+    id: str
+    date: str
+    leads: tuple[LeadHeader, ...]
+    sampling_rate_hz: float | None = None
+    unit: Unit | None = None
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise InvalidEcgError(problems)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all leads together."""
+        return sum([lead.num_samples for lead in self.leads])
+
+    def _problems(self) -> Iterator[Problem]:
+        if not self.leads:
+            yield Problem("/leads", "expected at least one lead, found none")
+        if self.sampling_rate_hz is not None and not MIN_RATE_HZ <= self.sampling_rate_hz <= MAX_RATE_HZ:
+            yield Problem("/sampling_rate_hz", f"expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+        if self.unit not in _UNITS:
+            yield Problem("/unit", "expected uV or mV")
+        yield from repeated_names([lead.name for lead in self.leads])
+
+
+def repeated_names(names: Sequence[str | None]) -> list[Problem]:
+    """One problem for each lead whose name, ignoring case, stands more than once; None repeats nothing."""
+    if len(names) == 1:
+        return []
+    folded = [name.casefold() for name in names if name is not None]
+    if len(set(folded)) == len(folded):  # nearly always, and 3 us sooner than by counting
+        return []
+    counts = Counter(folded)
+    return [
+        Problem(f"/leads/{index}/name", _REPEATED)
+        for index, name in enumerate(names)
+        if name is not None and counts[name.casefold()] > 1
+    ]
