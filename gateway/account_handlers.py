@@ -11,8 +11,8 @@ from gateway import accounts, logins
 from gateway.account_queries import AccountsQuery
 from gateway.bodies import parse_json, read_json
 from gateway.fair_semaphore import Applicant
+from gateway.problems import unauthorized
 from gateway.query import read_query
-from gateway.requests import unauthorized
 from gateway.responses import NO_CONTENT, Response, json_response
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError

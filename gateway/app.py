@@ -16,6 +16,7 @@ from gateway.callers import Callers
 from gateway.database_clock import DatabaseClock
 from gateway.documents import Documents
 from gateway.front import front
+from gateway.guards import Guards
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.intake import open_intake
@@ -24,8 +25,6 @@ from gateway.login_throttle import LoginThrottle
 from gateway.oidc import ExternalIssuer
 from gateway.rate_limiter import Policy, RateLimiter
 from gateway.redis_counters import open_counter_store
-from gateway.refusals import RefusalLog
-from gateway.requests import for_bodies, for_passwords, for_roles
 from gateway.results import Results
 from gateway.revocations import open_revocations
 from gateway.router import Router
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 
     from gateway.backlog import Backlog
     from gateway.contract import Route
-    from gateway.counters import CounterStore
-    from gateway.requests import Handler
     from gateway.revocations import Revocations
     from gateway.waiting import Waiting
     from shared.health import Check
@@ -128,7 +125,17 @@ async def open_gateway(
         )
         leaving = asyncio.Event()
         router = Router()
-        guards = _Guards(settings, callers, counter_store)
+        guards = Guards(
+            callers,
+            counter_store,
+            rate_per_caller=settings.rate_per_caller,
+            rate_of_logins=settings.rate_of_logins,
+            budget=MemoryBudget(
+                max_bytes=settings.max_bytes_in_flight,
+                max_body_bytes=settings.max_body_bytes,
+                read_timeout_s=settings.read_timeout_s,
+            ),
+        )
         answering: tuple[tuple[Iterable[Route], object], ...] = (
             (ECG_ROUTES, handlers),
             (ACCOUNT_ROUTES, account_handlers),
@@ -208,40 +215,9 @@ def _spools(settings: GatewayOnlySettings) -> Spools:
     return spools
 
 
-class _Guards:
-    """What stands before the handlers of routes."""
-
-    def __init__(self, settings: GatewayOnlySettings, callers: Callers, counter_store: CounterStore) -> None:
-        self._callers = callers
-        self._refusals = RefusalLog()
-        self._of_callers = RateLimiter(Policy.CALLER, settings.rate_per_caller, counter_store.counters())
-        self._of_logins = RateLimiter(Policy.LOGIN, settings.rate_of_logins, counter_store.counters())
-        self._budget = MemoryBudget(
-            max_bytes=settings.max_bytes_in_flight,
-            max_body_bytes=settings.max_body_bytes,
-            read_timeout_s=settings.read_timeout_s,
-        )
-
-    def before(self, route: Route, handler: Handler) -> Handler:
-        """The handler of a route, behind what the route asks for."""
-        if route.request is not None:
-            handler = for_bodies(handler, budget=self._budget)
-        if route.roles:
-            return for_roles(
-                route.roles,
-                handler,
-                callers=self._callers,
-                refusals=self._refusals,
-                limiter=self._of_callers,
-            )
-        if route.takes_password:
-            return for_passwords(handler, limiter=self._of_logins)
-        return handler
-
-
-def _add(router: Router, routes: Iterable[Route], answerer: object, guards: _Guards) -> None:
+def _add(router: Router, routes: Iterable[Route], answerer: object, guards: Guards) -> None:
     """Have an object answer the routes whose handlers are methods of its class."""
     for route in routes:
-        handler = guards.before(route, partial(route.handler, answerer))
+        handler = guards.guarded(route, partial(route.handler, answerer))
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             router.add(method, route.path, handler)

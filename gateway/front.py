@@ -57,8 +57,8 @@ def front(router: Router, *, proxies: int, limiter: RateLimiter, leaving: asynci
         method = request.method
         try:
             path = request.rel_url.path_safe
-            if limiter.per_minute and not path.startswith(_UNLIMITED):
-                request.spend(limiter, await limiter.count(request.address))
+            if not path.startswith(_UNLIMITED):
+                await limiter.check(request, request.address)
             handler, request.route, request.parameters = router.find(method, path)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer

@@ -93,6 +93,11 @@ def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
 
 
+def unauthorized(detail: str) -> ProblemError:
+    """The 401 that tells what to send (RFC 9110, section 15.5.2)."""
+    return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 def problem_answer(error: Exception) -> Response:
     """Any failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
     return problem_response(_problem(error))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
+from gateway.problems import ProblemError
 
-    from gateway.counters import Count, Counters
+if TYPE_CHECKING:
+    from gateway.counters import Counters
+    from gateway.requests import Request
 
 _WINDOW_S: Final = 60
 
@@ -22,23 +26,34 @@ class Policy(StrEnum):
 
 
 class RateLimiter:
-    """Counts the requests of one policy in fixed windows of a minute.
+    """Counts the requests of one policy in fixed windows of a minute, and refuses those past the limit.
 
-    It only counts: `Request.spend` compares the count with the limit and refuses.
-
-    Attributes:
+    Args:
         per_minute: The limit; 0 is none.
-        name: The policy's name as the header `RateLimit` writes it.
-        policy: The policy as the header `RateLimit-Policy` writes it.
     """
 
     def __init__(self, policy: Policy, per_minute: int, counters: Counters) -> None:
-        self.per_minute: Final = per_minute
-        self.name: Final = f'"{policy}"'
-        self.policy: Final = f"{self.name};q={per_minute};w={_WINDOW_S}"
+        self._per_minute = per_minute
+        # As draft-ietf-httpapi-ratelimit-headers-10 writes them.
+        self._name = f'"{policy}"'
+        self._policy = f"{self._name};q={per_minute};w={_WINDOW_S}"
         self._counters = counters
         self._prefix = f"rate/{policy}/"
 
-    def count(self, client: str) -> Awaitable[Count]:
-        """Count a request of an address or a caller: the requests in this window, and when it ends."""
-        return self._counters.count(self._prefix + client, _WINDOW_S)
+    async def check(self, request: Request, client: str) -> None:
+        """Count a request of an address or a caller, and have its response tell how many are left.
+
+        Raises:
+            ProblemError: 429, it is past the limit.
+        """
+        if not self._per_minute:
+            return
+        counted = await self._counters.count(self._prefix + client, _WINDOW_S)
+        count = counted.value
+        resets_in_s = math.ceil(counted.expires_at - time.monotonic()) or 1
+        remaining = self._per_minute - count if count < self._per_minute else 0
+        request.note_rate_limit(self._policy, f"{self._name};r={remaining};t={resets_in_s}")
+        if count > self._per_minute:
+            detail = f"More than {self._per_minute} requests in a minute; wait {resets_in_s} s."
+            headers = {"Retry-After": str(resets_in_s)}
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,19 +13,12 @@ from aiohttp import hdrs, web
 from gateway.body_memory import BodyMemory
 from gateway.problems import CLOSE, ProblemError
 from gateway.responses import Response
-from gateway.tokens import InvalidTokenError
-from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.body_memory import MemoryBudget
-    from gateway.callers import Callers
-    from gateway.counters import Count
-    from gateway.rate_limiter import RateLimiter
-    from gateway.refusals import RefusalLog
     from gateway.tokens import Caller
-    from shared.domain.account import Role
 
 
 _JSON: Final = "application/json"
@@ -137,96 +128,17 @@ class Request(web.BaseRequest):
         finally:
             self._waiting = None
 
-    def spend(self, limiter: RateLimiter, counted: Count) -> None:
-        """Note that it was counted against a limit.
-
-        Raises:
-            ProblemError: 429, it is past the limit.
-        """
-        count = counted.value
-        resets_in_s = math.ceil(counted.expires_at - time.monotonic()) or 1
+    def note_rate_limit(self, policy: str, left: str) -> None:
+        """Have the response name a rate limit that this was counted against, and what is left of it."""
         separator = ", " if self.policies else ""
-        self.policies += separator + limiter.policy
-        remaining = limiter.per_minute - count if count < limiter.per_minute else 0
-        self.left += f"{separator}{limiter.name};r={remaining};t={resets_in_s}"
-        if count > limiter.per_minute:
-            detail = f"More than {limiter.per_minute} requests in a minute; wait {resets_in_s} s."
-            headers = {"Retry-After": str(resets_in_s)}
-            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
+        self.policies += separator + policy
+        self.left += separator + left
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 """What answers requests."""
 
 
-def for_roles(
-    roles: frozenset[Role], handler: Handler, *, callers: Callers, refusals: RefusalLog, limiter: RateLimiter
-) -> Handler:
-    """The handler, reached only with a token that proves one of the roles, and not too often.
-
-    Raises:
-        ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
-    """
-
-    async def guarded(request: Request) -> Response:
-        try:
-            caller = await callers.caller(_token(request))
-        except InvalidTokenError as refused:
-            refusals.add(refused)
-            detail = "The token is not valid, or no longer: get a new one from POST /token."
-            raise unauthorized(detail) from None
-        request.caller = caller
-        if limiter.per_minute:
-            request.spend(limiter, await limiter.count(caller.name))
-        if not roles & caller.roles:
-            raise DeniedError(
-                f"This needs the role {' or '.join(sorted(roles))}; "
-                f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
-            )
-        return await handler(request)
-
-    return guarded
-
-
-def for_passwords(handler: Handler, *, limiter: RateLimiter) -> Handler:
-    """The handler, reached from an address only as often as somebody may log in.
-
-    Raises:
-        ProblemError: 429 past the limit.
-    """
-
-    async def limited(request: Request) -> Response:
-        if limiter.per_minute:
-            request.spend(limiter, await limiter.count(request.address))
-        return await handler(request)
-
-    return limited
-
-
-def for_bodies(handler: Handler, *, budget: MemoryBudget) -> Handler:
-    """The handler, whose requests have bodies that take memory of this budget."""
-
-    def taking(request: Request) -> Awaitable[Response]:
-        request.may_take(budget)
-        return handler(request)
-
-    return taking
-
-
-def _token(request: Request) -> str:
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise unauthorized(
-            "This needs a token: send Authorization: Bearer and the access_token of POST /token."
-        )
-    return token.strip()
-
-
 def _abandoned() -> ProblemError:
     detail = "The connection was lost before the answer."
     return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=CLOSE)
-
-
-def unauthorized(detail: str) -> ProblemError:
-    """The 401 that tells what to send (RFC 9110, section 15.5.2)."""
-    return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
