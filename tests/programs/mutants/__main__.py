@@ -86,12 +86,13 @@ async def _judge(module: Module, mutants: Sequence[Mutant], jobs: int) -> list[V
         if mutant.key in equivalents:
             return Verdict(mutant, "equivalent")
         async with turn:
-            return Verdict(mutant, "survives" if await _passes(module, mutant, within_s) else "killed")
+            survives = await _passes(module, mutant, within_s)
+        if survives:
+            _say(f"    {mutant}")
+        return Verdict(mutant, "survives" if survives else "killed")
 
     verdicts = await asyncio.gather(*map(verdict, mutants))
     _say(f"{module.path:44}{_summary(verdicts)}")
-    for survivor in (found.mutant for found in verdicts if found.fate == "survives"):
-        _say(f"    {survivor}")
     return verdicts
 
 

@@ -16,7 +16,10 @@ class Module(NamedTuple):
 _INSIGHTS: Final = ("tests/unit/insights", "tests/unit/processor/test_analysis.py")
 _DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/test_signals.py")
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
-_DELIVERY: Final = ("tests/unit/processor/test_delivery.py", "tests/processor")
+_DELIVERY: Final = (
+    *("tests/unit/processor/test_delivery.py", "tests/unit/processor/test_circuit_breaker.py"),
+    "tests/processor",
+)
 _RELAY: Final = ("tests/unit/shared/test_relay.py", *_DELIVERY)
 _LOGINS: Final = ("tests/contracts/test_accounts.py", "tests/http/test_logins.py")
 _JSON: Final = ("tests/unit/gateway/test_ecg_json.py", "tests/http/test_bad_ecgs.py")

@@ -180,6 +180,10 @@ class _Visitor(ast.NodeVisitor):
                 self._replace(node, ["await " + wrapper.format(ast.unparse(node.value.args[0]))])
         self.generic_visit(node)
 
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of zip, which asserts what is so
+            self.generic_visit(node)
+
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, bool):
             self._replace(node, [str(not node.value)])

@@ -70,6 +70,7 @@ def _run(tests: Sequence[str], mutant: Mutant | None, report: Path) -> None:
     if mutant is not None:
         assert mutant.module not in sys.modules
         sys.meta_path.insert(0, _Finder(mutant))
+    sys.dont_write_bytecode = False  # compiling all modules and tests takes longer than most tests
     status = int(pytest.main([*_OPTIONS, *tests]))
     os._exit(status)
 

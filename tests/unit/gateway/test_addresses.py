@@ -98,6 +98,16 @@ def test_nothing_that_a_client_sent_stands_in_for_what_a_proxy_did_not_write(
     assert CallerAddresses(1).of(_PROXY, forwarded_for) == _PROXY
 
 
+@pytest.mark.parametrize(("forwarded_for", "proxies"), [(["_hidden"], 0), ([], 0), ([], 1)])
+def test_without_a_proxy_or_its_header_there_is_nothing_to_log(
+    forwarded_for: list[str], proxies: int
+) -> None:
+    with capture_logs() as records:
+        CallerAddresses(proxies).of(_PROXY, forwarded_for)
+
+    assert records == []
+
+
 def test_a_hop_that_is_no_address_is_logged_once() -> None:
     addresses = CallerAddresses(1)
     with capture_logs() as records:

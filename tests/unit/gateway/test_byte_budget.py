@@ -104,6 +104,16 @@ def test_what_is_released_twice_is_free_once(budget: ByteBudget) -> None:
     assert budget.held == 10
 
 
+def test_a_caller_who_holds_nothing_any_more_is_forgotten(
+    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]]
+) -> None:
+    for number in range(3):
+        reservation, _ = arriving(f"caller-{number}", 10)
+        reservation.release()
+
+    assert (budget.held, len(budget._held_of), len(budget._arriving)) == (0, 0, 0)
+
+
 def test_a_body_that_holds_bytes_for_too_long_is_ended_when_others_need_the_room(
     budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:

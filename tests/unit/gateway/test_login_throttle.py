@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.counters import CounterStore, MemoryCounters
+from gateway.counters import Count, CounterStore, MemoryCounters
 from gateway.login_throttle import FREE_ATTEMPTS, FREE_ATTEMPTS_OF_A_SITE, LONGEST_PAUSE_S, LoginThrottle
 from shared.domain.errors import TooOftenError
 
@@ -49,8 +49,20 @@ async def test_each_failure_makes_the_pause_longer_up_to_a_longest() -> None:
     assert waits[9:] == pytest.approx([LONGEST_PAUSE_S] * len(waits[9:]), abs=1)
 
 
-async def test_many_at_a_time_get_no_more_tries_than_one_after_the_other() -> None:
-    throttle = LoginThrottle(MemoryCounters())
+class SlowCounters(MemoryCounters):
+    """Counters that answer everybody who asks at a time before anybody counts."""
+
+    async def get(self, key: str) -> Count:
+        found = await super().get(key)
+        await asyncio.sleep(0)
+        return found
+
+
+@pytest.mark.parametrize("counters", [MemoryCounters, SlowCounters])
+async def test_many_at_a_time_get_no_more_tries_than_one_after_the_other(
+    counters: type[MemoryCounters],
+) -> None:
+    throttle = LoginThrottle(counters())
 
     waits = await asyncio.gather(*(wait_told(throttle) for _ in range(100)))
 
@@ -75,6 +87,17 @@ async def test_a_success_forgets_the_failures() -> None:
     await throttle.succeeded("ada", "192.0.2.1")
 
     assert [await wait_told(throttle) for _ in range(FREE_ATTEMPTS)] == [None] * FREE_ATTEMPTS
+
+
+async def test_a_success_forgets_the_failures_of_its_site_too() -> None:
+    throttle = LoginThrottle(MemoryCounters())
+    networks = [f"2001:db8:1:{number:x}::/64" for number in range(FREE_ATTEMPTS_OF_A_SITE + 1)]
+    for network in networks[:-2]:
+        assert await wait_told(throttle, "ada", network) is None
+
+    await throttle.succeeded("ada", networks[-3])
+
+    assert [await wait_told(throttle, "ada", network) for network in networks[-2:]] == [None, None]
 
 
 async def test_names_of_any_length_and_sort_are_counted() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import UnreadableMessageError
-from shared.events import EcgKey, EventType, failed, processed, read_submitted, submitted
+from shared.events import EcgKey, EventType, deleted, failed, processed, read_submitted, submitted
 
 if TYPE_CHECKING:
     from shared.events import Event
@@ -24,6 +24,7 @@ _EVENTS = [
     submitted([_KEY], now=_NOW, traceparent=_TRACEPARENT),
     processed(_KEY, _DOCUMENT, now=_NOW, traceparent=_TRACEPARENT),
     failed(_KEY, "why", now=_NOW, traceparent=_TRACEPARENT),
+    deleted(_KEY, now=_NOW, traceparent=_TRACEPARENT),
 ]
 
 # Once a subscriber has seen them they can't change: it deduplicates by them.
@@ -31,6 +32,7 @@ _KNOWN_IDS = [
     "a30604d3-6d39-54d1-9a25-81cc6b810e28",
     "24ccb5bf-8d66-5619-b001-77f8c1c089ba",
     "24853d41-8995-55c9-a73c-2d4e5e63e132",
+    "68aab335-e7aa-5f3e-a51b-746710c7c24f",
 ]
 
 # PostgreSQL's text holds neither NUL nor half a surrogate pair.
