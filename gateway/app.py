@@ -6,34 +6,39 @@ import asyncio
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.account_handlers import AccountHandlers
+from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
 from gateway.body_memory import MemoryBudget
 from gateway.callers import Callers
 from gateway.database_clock import DatabaseClock
+from gateway.document_routes import DOCUMENT_ROUTES
 from gateway.documents import Documents
+from gateway.ecg_routes import ECG_ROUTES
 from gateway.front import front
 from gateway.guards import Guards
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
+from gateway.health_routes import HEALTH_ROUTES
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.login_throttle import LoginThrottle
 from gateway.oidc import ExternalIssuer
+from gateway.openapi import openapi_document
 from gateway.rate_limiter import Policy, RateLimiter
 from gateway.redis_counters import open_counter_store
 from gateway.results import Results
 from gateway.revocations import open_revocations
 from gateway.router import Router
-from gateway.routes import ACCOUNT_ROUTES, DOCUMENT_ROUTES, ECG_ROUTES, HEALTH_ROUTES, contract
 from gateway.server import open_server
 from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
 from shared.health import Part, open_health
+from shared.release import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -46,6 +51,8 @@ if TYPE_CHECKING:
     from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
     from shared.settings import GatewayOnlySettings
 
+ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
+
 NO_SUBMISSION_IS_TAKEN: Final = "Submissions are answered with 503 and may be sent again later."
 NO_RESULT_IS_READ: Final = "Requests for results and lists are answered with 503 and may be sent again later."
 NO_ECG_IS_ERASED: Final = "Requests to erase an ECG are answered with 503 and may be sent again later."
@@ -53,6 +60,11 @@ NO_ACCOUNT_IS_SERVED: Final = (
     "Logins, or changes of accounts, are answered with 503; tokens serve on while the part `tokens` is ok."
 )
 NO_REQUEST_IS_SERVED: Final = "Requests are answered with 503 and may be sent again later."
+
+
+def contract(settings: GatewayOnlySettings) -> dict[str, Any]:
+    """The OpenAPI document of a gateway of these settings."""
+    return openapi_document(ROUTES, settings, version=RELEASE)
 
 
 @asynccontextmanager

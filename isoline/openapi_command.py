@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.routes import contract
+from gateway.app import contract
 from shared.settings import GatewayOnlySettings, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The HTTP contract, as an OpenAPI document.")

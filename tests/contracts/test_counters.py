@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
 from gateway.redis_counters import open_counter_store
 from shared.domain.errors import ConfigurationError, UnavailableError
+from tests.logs import capture_logs
 from tests.servers.redis_server import RedisServer, open_redis_server
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ class TestRedis:
                     with pytest.raises(UnavailableError):
                         await store.redis.count("a", 60)
 
-        assert [record["event"] for record in records] == ["Redis is away; this gateway counts by itself"]
+        assert [record["message"] for record in records] == ["Redis is away; this gateway counts by itself"]
 
     async def test_what_it_forgets_for_want_of_memory_a_gateway_remembers(
         self, redis_server: RedisServer

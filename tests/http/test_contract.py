@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway.routes import ROUTES, contract
+from gateway.app import ROUTES, contract
 from shared.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import ROLES, open_client

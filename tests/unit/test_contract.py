@@ -10,8 +10,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from gateway.account_routes import ACCOUNT_ROUTES
+from gateway.app import ROUTES, contract
 from gateway.openapi import PATH_PARAMETERS, ProblemAnswer
-from gateway.routes import ROUTES, contract
 from shared.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ from datetime import UTC, datetime
 import numpy as np
 from rich.console import Console
 
-from gateway.routes import contract
+from gateway.app import contract
 from isoline.client import _result
 from isoline.ecg_tables import leads_table, results_table
 from processor.analysis import analyse

@@ -1,4 +1,4 @@
-"""The routes about the service itself: its health, its contract and that contract's page."""
+"""The routes about the gateway's health."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.contract import Answer, Route
-from gateway.documents import Documents
 from gateway.health_answers import LiveAnswer, ReadyAnswer
 from gateway.health_handlers import HealthHandlers
 
@@ -67,45 +66,5 @@ HEALTH_ROUTES: Final = (
                 },
             ),
         },
-    ),
-)
-
-DOCUMENT_ROUTES: Final = (
-    Route(
-        method="GET",
-        path="/openapi.json",
-        handler=Documents.get_contract,
-        role=None,
-        tag=_TAG,
-        summary="Get this contract",
-        answers={
-            HTTPStatus.OK: Answer(description="An OpenAPI 3.1 document.", content_type="application/json"),
-            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
-        },
-    ),
-    Route(
-        method="GET",
-        path="/docs",
-        handler=Documents.get_page,
-        role=None,
-        tag=_TAG,
-        summary="Read this contract in a browser, and try it",
-        answers={
-            HTTPStatus.OK: Answer(description="A page.", content_type="text/html"),
-            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
-        },
-    ),
-    Route(
-        method="GET",
-        path="/docs/{file}",
-        handler=Documents.get_docs_file,
-        role=None,
-        tag=_TAG,
-        summary="Get a file of that page",
-        answers={
-            HTTPStatus.OK: Answer(description="The file.", content_type="*/*"),
-            HTTPStatus.NOT_MODIFIED: Answer(description="You have it: its tag stands in `If-None-Match`."),
-        },
-        problems={HTTPStatus.NOT_FOUND: "There is nothing at this path."},
     ),
 )
