@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from processor import delivery
+from processor.circuit_breaker import CircuitBreaker
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
+from processor.room import Room
 from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
@@ -113,6 +115,26 @@ class AwayAtFirst(PostgresEcgStore):
         self.asked.append(what)
         if self.asked.count(what) == 1:
             raise UnavailableError("away")
+
+
+class NotingRoom(Room):
+    """Remembers how it was entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered: list[str] = []
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        self.entered.append("shared")
+        async with super().shared():
+            yield
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        self.entered.append("alone")
+        async with super().alone():
+            yield
 
 
 def _measure_or_crash(signal: Signal, _: Mapping[str, Finding]) -> Finding:
@@ -674,6 +696,62 @@ class TestBatches:
 
         assert isinstance(bench.store, RecordingStore)
         assert sorted(bench.store.batches) == [["1", "3"], ["2"]]
+
+    async def test_what_was_attempted_before_has_the_process_to_itself_and_the_rest_shares_it(
+        self, bench: Bench, consumer: Consumer
+    ) -> None:
+        keys = await submit(bench, "1", "2")
+        await claim_all(bench.store, keys[1:])
+        room = NotingRoom()
+
+        await work(replace(bench, room=room), consumer)
+
+        assert room.entered == ["shared", "alone"]
+        assert await states(bench, "1", "2") == {"1": "completed", "2": "completed"}
+
+    async def test_what_others_finished_before_it_could_be_analysed_alone_is_let_go(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        class Finished(PostgresEcgStore):
+            async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
+                claims = await super().claim(keys, **options)
+                return claims._replace(claimed=[], loaded={}) if options["tried_before"] else claims
+
+        await claim_all(bench.store, await submit(bench, "1"))
+
+        await work(replace(bench, store=Finished(database)), consumer)
+
+        broker.disconnect()
+        broker.reconnect()
+        assert broker.waiting(_QUEUE) == []
+
+    async def test_deliveries_are_given_back_while_the_circuit_is_open(
+        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        await submit(bench, "1", "2")
+        breaker = CircuitBreaker()
+        breaker._is_open = True
+
+        await work(replace(bench, breaker=breaker), consumer)
+
+        assert len(broker.waiting(_QUEUE)) == 2
+        assert await states(bench, "1", "2") == {"1": "queued", "2": "queued"}
+
+    async def test_the_circuit_can_give_back_what_is_in_hand(self, bench: Bench, consumer: Consumer) -> None:
+        breaker = CircuitBreaker()
+        held: list[int] = []
+
+        class Looking(PostgresEcgStore):
+            async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
+                held.append(len(breaker._held))
+                return await super().claim(keys, **options)
+
+        await submit(bench, "1")
+        assert isinstance(bench.store, RecordingStore)
+
+        await work(replace(bench, breaker=breaker, store=Looking(bench.store._database)), consumer)
+
+        assert (held, len(breaker._held)) == ([1], 0)
 
     async def test_no_more_ecgs_are_claimed_than_are_analysed_together(
         self, bench: Bench, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
