@@ -66,6 +66,13 @@ class LeadFindings(_Findings):
 
     model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().leads))
 
+    missing_samples: Annotated[
+        int, Field(description="How many samples were not measured. With the warning of this name.")
+    ] = 0
+    canonical_name: Annotated[
+        str, Field(description="The lead's name, where a standard's or a device's own was sent.")
+    ] = ""
+
 
 class EcgFindings(_Findings):
     """What was found in the ECG as a whole; later versions may add keys."""

@@ -32,7 +32,7 @@ from shared.domain.header import (
     Header,
     LeadHeader,
     Unit,
-    repeated_names,
+    repeated_leads,
 )
 from shared.domain.recording import Recording
 
@@ -129,9 +129,10 @@ _LeadName = Annotated[
 ]
 _EcgId = Annotated[str, BeforeValidator(ecg_id), WithJsonSchema(_ID_SCHEMA)]
 _RecordingDate = Annotated[str, AfterValidator(_dated), WithJsonSchema(_DATE_SCHEMA)]
-_SamplingRate = Annotated[
-    float, Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, description="Samples per second of every lead.")
-]
+_Rate = Annotated[float, Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)]
+_RateOfEcg = Annotated[_Rate, Field(description="Samples per second of each lead without a rate of its own.")]
+_RateOfLead = Annotated[_Rate, Field(description="Samples per second, if others than the ECG's.")]
+_MissingValue = Annotated[_Int32, Field(description="Samples of this value were not measured.")]
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
@@ -141,10 +142,13 @@ class _LeadBody(Body):
     name: _LeadName
     baseline: _Baseline | None = None
     adc_gain: _AdcGain | None = None
+    sampling_rate_hz: _RateOfLead | None = None
+    missing_value: _MissingValue | None = None
 
     def header_of(self, num_samples: int) -> LeadHeader:
-        """The domain's header of a lead of so many samples."""
-        said = {name: value for name in _SAID_OF_LEADS if (value := getattr(self, name)) is not None}
+        """The domain's header of a lead of so many samples; each field above is one of it."""
+        values = {name: getattr(self, name) for name in _LeadBody.model_fields}
+        said = {name: value for name, value in values.items() if value is not None}
         return LeadHeader(num_samples=num_samples, **said)
 
 
@@ -153,16 +157,12 @@ class _EcgBody(Body):
 
     id: _EcgId
     date: _RecordingDate
-    sampling_rate_hz: _SamplingRate | None = None
+    sampling_rate_hz: _RateOfEcg | None = None
     unit: _PhysicalUnit | None = None
 
     def header_of(self, leads: Iterable[LeadHeader]) -> Header:
         """The domain's header of an ECG of these leads."""
         return Header(leads=tuple(leads), **{name: getattr(self, name) for name in _EcgBody.model_fields})
-
-
-# A field of the domain's header that is declared above is taken by its name.
-_SAID_OF_LEADS: Final = tuple(_LeadBody.model_fields)
 
 
 class LeadBody(_LeadBody):
@@ -294,7 +294,7 @@ def _leads(document: object) -> Sequence[object]:
 def _name_problems(leads: Sequence[object]) -> list[Problem]:
     # A lead without a name has a problem of its own already, and repeats nobody.
     names = [lead.get("name") if isinstance(lead, dict) else None for lead in leads]
-    return repeated_names([name if isinstance(name, str) else None for name in names])
+    return repeated_leads([name if isinstance(name, str) else None for name in names])
 
 
 def _length_problems(leads: Sequence[object]) -> Iterator[Problem]:

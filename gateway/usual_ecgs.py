@@ -12,7 +12,7 @@ from gateway.ecg_fields import ecg_id, signal_of
 from gateway.recording_dates import recording_date
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
-from shared.domain.header import Header, LeadHeader
+from shared.domain.header import Header, LeadHeader, repeated_leads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,8 @@ def usual_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> E
     )
     if header.num_samples > limits.max_ecg_samples:
         raise ValueError("too many samples")
+    if repeated_leads([lead.name for lead in header.leads]):
+        raise ValueError("two names of one lead")
     return Ecg(header, [signal for _, signal in read])
 
 
@@ -83,5 +85,10 @@ def _number(value: object) -> float:
 
 # What may be said of a lead beside its name, by the type that it must have. A field of the header that is
 # missing here is read by the models, more slowly.
-_SAID: Final[dict[str, Callable[[object], Any]]] = {"baseline": _integer, "adc_gain": _number}
+_SAID: Final[dict[str, Callable[[object], Any]]] = {
+    "baseline": _integer,
+    "adc_gain": _number,
+    "sampling_rate_hz": _number,
+    "missing_value": _integer,
+}
 _LEAD_FIELDS: Final = frozenset({"name", "signal", "num_samples", *_SAID})

@@ -32,7 +32,7 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
         AnalysisError: An insight raised, or found what JSON can't carry; names it and the lead.
     """
     rate_hz, unit = ecg.header.sampling_rate_hz, ecg.header.unit
-    signals = [Signal(lead, rate_hz, unit) for lead in ecg.leads]
+    signals = [Signal(lead, lead.header.sampling_rate_hz or rate_hz, unit) for lead in ecg.leads]
     leads: list[tuple[str, dict[str, Outcome]]] = [(lead.name, {}) for lead in ecg.leads]
     whole: dict[str, Outcome] = {}
     for insight in insights:
@@ -98,7 +98,9 @@ def _measured(
     try:
         outcome = measure(subject, earlier)
         if not isinstance(outcome, Absent):
-            orjson.dumps([outcome.summary, outcome.warnings])  # NumPy's numbers are not JSON's
+            orjson.dumps(
+                [outcome.summary, outcome.warnings, outcome.counts]
+            )  # NumPy's numbers are not JSON's
     except Exception as error:
         what = insight if lead is None else f"{insight} of lead {lead}"
         raise AnalysisError(f"{what} could not be measured: {type(error).__name__}") from error

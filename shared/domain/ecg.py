@@ -52,6 +52,11 @@ class Lead:
         """The ADC value that means 0 V."""
         return self.header.baseline
 
+    @property
+    def missing_value(self) -> int | None:
+        """Samples of this value were not measured."""
+        return self.header.missing_value
+
     def _problems(self) -> Iterator[Problem]:
         if self.signal.dtype not in _DTYPES:
             yield Problem("/signal", f"expected int16 or int32, found {self.signal.dtype}")

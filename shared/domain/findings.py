@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from shared.domain.lead_names import canonical_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,12 +25,14 @@ class Finding:
     Attributes:
         summary: The measurement, small, by the schema and in the unit of its insight.
         warnings: Words that a reader of the summary must see, e.g. ``signal_never_near_zero``.
+        counts: How many there are of what a warning speaks of, by its word.
         series: Arrays by name, e.g. the sample of each beat; stored apart, never in an answer or an event.
     """
 
     summary: JsonValue
     warnings: tuple[str, ...] = ()
     series: Arrays | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,12 @@ class Insights:
     def document(self) -> dict[str, JsonValue]:
         """The summaries, in the JSON form that is stored, answered and published.
 
-        ``{"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}``; ``warnings`` and
-        ``absent`` stand beside the summaries, and ``ecg`` beside ``leads``, where there are any.
+        ``{"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}``; ``warnings`` with
+        their counts and ``absent`` stand beside the summaries, and ``ecg`` beside ``leads``, where there are
+        any; a lead that was sent under another name than its canonical one has ``canonical_name``.
         """
         document: dict[str, JsonValue] = {
-            "leads": [{name: _summaries(outcomes)} for name, outcomes in self.leads],
+            "leads": [{name: _summaries(outcomes) | _known_as(name)} for name, outcomes in self.leads],
             "insights": dict(self.versions),
         }
         if self.ecg:
@@ -96,6 +101,7 @@ class Insights:
 def _summaries(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
     summaries: dict[str, JsonValue] = {}
     warnings: list[JsonValue] = []
+    counts: dict[str, JsonValue] = {}
     absent: dict[str, JsonValue] = {}
     for name, outcome in outcomes.items():
         if isinstance(outcome, Absent):
@@ -103,8 +109,14 @@ def _summaries(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
         else:
             summaries[name] = outcome.summary
             warnings += outcome.warnings
+            counts |= outcome.counts
     if warnings:
-        summaries["warnings"] = warnings
+        summaries |= {"warnings": warnings, **counts}
     if absent:
         summaries["absent"] = absent
     return summaries
+
+
+def _known_as(name: str) -> dict[str, JsonValue]:
+    known_as = canonical_name(name) or name
+    return {} if known_as == name else {"canonical_name": known_as}

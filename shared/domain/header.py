@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from shared.domain.errors import InvalidEcgError, Problem
+from shared.domain.lead_names import canonical_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +22,10 @@ MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 10_000
 
 _UNITS: Final = (None, "uV", "mV")
+_NO_RATE: Final = Problem("/sampling_rate_hz", f"expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
 _REPEATED: Final = (
-    "lead names are unique ignoring case, and this one stands twice; tell leads apart, as ECG 1 and ECG 2"
+    "lead names are unique ignoring case, and this one or another name of the same lead stands twice; "
+    "tell leads apart, as ECG 1 and ECG 2"
 )
 
 
@@ -37,6 +40,8 @@ class LeadHeader:
         num_samples: The length of its signal, >= 1.
         baseline: The ADC value that means 0 V.
         adc_gain: ADC units per physical unit, > 0.
+        sampling_rate_hz: Samples per second, 1-10,000, where they are others than the ECG's.
+        missing_value: Samples of this value were not measured.
 
     Raises:
         InvalidEcgError: An attribute breaks its rule; pointers are relative to the lead.
@@ -46,6 +51,8 @@ class LeadHeader:
     num_samples: int
     baseline: int = 0
     adc_gain: float = 1.0
+    sampling_rate_hz: float | None = None
+    missing_value: int | None = None
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -61,6 +68,10 @@ class LeadHeader:
             yield Problem("/baseline", "expected an integer of 32 bits")
         if not (math.isfinite(self.adc_gain) and self.adc_gain > 0):
             yield Problem("/adc_gain", "expected a number above 0")
+        if not _is_rate(self.sampling_rate_hz):
+            yield _NO_RATE
+        if self.missing_value is not None and not INT32_MIN <= self.missing_value <= INT32_MAX:
+            yield Problem("/missing_value", "expected an integer of 32 bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Header:
         id: The sender's name for it, unique per owner.
         date: When it was recorded, ISO 8601, as sent.
         leads: At least one; names unique ignoring case.
-        sampling_rate_hz: Samples per second of every lead, 1-10,000, if known.
+        sampling_rate_hz: Samples per second of each lead that has no rate of its own, 1-10,000, if known.
         unit: The physical unit that ``adc_gain`` refers to (UCUM), if known.
 
     Raises:
@@ -97,11 +108,19 @@ class Header:
     def _problems(self) -> Iterator[Problem]:
         if not self.leads:
             yield Problem("/leads", "expected at least one lead, found none")
-        if self.sampling_rate_hz is not None and not MIN_RATE_HZ <= self.sampling_rate_hz <= MAX_RATE_HZ:
-            yield Problem("/sampling_rate_hz", f"expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+        if not _is_rate(self.sampling_rate_hz):
+            yield _NO_RATE
         if self.unit not in _UNITS:
             yield Problem("/unit", "expected uV or mV")
         yield from repeated_names([lead.name for lead in self.leads])
+
+
+def repeated_leads(names: Sequence[str | None]) -> list[Problem]:
+    """The same as `repeated_names`, but names of one lead are one: ``I`` and ``Lead I`` repeat each other.
+
+    New ECGs are asked this. Those that are stored are not: the table of names may have learned since.
+    """
+    return repeated_names([None if name is None else canonical_name(name) or name for name in names])
 
 
 def repeated_names(names: Sequence[str | None]) -> list[Problem]:
@@ -117,3 +136,7 @@ def repeated_names(names: Sequence[str | None]) -> list[Problem]:
         for index, name in enumerate(names)
         if name is not None and counts[name.casefold()] > 1
     ]
+
+
+def _is_rate(rate_hz: float | None) -> bool:
+    return rate_hz is None or MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ

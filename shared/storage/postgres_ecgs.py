@@ -11,7 +11,7 @@ from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
 from shared.storage.header_column import HeaderColumn
-from shared.storage.headers import read_header
+from shared.storage.headers import read_encoding, read_header
 from shared.storage.postgres import WITHOUT_FLUSH
 from shared.storage.postgres_submissions import add, encoded
 from shared.storage.samples import EncodedSamples
@@ -193,7 +193,7 @@ class PostgresEcgStore:
             loaded={
                 claim.key: _StoredEcg(claim.key.id, row, None)
                 for claim, row in claimed
-                if not (row["encoding"] is None or row["encoding"] in PARTS)
+                if not (row["encoding"] is None or _has_parts(row))
             },
         )
 
@@ -206,7 +206,7 @@ class PostgresEcgStore:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
-            parts = {row["row"]: await _joined(connection, row) for row in rows if row["encoding"] in PARTS}
+            parts = {row["row"]: await _joined(connection, row) for row in rows if _has_parts(row)}
         return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
     async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
@@ -275,11 +275,16 @@ def _last_finished(state: EcgState, row: asyncpg.Record) -> EcgState:
     )
 
 
+def _has_parts(row: asyncpg.Record) -> bool:
+    return read_encoding(row["encoding"]) in PARTS
+
+
 async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
     """A recording's samples, or why they can't be read."""
     try:
         header = read_header("", row["header"].encode())
-        return await read_parts(connection, row["row"], PARTS[row["encoding"]], header.num_samples)
+        dtype = PARTS[read_encoding(row["encoding"])]
+        return await read_parts(connection, row["row"], dtype, header.num_samples)
     except InvalidEcgError as error:
         return error
 

@@ -8,7 +8,7 @@ from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
 from shared.storage.header_column import COLUMN, VALUE, HeaderColumn
-from shared.storage.headers import stored_header, stored_leads
+from shared.storage.headers import stored_encoding, stored_header, stored_leads
 from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
 from shared.storage.signals import hash_of_said
@@ -138,4 +138,5 @@ def _said(recording: Recording) -> _Said:
     digest = hash_of_said(recording.header, leads, f"{width}le")
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
-    return _Said(stored_header(recording.header, leads), leads, f"{width}-parts", digest.digest())
+    encoding = stored_encoding(recording.header, f"{width}-parts")
+    return _Said(stored_header(recording.header, leads), leads, encoding, digest.digest())

@@ -10,7 +10,13 @@ import numpy as np
 import orjson
 
 from shared.domain.ecg import Ecg, fits_int16
-from shared.storage.headers import read_header, stored_header, stored_leads
+from shared.storage.headers import (
+    read_encoding,
+    read_header,
+    stored_encoding,
+    stored_header,
+    stored_leads,
+)
 from shared.storage.samples import EncodedSamples, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
@@ -55,7 +61,12 @@ def join_signals(ecg: Ecg) -> JoinedSignals:
 
 def encode_signals(header: Header, joined: JoinedSignals) -> EncodedSignals:
     """The ECG as it is to be stored."""
-    return EncodedSignals(stored_header(header, joined.leads), joined.leads, encode_samples(joined.samples))
+    encoding, data = encode_samples(joined.samples)
+    return EncodedSignals(
+        stored_header(header, joined.leads),
+        joined.leads,
+        EncodedSamples(stored_encoding(header, encoding), data),
+    )
 
 
 def decode_signals(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
@@ -65,7 +76,8 @@ def decode_signals(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
     said = read_header(ecg_id, header)
-    return ecg_of(said, decode_samples(samples, said.num_samples))
+    encoded = samples._replace(encoding=read_encoding(samples.encoding))
+    return ecg_of(said, decode_samples(encoded, said.num_samples))
 
 
 def ecg_of(header: Header, samples: Samples) -> Ecg:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import numpy as np
@@ -19,7 +19,7 @@ from shared.storage.schema import OLDEST_SCHEMA
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
-    from shared.domain.ecg import Ecg
+    from shared.domain.ecg import Ecg, Lead
     from shared.storage.postgres import Database
 
 # What release 0.1.0 writes of `as_of_the_release_before`, and the hash that it takes of it.
@@ -40,11 +40,12 @@ _HEADERS: Final = "SELECT header FROM ecg_signal ORDER BY row"
 
 
 def as_of_the_release_before() -> Ecg:
-    leads = [
-        a_lead("I", [1019, 1030], baseline=1024, adc_gain=200.0),
-        a_lead("aVR µ", np.array([40_000], np.int32)),
-    ]
-    return an_ecg(leads=leads, date="2023-07-30T09:15:00+02:00", sampling_rate_hz=360.5, unit="mV")
+    return an_ecg(leads=two_leads(), date="2023-07-30T09:15:00+02:00", sampling_rate_hz=360.5, unit="mV")
+
+
+def two_leads(**said_of_the_first: Any) -> list[Lead]:
+    first = a_lead("I", [1019, 1030], baseline=1024, adc_gain=200.0, **said_of_the_first)
+    return [first, a_lead("aVR µ", np.array([40_000], np.int32))]
 
 
 def contents(ecg: Ecg) -> tuple[object, ...]:
@@ -90,7 +91,7 @@ async def test_the_schema_of_the_release_before_keeps_all_of_a_header(
 ) -> None:
     monkeypatch.setattr(header_column, "_TRY_AGAIN_AFTER_S", 0.0)
     store, recordings = PostgresEcgStore(database), PostgresRecordingStore(database)
-    ecg = as_of_the_release_before()
+    ecg = an_ecg(leads=two_leads(sampling_rate_hz=62.5, missing_value=-32768))
 
     async def keep(ecg_id: str, recording_id: str) -> None:
         named = an_ecg(ecg_id, leads=ecg.leads, date=ecg.header.date)

@@ -289,6 +289,12 @@ class TestFields:
             (with_lead(baseline=2**31), "/leads/0/baseline", "less than or equal to 2147483647"),
             (with_lead(baseline=-(2**31) - 1), "/leads/0/baseline", "or equal to -2147483648"),
             (with_lead(baseline=1.5), "/leads/0/baseline", "found a number with a fraction"),
+            (with_lead(missing_value=-(2**31) - 1), "/leads/0/missing_value", "or equal to -2147483648"),
+            (with_lead(missing_value=1.0), "/leads/0/missing_value", "found a number with a fraction"),
+            (with_lead(missing_value=True), "/leads/0/missing_value", "found a boolean"),
+            (with_lead(sampling_rate_hz=0), "/leads/0/sampling_rate_hz", "greater than or equal to 1"),
+            (with_lead(sampling_rate_hz=10_000.5), "/leads/0/sampling_rate_hz", "or equal to 10000"),
+            (with_lead(sampling_rate_hz="500"), "/leads/0/sampling_rate_hz", "found a string"),
             (with_lead(num_samples=2), "/leads/0/num_samples", "the signal has 3 samples, not 2"),
             (with_lead(num_samples="3"), "/leads/0/num_samples", "found a string"),
             (with_lead(num_samples=3.0), "/leads/0/num_samples", "found a number with a fraction"),
@@ -348,7 +354,13 @@ class TestFields:
 
     async def test_the_extremes_of_every_field_are_taken(self, ada: aiohttp.ClientSession) -> None:
         lead = a_lead_body(
-            name="x" * 32, signal=[2**31 - 1, -(2**31)], num_samples=2, baseline=-(2**31), adc_gain=0.001
+            name="x" * 32,
+            signal=[2**31 - 1, -(2**31)],
+            num_samples=2,
+            baseline=-(2**31),
+            adc_gain=0.001,
+            sampling_rate_hz=1,
+            missing_value=2**31 - 1,
         )
         body = an_ecg_body(
             id="x" * 128,
@@ -362,7 +374,9 @@ class TestFields:
             assert answer.status == 202
 
     async def test_a_field_that_is_null_counts_as_not_given(self, ada: aiohttp.ClientSession) -> None:
-        lead = a_lead_body(num_samples=None, baseline=None, adc_gain=None)
+        lead = a_lead_body(
+            num_samples=None, baseline=None, adc_gain=None, sampling_rate_hz=None, missing_value=None
+        )
         body = an_ecg_body(sampling_rate_hz=None, unit=None, leads=[lead])
 
         async with ada.post("/ecg/process", json=body) as answer:
@@ -375,6 +389,15 @@ class TestFields:
 
         assert [error["pointer"] for error in problem["errors"]] == ["/leads/0/name", "/leads/2/name"]
         assert "ignoring case" in problem["errors"][0]["detail"]
+
+    async def test_two_names_of_one_lead_are_refused_as_one_name_twice(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        leads = [a_lead_body(name=name) for name in ("MDC_ECG_ELEC_POTL_I", "II", "ECG I", "-I")]
+
+        problem = await refused(ada_alone, an_ecg_body(leads=leads))
+
+        assert [error["pointer"] for error in problem["errors"]] == ["/leads/0/name", "/leads/2/name"]
 
     @pytest.mark.parametrize("name", ["", "x" * 33, "a\0b", "a\nb", "a\x1bb", "\u200b", 5, None])
     async def test_a_lead_has_a_name_of_1_to_32_printable_characters(

@@ -219,6 +219,8 @@ class TestSubmittingAgain:
             {"leads": [{"name": "II", "signal": [1, -1, 1]}]},
             {"leads": [{"name": "I", "signal": [1, -1, 1], "baseline": 1}]},
             {"leads": [{"name": "I", "signal": [1, -1, 1], "adc_gain": 2}]},
+            {"leads": [{"name": "I", "signal": [1, -1, 1], "missing_value": 1}]},
+            {"leads": [{"name": "I", "signal": [1, -1, 1], "sampling_rate_hz": 62.5}]},
             {"leads": [{"name": "I", "signal": [1, -1]}, {"name": "II", "signal": [1]}]},
         ],
     )

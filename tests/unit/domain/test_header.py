@@ -49,12 +49,26 @@ class TestLeadHeader:
     def test_a_gain_is_a_number_above_zero(self, adc_gain: float) -> None:
         assert pointers_of(lambda: a_lead_header(adc_gain=adc_gain)) == ["/adc_gain"]
 
+    @pytest.mark.parametrize("missing_value", [INT32_MIN, 0, INT32_MAX, None])
+    def test_a_missing_value_has_32_bits(self, missing_value: int | None) -> None:
+        assert a_lead_header(missing_value=missing_value).missing_value == missing_value
+
+    @pytest.mark.parametrize("missing_value", [INT32_MIN - 1, INT32_MAX + 1])
+    def test_a_missing_value_past_32_bits_is_refused(self, missing_value: int) -> None:
+        assert pointers_of(lambda: a_lead_header(missing_value=missing_value)) == ["/missing_value"]
+
+    @pytest.mark.parametrize("rate_hz", [0.5, 10_001, math.nan])
+    def test_a_rate_of_its_own_is_one_that_an_ecg_may_have(self, rate_hz: float) -> None:
+        assert pointers_of(lambda: a_lead_header(sampling_rate_hz=rate_hz)) == ["/sampling_rate_hz"]
+
     def test_all_that_is_wrong_is_told_at_once(self) -> None:
-        assert pointers_of(lambda: LeadHeader("", 0, 2**31, 0)) == [
+        assert pointers_of(lambda: LeadHeader("", 0, 2**31, 0, 0, 2**31)) == [
             "/name",
             "/num_samples",
             "/baseline",
             "/adc_gain",
+            "/sampling_rate_hz",
+            "/missing_value",
         ]
 
     def test_it_can_not_be_changed(self) -> None:

@@ -14,7 +14,7 @@ from simdjson import Parser
 
 from gateway.bodies import MAX_CONTAINERS, parse_json
 from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
-from gateway.payloads import read_ecg
+from gateway.payloads import EcgBody, LeadBody, read_ecg
 from gateway.problems import ProblemError, document_of
 from gateway.usual_ecgs import usual_ecg
 from gateway.validation import MAX_FIELDS
@@ -43,7 +43,13 @@ class Taken(NamedTuple):
 
 def taken(ecg: Ecg) -> Taken:
     leads = [
-        (lead.header, lead.signal.dtype, lead.signal.tolist(), type(lead.header.adc_gain))
+        (
+            lead.header,
+            lead.signal.dtype,
+            lead.signal.tolist(),
+            type(lead.header.adc_gain),
+            type(lead.header.sampling_rate_hz),
+        )
         for lead in ecg.leads
     ]
     return Taken((ecg.header, type(ecg.header.sampling_rate_hz)), leads)
@@ -99,12 +105,19 @@ def written(value: Any, separators: tuple[str, str], *, escape: bool) -> str:
 
 
 _INTEGERS = st.integers(-(2**15), 2**15 - 1) | st.integers(-(2**31), 2**31 - 1)
-_NAMES = st.sampled_from(["I", "II", "aVR", "V1", "[1]", "{}", '"', "\\", "µV", "😀"])
+_NAMES = st.sampled_from(["I", "II", "aVR", "V1", "ECG III", "[1]", "{}", '"', "\\", "µV", "😀"])
 _GAINS = st.floats(1e-300, 1e300) | st.integers(1, 2**64 - 1)
+_RATES = st.integers(1, 10_000) | st.floats(1, 10_000)
 _SIGNALS = st.lists(_INTEGERS, min_size=1, max_size=5)
 _LEADS = st.fixed_dictionaries(
     {"name": _NAMES, "signal": _SIGNALS},
-    optional={"baseline": st.none() | _INTEGERS, "adc_gain": st.none() | _GAINS, "num_samples": st.none()},
+    optional={
+        "baseline": st.none() | _INTEGERS,
+        "adc_gain": st.none() | _GAINS,
+        "num_samples": st.none(),
+        "sampling_rate_hz": st.none() | _RATES,
+        "missing_value": st.none() | _INTEGERS,
+    },
 )
 _ECGS = st.fixed_dictionaries(
     {
@@ -113,7 +126,7 @@ _ECGS = st.fixed_dictionaries(
         "leads": st.lists(_LEADS, min_size=1, max_size=4, unique_by=lambda lead: str(lead["name"])),
     },
     optional={
-        "sampling_rate_hz": st.none() | st.integers(1, 10_000) | st.floats(1, 10_000),
+        "sampling_rate_hz": st.none() | _RATES,
         "unit": st.sampled_from([None, "uV", "mV"]),
     },
 )
@@ -126,9 +139,7 @@ _LEAVES = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=3)
 )
-_KEYS = st.sampled_from(
-    ["id", "date", "leads", "name", "signal", "num_samples", "baseline", "adc_gain", "unit", "id\0", "Name"]
-)
+_KEYS = st.sampled_from([*LeadBody.model_fields, *EcgBody.model_fields, "id\0", "Name"])
 _ANYTHING = st.recursive(
     _LEAVES,
     lambda parts: st.lists(parts, max_size=3) | st.lists(st.tuples(_KEYS, parts), max_size=3).map(Pairs),

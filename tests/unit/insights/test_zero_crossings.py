@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.insights import zero_crossings
-from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, never_near_zero
+from processor.insights.signal_warnings import Sides, never_near_zero
+from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, find_zero_crossings
 from shared.domain.findings import Finding
 from shared.domain.header import INT32_MAX, INT32_MIN
 from shared.domain.insights import Signal
@@ -46,16 +47,36 @@ _DEFINITION = [
     ([INT32_MIN, INT32_MAX], 0, 1),
     ([1024, 1030, 1020], 1024, 1),
 ]
+_M = -32_768
+# The same where samples are missing, which no baseline changes.
+_DEFINITION_OF_MISSING = [
+    ([1, _M, -1], 0, 0),
+    ([1, -1, _M, 1], 0, 1),
+    ([1, 0, _M, -1], 0, 0),
+    ([1, _M, 0, -1], 0, 0),
+    ([_M, 1, -1, _M], 0, 1),
+    ([1, -1, _M, _M, 1, -1], 0, 2),
+    ([_M, _M], 0, 0),
+    ([1, _M, -1], _M, 0),
+]
 
 
 def as_int32(signal: Sequence[int]) -> Samples:
     return np.array(signal, np.int32)
 
 
-def crossings_by_definition(signal: Iterable[int], baseline: int) -> int:
-    """Sign changes between consecutive samples that are not on the baseline, in Python's own integers."""
-    signs = [sample > baseline for sample in signal if sample != baseline]
-    return sum(here != there for here, there in pairwise(signs))
+def crossings_by_definition(signal: Iterable[int], baseline: int, missing_value: int | None = None) -> int:
+    """Sign changes between consecutive samples that are not on the baseline, in Python's own integers.
+
+    Each run of samples between missing ones is a signal of its own.
+    """
+    runs: list[list[bool]] = [[]]
+    for sample in signal:
+        if sample == missing_value:
+            runs.append([])
+        elif sample != baseline:
+            runs[-1].append(sample > baseline)
+    return sum(here != there for signs in runs for here, there in pairwise(signs))
 
 
 def measured(lead: Lead) -> Finding:
@@ -103,6 +124,44 @@ class TestCount:
         monkeypatch.setattr(zero_crossings, "_CHUNK", chunk)
 
         assert count_zero_crossings(as_int32(signal), baseline) == crossings
+
+    @pytest.mark.parametrize(("signal", "baseline", "crossings"), _DEFINITION_OF_MISSING)
+    @pytest.mark.parametrize("sizes", [(64, 64), (0, 64), (0, 1), (0, 2), (0, 3)])
+    def test_none_is_counted_across_missing_samples(
+        self, signal: list[int], baseline: int, crossings: int, sizes: tuple[int, int]
+    ) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zero_crossings, "_FEW", sizes[0])
+            patch.setattr(zero_crossings, "_CHUNK", sizes[1])
+            counted = count_zero_crossings(as_int32(signal), baseline, _M)
+
+        assert counted == crossings
+
+    @given(signals(), st.data(), st.sampled_from([(64, 64), (0, 64), (0, 1), (0, 3)]))
+    def test_it_equals_the_definition_whatever_value_is_missing(
+        self, signal: tuple[Samples, int], data: st.DataObject, sizes: tuple[int, int]
+    ) -> None:
+        samples, baseline = signal
+        values = sorted({*samples.tolist(), baseline, INT32_MIN})
+        missing_value = data.draw(st.sampled_from(values))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zero_crossings, "_FEW", sizes[0])
+            patch.setattr(zero_crossings, "_CHUNK", sizes[1])
+            found = find_zero_crossings(samples, baseline, missing_value)
+
+        measured = [sample for sample in samples.tolist() if sample != missing_value]
+        assert found.number == crossings_by_definition(samples.tolist(), baseline, missing_value)
+        assert found.sides == Sides(
+            above=sum(sample > baseline for sample in measured),
+            below=sum(sample < baseline for sample in measured),
+            missing=samples.size - len(measured),
+        )
+
+    def test_a_missing_value_that_the_signal_can_not_hold_changes_nothing(self) -> None:
+        samples = np.tile(np.array([1, -1], np.int16), 100)
+
+        assert count_zero_crossings(samples, 0, INT32_MIN) == 199
 
     @given(signals(), st.sampled_from(_FEW_OR_MANY))
     def test_it_equals_the_definition_for_every_16_and_32_bit_signal_and_baseline(
@@ -174,17 +233,20 @@ class TestCount:
 
         assert count_zero_crossings(interleaved[::2]) == 2
 
-    def test_it_needs_far_less_memory_than_the_signal(self) -> None:
+    @pytest.mark.parametrize("missing_value", [None, 0])
+    def test_it_needs_far_less_memory_than_the_signal(self, missing_value: int | None) -> None:
         samples = np.tile(np.array([1, 0, -1, 3], np.int16), 1_000_000)  # 8 MB
+        lead = a_lead("I", samples, missing_value=missing_value)
 
         tracemalloc.start()
         try:
-            crossings = count_zero_crossings(samples)
+            finding = measured(lead)
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
 
-        assert crossings == 2_000_000  # + 0 - + crosses twice, and not to the + of the next four
+        # + 0 - + crosses twice, and not to the + of the next four; once where the 0 is missing.
+        assert finding.summary == (2_000_000 if missing_value is None else 1_000_000)
         assert peak_bytes < 1_000_000
 
 
@@ -260,3 +322,19 @@ def test_the_insight_counts_from_the_leads_own_baseline() -> None:
 
 def test_a_finding_near_zero_has_no_warning() -> None:
     assert measured(a_lead(signal=[1, 0, 1])).warnings == ()
+
+
+def test_the_insight_says_how_many_samples_are_missing() -> None:
+    finding = measured(a_lead(signal=[1, -32768, -1, -32768], missing_value=-32768))
+
+    assert (finding.summary, finding.warnings, finding.counts) == (
+        0,
+        ("missing_samples",),
+        {"missing_samples": 2},
+    )
+
+
+def test_a_missing_value_that_no_sample_has_is_not_warned_of() -> None:
+    finding = measured(a_lead(signal=[1, -1, 1], missing_value=-32768))
+
+    assert (finding.summary, finding.warnings, finding.counts) == (2, (), {})

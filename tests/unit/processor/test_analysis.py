@@ -182,3 +182,22 @@ class TestNeeds:
         insight = a_lead_insight("rate", lambda *_: Absent("fewer than 3 beats"))
 
         assert analyse(an_ecg(), [insight]).leads == (("I", {"rate": Absent("fewer than 3 beats")}),)
+
+
+def test_a_lead_is_measured_with_its_own_rate_if_it_has_one() -> None:
+    ecg = an_ecg(leads=[a_lead("I"), a_lead("II", sampling_rate_hz=62.5)], sampling_rate_hz=500.0)
+    rate = a_lead_insight("rate", lambda signal, _: Finding(signal.sampling_rate_hz))
+
+    found = analyse(ecg, [rate])
+
+    assert [outcomes["rate"] for _, outcomes in found.leads] == [Finding(500.0), Finding(62.5)]
+
+
+def test_a_lead_that_was_sent_under_another_name_has_its_canonical_name_beside_it() -> None:
+    ecg = an_ecg(leads=[a_lead("II"), a_lead("MDC_ECG_ELEC_POTL_AVR"), a_lead("ECG 1")])
+
+    assert analyse(ecg, []).document()["leads"] == [
+        {"II": {}},
+        {"MDC_ECG_ELEC_POTL_AVR": {"canonical_name": "aVR"}},
+        {"ECG 1": {}},
+    ]

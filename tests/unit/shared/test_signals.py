@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.ecg import Lead
+from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError
-from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
-from shared.storage.samples import EncodedSamples
+from shared.domain.header import INT32_MAX, INT32_MIN, Header, LeadHeader
+from shared.storage.samples import EncodedSamples, decode_samples
 from shared.storage.signals import (
     EncodedSignals,
     content_hash,
@@ -25,7 +26,6 @@ from tests.builders import a_lead, an_ecg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.domain.ecg import Ecg
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 
@@ -58,7 +58,16 @@ def lead(draw: st.DrawFn, name: str) -> Lead:
     signal = np.array(narrow, np.int16) if draw(st.booleans()) else np.array(wide, np.int32)
     baseline = draw(st.integers(INT32_MIN, INT32_MAX))
     adc_gain = draw(st.floats(0, exclude_min=True, allow_infinity=False))
-    return a_lead(name, signal, baseline=baseline, adc_gain=adc_gain)
+    rate_hz = draw(st.none() | st.floats(1, 10_000))
+    missing_value = draw(st.none() | st.integers(INT32_MIN, INT32_MAX))
+    return a_lead(
+        name,
+        signal,
+        baseline=baseline,
+        adc_gain=adc_gain,
+        sampling_rate_hz=rate_hz,
+        missing_value=missing_value,
+    )
 
 
 def said(lead: Lead) -> tuple[LeadHeader, list[int]]:
@@ -102,7 +111,7 @@ class TestEncoding:
 
         values = [value for lead in leads for value in lead.signal.tolist()]
         fit = all(-(2**15) <= value < 2**15 for value in values)
-        assert encoding == ("int16le" if fit else "int32le")
+        assert encoding.removeprefix("headed-") == ("int16le" if fit else "int32le")
         assert len(data) == len(values) * (2 if fit else 4)
 
     def test_samples_lie_end_to_end_with_the_lowest_byte_first(self) -> None:
@@ -193,5 +202,55 @@ class TestContentHash:
 
         assert hash_of(ecg).hex() == expected
 
+    def test_each_field_of_a_header_but_the_id_is_content(self) -> None:
+        ecg = an_ecg()
+        others: dict[str, Any] = {
+            "name": "II",
+            "baseline": 1,
+            "adc_gain": 2.0,
+            "sampling_rate_hz": 62.5,
+            "missing_value": -32768,
+            "date": "2023-07-31",
+            "unit": "mV",
+        }
+        of_leads = {field.name for field in fields(LeadHeader)} - {"num_samples"}
+        of_ecgs = {field.name for field in fields(Header)} - {"id", "leads"}
+
+        [lead] = ecg.header.leads
+        headers = [replace(ecg.header, leads=(replace(lead, **{name: others[name]}),)) for name in of_leads]
+        headers += [replace(ecg.header, **{name: others[name]}) for name in of_ecgs]
+
+        hashes = {hash_of(Ecg(header, [ecg.leads[0].signal])) for header in [ecg.header, *headers]}
+        assert len(hashes) == 1 + len(of_leads) + len(of_ecgs)
+
+    def test_it_is_what_release_0_1_0_takes_where_nothing_is_said_that_this_does_not_know(self) -> None:
+        leads = [
+            a_lead("I", [1019, 1030], baseline=1024, adc_gain=200.0),
+            a_lead("aVR µ", np.array([40_000], np.int32)),
+        ]
+        ecg = an_ecg(leads=leads, date="2023-07-30T09:15:00+02:00", sampling_rate_hz=360.5, unit="mV")
+
+        expected = "a6a5b7d09512fd643a93f0cc2cb91cb69172bae6480ec7d0482f0259433809bc"
+        assert hash_of(ecg).hex() == expected
+
     def test_the_id_is_not_content(self) -> None:
         assert hash_of(an_ecg("10")) == hash_of(an_ecg("11"))
+
+
+class TestWhatReleaseZeroOneWouldOverlook:
+    @pytest.mark.parametrize("said", [{"missing_value": 5}, {"sampling_rate_hz": 62.5}])
+    def test_is_stored_with_an_encoding_that_it_does_not_know(self, said: dict[str, Any]) -> None:
+        assert encoded([a_lead("I", **said), a_lead("II")]).samples.encoding == "headed-int16le"
+
+    def test_so_that_it_says_that_it_can_not_read_it(self) -> None:
+        with pytest.raises(InvalidEcgError, match="which this version does not know"):
+            decode_samples(encoded([a_lead(missing_value=5)]).samples, 3)
+
+    def test_and_nothing_else_is(self) -> None:
+        assert encoded([a_lead("I", baseline=1, adc_gain=2.0)]).samples.encoding == "int16le"
+
+    def test_nor_does_it_change_what_that_release_reads(self) -> None:
+        stored = encoded([a_lead("I", missing_value=5)])
+
+        [lead] = orjson.loads(stored.leads)
+        assert lead == {"name": "I", "baseline": 0, "adc_gain": 1.0, "num_samples": 3, "missing_value": 5}

@@ -1,0 +1,138 @@
+"""Reasons to doubt what is measured of a signal: words that stand beside the number.
+
+Real recordings prove the thresholds: see docs/decisions/0117.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.domain.ecg import Samples
+
+MISSING_SAMPLES: Final = "missing_samples"
+SIGNAL_NEVER_NEAR_ZERO: Final = "signal_never_near_zero"
+SIGNAL_ONE_SIDED: Final = "signal_one_sided"
+FLAT: Final = "flat"
+FEW_LEVELS: Final = "few_levels"
+
+# Fewer say little of how a signal lies: half a second at 500 Hz.
+_REAL_LENGTH: Final = 250
+# Of the samples on one side of the baseline.
+_ONE_SIDED_BELOW: Final = 0.01
+# The 49 leads of real recordings have 252 or more; cast from mV they have 11 at the most.
+_FEW_LEVELS_BELOW: Final = 16
+# Of those, 0.88 or more of the samples equal the one before; of a square wave of every second sample none.
+_MUST_STAY: Final = 0.1
+
+_CHUNK: Final = 1 << 16
+# Among so many samples, spread over all of it, nearly every signal shows enough levels.
+_PROBE: Final = 48
+
+
+class Sides(NamedTuple):
+    """How many samples of a signal lie on either side of its baseline, and how many were not measured."""
+
+    above: int
+    below: int
+    missing: int = 0
+
+
+def warnings_of(
+    samples: Samples, sides: Sides, baseline: int = 0, missing_value: int | None = None
+) -> tuple[str, ...]:
+    """What a reader of a number that was measured of this signal must know.
+
+    * ``missing_samples``: some were not measured.
+    * ``signal_never_near_zero``: see `never_near_zero`.
+    * ``flat``: two samples or more, all of one value.
+    * ``signal_one_sided``: fewer than 1 % lie on one side, and the baseline is 0: it was probably forgotten.
+    * ``few_levels``: fewer than 16 values, and it stays at them: it was probably cast from physical units.
+
+    The last two are said of 250 samples or more. What was not measured counts for nothing.
+
+    Args:
+        samples: Amplitudes in ADC units, shape ``(n,)``.
+        sides: How they lie about the baseline.
+        baseline: The ADC value that means zero.
+        missing_value: Samples of this value were not measured.
+    """
+    if sides.above and sides.below and not sides.missing and samples.size < _REAL_LENGTH:
+        return ()
+    return tuple(_warnings(samples, sides, baseline, missing_value))
+
+
+def _warnings(samples: Samples, sides: Sides, baseline: int, missing_value: int | None) -> Iterator[str]:
+    num_measured = samples.size - sides.missing
+    if sides.missing:
+        yield MISSING_SAMPLES
+    if not num_measured:
+        return
+    is_far = is_flat = False
+    if not (sides.above and sides.below):  # real signals have both, so that this is looked at for few
+        lowest, highest = _extremes(samples, missing_value)
+        is_far = _is_far(lowest, highest, baseline)
+        is_flat = lowest == highest and num_measured > 1
+    if is_far:
+        yield SIGNAL_NEVER_NEAR_ZERO
+    if is_flat:
+        yield FLAT
+    if num_measured < _REAL_LENGTH:
+        return
+    # A baseline that was given was not forgotten: 6 of 48 leads of the MIT-BIH database keep below theirs.
+    is_told = is_far or is_flat or baseline
+    if not is_told and min(sides.above, sides.below) < _ONE_SIDED_BELOW * num_measured:
+        yield SIGNAL_ONE_SIDED
+    if _has_few_levels(samples, missing_value):
+        yield FEW_LEVELS
+
+
+def never_near_zero(samples: Samples, baseline: int = 0) -> bool:
+    """Whether a signal lies so far to one side of its baseline that a count of 0 says nothing.
+
+    True when all samples lie on one side and even the nearest is farther from the baseline than the
+    signal's own peak-to-peak range: raw ADC counts near 1024 sent without their baseline, say.
+
+    Args:
+        samples: Amplitudes in ADC units, shape ``(n,)`` with n >= 1.
+        baseline: The ADC value that means zero.
+    """
+    return _is_far(*_extremes(samples, None), baseline)
+
+
+def _is_far(lowest: int, highest: int, baseline: int) -> bool:
+    return max(lowest - baseline, baseline - highest) > highest - lowest
+
+
+def _has_few_levels(samples: Samples, missing_value: int | None) -> bool:
+    probe = set(samples[:: samples.size // _PROBE or 1].tolist())
+    if len(probe) > _FEW_LEVELS_BELOW:  # one of them may be the missing value
+        return False
+    levels: set[int] = set()
+    num_measured = num_staying = 0
+    for chunk in _measured(samples, missing_value):
+        levels.update(np.unique(chunk)[:_FEW_LEVELS_BELOW].tolist())
+        if len(levels) >= _FEW_LEVELS_BELOW:
+            return False
+        num_measured += chunk.size
+        num_staying += int(np.count_nonzero(chunk[1:] == chunk[:-1]))
+    return num_staying >= _MUST_STAY * num_measured
+
+
+def _extremes(samples: Samples, missing_value: int | None) -> tuple[int, int]:
+    extremes = [(int(chunk.min()), int(chunk.max())) for chunk in _measured(samples, missing_value)]
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
+
+
+def _measured(samples: Samples, missing_value: int | None) -> Iterator[Samples]:
+    """The samples that were measured, 65,536 or fewer at a time."""
+    for start in range(0, samples.size, _CHUNK):
+        chunk = samples[start : start + _CHUNK]
+        if missing_value is not None:
+            chunk = chunk[chunk != missing_value]
+        if chunk.size:
+            yield chunk
