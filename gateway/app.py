@@ -18,6 +18,7 @@ from gateway.database_clock import DatabaseClock
 from gateway.document_routes import DOCUMENT_ROUTES
 from gateway.documents import Documents
 from gateway.ecg_routes import ECG_ROUTES
+from gateway.formats import Formats
 from gateway.front import front
 from gateway.guards import Guards
 from gateway.handlers import Handlers
@@ -113,7 +114,7 @@ async def open_gateway(
         handlers = Handlers(
             intake=intake,
             recordings=recordings,
-            spools=_spools(settings),
+            formats=Formats(settings, _spools(settings)),
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,

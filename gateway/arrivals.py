@@ -65,7 +65,9 @@ async def arriving(request: Request) -> AsyncIterator[Deadline]:
     """
     memory, timeout_s = request.memory, request.memory.budget.read_timeout_s
     expected = request.headers.get("Expect", "").lower()
-    if expected == "100-continue" and request.version >= HttpVersion11:  # else it would be the answer
+    is_invited = bool(request.begun)
+    if expected == "100-continue" and request.version >= HttpVersion11 and not is_invited:
+        # To an older client it would be the answer.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
     try:
@@ -87,6 +89,26 @@ async def arriving(request: Request) -> AsyncIterator[Deadline]:
             memory.deadline.is_over = True
 
 
+async def first_bytes(request: Request, size: int) -> bytes:
+    """So many bytes of the body, or all where it has fewer; they are still there for whoever reads it.
+
+    Raises:
+        ProblemError: 408 too slow; 400 its sender has gone.
+    """
+    async with arriving(request):
+        while len(request.begun) < size and (chunk := await request.content.readany()):
+            request.begun += chunk
+    return request.begun[:size]
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes, what was looked at before with it."""
+    if request.begun:
+        yield request.begun
+    async for chunk in request.content.iter_any():
+        yield chunk
+
+
 async def receive(request: Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]) -> None:
     """Hand on the body as it arrives, unpacked, never more than 3 MiB of it at a time.
 
@@ -97,7 +119,7 @@ async def receive(request: Request, encoding: str | None, take: Callable[[bytes]
     async with arriving(request) as deadline:
         with request.while_connected():
             unpacking = _Unpacking(encoding, take, request.memory) if encoding else None
-            async for chunk in request.content.iter_any():
+            async for chunk in pieces(request):
                 deadline.extend(len(chunk))
                 await (unpacking.take(chunk) if unpacking else take(chunk))
             if unpacking:

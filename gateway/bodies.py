@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 from aiohttp import hdrs
 
-from gateway.arrivals import arriving
+from gateway.arrivals import arriving, pieces
 from gateway.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.encodings import encoding_of, max_packed_bytes, too_large, unpack
 from gateway.problems import NotJsonError, ProblemError
@@ -99,7 +99,7 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
             raise too_large(max_bytes, how=how)
         chunks: list[bytes] = []
         size = 0
-        async for chunk in request.content.iter_any():
+        async for chunk in pieces(request):
             size += len(chunk)
             if size > max_bytes:
                 raise too_large(max_bytes, how=how)
@@ -111,7 +111,7 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
 
 def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
     """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
-    body = request.content.read_nowait()
+    body = request.begun + request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes, how=how)
     if len(body) > UNCOUNTED_BYTES:

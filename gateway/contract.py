@@ -72,7 +72,7 @@ class Route:
         query: What may stand behind the question mark.
         request: The shape of the body; None for none.
         examples: Filled-in bodies by what they show.
-        binary: Another form in which the body may come; None for none.
+        forms: Other forms in which the body may come.
         answers: How it succeeds, by status.
         problems: How it fails beside what all of its kind do, by status, each with an example of the detail.
     """
@@ -87,7 +87,7 @@ class Route:
     query: type[BaseModel] | None = None
     request: type[BaseModel] | None = None
     examples: Mapping[str, Example] = field(default_factory=dict)
-    binary: Binary | None = None
+    forms: tuple[Binary, ...] = ()
     answers: Mapping[HTTPStatus, Answer]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     takes_password: bool = False

@@ -6,20 +6,15 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
-from gateway.contract import Answer, Binary, Route
+from gateway.contract import Answer, Route
 from gateway.ecg_queries import EcgQuery, EcgsQuery
+from gateway.formats import FORMATS
 from gateway.handlers import Handlers
-from gateway.payloads import BinaryHeader, EcgBody
-from gateway.recordings import CONTENT_TYPE
+from gateway.payloads import EcgBody
 from shared.domain.account import Role
 
 _NO_ECG: Final = {HTTPStatus.NOT_FOUND: "You have no ECG of this id."}
 _TAG: Final = "ECGs"
-_BINARY: Final = (
-    "`ISOLINE`, a byte of value 1, the length of the header as 4 bytes, and the header in JSON: an ECG's "
-    "fields, with `num_samples` and `sample_type` in the place of each lead's `signal`. Then all samples of "
-    "the first lead, all of the second, and so on; nothing between or behind them. All little-endian."
-)
 
 _ONE_LEAD: Final = {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}]}
 _TWO_LEADS: Final = {
@@ -101,14 +96,15 @@ ECG_ROUTES: Final = (
         description=(
             "Once this is answered with 202 the ECG is never lost. Sending the same again is safe: the same "
             "id with the same content answers 202 with the present status and stores nothing new. Lead names "
-            "are unique ignoring case; `num_samples`, if given, is the length of `signal`; `date` is at most "
-            "24 h ahead. The body may be packed (`Content-Encoding: gzip` or `zstd`).\n\n"
+            "are unique ignoring case, and so are leads by whatever names; `num_samples`, if given, is the "
+            "length of `signal`; `date` is at most 24 h ahead. The body may be packed (`Content-Encoding: "
+            "gzip` or `zstd`).\n\n"
             "In binary form an ECG may be as long as a day of three leads; the same content is the same ECG, "
             "whichever form it came in."
         ),
         request=EcgBody,
         examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},
-        binary=Binary(content_type=CONTENT_TYPE, header=BinaryHeader, description=_BINARY),
+        forms=tuple(format_.form for format_ in FORMATS if format_.form),
         answers={
             HTTPStatus.ACCEPTED: Answer(
                 description="It is kept and will be analysed, or was already.",

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway import recordings
-from gateway.bodies import read_json
 from gateway.ecg_fields import ECG_ID
-from gateway.ecg_json import read_ecg_json
 from gateway.ecg_queries import EcgQuery, EcgsQuery, cursor_of, place_of
 from gateway.erasure import erase
 from gateway.query import read_query
@@ -28,11 +25,11 @@ from shared.ports import Place, RecordingSubmission, Status, Submission
 if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.database_clock import DatabaseClock
+    from gateway.formats import Formats
     from gateway.intake import Intake
     from gateway.lookups import Owned
     from gateway.requests import Request
     from gateway.results import Results
-    from gateway.spools import Spools
     from shared.domain.recording import Recording
     from shared.ports import EcgSummary, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
@@ -65,7 +62,7 @@ class Handlers:
 
     intake: Intake
     recordings: RecordingStore
-    spools: Spools
+    formats: Formats
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
@@ -78,26 +75,16 @@ class Handlers:
 
     async def post_ecg(self, request: Request) -> Response:
         """Take an ECG in."""
-        now = self.clock.today()
-        if request.content_type == recordings.CONTENT_TYPE:
-            receipt = await self._submit_binary(request, now)
-        else:
-            ecg = await read_json(
-                request,
-                partial(read_ecg_json, limits=self.settings, now=now),
-                max_bytes=self.settings.max_body_bytes,
-            )
-            receipt = await self._submit(request, ecg)
+        reader = await self.formats.reader_of(request)
+        if reader.takes_recordings:
+            self.backlog.check()  # before a day of samples is sent for nothing
+        receipt = await reader.read(request, partial(self._take, request), now=self.clock.today())
         return _accepted(receipt, self.settings.path_prefix)
 
-    async def _submit_binary(self, request: Request, now: datetime) -> Receipt:
-        self.backlog.check()  # before a day of samples is sent for nothing
-        async with recordings.received(
-            request, caller=request.caller.name, limits=self.settings, spools=self.spools, now=now
-        ) as found:
-            if isinstance(found, Ecg):
-                return await self._submit(request, found)
-            return await self._submit_recording(request, found, self.storing_spooled)
+    async def _take(self, request: Request, found: Ecg | Recording) -> Receipt:
+        if isinstance(found, Ecg):
+            return await self._submit(request, found)
+        return await self._submit_recording(request, found, self.storing_spooled)
 
     async def _submit(self, request: Request, ecg: Ecg) -> Receipt:
         if request.takes_memory:  # the body is gone: the ECG as it was read, and as it will be stored

@@ -147,8 +147,7 @@ def _operation(route: Route) -> Json:
     }
     if route.request:
         content = {"application/json": _content(route.request, route.examples)}
-        if route.binary:
-            content[route.binary.content_type] = _binary_content(route.binary)
+        content |= {form.content_type: _binary_content(form) for form in route.forms}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -233,7 +232,7 @@ def _schemas(routes: Iterable[Route]) -> Json:
     for route in routes:
         models |= {answer.model: None for answer in route.answers.values() if answer.model}
         models |= {route.request: None} if route.request else {}
-        models |= {route.binary.header: None} if route.binary else {}
+        models |= {form.header: None for form in route.forms}
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )

@@ -6,7 +6,7 @@ docs/binary.md tells it byte by byte. What JSON may have too is held in memory; 
 from __future__ import annotations
 
 import struct
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from gateway.problems import CLOSE, ProblemError
 from gateway.spools import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from gateway.body_memory import BodyMemory
@@ -27,53 +27,62 @@ if TYPE_CHECKING:
     from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
+    from shared.ports import Receipt
     from shared.settings import SubmissionLimits
 
 CONTENT_TYPE: Final = "application/vnd.isoline.ecg"
 
-_MAGIC: Final = b"ISOLINE"
+MAGIC: Final = b"ISOLINE"
 _VERSION: Final = 1
 # Magic, version, length of the header.
 _PREAMBLE: Final = struct.Struct("<7sBI")
-# A name of 32 characters, each written as an escape, and the lead's other fields take 350 bytes.
+# A name of 32 characters, each written as an escape, and the lead's other fields take 425 bytes.
 _MAX_BYTES_OF_A_LEAD: Final = 512
 _LEAST_MAX_HEADER_BYTES: Final = 64 * 1024
 
 
-@asynccontextmanager
-async def received(
-    request: Request, *, caller: str, limits: SubmissionLimits, spools: Spools, now: datetime
-) -> AsyncIterator[Ecg | Recording]:
-    """Yield what the request's body holds, once all of it is here; a recording lies on disk until the end.
+class BinaryReader:
+    """A `gateway.formats.Reader` of the binary form."""
 
-    Raises:
-        ProblemError: 400 not of this form, not as long as its header says, or not packed as declared; 408 too
-            slow; 413 its header is too large; 415 packed in a way that is not known; 422 with all that is
-            wrong with the header; 503 too much in hand.
-        UnavailableError: The disk is full or broken.
-    """
-    encoding = encoding_of(request)
-    stated_bytes = None if encoding else request.content_length
-    async with AsyncExitStack() as opened:
+    takes_recordings = True
 
-        async def begin(header: BinaryHeader) -> _Memory | Spool:
-            if header.is_long(limits):
-                spool = spools.opened(header.leads, caller=caller, deadline=request.memory.deadline)
+    def __init__(self, limits: SubmissionLimits, spools: Spools) -> None:
+        self._limits = limits
+        self._spools = spools
+
+    async def read(
+        self, request: Request, take: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime
+    ) -> Receipt:
+        """What ``take`` returns for what the request's body holds; a recording lies on disk until then.
+
+        Raises:
+            ProblemError: 400 not of this form, not as long as its header says, or not packed as declared; 408
+                too slow; 413 its header is too large; 415 packed in a way that is not known; 422 with all
+                that is wrong with the header; 503 too much in hand.
+            UnavailableError: The disk is full or broken.
+        """
+        encoding, limits = encoding_of(request), self._limits
+        stated_bytes = None if encoding else request.content_length
+        async with AsyncExitStack() as opened:
+
+            async def begin(header: BinaryHeader) -> _Memory | Spool:
+                if not header.is_long(limits):
+                    return _Memory(request.memory)
+                caller, deadline = request.caller.name, request.memory.deadline
+                spool = self._spools.opened(header.leads, caller=caller, deadline=deadline)
                 return await opened.enter_async_context(spool)
-            return _Memory(request.memory)
 
-        intake = _Intake(
-            lambda head: read_header(_document(head), limits=limits, now=now),
-            begin,
-            stated_bytes,
-            max_header_bytes=max(limits.max_leads * _MAX_BYTES_OF_A_LEAD, _LEAST_MAX_HEADER_BYTES),
-        )
-        await receive(request, encoding, intake.take)
-        header, samples = intake.whole()
-        if isinstance(samples, Spool):
-            yield header.recording(samples.blocks)
-        else:
-            yield header.ecg(samples.handed_over())
+            intake = _Intake(
+                lambda head: read_header(_document(head), limits=limits, now=now),
+                begin,
+                stated_bytes,
+                max_header_bytes=max(limits.max_leads * _MAX_BYTES_OF_A_LEAD, _LEAST_MAX_HEADER_BYTES),
+            )
+            await receive(request, encoding, intake.take)
+            header, samples = intake.whole()
+            if isinstance(samples, Spool):
+                return await take(header.recording(samples.blocks))
+            return await take(header.ecg(samples.handed_over()))
 
 
 class _Memory:
@@ -171,8 +180,8 @@ class _Intake:
 def _header_bytes(head: bytearray, most: int) -> int:
     """How long the header is, by what comes before it."""
     magic, version, size = _PREAMBLE.unpack_from(head)
-    if magic != _MAGIC:
-        raise _broken(f"The body is declared as {CONTENT_TYPE} and does not begin with {_MAGIC.decode()}.")
+    if magic != MAGIC:
+        raise _broken(f"The body is declared as {CONTENT_TYPE} and does not begin with {MAGIC.decode()}.")
     if version != _VERSION:
         raise _broken(f"The body is of version {version}; only version {_VERSION} is known here.")
     if size > most:

@@ -37,6 +37,7 @@ class Request(web.BaseRequest):
         traceparent: The trace context of its span, which its row and its events carry on.
         route: Its path in the contract's words, once that is found.
         parameters: What stands in the place of the names in that path.
+        begun: The beginning of its body, where that had to be looked at before somebody reads all of it.
         policies: The limits that it was counted against, and
         left: what is left of them, as draft-ietf-httpapi-ratelimit-headers-10 writes both.
     """
@@ -45,6 +46,7 @@ class Request(web.BaseRequest):
     address = traceparent = ""
     route: str | None = None
     parameters: Mapping[str, str] = _NONE
+    begun = b""
     policies = left = ""
     _caller: Caller | None = None
     _memory_budget: MemoryBudget | None = None

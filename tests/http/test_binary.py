@@ -59,6 +59,30 @@ _LONG: Final = an_ecg_body(
 )
 _CROSSINGS_OF_LONG: Final = [{"I": {"zero_crossings": 99}}, {"II": {"zero_crossings": 79}}]
 
+# What a header may say beside: a rate of a lead's own, samples that were not measured, another name.
+_GAPS: Final = an_ecg_body(
+    leads=[
+        {
+            "name": "MDC_ECG_ELEC_POTL_I",
+            "signal": [1, -1, 5, 1],
+            "missing_value": 5,
+            "sampling_rate_hz": 62.5,
+        },
+        {"name": "Lead aVR", "signal": [1, -1, 1], "missing_value": -32768},
+    ]
+)
+_FOUND_IN_GAPS: Final = [
+    {
+        "MDC_ECG_ELEC_POTL_I": {
+            "zero_crossings": 1,
+            "warnings": ["missing_samples"],
+            "missing_samples": 1,
+            "canonical_name": "I",
+        }
+    },
+    {"Lead aVR": {"zero_crossings": 2, "canonical_name": "aVR"}},
+]
+
 
 def header(**fields: Any) -> dict[str, Any]:
     """A header of one lead of three samples, which are 6 bytes; ``fields`` win."""
@@ -167,6 +191,27 @@ class TestTheSameEcg:
             assert answer.status == 202
 
 
+class TestWhatAHeaderMayAlsoSay:
+    @pytest.mark.usefixtures("processor")
+    @pytest.mark.parametrize("limits", [{}, _SHORT], ids=["held", "spooled"])
+    async def test_is_kept_and_measured_by_whichever_form_it_comes(
+        self, database: Database, broker: InProcessBroker, limits: dict[str, int]
+    ) -> None:
+        async with open_gateway_on(database, broker, **(limits and {**limits, "max_ecg_samples": 6})) as ada:
+            assert (await posted(ada, a_binary_ecg(_GAPS)))[0] == 202
+            async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
+                in_binary_form = await answer.json()
+        async with open_gateway_on(database, broker) as ada:
+            async with ada.post("/ecg/process", json=_GAPS) as answer:  # the same content is the same ECG
+                assert (answer.status, await answer.json()) == (202, {"id": "10", "status": "completed"})
+            async with ada.post("/ecg/process", json={**_GAPS, "id": "11"}) as answer:
+                assert answer.status == 202
+            async with ada.get("/ecg/11", params={"wait": "10"}) as answer:
+                in_json = await answer.json()
+
+        assert in_binary_form["leads"] == in_json["leads"] == _FOUND_IN_GAPS
+
+
 class TestTheDocument:
     async def test_shows_bytes_that_are_taken(self, ada: aiohttp.ClientSession) -> None:
         dump = re.findall(r"^[0-9a-f]{8}  ([0-9a-f ]+?) *\|", _DOCUMENT.read_text(), re.MULTILINE)
@@ -184,6 +229,62 @@ class TestTheDocument:
         leads = [{"name": "I", "signal": [1, -1, 1]}, {"name": "II", "signal": [2, -2]}]
         async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
             assert answer.status == 202
+
+
+class TestAVagueContentType:
+    @pytest.mark.parametrize("declared", ["application/octet-stream", None])
+    @pytest.mark.parametrize("piece_bytes", [1, 7, 10_000])
+    async def test_has_the_first_bytes_looked_at(
+        self, database: Database, broker: InProcessBroker, declared: str | None, piece_bytes: int
+    ) -> None:
+        headers = {"Content-Type": declared} if declared else {}
+        async with (
+            open_gateway_on(database, broker, **_SHORT) as ada,
+            ada.post(
+                "/ecg/process",
+                data=in_pieces(a_binary_ecg(_LONG), piece_bytes),
+                headers=headers,
+                skip_auto_headers=["Content-Type"],
+            ) as answer,
+        ):
+            assert answer.status == 202
+
+        assert await rows(database) == [1, 1, 2]
+
+    @pytest.mark.parametrize("body", [json.dumps(an_ecg_body()).encode(), b"ISOLIN"])
+    async def test_of_what_is_told_by_no_first_bytes_is_refused(
+        self, ada_alone: aiohttp.ClientSession, body: bytes
+    ) -> None:
+        problem = await refused(ada_alone, body, 415, **{"Content-Type": "application/octet-stream"})
+
+        assert problem["detail"].endswith("expected Content-Type: application/json.")
+
+    @pytest.mark.parametrize("size", [1, 10_000])
+    async def test_that_is_none_at_all_is_json(self, ada: aiohttp.ClientSession, size: int) -> None:
+        body = json.dumps(an_ecg_body()).encode()
+        async with ada.post(
+            "/ecg/process", data=in_pieces(body, size), skip_auto_headers=["Content-Type"]
+        ) as answer:
+            assert answer.status == 202
+
+    async def test_lets_a_client_that_asks_first_send_its_body_once(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        body = a_binary_ecg(_LONG)
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            open_gateway_on(database, broker) as ada,
+            open_raw(str(ada._base_url)) as (reader, writer),
+        ):
+            writer.write(_head(ada, len(body), expect=True).replace(b"vnd.isoline.ecg", b"octet-stream"))
+            assert b" 100 " in await reader.readline()
+            writer.write(body[:3])
+            await writer.drain()
+            writer.write(body[3:])
+            answer = await reader.readuntil(b"}")
+
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b" 202 " in answer
 
 
 class TestALongRecording:
@@ -386,6 +487,16 @@ class TestWhatIsWrong:
                 "expected a number greater than or equal to 1",
             ),
             (with_lead(num_samples=None), "/leads/0/num_samples", "expected a valid integer, found null"),
+            (
+                with_lead(missing_value=2**31),
+                "/leads/0/missing_value",
+                "expected a number less than or equal to 2147483647",
+            ),
+            (
+                with_lead(sampling_rate_hz=0.5),
+                "/leads/0/sampling_rate_hz",
+                "expected a number greater than or equal to 1",
+            ),
             (with_lead(sample_type="int64"), "/leads/0/sample_type", "expected 'int16' or 'int32'"),
             (
                 with_lead(adc_gain=0),
