@@ -115,7 +115,10 @@ def _has_few_levels(samples: Samples, missing_value: int | None) -> bool:
     levels: set[int] = set()
     num_measured = num_staying = 0
     for chunk in _measured(samples, missing_value):
-        levels.update(np.unique(chunk)[:_FEW_LEVELS_BELOW].tolist())
+        # `np.unique` would import 10 MB of masked arrays when it is first called.
+        in_order = np.sort(chunk)
+        next_levels = in_order[1:][in_order[1:] != in_order[:-1]]
+        levels.update(in_order[:1].tolist(), next_levels[:_FEW_LEVELS_BELOW].tolist())
         if len(levels) >= _FEW_LEVELS_BELOW:
             return False
         num_measured += chunk.size
