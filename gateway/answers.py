@@ -89,7 +89,10 @@ class EcgAnswer(ResponseBody):
     date: Annotated[str, Field(description="When it was recorded, as sent.")]
     sampling_rate_hz: Annotated[
         float | SkipJsonSchema[None],
-        Field(description="Samples per second of each lead. If sent.", json_schema_extra=_may_be_absent),
+        Field(
+            description="Samples per second of each lead without a rate of its own. If sent.",
+            json_schema_extra=_may_be_absent,
+        ),
     ] = None
     unit: Annotated[
         Unit | SkipJsonSchema[None],

@@ -60,7 +60,8 @@ from shared.settings import GatewayOnlySettings
 leads, signal = (LeadHeader("I", 3),), np.array([1, -1, 1], np.int16)
 headers = [Header("10", "2023-07-30", leads, rate_hz) for rate_hz in (2.0, None)]
 documents = [analyse(Ecg(header, [signal]), INSIGHTS).document() for header in headers]
-answers = [{"id": "10", "status": "completed", **document} for document in documents]
+said = {"id": "10", "status": "completed", "date": "2023-07-30", "submitted_at": "2023-07-30T08:00:00Z"}
+answers = [{**said, "generation": 1, **document} for document in documents]
 console = Console(file=sys.stderr, width=200)
 console.print(results_table([_result(answer) for answer in answers]))
 console.print(leads_table(_result(answers[0])))
