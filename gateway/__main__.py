@@ -29,6 +29,7 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_accounts, check_erasures, check_reading, check_submissions
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
@@ -81,6 +82,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
             publisher=publisher,
+            installation=PostgresInstallation(database, source=settings.source),
             parts={
                 "process": part_of_process(told_to_leave),
                 **parts_of_database(database),

@@ -49,7 +49,16 @@ if TYPE_CHECKING:
     from gateway.revocations import Revocations
     from gateway.waiting import Waiting
     from shared.health import Check
-    from shared.ports import AccountStore, EcgStore, LoginStore, Outbox, OwnedEcgs, Publisher, RecordingStore
+    from shared.ports import (
+        AccountStore,
+        EcgStore,
+        Installation,
+        LoginStore,
+        Outbox,
+        OwnedEcgs,
+        Publisher,
+        RecordingStore,
+    )
     from shared.settings import GatewayOnlySettings
 
 ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
@@ -80,6 +89,7 @@ async def open_gateway(
     accounts: AccountStore,
     logins: LoginStore,
     publisher: Publisher,
+    installation: Installation,
     parts: Mapping[str, Part],
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
@@ -108,7 +118,12 @@ async def open_gateway(
         )
         waiting = await opened.enter_async_context(open_waiting(store))
         intake = await opened.enter_async_context(
-            open_intake(store=store, publisher=publisher, publish_timeout_s=settings.publish_timeout_s)
+            open_intake(
+                store=store,
+                publisher=publisher,
+                installation=installation,
+                publish_timeout_s=settings.publish_timeout_s,
+            )
         )
         backlog = await opened.enter_async_context(open_backlog(store, limit=settings.max_backlog))
         handlers = Handlers(
@@ -118,6 +133,7 @@ async def open_gateway(
             owned_ecgs=owned_ecgs,
             outbox=outbox,
             publisher=publisher,
+            installation=installation,
             backlog=backlog,
             results=Results(waiting, max_bytes=settings.result_cache_bytes),
             clock=clock,

@@ -14,7 +14,7 @@ from shared.relay import tell
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.ports import Outbox, OwnedEcgs, Publisher
+    from shared.ports import Installation, Outbox, OwnedEcgs, Publisher
 
 _log = Logger(__name__)
 
@@ -26,6 +26,7 @@ async def erase(
     owned_ecgs: OwnedEcgs,
     outbox: Outbox,
     publisher: Publisher,
+    installation: Installation,
     publish_timeout_s: float,
     now: datetime,
     traceparent: str,
@@ -38,7 +39,8 @@ async def erase(
         NotFoundError: The owner has no such ECG, or none any more.
         UnavailableError: It may have been erased. Erasing it again tells.
     """
-    event_of = partial(deleted, now=now, traceparent=traceparent)
+    source = await installation.source()
+    event_of = partial(deleted, source=source, now=now, traceparent=traceparent)
     bundle = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
     if bundle is None:
         raise NotFoundError("You have no ECG of this id.")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.requests import Request
     from gateway.results import Results
     from shared.domain.recording import Recording
-    from shared.ports import EcgSummary, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
+    from shared.ports import EcgSummary, Installation, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings
 
 # Storing an ECG with others, in one statement, takes five times the memory of its samples: 10 MB for 500,000
@@ -66,6 +66,7 @@ class Handlers:
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
+    installation: Installation
     results: Results
     backlog: Backlog
     clock: DatabaseClock
@@ -147,6 +148,7 @@ class Handlers:
             owned_ecgs=self.owned_ecgs,
             outbox=self.outbox,
             publisher=self.publisher,
+            installation=self.installation,
             publish_timeout_s=self.settings.publish_timeout_s,
             now=datetime.now(UTC),
             traceparent=request.traceparent,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import EcgKey, Event
-    from shared.ports import EcgStore, Publisher, Receipt, Submission
+    from shared.ports import EcgStore, Installation, Publisher, Receipt, Submission
 
 # While one batch is written, the other is on its way or gathers.
 _FLUSHERS: Final = 2
@@ -74,9 +74,12 @@ class _Waiting(NamedTuple):
 class Intake:
     """Takes submissions in, many at a time."""
 
-    def __init__(self, *, store: EcgStore, publisher: Publisher, publish_timeout_s: float) -> None:
+    def __init__(
+        self, *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
+    ) -> None:
         self._store = store
         self._publisher = publisher
+        self._installation = installation
         self._publish_timeout_s = publish_timeout_s
         self._waiting: OrderedDict[asyncio.Future[Receipt], _Waiting] = OrderedDict()
         self._somebody_waits = asyncio.Event()
@@ -118,7 +121,7 @@ class Intake:
             kept: Each with the trace in which it came. An event carries that of its first ECG; each ECG's
                 own is stored with it.
         """
-        failures = [failure for failure in await self._published(_events(kept)) if failure is not None]
+        failures = [failure for failure in await self._published(kept) if failure is not None]
         if failures:
             self._outages.begin(str(failures[0]))
         else:
@@ -242,26 +245,32 @@ class Intake:
                 waiting.succeed(receipt)
 
     async def _published(
-        self, events: Sequence[Event]
+        self, kept: Sequence[tuple[EcgKey, str | None]]
     ) -> Sequence[UnroutableError | UnavailableError | None]:
         try:
             async with asyncio.timeout(self._publish_timeout_s):
-                return await self._publisher.publish(events)
+                return await self._publisher.publish(_events(kept, await self._installation.source()))
         except TimeoutError:
             return [UnavailableError(f"no answer from the broker within {self._publish_timeout_s:g} s")]
+        except UnavailableError as error:
+            return [error]
 
 
-def _events(kept: Sequence[tuple[EcgKey, str | None]]) -> list[Event]:
+def _events(kept: Sequence[tuple[EcgKey, str | None]], source: str) -> list[Event]:
     now = datetime.now(UTC)
     pages = [kept[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(kept), MAX_ECGS_PER_EVENT)]
-    return [submitted([key for key, _ in page], now=now, traceparent=page[0][1]) for page in pages]
+    return [
+        submitted([key for key, _ in page], source=source, now=now, traceparent=page[0][1]) for page in pages
+    ]
 
 
 @asynccontextmanager
 async def open_intake(
-    *, store: EcgStore, publisher: Publisher, publish_timeout_s: float
+    *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
 ) -> AsyncIterator[Intake]:
     """Yield an intake that takes in for as long as the context is open."""
-    intake = Intake(store=store, publisher=publisher, publish_timeout_s=publish_timeout_s)
+    intake = Intake(
+        store=store, publisher=publisher, installation=installation, publish_timeout_s=publish_timeout_s
+    )
     async with running(intake.run, "taking submissions in"):
         yield intake

@@ -26,6 +26,7 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
@@ -92,6 +93,7 @@ async def _serve_on(
         else:
             await check_no_demo_accounts(accounts, settings.host)
         await outbox.make_all_due()
+        installation = PostgresInstallation(database, source=settings.source)
         breaker = CircuitBreaker(partial(check_results, database))
         gateway = open_gateway(
             settings,
@@ -103,6 +105,7 @@ async def _serve_on(
             accounts=accounts,
             logins=PostgresLoginStore(database),
             publisher=broker.publisher(),
+            installation=installation,
             parts={
                 "process": part_of_process(told_to_leave),
                 **parts_of_database(database),
@@ -118,6 +121,7 @@ async def _serve_on(
                 store=store,
                 outbox=outbox,
                 publisher=broker.publisher(),
+                installation=installation,
                 consumer=consumer,
                 breaker=breaker,
                 told_to_leave=told_to_leave,

@@ -21,6 +21,7 @@ from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema, check_schema_of, connection_name
 from shared.workers import WorkersOption, run_workers
@@ -92,6 +93,7 @@ async def _serve_alone(
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=publisher,
+                installation=PostgresInstallation(database, source=settings.source),
                 consumer=consumer,
                 breaker=breaker,
                 told_to_leave=told_to_leave,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from shared.domain.insights import Insight
     from shared.events import EcgKey
-    from shared.ports import Claim, Claims, Delivery, EcgStore, Outbox, Publisher, StoredEcg
+    from shared.ports import Claim, Claims, Delivery, EcgStore, Installation, Outbox, Publisher, StoredEcg
 
 # A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more. Nor is more
 # claimed at once: what was claimed when a processor died is analysed one by one.
@@ -65,6 +65,7 @@ class Bench:
     store: EcgStore
     outbox: Outbox
     publisher: Publisher
+    installation: Installation
     insights: Sequence[Insight]
     max_attempts: int
     batch_samples: int
@@ -198,15 +199,17 @@ async def _settle(
     stored = await _loaded(tried, loaded, bench)
     found = await _measured([claim for claim in tried if claim.key in stored], stored, bench.insights)
     hand.measured(claim.key for claim in claims)
+    async with bench.breaker.interruptible(holds_results=True):
+        source = await until_available(bench.installation.source)
     now = datetime.now(UTC)
     given_up = f"Given up after {bench.max_attempts} attempts."
-    settlements = [_failed(claim, given_up, now) for claim in exhausted]
+    settlements = [_failed(claim, given_up, source=source, now=now) for claim in exhausted]
     for claim in tried:
         outcome = found.get(claim.key)
         if isinstance(outcome, AnalysisError) and claim.attempt < bench.max_attempts:
             await _postpone(claim, outcome, bench)
         elif outcome is not None:
-            settlements.append(_settlement(claim, outcome, now))
+            settlements.append(_settlement(claim, outcome, source=source, now=now))
     await finished(_conclude(settlements, claims, hand, bench))
 
 
@@ -264,16 +267,16 @@ async def _postpone(claim: Claim, error: AnalysisError, bench: Bench) -> None:
         await until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
 
 
-def _settlement(claim: Claim, outcome: Insights | IsolineError, now: datetime) -> Settlement:
+def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:
     if not isinstance(outcome, Insights):
-        return _failed(claim, str(outcome), now)
+        return _failed(claim, str(outcome), source=source, now=now)
     document = outcome.document()
-    event = processed(claim.key, document, now=now, traceparent=claim.traceparent)
+    event = processed(claim.key, document, source=source, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, document=document, series=outcome.series())
 
 
-def _failed(claim: Claim, error: str, now: datetime) -> Settlement:
-    event = failed(claim.key, error, now=now, traceparent=claim.traceparent)
+def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settlement:
+    event = failed(claim.key, error, source=source, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, error=error)
 
 

@@ -16,7 +16,7 @@ from shared.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
     from processor.circuit_breaker import CircuitBreaker
-    from shared.ports import Consumer, Delivery, EcgStore, Outbox, Publisher
+    from shared.ports import Consumer, Delivery, EcgStore, Installation, Outbox, Publisher
     from shared.settings import ProcessorOnlySettings
 
 NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
@@ -31,6 +31,7 @@ async def run_processor(
     store: EcgStore,
     outbox: Outbox,
     publisher: Publisher,
+    installation: Installation,
     consumer: Consumer,
     breaker: CircuitBreaker,
     told_to_leave: asyncio.Event,
@@ -43,12 +44,19 @@ async def run_processor(
         store=store,
         outbox=outbox,
         publisher=publisher,
+        installation=installation,
         insights=INSIGHTS + planted_insights(),
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
         breaker=breaker,
     )
-    relay = partial(run_relay, outbox=outbox, publisher=publisher, interval_s=settings.relay_interval_s)
+    relay = partial(
+        run_relay,
+        outbox=outbox,
+        publisher=publisher,
+        installation=installation,
+        interval_s=settings.relay_interval_s,
+    )
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
             relaying = tasks.create_task(lasting(relay, "the relay"))

@@ -1,5 +1,7 @@
 """The events that services exchange, and their wire form: CloudEvents 1.0, structured mode, JSON.
 
+Each names its ``source``, the installation that it happened in; no other installation gives the same id.
+
 A body never holds samples. Within a version of an event its data only ever gain keys; what would break
 a reader gets a new type beside the old one.
 """
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
 
-_SOURCE: Final = "/isoline"
+LEGACY_SOURCE: Final = "/isoline"
+"""What all installations called themselves before each had a source of its own.
+
+Facts of that source keep the ids that subscribers know, in which it has no part.
+"""
+
 _MAX_GENERATION: Final = 2**31 - 1
 _NAMESPACE: Final = UUID("5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10")
 
@@ -70,13 +77,15 @@ class Bundle(NamedTuple):
     events: Sequence[Event]
 
 
-def submitted(keys: Sequence[EcgKey], *, now: datetime, traceparent: str | None = None) -> Event:
+def submitted(keys: Sequence[EcgKey], *, source: str, now: datetime, traceparent: str | None = None) -> Event:
     """A claim check for ECGs that were committed together, at most `MAX_ECGS_PER_EVENT` of them."""
     data = {"ecgs": [key._asdict() for key in keys]}
-    return _event(EventType.SUBMITTED, keys, data, now=now, traceparent=traceparent)
+    return _event(EventType.SUBMITTED, keys, data, source=source, now=now, traceparent=traceparent)
 
 
-def processed(key: EcgKey, document: Mapping[str, Any], *, now: datetime, traceparent: str | None) -> Event:
+def processed(
+    key: EcgKey, document: Mapping[str, Any], *, source: str, now: datetime, traceparent: str | None
+) -> Event:
     """The ECG was analysed; ``document`` is what `Insights.document` gave."""
     data = {
         "owner": key.owner,
@@ -85,18 +94,18 @@ def processed(key: EcgKey, document: Mapping[str, Any], *, now: datetime, tracep
         "status": "completed",
         **document,
     }
-    return _event(EventType.PROCESSED, [key], data, now=now, traceparent=traceparent)
+    return _event(EventType.PROCESSED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
-def failed(key: EcgKey, error: str, *, now: datetime, traceparent: str | None) -> Event:
+def failed(key: EcgKey, error: str, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG will not be analysed in this generation; ``error`` says why in a sentence."""
     data = {**key._asdict(), "status": "failed", "error": error}
-    return _event(EventType.FAILED, [key], data, now=now, traceparent=traceparent)
+    return _event(EventType.FAILED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
-def deleted(key: EcgKey, *, now: datetime, traceparent: str | None) -> Event:
+def deleted(key: EcgKey, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG was erased by its owner; whoever keeps something of it should erase that too."""
-    return _event(EventType.DELETED, [key], key._asdict(), now=now, traceparent=traceparent)
+    return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
 
 
 def read_submitted(body: bytes) -> list[EcgKey]:
@@ -137,14 +146,16 @@ def _event(
     keys: Sequence[EcgKey],
     data: Mapping[str, Any],
     *,
+    source: str,
     now: datetime,
     traceparent: str | None,
 ) -> Event:
-    event_id = _id_of(orjson.dumps([type_, *map(list, keys)]))
+    fact = [type_, *map(list, keys)]
+    event_id = _id_of(orjson.dumps(fact if source == LEGACY_SOURCE else [source, *fact]))
     document: dict[str, Any] = {
         "specversion": "1.0",
         "id": event_id,
-        "source": _SOURCE,
+        "source": source,
         "type": type_,
     }
     if len(keys) == 1:

@@ -344,6 +344,17 @@ class LoginStore(Protocol):
         """No token continues this login any more, if there ever was one."""
 
 
+class Installation(Protocol):
+    """All services and data that belong together, as others tell them from those of another installation."""
+
+    async def source(self) -> str:
+        """What its events name as their source: always the same, and no other installation's.
+
+        Raises:
+            UnavailableError: It is not known yet.
+        """
+
+
 class Outbox(Protocol):
     """What still has to be told. Every method raises UnavailableError."""
 

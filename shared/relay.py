@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from shared.ports import Outbox, Publisher
+    from shared.ports import Installation, Outbox, Publisher
 
 _PAGE: Final = 512
 
@@ -59,7 +59,9 @@ async def tell(bundles: Sequence[Bundle], *, outbox: Outbox, publisher: Publishe
         _log.info("events without a subscriber were given up", count=dropped)
 
 
-async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) -> None:
+async def run_relay(
+    *, outbox: Outbox, publisher: Publisher, installation: Installation, interval_s: float
+) -> None:
     """Sweep forever: ten times as often while pages are full, ever more rarely while something is away.
 
     So a backlog drains at 10 pages per interval at the most, and leaves room for what is new.
@@ -67,7 +69,7 @@ async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) 
     failures, outages = 0, Outages("the relay")
     while True:
         try:
-            is_full = await _sweep(outbox, publisher)
+            is_full = await _sweep(outbox, publisher, installation)
             failures = 0
             outages.end_past()
         except UnavailableError as error:
@@ -78,21 +80,21 @@ async def run_relay(*, outbox: Outbox, publisher: Publisher, interval_s: float) 
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 
 
-async def _sweep(outbox: Outbox, publisher: Publisher) -> bool:
+async def _sweep(outbox: Outbox, publisher: Publisher, installation: Installation) -> bool:
     """Tell one page of what is due; whether there may be more.
 
     Raises:
         UnavailableError: Something is away. While the broker is, nothing is asked of the database.
     """
     await publisher.check()
-    announced = await _announce_due(outbox, publisher)
+    announced = await _announce_due(outbox, publisher, await installation.source())
     bundles = await outbox.take_due_events(_PAGE)
     if bundles:
         await tell(bundles, outbox=outbox, publisher=publisher)
     return announced == _PAGE or sum(len(bundle.events) for bundle in bundles) >= _PAGE
 
 
-async def _announce_due(outbox: Outbox, publisher: Publisher) -> int:
+async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> int:
     """Announce queued ECGs that are due; how many.
 
     Raises:
@@ -100,7 +102,7 @@ async def _announce_due(outbox: Outbox, publisher: Publisher) -> int:
     """
     keys = await outbox.take_due_ecgs(_PAGE)
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
-    events = [submitted(batch, now=datetime.now(UTC)) for batch in batches]
+    events = [submitted(batch, source=source, now=datetime.now(UTC)) for batch in batches]
     outcomes = await publisher.publish(events) if events else []
     failures = [failure for failure in outcomes if failure is not None]
     if failures:

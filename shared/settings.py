@@ -38,6 +38,12 @@ _MOST_SAMPLES_OF_AN_ECG: Final = 200_000_000
 # Each takes an array and an object of the 4,096 that a JSON body may have.
 _MOST_LEADS: Final = 2000
 
+# Its first segment has no colon unless a scheme goes before it; at most one fragment ends it.
+_URI_REFERENCE: Final = (
+    r"([A-Za-z][A-Za-z0-9+.-]*:|(?![^/?#]*:))(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-])*"
+    r"(#(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~:/?@!$&'()*+,;=-])*)?"
+)
+
 _LAST_PORT: Final = 65535
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
@@ -77,6 +83,19 @@ def _path_prefix(prefix: str) -> str:
     return path
 
 
+def _uri_reference(source: str) -> str:
+    """A URI or a relative reference (RFC 3986), as CloudEvents want a source to be; or nothing."""
+    try:
+        urlsplit(source)  # refuses brackets that hold no address
+    except ValueError:
+        is_one = False
+    else:
+        is_one = re.fullmatch(_URI_REFERENCE, source) is not None
+    if not is_one:
+        raise ValueError("expected a URI such as https://example.org/isoline or urn:uuid:...")
+    return source
+
+
 class LogSettings(BaseSettings):
     """How a process tells what it does."""
 
@@ -108,6 +127,14 @@ class BrokerSettings(BaseSettings):
 
     amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
+
+
+class EventSettings(BaseSettings):
+    """What events say of where they come from; an empty source is the one that the database holds."""
+
+    model_config = _FROM_ENVIRONMENT
+
+    source: Annotated[str, Field(max_length=256), AfterValidator(_uri_reference)] = ""
 
 
 class SubmissionLimits(BaseSettings):
@@ -164,7 +191,7 @@ class ExternalIssuerSettings(BaseSettings):
         return self
 
 
-class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSettings):
+class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSettings, EventSettings):
     """What the gateway needs beside a database and a broker."""
 
     host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
@@ -219,10 +246,8 @@ class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings, Wor
         return _without_sample_secrets(self)
 
 
-class ProcessorOnlySettings(BaseSettings):
+class ProcessorOnlySettings(EventSettings):
     """What the processor needs beside a database and a broker."""
-
-    model_config = _FROM_ENVIRONMENT
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches: one is always there
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64

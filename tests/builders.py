@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from shared.domain.insights import Earlier, Signal
 
 _AN_INSIGHT: Final[dict[str, Any]] = {"version": 1, "sentence": "It is so.", "schema": {}}
+SOURCE: Final = "urn:uuid:00000000-0000-4000-8000-000000000000"
+
 _DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
@@ -65,6 +67,13 @@ def a_state(ecg_id: str = "10", *, document: bytes = b'{"leads":[]}') -> EcgStat
 def a_queued_state(ecg_id: str = "10") -> EcgState:
     """An ECG that was submitted."""
     return a_state(ecg_id)._replace(status=Status.QUEUED, document=None, completed_at=None)
+
+
+class AnInstallation:
+    """An installation whose source is known without asking."""
+
+    async def source(self) -> str:
+        return SOURCE
 
 
 def an_ecg_body(**fields: Any) -> dict[str, Any]:

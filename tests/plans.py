@@ -22,7 +22,7 @@ from shared.storage.postgres import SESSION, Database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from tests.builders import a_submission
+from tests.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,7 +135,9 @@ async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], 
         database.about(f"The first page of an owner's ECGs that are {status}", _OWNERS_PAGE)
         await owned.page(owner, limit=_OWNERS_PAGE, status=status)
     database.about("Erase an ECG", 1)
-    await owned.erase(*keys[0][:2], event_of=partial(deleted, now=datetime.now(UTC), traceparent=None))
+    await owned.erase(
+        *keys[0][:2], event_of=partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    )
     database.about("Measure the backlog, once a second in each gateway", max_backlog)
     await store.count_queued(max_backlog)
 
@@ -178,7 +180,7 @@ def _claim(key: EcgKey, row: int) -> Claim:
 
 def _settlement(claim: Claim) -> Settlement:
     document: dict[str, JsonValue] = {"leads": [{"I": {"zero_crossings": 2}}]}
-    event = processed(claim.key, document, now=datetime.now(UTC), traceparent=None)
+    event = processed(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=document)
 
 

@@ -82,9 +82,13 @@ class Database:
     the library's pool and taking it out again takes 30 us, as much as a statement costs its client besides.
     One that nobody came for goes back all the same, and the pool closes it: what lies between it and the
     server may forget a connection that is silent for long.
+
+    Attributes:
+        sessions: How many were begun: what was read of the server before the last may not be so any more.
     """
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], check_schema: CheckSchema | None = None) -> None:
+        self.sessions = 0
         self._pool = pool
         self._check_schema = check_schema
         self._kept: deque[_Kept] = deque()  # the one that was used last is the next
@@ -258,9 +262,14 @@ async def open_database(
         check_schema: Tells a column that is not there yet, which is waited for, from one that never will be.
     """
     connect: Any = Hosts(url).connect  # the stubs ask for each of asyncpg's settings by its name
+
+    async def count(_: asyncpg.Connection[asyncpg.Record]) -> None:
+        database.sessions += 1
+
     pool = asyncpg.create_pool(
         url,
         connect=connect,
+        init=count,
         min_size=0,
         max_size=max_connections,
         command_timeout=COMMAND_TIMEOUT_S,

@@ -14,6 +14,7 @@ from shared.domain.account import Account
 from shared.ports import Login
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import erase_none
@@ -48,11 +49,12 @@ async def check_reading(database: Database) -> None:
 
 
 async def check_erasures(database: Database) -> None:
-    """Return if ECGs can be erased.
+    """Return if ECGs can be erased, and events tell of it.
 
     Raises:
         UnavailableError: They can't, for this reason.
     """
+    await PostgresInstallation(database).source()
     async with database.connection() as connection:
         await erase_none(connection)
 
@@ -80,6 +82,7 @@ async def check_results(database: Database) -> None:
     store = PostgresEcgStore(database)
     await store.claim([], claim_id=_NO_CLAIM)
     await store.load([])
+    await PostgresInstallation(database).source()
     await store.settle([])
     await PostgresOutbox(database).clear([])
     database.check_writes()

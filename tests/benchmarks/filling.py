@@ -11,7 +11,7 @@ from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.events import MAX_ECGS_PER_EVENT, EcgKey, submitted
 from tests.benchmarks.pipelines import OWNER, PATH
-from tests.builders import an_ecg_body
+from tests.builders import SOURCE, an_ecg_body
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +83,7 @@ async def announce(amqp_url: str, first: int, last: int, *, now: datetime) -> No
     keys = [EcgKey(OWNER, f"queued-{number}", 1) for number in range(first, last + 1)]
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
     async with open_rabbitmq_publisher(amqp_url, topology=Topology("")) as publisher:
-        failures = await publisher.publish([submitted(batch, now=now) for batch in batches])
+        failures = await publisher.publish([submitted(batch, source=SOURCE, now=now) for batch in batches])
     assert failures == [None] * len(batches)
 
 

@@ -23,7 +23,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from tests.builders import a_lead, an_ecg
+from tests.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ async def row(database: Database, ecg_id: str) -> dict[str, Any]:
 async def erased(database: Database) -> None:
     """Erase the ECG 10 of ada."""
     await PostgresOwnedEcgs(database).erase(
-        "ada", "10", event_of=lambda key: deleted(key, now=datetime.now(UTC), traceparent=None)
+        "ada", "10", event_of=lambda key: deleted(key, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     )
 
 
@@ -249,7 +249,7 @@ async def test_an_erased_recording_comes_back_with_a_row_as_of_one_that_is_new(
         await connection.execute("UPDATE ecg SET due_at = now(), submitted_at = now() - interval '1 day'")
     await PostgresOutbox(database).take_due_ecgs(10)
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
-    event = failed(key, "why", now=datetime.now(UTC), traceparent=None)
+    event = failed(key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await store.settle([Settlement(claim, event, error="why")])
     await erased(database)
 
@@ -287,7 +287,7 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
     document: dict[str, Any] = {"leads": []}
     key = (await recordings.add(submission_of(two_leads()))).key
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
-    event = processed(key, document, now=datetime.now(UTC), traceparent=None)
+    event = processed(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
 
     assert (await store.settle([Settlement(claim, event, document=document)])).events == [event]
     assert not (await recordings.add(submission_of(two_leads()))).is_new

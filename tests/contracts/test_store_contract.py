@@ -27,7 +27,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.signals import encode_signals
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.builders import SOURCE, a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -91,7 +91,7 @@ async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
 
 async def erase(database: Database, *ids: str, owner: str = "ada") -> None:
     ecgs = PostgresOwnedEcgs(database)
-    event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+    event_of = partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await asyncio.gather(*(ecgs.erase(owner, ecg_id, event_of=event_of) for ecg_id in ids))
 
 
@@ -105,12 +105,14 @@ async def claimed(store: PostgresEcgStore, *ids: str) -> list[Claim]:
 
 
 def completion(claim: Claim) -> Settlement:
-    event = processed(claim.key, _DOCUMENT, now=datetime.now(UTC), traceparent=None)
+    event = processed(claim.key, _DOCUMENT, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=_DOCUMENT)
 
 
 def failure(claim: Claim) -> Settlement:
-    return Settlement(claim, failed(claim.key, "why", now=datetime.now(UTC), traceparent=None), error="why")
+    return Settlement(
+        claim, failed(claim.key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None), error="why"
+    )
 
 
 async def state_of(store: PostgresEcgStore, ecg_id: str = "10") -> Status:

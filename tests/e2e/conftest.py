@@ -21,6 +21,7 @@ from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed
 from shared.storage.postgres_accounts import PostgresAccountStore
+from tests.builders import SOURCE
 from tests.servers.services import free_port, leave, open_service
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ async def _declare(amqp_url: str, topology: Topology) -> None:
 
 async def _until_bound(amqp_url: str, topology: Topology) -> None:
     """Publish an event of no ECG until the broker finds a queue for it."""
-    probe = processed(EcgKey("nobody", "probe"), {}, now=datetime.now(UTC), traceparent=None)
+    probe = processed(EcgKey("nobody", "probe"), {}, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
         while await publisher.publish([probe]) != [None]:
             await asyncio.sleep(_POLL_S)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
+from shared.storage.postgres_installation import PostgresInstallation
 from tests.e2e.conftest import PASSWORD, Installation, Subscriber
 from tests.e2e.load import KnownEcg, known_findings, real_ecgs, submit_all
 
@@ -45,6 +46,8 @@ async def test_every_accepted_ecg_is_completed_once_and_heard_of_when_a_processo
     assert await _completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
     heard = Counter(event["data"]["id"] for event in subscriber.events)
     assert heard == Counter(accepted)
+    source = await PostgresInstallation(database).source()
+    assert {event["source"] for event in subscriber.events} == {source}
     assert {_key(event): known_findings(event["data"]) for event in subscriber.events} == {
         ("ada", ecg.body["id"], 1): ecg.findings for ecg in ecgs
     }

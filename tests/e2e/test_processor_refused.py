@@ -12,7 +12,7 @@ import aiohttp
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.events import submitted
 from shared.storage.postgres_ecgs import PostgresEcgStore
-from tests.builders import a_submission
+from tests.builders import SOURCE, a_submission
 from tests.servers.services import leave
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ async def _submit(database: Database, topology: Topology, amqp_url: str) -> None
     receipts = await PostgresEcgStore(database).add([a_submission(str(number)) for number in range(_ECGS)])
     async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
         for receipt in receipts:
-            assert await publisher.publish([submitted([receipt.key], now=datetime.now(UTC))]) == [None]
+            assert await publisher.publish(
+                [submitted([receipt.key], source=SOURCE, now=datetime.now(UTC))]
+            ) == [None]
 
 
 async def _count_queued(database: Database) -> int:

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from shared.broker.topology import Topology
+from shared.events import LEGACY_SOURCE
 from tests.e2e.load import known_findings
 from tests.faults.footprint import grown
 
@@ -76,6 +77,8 @@ async def broken_invariants(world: World) -> list[Breach]:
     """Each breach of I1 to I4."""
     found = {row["id"]: row for row in await world.postgres.query(_ROWS)}
     rows = {ecg_id: row for ecg_id, row in found.items() if row["status"] != "erased"}
+    sources = {row["source"] for row in await world.postgres.query("SELECT source FROM installation")}
+    sources |= {LEGACY_SOURCE} if world.has_run_release_before else set()
     [[left_over]] = await world.postgres.query(_LEFT_OVER)
     changed = world.listener.changed
     return [
@@ -85,6 +88,7 @@ async def broken_invariants(world: World) -> list[Breach]:
         ),
         *(Breach("wrong", f"I1 {ecg_id} was erased and is back") for ecg_id in world.erased & rows.keys()),
         *(breach for ecg_id, row in rows.items() for breach in _breaches(world, ecg_id, row)),
+        *(Breach("wrong", f"I2 events come from {source}") for source in world.listener.sources - sources),
         *(Breach("wrong", f"I2 event {event_id} changed its content") for event_id in changed),
         *([Breach("wrong", "I4 signals or insights belong to no ECG", left_over)] if left_over else []),
     ]

@@ -26,13 +26,14 @@ _ATTACH_WITHIN_S: Final = 10.0
 
 
 class Listener:
-    """What was heard: each event by its id, how often, and when for the first time."""
+    """What was heard: each event by its id, how often, when for the first time, and from which sources."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = cycle(urls)
         self.deliveries: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
         self.heard_s: dict[str, float] = {}
+        self.sources: set[str] = set()
         self.by_key: dict[tuple[str, int], set[str]] = {}
         self.changed: set[str] = set()
         self.erased: set[str] = set()
@@ -67,6 +68,7 @@ class Listener:
         self.deliveries[event_id] += 1
         if self.events.setdefault(event_id, event)["data"] != data:
             self.changed.add(event_id)
+        self.sources.add(event["source"])
         self.heard_s.setdefault(event_id, time.monotonic())
         if event["type"] == EventType.DELETED:
             self.erased.add(data["id"])

@@ -40,7 +40,7 @@ from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.postgres_outbox import PostgresOutbox
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.builders import SOURCE, AnInstallation, a_lead, a_submission, an_ecg
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class Model(RuleBasedStateMachine):
         assert receipt.is_new == (ecg_id not in self.accepted)
         self.accepted.setdefault(ecg_id, 1)
         if receipt.is_new and not crashes:
-            self._run(self.publisher.publish([submitted([receipt.key], now=datetime.now(UTC))]))
+            self._run(
+                self.publisher.publish([submitted([receipt.key], source=SOURCE, now=datetime.now(UTC))])
+            )
 
     @rule(limit=st.integers(1, 4), point=st.sampled_from(_POINTS))
     def process(self, limit: int, point: str | None) -> None:
@@ -162,7 +164,7 @@ class Model(RuleBasedStateMachine):
     @rule(point=st.sampled_from([None, "after-event"]))
     def relay(self, point: str | None) -> None:
         """A relay sweeps once, and may be killed."""
-        self._run(self._crashing(_sweep(self.outbox, self.publisher), point))
+        self._run(self._crashing(_sweep(self.outbox, self.publisher, AnInstallation()), point))
 
     @rule(how=st.sampled_from(["confirmed and lost", "published and unknown", "published in part"]))
     def publishing_goes_wrong_next(self, how: str) -> None:
@@ -206,7 +208,7 @@ class Model(RuleBasedStateMachine):
             return
         claims = self._run(self.store.claim([key], claim_id=uuid4(), tried_before=True))
         document: Any = {"leads": [{"I": {"zero_crossings": value}}]}
-        event = processed(key, document, now=datetime.now(UTC), traceparent=None)
+        event = processed(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
         self.zombies += [Settlement(claim, event, document=document) for claim in claims.claimed]
 
     @precondition(lambda self: self.zombies)
@@ -282,6 +284,7 @@ class Model(RuleBasedStateMachine):
             store=self.store,
             outbox=self.outbox,
             publisher=self.publisher,
+            installation=AnInstallation(),
             insights=INSIGHTS,
             max_attempts=1000,
             batch_samples=4,

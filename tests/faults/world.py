@@ -72,6 +72,7 @@ class World:
     erased: set[str] = field(default_factory=set)
     generations: dict[str, int] = field(default_factory=dict)
     planted_letters: int = 0
+    has_run_release_before: bool = False
     plateau: dict[str, Footprint] = field(default_factory=dict)
 
     @property

@@ -30,6 +30,7 @@ from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
@@ -87,6 +88,7 @@ async def open_test_gateway(
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
         publisher=publisher,
+        installation=PostgresInstallation(database),
         parts=parts or {},
     ) as address:
         yield address
@@ -103,6 +105,7 @@ async def open_test_processor(database: Database, broker: InProcessBroker) -> As
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
+                installation=PostgresInstallation(database),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
                 told_to_leave=told_to_leave,

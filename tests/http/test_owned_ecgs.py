@@ -17,8 +17,9 @@ from shared.events import EcgKey, EventType, submitted
 from shared.ports import Status
 from shared.storage import postgres_owned_ecgs
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_outbox import PostgresOutbox
-from tests.builders import an_ecg_body
+from tests.builders import SOURCE, AnInstallation, an_ecg_body
 from tests.http.conftest import QUEUE, answered, open_client, open_test_gateway, problem_of
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ class TestErasing:
         [message] = broker.waiting("sub.archive")
         event = json.loads(message)
         assert event["type"] == "ecg.deleted"
+        assert event["source"] == await PostgresInstallation(database).source()
         assert event["data"] == {"owner": "ada", "id": "10", "generation": 1}
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
@@ -245,6 +247,7 @@ class TestErasing:
             store=ErasingStore(database, ada),
             outbox=outbox,
             publisher=broker.publisher(),
+            installation=AnInstallation(),
             insights=INSIGHTS,
             max_attempts=5,
             batch_samples=1000,
@@ -371,7 +374,7 @@ class ErasingStore(PostgresEcgStore):
 
 
 def an_announcement(ecg_id: str, *, generation: int) -> Any:
-    return submitted([EcgKey("ada", ecg_id, generation)], now=datetime.now(UTC))
+    return submitted([EcgKey("ada", ecg_id, generation)], source=SOURCE, now=datetime.now(UTC))
 
 
 async def until_idle(broker: InProcessBroker) -> None:

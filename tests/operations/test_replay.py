@@ -24,7 +24,7 @@ from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from tests.builders import a_submission
+from tests.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
     from shared.storage.postgres import Database
@@ -39,10 +39,10 @@ async def a_finished_ecg(database: Database, ecg_id: str, *, error: str | None =
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
     now = datetime.now(UTC)
     if error is None:
-        event = processed(key, {}, now=now, traceparent=None)
+        event = processed(key, {}, source=SOURCE, now=now, traceparent=None)
         await store.settle([Settlement(claim, event, document={"leads": []})])
     else:
-        event = failed(key, error, now=now, traceparent=None)
+        event = failed(key, error, source=SOURCE, now=now, traceparent=None)
         await store.settle([Settlement(claim, event, error=error)])
 
 
@@ -92,7 +92,7 @@ async def test_conditions_add_up(database: Database, selection: Selection, ids: 
 
 async def test_what_was_erased_stays_erased(database: Database) -> None:
     await a_finished_ecg(database, "10")
-    event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+    event_of = partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await PostgresOwnedEcgs(database).erase("ada", "10", event_of=event_of)
 
     assert await replay(Selection(owner="ada"), _WHY, operations=PostgresOperations(database)) == []
@@ -116,6 +116,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
+                installation=AnInstallation(),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
                 told_to_leave=told_to_leave,

@@ -11,7 +11,7 @@ import pytest
 
 from shared.events import EcgKey, processed
 from shared.ports import Settlement
-from tests.builders import a_submission
+from tests.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from shared.ports import Claim
@@ -29,7 +29,7 @@ async def a_claim(store: PostgresEcgStore) -> Claim:
 
 def a_settlement(claim: Claim, value: int = 2) -> Settlement:
     document = {"leads": [{"I": {"zero_crossings": value}}]}
-    event = processed(claim.key, document, now=datetime.now(UTC), traceparent=None)
+    event = processed(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=document)  # type: ignore[arg-type]
 
 

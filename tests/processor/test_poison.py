@@ -12,7 +12,7 @@ from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
-from tests.builders import a_lead, a_lead_insight, a_submission, an_ecg
+from tests.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.processor.conftest import HandedOver, Listener
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def a_bench(
         store=store,
         outbox=outbox,
         publisher=listener,
+        installation=AnInstallation(),
         insights=INSIGHTS + more,
         max_attempts=max_attempts,
         batch_samples=1000,
@@ -57,7 +58,7 @@ def a_bench(
 
 def a_delivery(*ids: str) -> HandedOver:
     keys = [EcgKey("ada", ecg_id) for ecg_id in ids]
-    return HandedOver(submitted(keys, now=datetime.now(UTC)).body)
+    return HandedOver(submitted(keys, source=SOURCE, now=datetime.now(UTC)).body)
 
 
 async def submit(store: PostgresEcgStore, *ids: str, poison: str) -> None:

@@ -17,8 +17,9 @@ from shared.events import EcgKey, EventType, deleted, submitted
 from shared.ports import Submission
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from tests.builders import a_lead, an_ecg
+from tests.builders import SOURCE, a_lead, an_ecg
 from tests.faults.fault import fault
 
 if TYPE_CHECKING:
@@ -51,16 +52,17 @@ async def commands_thrice(world: World) -> None:
     world.erased |= set(ids[:_ERASED])
     async with open_database(world.postgres.url) as database:
         for ecg_id in ids[:_ERASED]:
-            event_of = partial(deleted, now=datetime.now(UTC), traceparent=None)
+            source = await PostgresInstallation(database).source()
+            event_of = partial(deleted, source=source, now=datetime.now(UTC), traceparent=None)
             await PostgresOwnedEcgs(database).erase("ada", ecg_id, event_of=event_of)
     keys = [EcgKey("ada", ecg_id) for ecg_id in [*ids, "unknown-1", "unknown-2"]] * 3
     random.shuffle(keys)
-    await _publish(world, [submitted([key], now=datetime.now(UTC)).body for key in keys])
+    await _publish(world, [submitted([key], source=SOURCE, now=datetime.now(UTC)).body for key in keys])
 
 
 @fault("poison: unreadable messages", random=False)
 async def unreadable(world: World) -> None:
-    good = submitted([EcgKey("ada", "unknown")], now=datetime.now(UTC)).body
+    good = submitted([EcgKey("ada", "unknown")], source=SOURCE, now=datetime.now(UTC)).body
     letters = [b"not JSON", b"[]", good.replace(b'"1.0"', b'"2.0"'), good.replace(b'"ecgs"', b'"egcs"')]
     world.planted_letters += len(letters)
     await _publish(world, [*letters, good])
@@ -86,7 +88,7 @@ async def _poison(world: World, signal_: tuple[int, ...]) -> None:
         await PostgresEcgStore(database).add([Submission("ada", ecg)])
     world.accepted.add(ecg_id)
     world.must_fail.add(ecg_id)
-    await _publish(world, [submitted([EcgKey("ada", ecg_id)], now=datetime.now(UTC)).body])
+    await _publish(world, [submitted([EcgKey("ada", ecg_id)], source=SOURCE, now=datetime.now(UTC)).body])
     while (await world.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg_id))[0][0] == "queued":
         await asyncio.sleep(_POLL_S)
     for processor in world.processors:

@@ -29,6 +29,7 @@ WHERE application_name ~ '^isoline (gateway|processor) '
 
 
 async def _begin_with_the_release_before(world: World) -> None:
+    world.has_run_release_before = True
     await migrate(world.postgres.url, to=RELEASE_BEFORE.schema)
     await world.restart_all(_release_before(world))
     await _until_all_know(world, RELEASE_BEFORE.schema)

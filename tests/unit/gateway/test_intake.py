@@ -12,7 +12,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.ports import Submission
 from shared.storage.postgres_ecgs import PostgresEcgStore
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.builders import AnInstallation, a_lead, a_submission, an_ecg
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.ports import Receipt
+    from shared.ports import Installation, Receipt
     from shared.storage.postgres import Database
 
 _LIMIT_S = 20
@@ -72,6 +72,13 @@ class GatedPublisher:
         ]
 
 
+class UnknownInstallation:
+    """An installation whose database is away."""
+
+    async def source(self) -> str:
+        raise UnavailableError("not known")
+
+
 @pytest.fixture
 def store(database: Database) -> GatedStore:
     return GatedStore(database)
@@ -83,9 +90,18 @@ def publisher() -> GatedPublisher:
 
 
 def opened(
-    store: PostgresEcgStore, publisher: GatedPublisher, *, publish_timeout_s: float = _LIMIT_S
+    store: PostgresEcgStore,
+    publisher: GatedPublisher,
+    *,
+    installation: Installation | None = None,
+    publish_timeout_s: float = _LIMIT_S,
 ) -> AbstractAsyncContextManager[Intake]:
-    return open_intake(store=store, publisher=publisher, publish_timeout_s=publish_timeout_s)
+    return open_intake(
+        store=store,
+        publisher=publisher,
+        installation=installation or AnInstallation(),
+        publish_timeout_s=publish_timeout_s,
+    )
 
 
 def told(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -365,6 +381,17 @@ class TestAnnouncements:
 
         assert all(receipt.is_new for receipt in receipts)
         assert [record["reason"] for record in told(records)] == ["away"]
+
+    async def test_a_source_that_is_not_known_leaves_announcing_to_the_relay(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        async with opened(store, publisher, installation=UnknownInstallation()) as intake:
+            with capture_logs() as records:
+                receipts = await answers(await taking(intake, *numbers(100)))
+
+        assert all(receipt.is_new for receipt in receipts)
+        assert publisher.published == []
+        assert [record["reason"] for record in told(records)] == ["not known"]
 
     async def test_the_next_batches_do_not_wait_for_the_broker(
         self, store: GatedStore, publisher: GatedPublisher

@@ -17,7 +17,7 @@ from shared.events import EcgKey, Event, EventType, submitted
 from shared.settings import ProcessorOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
-from tests.builders import a_submission
+from tests.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -102,6 +102,7 @@ async def open_processor(
                 store=store,
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
+                installation=AnInstallation(),
                 consumer=consumer,
                 breaker=CircuitBreaker(store.check),
                 told_to_leave=told_to_leave,
@@ -117,7 +118,7 @@ async def submit(store: PostgresEcgStore, broker: InProcessBroker, *ids: str) ->
 
 
 async def announce(broker: InProcessBroker, *keys: EcgKey) -> None:
-    events = [submitted([key], now=datetime.now(UTC)) for key in keys]
+    events = [submitted([key], source=SOURCE, now=datetime.now(UTC)) for key in keys]
     assert await broker.publisher().publish(events) == [None] * len(keys)
 
 
@@ -245,7 +246,7 @@ class TestGivingBackOften:
     async def test_a_message_that_can_not_be_read_becomes_a_dead_letter_all_the_same(
         self, broker: InProcessBroker
     ) -> None:
-        event = submitted([EcgKey("ada", "1")], now=datetime.now(UTC))
+        event = submitted([EcgKey("ada", "1")], source=SOURCE, now=datetime.now(UTC))
         await broker.publisher().publish([Event(event.id, event.type, b"junk")])
 
         await self._given_back_for_ever(broker)

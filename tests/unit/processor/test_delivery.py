@@ -23,13 +23,13 @@ from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.findings import Finding, Series
 from shared.domain.recording import recording_of
-from shared.events import EcgKey, Event, EventType, submitted
-from shared.ports import RecordingSubmission, Status, Submission
+from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed, submitted
+from shared.ports import RecordingSubmission, Settlement, Status, Submission
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from tests.builders import a_lead, a_lead_insight, a_submission, an_ecg
+from tests.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Lead
     from shared.domain.insights import Signal
     from shared.events import Bundle
-    from shared.ports import Claim, Claims, Consumer, EcgStore, Settlement, StoredEcg
+    from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
     from shared.storage.postgres import Database
 
 _QUEUE = "processor.ecg-submitted"
@@ -172,6 +172,7 @@ def bench(database: Database, broker: InProcessBroker) -> Bench:
         store=RecordingStore(database),
         outbox=PostgresOutbox(database),
         publisher=broker.publisher(),
+        installation=AnInstallation(),
         insights=[*INSIGHTS, _FRAGILE],
         max_attempts=_MAX_ATTEMPTS,
         batch_samples=1000,
@@ -191,7 +192,7 @@ async def submit(
 
 
 async def announce(bench: Bench, *keys: EcgKey) -> None:
-    await bench.publisher.publish([submitted(keys, now=datetime.now(UTC))])
+    await bench.publisher.publish([submitted(keys, source=SOURCE, now=datetime.now(UTC))])
 
 
 async def work(bench: Bench, consumer: Consumer) -> None:
@@ -248,7 +249,11 @@ async def make_due(database: Database, table: str = "ecg") -> None:
 @asynccontextmanager
 async def open_relay(bench: Bench) -> AsyncIterator[None]:
     """A relay that sweeps a hundred times a second."""
-    sweeping = asyncio.create_task(run_relay(outbox=bench.outbox, publisher=bench.publisher, interval_s=0.01))
+    sweeping = asyncio.create_task(
+        run_relay(
+            outbox=bench.outbox, publisher=bench.publisher, installation=AnInstallation(), interval_s=0.01
+        )
+    )
     try:
         yield
     finally:
@@ -266,8 +271,8 @@ class TestReading:
             b"[]",
             b'{"specversion": "1.0", "type": "ecg.processed", "data": {"ecgs": []}}',
             b'{"specversion": "1.0", "type": "ecg.submitted", "data": {"ecgs": []}}',
-            submitted([EcgKey("a\0", "1")], now=datetime.now(UTC)).body,
-            submitted([EcgKey("a", "1", 2**31)], now=datetime.now(UTC)).body,
+            submitted([EcgKey("a\0", "1")], source=SOURCE, now=datetime.now(UTC)).body,
+            submitted([EcgKey("a", "1", 2**31)], source=SOURCE, now=datetime.now(UTC)).body,
         ],
     )
     async def test_a_message_that_can_not_be_read_is_put_aside_and_the_others_are_worked_on(
@@ -806,6 +811,35 @@ class TestRelay:
 
         assert len(told(broker)) == 130
 
+    async def test_what_a_release_before_committed_keeps_the_id_that_subscribers_know(
+        self, bench: Bench, broker: InProcessBroker, database: Database
+    ) -> None:
+        [receipt] = await bench.store.add([a_submission("10")])
+        [claim] = (await bench.store.claim([receipt.key], claim_id=uuid4())).claimed
+        event = failed(receipt.key, "why", source=LEGACY_SOURCE, now=datetime.now(UTC), traceparent=None)
+        await bench.store.settle([Settlement(claim, event, error="why")])
+        async with database.connection() as connection:
+            await connection.execute("UPDATE outbox SET due_at = now()")
+
+        async with open_relay(bench):
+            await until(lambda: len(broker.waiting(_SUBSCRIBER)) == 1)
+
+        [heard] = told(broker)
+        assert (heard["id"], heard["source"]) == (str(event.id), "/isoline")
+
+    async def test_an_ecg_is_told_of_as_of_this_installation(
+        self, bench: Bench, broker: InProcessBroker, database: Database, consumer: Consumer
+    ) -> None:
+        await bench.store.add([a_submission("10")])
+        await make_due(database)
+        async with open_relay(bench):
+            await until(lambda: len(broker.waiting(_QUEUE)) == 1)
+            announced = json.loads(broker.waiting(_QUEUE)[0])
+
+        await work(bench, consumer)
+
+        assert [announced["source"], *(event["source"] for event in told(broker))] == [SOURCE, SOURCE]
+
     async def test_it_goes_on_after_the_broker_did_not_take_what_it_told(
         self, bench: Bench, broker: InProcessBroker, database: Database
     ) -> None:
@@ -813,7 +847,7 @@ class TestRelay:
         await make_due(database)
 
         with pytest.raises(UnavailableError):
-            await _sweep(bench.outbox, Outcomes(_UNKNOWN))
+            await _sweep(bench.outbox, Outcomes(_UNKNOWN), bench.installation)
         async with database.connection() as connection:
             put_back = await connection.fetchrow("SELECT republished, due_at - now() AS left FROM ecg")
         assert put_back is not None
@@ -882,7 +916,9 @@ class TestRelay:
     ) -> None:
         [_, *rest] = await self._untold(bench, consumer, database)
 
-        await _sweep(bench.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")))
+        await _sweep(
+            bench.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")), AnInstallation()
+        )
 
         assert await event_ids(database) == rest
 
@@ -892,7 +928,9 @@ class TestRelay:
         monkeypatch.setattr(relay, "_PAGE", 3)
         await self._untold(bench, consumer, database)
 
-        assert [await _sweep(bench.outbox, Outcomes(None, None, None)) for _ in range(2)] == [True, False]
+        assert [
+            await _sweep(bench.outbox, Outcomes(None, None, None), AnInstallation()) for _ in range(2)
+        ] == [True, False]
 
     @staticmethod
     async def _untold(bench: Bench, consumer: Consumer, database: Database) -> list[UUID]:

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import UnreadableMessageError
-from shared.events import EcgKey, EventType, deleted, failed, processed, read_submitted, submitted
+from shared.events import (
+    LEGACY_SOURCE,
+    EcgKey,
+    EventType,
+    deleted,
+    failed,
+    processed,
+    read_submitted,
+    submitted,
+)
+from tests.builders import SOURCE
 
 if TYPE_CHECKING:
     from shared.events import Event
@@ -20,20 +30,33 @@ _KEY = EcgKey("ada", "10", 1)
 _TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}
 
-_EVENTS = [
-    submitted([_KEY], now=_NOW, traceparent=_TRACEPARENT),
-    processed(_KEY, _DOCUMENT, now=_NOW, traceparent=_TRACEPARENT),
-    failed(_KEY, "why", now=_NOW, traceparent=_TRACEPARENT),
-    deleted(_KEY, now=_NOW, traceparent=_TRACEPARENT),
-]
+
+def events_of(source: str) -> list[Event]:
+    return [
+        submitted([_KEY], source=source, now=_NOW, traceparent=_TRACEPARENT),
+        processed(_KEY, _DOCUMENT, source=source, now=_NOW, traceparent=_TRACEPARENT),
+        failed(_KEY, "why", source=source, now=_NOW, traceparent=_TRACEPARENT),
+        deleted(_KEY, source=source, now=_NOW, traceparent=_TRACEPARENT),
+    ]
+
+
+_EVENTS = events_of(SOURCE)
 
 # Once a subscriber has seen them they can't change: it deduplicates by them.
-_KNOWN_IDS = [
-    "a30604d3-6d39-54d1-9a25-81cc6b810e28",
-    "24ccb5bf-8d66-5619-b001-77f8c1c089ba",
-    "24853d41-8995-55c9-a73c-2d4e5e63e132",
-    "68aab335-e7aa-5f3e-a51b-746710c7c24f",
-]
+_KNOWN_IDS = {
+    SOURCE: [
+        "a5ca79cc-68e5-55d8-9bc6-fe253f923ab5",
+        "a625a1bf-ec0c-5929-ade3-3004be255ec2",
+        "703df417-04a2-54d8-b9d8-6cc46463af7d",
+        "4ef0f6f7-ef09-5144-bfee-2f76f9c44942",
+    ],
+    LEGACY_SOURCE: [
+        "a30604d3-6d39-54d1-9a25-81cc6b810e28",
+        "24ccb5bf-8d66-5619-b001-77f8c1c089ba",
+        "24853d41-8995-55c9-a73c-2d4e5e63e132",
+        "68aab335-e7aa-5f3e-a51b-746710c7c24f",
+    ],
+}
 
 # PostgreSQL's text holds neither NUL nor half a surrogate pair.
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -46,7 +69,7 @@ def said(event: Event) -> dict[str, Any]:
 
 
 def a_submitted_body(**changes: Any) -> bytes:
-    return json.dumps(said(submitted([_KEY], now=_NOW)) | changes).encode()
+    return json.dumps(said(submitted([_KEY], source=SOURCE, now=_NOW)) | changes).encode()
 
 
 class TestWireForm:
@@ -56,7 +79,7 @@ class TestWireForm:
 
         assert document["specversion"] == "1.0"
         assert document["id"] == str(event.id)
-        assert document["source"] == "/isoline"
+        assert document["source"] == SOURCE
         assert document["type"] == event.type
         assert document["subject"] == "ada/10"
         assert document["datacontenttype"] == "application/json"
@@ -69,12 +92,12 @@ class TestWireForm:
         assert None not in said(event).values()
 
     def test_what_is_not_known_is_left_out(self) -> None:
-        event = said(submitted([_KEY, _KEY._replace(id="11")], now=_NOW))
+        event = said(submitted([_KEY, _KEY._replace(id="11")], source=SOURCE, now=_NOW))
 
         assert not {"subject", "traceparent"} & event.keys()
 
     def test_a_processed_event_carries_the_insights(self) -> None:
-        event = processed(_KEY, _DOCUMENT, now=_NOW, traceparent=None)
+        event = processed(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None)
 
         assert said(event)["data"] == {
             "owner": "ada",
@@ -86,7 +109,7 @@ class TestWireForm:
         }
 
     def test_a_failed_event_says_why(self) -> None:
-        event = failed(_KEY, "why", now=_NOW, traceparent=None)
+        event = failed(_KEY, "why", source=SOURCE, now=_NOW, traceparent=None)
 
         assert said(event)["data"] == {
             "owner": "ada",
@@ -97,7 +120,7 @@ class TestWireForm:
         }
 
     def test_a_submitted_event_names_ecgs_and_nothing_of_their_content(self) -> None:
-        event = submitted([_KEY, EcgKey("bob", "7", 2)], now=_NOW)
+        event = submitted([_KEY, EcgKey("bob", "7", 2)], source=SOURCE, now=_NOW)
 
         assert said(event)["data"] == {
             "ecgs": [
@@ -112,12 +135,20 @@ class TestIds:
         later = datetime(2027, 1, 1, tzinfo=UTC)
 
         assert (
-            failed(_KEY, "a", now=_NOW, traceparent=None).id
-            == failed(_KEY, "b", now=later, traceparent=_TRACEPARENT).id
+            failed(_KEY, "a", source=SOURCE, now=_NOW, traceparent=None).id
+            == failed(_KEY, "b", source=SOURCE, now=later, traceparent=_TRACEPARENT).id
         )
 
-    def test_subscribers_of_yesterday_know_the_ids_of_today(self) -> None:
-        assert [event.id for event in _EVENTS] == [UUID(known) for known in _KNOWN_IDS]
+    @pytest.mark.parametrize("source", _KNOWN_IDS)
+    def test_subscribers_of_yesterday_know_the_ids_of_today(self, source: str) -> None:
+        assert [event.id for event in events_of(source)] == [UUID(known) for known in _KNOWN_IDS[source]]
+
+    def test_two_installations_never_share_an_id_for_a_fact(self) -> None:
+        sources = [SOURCE, LEGACY_SOURCE, "https://example.org/isoline", "https://example.org/isoline2"]
+
+        ids = {event.id for source in sources for event in events_of(source)}
+
+        assert len(ids) == len(sources) * len(_EVENTS)
 
     def test_each_fact_has_an_id_of_its_own(self) -> None:
         keys = [
@@ -134,9 +165,9 @@ class TestIds:
             event
             for key in keys
             for event in (
-                submitted([key], now=_NOW),
-                processed(key, _DOCUMENT, now=_NOW, traceparent=None),
-                failed(key, "why", now=_NOW, traceparent=None),
+                submitted([key], source=SOURCE, now=_NOW),
+                processed(key, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None),
+                failed(key, "why", source=SOURCE, now=_NOW, traceparent=None),
             )
         ]
 
@@ -146,7 +177,7 @@ class TestIds:
 class TestReading:
     @given(_KEYS)
     def test_what_was_written_is_read(self, keys: list[EcgKey]) -> None:
-        assert read_submitted(submitted(keys, now=_NOW).body) == keys
+        assert read_submitted(submitted(keys, source=SOURCE, now=_NOW).body) == keys
 
     def test_what_a_later_version_added_is_passed_over(self) -> None:
         ecgs = [{"owner": "ada", "id": "10", "generation": 1, "priority": 5}]
@@ -165,7 +196,7 @@ class TestReading:
             b"{}",
             b'"specversion"',
             b"[" * 5000,
-            processed(_KEY, _DOCUMENT, now=_NOW, traceparent=None).body,
+            processed(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None).body,
             a_submitted_body(specversion="2.0"),
             a_submitted_body(type="ecg.vanished"),
             a_submitted_body(type=None),

@@ -14,6 +14,7 @@ from shared import relay
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Bundle, EcgKey, Event, EventType
 from shared.relay import run_relay, tell
+from tests.builders import AnInstallation
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -275,7 +276,12 @@ class Pauses:
         self._left = times
         with pytest.raises(_SweptError):
             async with asyncio.timeout(_LIMIT_S):
-                await run_relay(outbox=outbox, publisher=publisher, interval_s=_INTERVAL_S)
+                await run_relay(
+                    outbox=outbox,
+                    publisher=publisher,
+                    installation=AnInstallation(),
+                    interval_s=_INTERVAL_S,
+                )
 
     async def sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)

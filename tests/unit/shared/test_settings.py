@@ -98,6 +98,36 @@ def test_a_path_prefix_that_would_lead_elsewhere_is_refused(
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "urn:uuid:5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10",
+        "https://example.org/isoline?site=a&b#c",
+        "https://[2001:db8::1]:8443/isoline",
+        "/isoline",
+        "isoline/north",
+        "caf%C3%A9",
+    ],
+)
+def test_a_source_is_any_uri_or_relative_reference(environment: pytest.MonkeyPatch, source: str) -> None:
+    environment.setenv("ISOLINE_SOURCE", source)
+
+    assert read_settings(GatewaySettings).source == source
+    assert read_settings(ProcessorSettings).source == source
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["two words", "caf\u00e9", "%zz", "%", "a#b#c", "1:2", "a_b:c", "http://[::1", "a\n", "<a>", "a" * 257],
+)
+def test_a_source_that_cloudevents_would_not_take_is_refused(
+    environment: pytest.MonkeyPatch, source: str
+) -> None:
+    environment.setenv("ISOLINE_SOURCE", source)
+
+    assert refusal().startswith("ISOLINE_SOURCE: ")
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "postgresql://isoline:canary@h1:5432,h2:5432/isoline",

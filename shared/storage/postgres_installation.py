@@ -1,0 +1,43 @@
+"""What distinguishes this installation from all others, in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shared.domain.errors import UnavailableError
+from shared.events import LEGACY_SOURCE
+
+if TYPE_CHECKING:
+    from shared.storage.postgres import Database
+
+# Schemas from before 0012 have no such table.
+_HAS_SOURCE: Final = "SELECT to_regclass('installation') IS NOT NULL"
+_SOURCE: Final = "SELECT source FROM installation"
+
+
+class PostgresInstallation:
+    """`shared.ports.Installation` on PostgreSQL.
+
+    Args:
+        source: What an operator says instead; empty for what the database holds.
+    """
+
+    def __init__(self, database: Database, *, source: str = "") -> None:
+        self._database = database
+        self._named = source
+        self._known = ""
+        self._sessions = 0
+
+    async def source(self) -> str:
+        if self._named:
+            return self._named
+        # A new session may lead to another database, of which another installation was restored.
+        if not self._known or self._sessions != self._database.sessions:
+            async with self._database.connection() as connection:
+                if not await connection.fetchval(_HAS_SOURCE):
+                    return LEGACY_SOURCE  # and a migration may make one at any time
+                self._known = await connection.fetchval(_SOURCE) or ""
+                self._sessions = self._database.sessions
+        if not self._known:
+            raise UnavailableError("the table `installation` has no row", needs_operator=True)
+        return self._known

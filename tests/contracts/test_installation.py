@@ -1,0 +1,107 @@
+"""What an installation's events name as their source."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from shared.domain.errors import UnavailableError
+from shared.events import LEGACY_SOURCE
+from shared.storage.migrations import migrate
+from shared.storage.postgres import open_database
+from shared.storage.postgres_checks import check_erasures, check_results
+from shared.storage.postgres_installation import PostgresInstallation
+from tests.databases import open_empty_database
+
+if TYPE_CHECKING:
+    from shared.storage.postgres import Database
+
+_BEFORE = 11
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+async def execute(database: Database, statement: str) -> None:
+    async with database.connection() as connection:
+        await connection.execute(statement)
+
+
+async def source_of(database: Database) -> str:
+    return await PostgresInstallation(database).source()
+
+
+async def test_each_database_has_a_source_of_its_own(postgres_url: str) -> None:
+    sources = []
+    for _ in range(2):
+        async with open_empty_database(postgres_url) as url, open_database(url) as database:
+            await migrate(url)
+            sources.append(await source_of(database))
+
+    first, second = [UUID(source.removeprefix("urn:uuid:")) for source in sources]
+    assert first != second
+    assert all(source.startswith("urn:uuid:") for source in sources)
+
+
+async def test_the_source_outlives_a_way_back_and_forth(database: Database, database_url: str) -> None:
+    before = await source_of(database)
+
+    await migrate(database_url, to=_BEFORE, force=True)
+    await migrate(database_url, force=True)
+
+    assert await source_of(database) == before
+
+
+async def test_a_source_that_an_operator_gives_wins_and_nobody_is_asked() -> None:
+    async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as away:
+        assert await PostgresInstallation(away, source="https://example.org/ecg").source() == (
+            "https://example.org/ecg"
+        )
+
+
+async def test_a_schema_without_sources_has_the_one_of_old_until_it_is_migrated(
+    database: Database, database_url: str
+) -> None:
+    await migrate(database_url, to=_BEFORE, force=True)
+    await execute(database, "DROP TABLE installation")
+    installation = PostgresInstallation(database)
+
+    before = await installation.source()
+    await migrate(database_url, force=True)
+
+    assert before == LEGACY_SOURCE
+    assert (await installation.source()).startswith("urn:uuid:")
+
+
+async def test_it_is_read_once_and_again_after_a_reconnection(database: Database, database_url: str) -> None:
+    installation = PostgresInstallation(database)
+    first = await installation.source()
+    async with open_database(database_url) as other:
+        await execute(other, "UPDATE installation SET source = 'urn:other'")
+        known = await installation.source()
+        await execute(other, _END_OTHERS)
+        with suppress(UnavailableError):  # as what comes first after a failover may be told
+            await execute(database, "SELECT 1")
+        await execute(database, "SELECT 1")
+
+    assert known == first
+    assert await installation.source() == "urn:other"
+
+
+async def test_without_a_source_nothing_can_be_told_and_readiness_says_so(database: Database) -> None:
+    await execute(database, "DELETE FROM installation")
+
+    for check in (PostgresInstallation(database).source(), check_erasures(database), check_results(database)):
+        with pytest.raises(UnavailableError, match="`installation` has no row"):
+            await check
+
+
+async def test_there_is_one_source_and_no_second(database: Database) -> None:
+    await execute(database, "INSERT INTO installation (source) VALUES ('x') ON CONFLICT DO NOTHING")
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM installation") == 1

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from unittest.mock import AsyncMock
+
+import pytest
+
+from gateway.erasure import erase
+from shared.domain.errors import UnavailableError
+
+
+async def test_while_it_is_not_known_whose_event_it_would_be_nothing_is_erased() -> None:
+    installation, owned_ecgs = AsyncMock(), AsyncMock()
+    installation.source.side_effect = UnavailableError("away")
+
+    with pytest.raises(UnavailableError, match="away"):
+        await erase(
+            "ada",
+            "10",
+            owned_ecgs=owned_ecgs,
+            outbox=AsyncMock(),
+            publisher=AsyncMock(),
+            installation=installation,
+            publish_timeout_s=1,
+            now=datetime.now(UTC),
+            traceparent="",
+        )
+
+    assert owned_ecgs.mock_calls == []
