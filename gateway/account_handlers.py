@@ -11,18 +11,18 @@ from gateway import accounts, logins
 from gateway.account_queries import AccountsQuery
 from gateway.bodies import parse_json, read_json
 from gateway.fair_semaphore import Applicant
-from gateway.problems import unauthorized
-from gateway.query import read_query
-from gateway.responses import NO_CONTENT, Response, json_response
+from gateway.http.problems import unauthorized
+from gateway.http.query import read_query
+from gateway.http.responses import NO_CONTENT, Response, json_response
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
     from gateway.database_clock import DatabaseClock
+    from gateway.http.request import Request
     from gateway.login_throttle import LoginThrottle
     from gateway.logins import Continued
-    from gateway.requests import Request
     from gateway.tokens import Tokens
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from gateway.validation import Body, read
+from gateway.http.validation import Body, read
 from shared.domain.account import NO_NEW_NAMES, USER_NAME
 
 MAX_PASSWORD_LENGTH: Final = 128

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.validation import ResponseBody
+from gateway.http.validation import ResponseBody
 from shared.domain.catalogue import catalogue
 from shared.domain.header import Unit
 

@@ -19,11 +19,13 @@ from gateway.document_routes import DOCUMENT_ROUTES
 from gateway.documents import Documents
 from gateway.ecg_routes import ECG_ROUTES
 from gateway.formats import Formats
-from gateway.front import front
 from gateway.guards import Guards
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.health_routes import HEALTH_ROUTES
+from gateway.http.middleware import front
+from gateway.http.router import Router
+from gateway.http.server import open_server
 from gateway.intake import open_intake
 from gateway.jwks import open_issuer_keys
 from gateway.login_throttle import LoginThrottle
@@ -33,8 +35,6 @@ from gateway.rate_limiter import Policy, RateLimiter
 from gateway.redis_counters import open_counter_store
 from gateway.results import Results
 from gateway.revocations import open_revocations
-from gateway.router import Router
-from gateway.server import open_server
 from gateway.spools import Spools
 from gateway.tokens import Tokens
 from gateway.waiting import open_waiting

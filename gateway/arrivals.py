@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11
 
 from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
-from gateway.problems import CLOSE, ProblemError
+from gateway.http.problems import CLOSE, ProblemError
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from gateway.body_memory import BodyMemory
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 # Whoever sends a large body more slowly than a slow phone line does is not sending it.
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024

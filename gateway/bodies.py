@@ -12,13 +12,13 @@ from aiohttp import hdrs
 from gateway.arrivals import arriving, pieces
 from gateway.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.encodings import encoding_of, max_packed_bytes, too_large, unpack
-from gateway.problems import NotJsonError, ProblemError
+from gateway.http.problems import NotJsonError, ProblemError
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 # Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
 MAX_CONTAINERS: Final = 4096

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.problems import CLOSE, ProblemError
+from gateway.http.problems import CLOSE, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from gateway.requests import Request
-    from gateway.responses import Response
+    from gateway.http.request import Request
+    from gateway.http.responses import Response
     from shared.domain.account import Role
 
 Example: TypeAlias = Any

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.representations import Document
+from gateway.http.content_negotiation import Document
 from shared.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.requests import Request
-    from gateway.responses import Response
+    from gateway.http.request import Request
+    from gateway.http.responses import Response
 
 _FOLDER: Final = Path(__file__).parent / "docs"
 _PAGE: Final = "index.html"

@@ -16,10 +16,10 @@ import numpy as np
 from simdjson import Array, Object, Parser
 
 from gateway.bodies import MAX_CONTAINERS, parse_json, read_json
+from gateway.http.problems import NotJsonError, ProblemError
+from gateway.http.validation import MAX_FIELDS
 from gateway.payloads import read_ecg
-from gateway.problems import NotJsonError, ProblemError
 from gateway.usual_ecgs import UNUSUAL, usual_ecg
-from gateway.validation import MAX_FIELDS
 from gateway.written_signals import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
 from shared.domain.ecg import narrowed
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from gateway.requests import Request
+    from gateway.http.request import Request
     from shared.domain.ecg import Ecg, Samples
     from shared.domain.recording import Recording
     from shared.ports import Receipt

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.ecg_fields import ECG_ID
-from gateway.query import Query, integer, number
+from gateway.http.query import Query, integer, number
 from shared.ports import Place
 
 MAX_WAIT_S: Final = 30

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import zstandard
 from aiohttp import hdrs
 
-from gateway.problems import CLOSE, ProblemError
+from gateway.http.problems import CLOSE, ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 # The largest that a sender may count on (RFC 9659); more would be memory that each body could ask for.
 MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20

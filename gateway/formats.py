@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from gateway.requests import Request
+    from gateway.http.request import Request
     from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording

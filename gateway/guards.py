@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
-from gateway.problems import unauthorized
+from gateway.http.problems import unauthorized
 from gateway.rate_limiter import Policy, RateLimiter
 from gateway.refusals import RefusalLog
 from gateway.tokens import InvalidTokenError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.callers import Callers
     from gateway.contract import Route
     from gateway.counters import CounterStore
-    from gateway.requests import Handler, Request
-    from gateway.responses import Response
+    from gateway.http.request import Handler, Request
+    from gateway.http.responses import Response
     from shared.domain.account import Role
 
 

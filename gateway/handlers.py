@@ -13,8 +13,8 @@ import orjson
 from gateway.ecg_fields import ECG_ID
 from gateway.ecg_queries import EcgQuery, EcgsQuery, cursor_of, place_of
 from gateway.erasure import erase
-from gateway.query import read_query
-from gateway.responses import JSON, NO_CONTENT, Head, Response, json_response
+from gateway.http.query import read_query
+from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_response
 from gateway.submission import submit, submit_recording
 from gateway.timed_semaphore import TimedSemaphore
 from shared.domain.ecg import Ecg
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.backlog import Backlog
     from gateway.database_clock import DatabaseClock
     from gateway.formats import Formats
+    from gateway.http.request import Request
     from gateway.intake import Intake
     from gateway.lookups import Owned
-    from gateway.requests import Request
     from gateway.results import Results
     from shared.domain.recording import Recording
     from shared.ports import EcgSummary, Installation, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore

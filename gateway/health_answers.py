@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.validation import ResponseBody
+from gateway.http.validation import ResponseBody
 
 
 class LiveAnswer(ResponseBody):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.responses import json_response
+from gateway.http.responses import json_response
 from shared.health import LIVE
 
 if TYPE_CHECKING:
-    from gateway.requests import Request
-    from gateway.responses import Response
+    from gateway.http.request import Request
+    from gateway.http.responses import Response
     from shared.health import Health
 
 

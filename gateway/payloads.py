@@ -17,9 +17,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gateway.ecg_fields import ecg_id, is_signal, signal_of
-from gateway.problems import body_does_not_fit
+from gateway.http.problems import body_does_not_fit
+from gateway.http.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
 from gateway.recording_dates import recording_date
-from gateway.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
 from gateway.written_signals import WrittenSignal
 from shared.domain.ecg import Ecg, Samples, narrowed
 from shared.domain.errors import Problem

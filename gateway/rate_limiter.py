@@ -8,11 +8,11 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gateway.problems import ProblemError
+from gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
     from gateway.counters import Counters
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 _WINDOW_S: Final = 60
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.arrivals import receive
 from gateway.bodies import parse_json
 from gateway.encodings import encoding_of
+from gateway.http.problems import CLOSE, ProblemError
 from gateway.payloads import read_header
-from gateway.problems import CLOSE, ProblemError
 from gateway.spools import Spool
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gateway.body_memory import BodyMemory
+    from gateway.http.request import Request
     from gateway.payloads import BinaryHeader
-    from gateway.requests import Request
     from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording

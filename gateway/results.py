@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
-from gateway.responses import JSON, Head
+from gateway.http.responses import JSON, Head
 from shared.ports import Status
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from simdjson import Parser
 
-from gateway.problems import NotJsonError
+from gateway.http.problems import NotJsonError
 from shared.domain.ecg import narrowed
 
 if TYPE_CHECKING:

@@ -167,7 +167,7 @@ class TestSlowness:
     async def test_a_connection_that_asks_nothing_more_is_closed_without_an_answer(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.connection._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
+        monkeypatch.setattr("gateway.http.connection._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
             asyncio.timeout(10),

@@ -45,7 +45,7 @@ MODULES: Final = (
     Module("submissions", "shared/storage/postgres_recordings.py", _STORE),
     Module("logins", "gateway/logins.py", _LOGINS),
     Module("logins", "gateway/login_throttle.py", ("tests/unit/gateway/test_login_throttle.py", *_LOGINS)),
-    Module("logins", "gateway/addresses.py", ("tests/unit/gateway/test_addresses.py",)),
+    Module("logins", "gateway/http/client_address.py", ("tests/unit/gateway/http/test_client_address.py",)),
     Module("logins", "shared/storage/postgres_logins.py", _LOGINS),
     Module("tokens", "gateway/tokens.py", ("tests/unit/gateway/test_tokens.py", "tests/http/test_access.py")),
     Module("tokens", "gateway/verified_tokens.py", ("tests/unit/gateway/test_callers.py",)),

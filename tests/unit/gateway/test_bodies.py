@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.bodies import parse_json
-from gateway.problems import ProblemError
+from gateway.http.problems import ProblemError
 
 # Few keys, so that they often repeat; and some that escapes can hide.
 _KEYS = st.sampled_from(["a", "b", "id", "\\", '"', "é", "\n", "", "😀"]) | st.text(max_size=3)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import byte_budget
 from gateway.byte_budget import ByteBudget, Reservation
-from gateway.problems import ProblemError
+from gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

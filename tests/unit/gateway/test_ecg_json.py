@@ -14,10 +14,10 @@ from simdjson import Parser
 
 from gateway.bodies import MAX_CONTAINERS, parse_json
 from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
+from gateway.http.problems import ProblemError, document_of
+from gateway.http.validation import MAX_FIELDS
 from gateway.payloads import EcgBody, LeadBody, read_ecg
-from gateway.problems import ProblemError, document_of
 from gateway.usual_ecgs import usual_ecg
-from gateway.validation import MAX_FIELDS
 from gateway.written_signals import PIECE_BYTES
 from shared.settings import SubmissionLimits
 from tests.builders import an_ecg_body

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.encodings import MAX_ZSTD_WINDOW_BYTES, Unpacker, max_packed_bytes, unpack, window_bytes
-from gateway.problems import ProblemError
+from gateway.http.problems import ProblemError
 from tests.packed import gzip_of_tables
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gateway.byte_budget import ByteBudget, Reservation
+from gateway.http.problems import ProblemError
 from gateway.payloads import BinaryLead
-from gateway.problems import ProblemError
 from gateway.spools import BLOCK_SAMPLES, Spool, Spools
 from shared.domain.errors import ConfigurationError, UnavailableError
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bodies import parse_json
-from gateway.problems import NotJsonError, ProblemError
+from gateway.http.problems import NotJsonError, ProblemError
 from gateway.written_signals import PIECE_BYTES, TooMuchBesideError, WrittenSignal, cut
 
 _MIB = 2**20

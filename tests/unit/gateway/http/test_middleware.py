@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.counters import MemoryCounters
-from gateway.front import front
+from gateway.http.middleware import front
+from gateway.http.responses import Head, Response
+from gateway.http.router import Router
 from gateway.rate_limiter import Policy, RateLimiter
-from gateway.responses import Head, Response
-from gateway.router import Router
-from tests.unit.gateway.test_connection import a_transport, connected
+from tests.unit.gateway.http.test_connection import a_transport, connected
 
 if TYPE_CHECKING:
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 _LIMIT_S = 20
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway.addresses import CallerAddresses
+from gateway.http.client_address import CallerAddresses
 from tests.logs import capture_logs
 
 _PROXY = "192.0.2.1"

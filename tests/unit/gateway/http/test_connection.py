@@ -10,14 +10,14 @@ from unittest.mock import Mock, patch
 import pytest
 from aiohttp import web
 
-from gateway.connection import Connection, WriteBatch, make_server
-from gateway.problems import ProblemError
-from gateway.responses import Head, Response
+from gateway.http.connection import Connection, WriteBatch, make_server
+from gateway.http.problems import ProblemError
+from gateway.http.responses import Head, Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.requests import Handler, Request
+    from gateway.http.request import Handler, Request
 
 
 @pytest.fixture
@@ -387,7 +387,7 @@ class TestOtherVersion:
 
     @pytest.fixture(autouse=True)
     def other_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.connection.PROVEN", frozenset({"0.1"}))
+        monkeypatch.setattr("gateway.http.connection.PROVEN", frozenset({"0.1"}))
 
     async def answer(self, request: Request) -> Response:
         return Response(Head(), await request.content.read())

@@ -6,12 +6,12 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.problems import ProblemError
+from gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.requests import Handler
+    from gateway.http.request import Handler
 
 _NAME: Final = re.compile(r"\\{([a-z]+)\\}")  # in braces that are escaped
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}

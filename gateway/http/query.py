@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from gateway.problems import ProblemError
-from gateway.validation import validated
+from gateway.http.problems import ProblemError
+from gateway.http.validation import validated
 
 if TYPE_CHECKING:
     from yarl import URL

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.problems import body_does_not_fit
+from gateway.http.problems import body_does_not_fit
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:

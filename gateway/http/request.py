@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aiohttp import hdrs, web
 
 from gateway.body_memory import BodyMemory
-from gateway.problems import CLOSE, ProblemError
-from gateway.responses import Response
+from gateway.http.problems import CLOSE, ProblemError
+from gateway.http.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

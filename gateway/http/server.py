@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
-from gateway.connection import Connection, WriteBatch, make_server
+from gateway.http.connection import Connection, WriteBatch, make_server
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.requests import Handler
+    from gateway.http.request import Handler
 
 _LEAVE_WITHIN_S: Final = 20.0
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-from gateway.responses import COMPRESSIBLE, Head, Response
+from gateway.http.responses import COMPRESSIBLE, Head, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 # Below this a gzipped answer still takes one packet, and packing it costs time on both sides.
 _WORTH_PACKING_BYTES: Final = 1024

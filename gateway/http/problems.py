@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway.responses import Head, Response
+from gateway.http.responses import Head, Response
 from shared.domain.errors import (
     ConflictError,
     DeniedError,

@@ -9,12 +9,12 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from gateway import representations
-from gateway.representations import Document, accepts_gzip, negotiated
+from gateway.http import content_negotiation as representations
+from gateway.http.content_negotiation import Document, accepts_gzip, negotiated
 
 if TYPE_CHECKING:
-    from gateway.requests import Request
-    from gateway.responses import Response
+    from gateway.http.request import Request
+    from gateway.http.responses import Response
 
 _BODY: Final = b"a document that is worth packing " * 100
 _DOCUMENT: Final = Document(_BODY, {"Content-Type": "text/plain; charset=utf-8"}, tag="abc")

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.problems import ProblemError
-from gateway.router import Router
+from gateway.http.problems import ProblemError
+from gateway.http.router import Router
 
 if TYPE_CHECKING:
-    from gateway.requests import Request
+    from gateway.http.request import Request
 
 
 async def submit(_: Request) -> Any: ...

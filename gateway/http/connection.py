@@ -26,8 +26,8 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.problems import CLOSE, ProblemError, document_of, problem_response, title_of
-from gateway.requests import Request
+from gateway.http.problems import CLOSE, ProblemError, document_of, problem_response, title_of
+from gateway.http.request import Request
 from shared.logs import Logger, log_with
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.streams import StreamReader
 
-    from gateway.requests import Handler
+    from gateway.http.request import Handler
 
 # The versions of aiohttp with which the tests of this module were run.
 PROVEN: Final = frozenset({"3.14.5"})
@@ -149,7 +149,7 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # `gateway.front` writes the record of a request
+            access_log=None,  # type: ignore[arg-type] # `gateway.http.middleware` writes the record of a request
             auto_decompress=False,  # `gateway.encodings` unpacks within bounds
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,

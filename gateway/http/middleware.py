@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 from multidict import istr
 
-from gateway.addresses import CallerAddresses
-from gateway.problems import problem_answer
-from gateway.representations import negotiated
+from gateway.http.client_address import CallerAddresses
+from gateway.http.content_negotiation import negotiated
+from gateway.http.problems import problem_answer
 from shared.logs import Logger, log_with
 from shared.tracing import new_id, span_of, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.http.request import Handler, Request
+    from gateway.http.responses import Response
+    from gateway.http.router import Router
     from gateway.rate_limiter import RateLimiter
-    from gateway.requests import Handler, Request
-    from gateway.responses import Response
-    from gateway.router import Router
 
 # Asked every few seconds by whatever watches over the gateway.
 _UNLIMITED: Final = "/health/"

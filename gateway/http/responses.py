@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from gateway.connection import Connection
+    from gateway.http.connection import Connection
 
 JSON: Final = "application/json"
 # What may come compressed, so that a cache has to tell its forms apart.
