@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from gateway import account_payloads as payloads
 from gateway import accounts, logins
 from gateway.account_queries import AccountsQuery
-from gateway.bodies import parse_json, read_json
 from gateway.fair_semaphore import Applicant
+from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import unauthorized
 from gateway.http.query import read_query
 from gateway.http.responses import NO_CONTENT, Response, json_response

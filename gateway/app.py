@@ -12,7 +12,6 @@ from gateway.account_handlers import AccountHandlers
 from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.accounts import Passwords
 from gateway.backlog import open_backlog
-from gateway.body_memory import MemoryBudget
 from gateway.callers import Callers
 from gateway.database_clock import DatabaseClock
 from gateway.document_routes import DOCUMENT_ROUTES
@@ -23,6 +22,7 @@ from gateway.guards import Guards
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.health_routes import HEALTH_ROUTES
+from gateway.http.bodies.body_memory import MemoryBudget
 from gateway.http.middleware import front
 from gateway.http.router import Router
 from gateway.http.server import open_server

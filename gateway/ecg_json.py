@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from simdjson import Array, Object, Parser
 
-from gateway.bodies import MAX_CONTAINERS, parse_json, read_json
+from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json, read_json
 from gateway.http.problems import NotJsonError, ProblemError
 from gateway.http.validation import MAX_FIELDS
 from gateway.payloads import read_ecg

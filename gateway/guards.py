@@ -15,10 +15,10 @@ from shared.domain.errors import DeniedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.body_memory import MemoryBudget
     from gateway.callers import Callers
     from gateway.contract import Route
     from gateway.counters import CounterStore
+    from gateway.http.bodies.body_memory import MemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from shared.domain.account import Role

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gateway.arrivals import receive
-from gateway.bodies import parse_json
-from gateway.encodings import encoding_of
+from gateway.http.bodies.body_stream import receive
+from gateway.http.bodies.content_encoding import encoding_of
+from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import CLOSE, ProblemError
 from gateway.payloads import read_header
 from gateway.spools import Spool
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from gateway.body_memory import BodyMemory
+    from gateway.http.bodies.body_memory import BodyMemory
     from gateway.http.request import Request
     from gateway.payloads import BinaryHeader
     from gateway.spools import Spools

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from gateway.byte_budget import ByteBudget, Reservation
+from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.settings import PART_OF_ONE
 from shared.threads import in_thread
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from io import FileIO
 
-    from gateway.arrivals import Deadline
+    from gateway.http.bodies.body_stream import Deadline
     from gateway.payloads import BinaryLead
     from shared.domain.ecg import Samples
 

@@ -150,7 +150,7 @@ class Connection(web.RequestHandler):
             server,
             loop=loop,
             access_log=None,  # type: ignore[arg-type] # `gateway.http.middleware` writes the record of a request
-            auto_decompress=False,  # `gateway.encodings` unpacks within bounds
+            auto_decompress=False,  # `gateway.http.bodies.content_encoding` unpacks within bounds
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,
             max_line_size=_MAX_LINE_BYTES,

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from gateway import app as app_module
-from gateway import body_memory as body_memory_module
 from gateway import spools as spools_module
-from gateway.body_memory import MemoryBudget
+from gateway.http.bodies import body_memory as body_memory_module
+from gateway.http.bodies.body_memory import MemoryBudget
 from gateway.spools import Spools
 from shared.domain.account import Role
 from shared.settings import GatewayOnlySettings

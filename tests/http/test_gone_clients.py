@@ -16,7 +16,7 @@ from gateway import accounts as accounts_module
 from gateway import handlers as handlers_module
 from gateway import intake as intake_module
 from gateway import waiting as waiting_module
-from gateway.body_memory import SMALL_BYTES
+from gateway.http.bodies.body_memory import SMALL_BYTES
 from gateway.waiting import Waiting
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore

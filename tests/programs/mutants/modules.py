@@ -50,8 +50,16 @@ MODULES: Final = (
     Module("tokens", "gateway/tokens.py", ("tests/unit/gateway/test_tokens.py", "tests/http/test_access.py")),
     Module("tokens", "gateway/verified_tokens.py", ("tests/unit/gateway/test_callers.py",)),
     Module("tokens", "gateway/revocations.py", ("tests/unit/gateway/test_background_looks.py",)),
-    Module("budgets", "gateway/byte_budget.py", ("tests/unit/gateway/test_byte_budget.py",)),
-    Module("budgets", "gateway/body_memory.py", ("tests/unit/gateway/test_body_memory.py",)),
+    Module(
+        "budgets",
+        "gateway/http/bodies/byte_budget.py",
+        ("tests/unit/gateway/http/bodies/test_byte_budget.py",),
+    ),
+    Module(
+        "budgets",
+        "gateway/http/bodies/body_memory.py",
+        ("tests/unit/gateway/http/bodies/test_body_memory.py",),
+    ),
     Module("readers", "gateway/ecg_fields.py", _JSON),
     Module("readers", "gateway/ecg_json.py", _JSON),
     Module("readers", "gateway/payloads.py", (*_JSON, "tests/http/test_binary.py")),

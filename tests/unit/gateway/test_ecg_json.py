@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simdjson import Parser
 
-from gateway.bodies import MAX_CONTAINERS, parse_json
 from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
+from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, document_of
 from gateway.http.validation import MAX_FIELDS
 from gateway.payloads import EcgBody, LeadBody, read_ecg

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gateway.byte_budget import ByteBudget, Reservation
+from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from gateway.http.problems import ProblemError
 from gateway.payloads import BinaryLead
 from gateway.spools import BLOCK_SAMPLES, Spool, Spools

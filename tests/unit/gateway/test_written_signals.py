@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bodies import parse_json
+from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import NotJsonError, ProblemError
 from gateway.written_signals import PIECE_BYTES, TooMuchBesideError, WrittenSignal, cut
 

@@ -12,7 +12,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.encodings import MAX_ZSTD_WINDOW_BYTES, Unpacker, max_packed_bytes, unpack, window_bytes
+from gateway.http.bodies.content_encoding import (
+    MAX_ZSTD_WINDOW_BYTES,
+    Unpacker,
+    max_packed_bytes,
+    unpack,
+    window_bytes,
+)
 from gateway.http.problems import ProblemError
 from tests.packed import gzip_of_tables
 

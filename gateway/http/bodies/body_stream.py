@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11
 
-from gateway.encodings import HEADER_BYTES, Unpacker, window_bytes
+from gateway.http.bodies.content_encoding import HEADER_BYTES, Unpacker, window_bytes
 from gateway.http.problems import CLOSE, ProblemError
 from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from gateway.body_memory import BodyMemory
+    from gateway.http.bodies.body_memory import BodyMemory
     from gateway.http.request import Request
 
 # Whoever sends a large body more slowly than a slow phone line does is not sending it.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 from aiohttp import hdrs
 
-from gateway.arrivals import arriving, pieces
-from gateway.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
-from gateway.encodings import encoding_of, max_packed_bytes, too_large, unpack
+from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
+from gateway.http.bodies.body_stream import arriving, pieces
+from gateway.http.bodies.content_encoding import encoding_of, max_packed_bytes, too_large, unpack
 from gateway.http.problems import NotJsonError, ProblemError
 from shared.threads import in_thread
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gateway.byte_budget import ByteBudget, Reservation
+from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from shared.settings import PART_OF_ONE
 
 if TYPE_CHECKING:
-    from gateway.arrivals import Deadline
+    from gateway.http.bodies.body_stream import Deadline
 
 # Up to here a body is small: counted apart from large ones, and parsed on the event loop. That takes 1 ms,
 # which other requests may wait; a thread would cost 0.15 ms more.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.bodies import parse_json
+from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import ProblemError
 
 # Few keys, so that they often repeat; and some that escapes can hide.
