@@ -19,11 +19,11 @@ from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
     from gateway.accounts import Passwords
-    from gateway.database_clock import DatabaseClock
+    from gateway.auth.access_tokens import Tokens
+    from gateway.auth.database_clock import DatabaseClock
     from gateway.http.request import Request
     from gateway.login_throttle import LoginThrottle
     from gateway.logins import Continued
-    from gateway.tokens import Tokens
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore
     from shared.settings import GatewayOnlySettings

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.account_handlers import AccountHandlers
 from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.accounts import Passwords
+from gateway.auth.access_tokens import Tokens
+from gateway.auth.authenticator import Callers
+from gateway.auth.database_clock import DatabaseClock
+from gateway.auth.external_issuer import ExternalIssuer
+from gateway.auth.guards import Guards
+from gateway.auth.jwks import open_issuer_keys
+from gateway.auth.revocations import open_revocations
 from gateway.backlog import open_backlog
-from gateway.callers import Callers
-from gateway.database_clock import DatabaseClock
 from gateway.document_routes import DOCUMENT_ROUTES
 from gateway.documents import Documents
 from gateway.ecg_routes import ECG_ROUTES
 from gateway.formats import Formats
-from gateway.guards import Guards
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.health_routes import HEALTH_ROUTES
@@ -27,16 +31,12 @@ from gateway.http.middleware import front
 from gateway.http.router import Router
 from gateway.http.server import open_server
 from gateway.intake import open_intake
-from gateway.jwks import open_issuer_keys
 from gateway.login_throttle import LoginThrottle
-from gateway.oidc import ExternalIssuer
 from gateway.openapi import openapi_document
 from gateway.rate_limiter import Policy, RateLimiter
 from gateway.redis_counters import open_counter_store
 from gateway.results import Results
-from gateway.revocations import open_revocations
 from gateway.spools import Spools
-from gateway.tokens import Tokens
 from gateway.waiting import open_waiting
 from shared.health import Part, open_health
 from shared.release import RELEASE
@@ -44,9 +44,9 @@ from shared.release import RELEASE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+    from gateway.auth.revocations import Revocations
     from gateway.backlog import Backlog
     from gateway.contract import Route
-    from gateway.revocations import Revocations
     from gateway.waiting import Waiting
     from shared.health import Check
     from shared.ports import (

@@ -23,8 +23,8 @@ from shared.domain.recording import recording_of
 from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
+    from gateway.auth.database_clock import DatabaseClock
     from gateway.backlog import Backlog
-    from gateway.database_clock import DatabaseClock
     from gateway.formats import Formats
     from gateway.http.request import Request
     from gateway.intake import Intake

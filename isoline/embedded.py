@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.__main__ import parts_of_database
 from gateway.app import open_gateway
-from gateway.keys import new_seed, read_keys
+from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server

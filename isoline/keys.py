@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from gateway.keys import new_seed, rotated
+from gateway.auth.signing_keys import new_seed, rotated
 from isoline.embedded import KEY_FILE, read_key, write_key
 from shared.settings import EmbeddedSettings, read_settings
 

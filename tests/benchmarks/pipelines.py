@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gateway.accounts import Passwords, create_account
-from gateway.tokens import Tokens
+from gateway.auth.access_tokens import Tokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType

@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from gateway.tokens import Tokens
+from gateway.auth.access_tokens import Tokens
 from shared.domain.account import Role
 from tests.builders import an_ecg_body
 from tests.servers.services import free_port, open_service

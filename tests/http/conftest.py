@@ -18,7 +18,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from gateway.app import open_gateway
-from gateway.tokens import Tokens
+from gateway.auth.access_tokens import Tokens
 from processor.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker

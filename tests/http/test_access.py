@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.database_clock import LEEWAY_S
-from gateway.tokens import Tokens
+from gateway.auth.access_tokens import Tokens
+from gateway.auth.database_clock import LEEWAY_S
 from shared.domain.account import Role
 from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, TOKEN_KEY, TOKENS, open_client, problem_of

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
-from gateway.refusals import RefusalLog
-from gateway.tokens import InvalidTokenError
+from gateway.auth.access_tokens import InvalidTokenError
+from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
+from gateway.auth.refused_tokens import RefusalLog
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
 from tests.builders import an_ecg_body

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from gateway.keys import rotated
-from gateway.tokens import InvalidTokenError, Tokens
+from gateway.auth.access_tokens import InvalidTokenError, Tokens
+from gateway.auth.signing_keys import rotated
 from shared.domain.account import Role
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres_accounts import PostgresAccountStore

@@ -47,9 +47,13 @@ MODULES: Final = (
     Module("logins", "gateway/login_throttle.py", ("tests/unit/gateway/test_login_throttle.py", *_LOGINS)),
     Module("logins", "gateway/http/client_address.py", ("tests/unit/gateway/http/test_client_address.py",)),
     Module("logins", "shared/storage/postgres_logins.py", _LOGINS),
-    Module("tokens", "gateway/tokens.py", ("tests/unit/gateway/test_tokens.py", "tests/http/test_access.py")),
-    Module("tokens", "gateway/verified_tokens.py", ("tests/unit/gateway/test_callers.py",)),
-    Module("tokens", "gateway/revocations.py", ("tests/unit/gateway/test_background_looks.py",)),
+    Module(
+        "tokens",
+        "gateway/auth/access_tokens.py",
+        ("tests/unit/gateway/auth/test_access_tokens.py", "tests/http/test_access.py"),
+    ),
+    Module("tokens", "gateway/auth/token_cache.py", ("tests/unit/gateway/auth/test_authenticator.py",)),
+    Module("tokens", "gateway/auth/revocations.py", ("tests/unit/gateway/test_background_looks.py",)),
     Module(
         "budgets",
         "gateway/http/bodies/byte_budget.py",

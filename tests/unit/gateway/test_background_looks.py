@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway import revocations as of_revocations
+from gateway.auth import revocations as of_revocations
+from gateway.auth.database_clock import DatabaseClock
+from gateway.auth.revocations import Revocations, open_revocations
 from gateway.backlog import open_backlog
-from gateway.database_clock import DatabaseClock
-from gateway.revocations import Revocations, open_revocations
 from gateway.waiting import open_waiting
 from shared.domain.errors import UnavailableError
 from shared.ports import AccountChanges
@@ -116,7 +116,7 @@ class TestRevocations:
                 await asyncio.Event().wait()
 
         has_slept = asyncio.Event()
-        monkeypatch.setattr("gateway.revocations.asyncio.sleep", sleep)
+        monkeypatch.setattr("gateway.auth.revocations.asyncio.sleep", sleep)
         opened = open_revocations(cast("AccountStore", store), clock, within_s=5.0)
         async with asyncio.timeout(_LIMIT_S), opened as looked:
             looked.check()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jwt
 
-from gateway.database_clock import LEEWAY_S
-from gateway.keys import ALGORITHM, read_keys
+from gateway.auth.database_clock import LEEWAY_S
+from gateway.auth.signing_keys import ALGORITHM, read_keys
 from shared.domain.account import USER_NAME, Role
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Tokens:
     """Signs access tokens and tells whose a token is.
 
     Args:
-        key: One or two seeds of Ed25519 keys, see `gateway.keys.read_keys`; the first signs.
+        key: One or two seeds of Ed25519 keys, see `gateway.auth.signing_keys.read_keys`; the first signs.
         issuer: Who signs; a token of anybody else is refused.
         audience: For whom; a token for anybody else is refused.
         lifetime_s: Seconds until a token expires.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.tokens import InvalidTokenError
-from gateway.verified_tokens import VerifiedTokens
+from gateway.auth.access_tokens import InvalidTokenError
+from gateway.auth.token_cache import VerifiedTokens
 
 if TYPE_CHECKING:
-    from gateway.database_clock import DatabaseClock
-    from gateway.oidc import ExternalIssuer
-    from gateway.revocations import Revocations
-    from gateway.tokens import Caller, Tokens, Verified
+    from gateway.auth.access_tokens import Caller, Tokens, Verified
+    from gateway.auth.database_clock import DatabaseClock
+    from gateway.auth.external_issuer import ExternalIssuer
+    from gateway.auth.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
+from gateway.auth.access_tokens import InvalidTokenError
+from gateway.auth.refused_tokens import RefusalLog
 from gateway.http.problems import unauthorized
 from gateway.rate_limiter import Policy, RateLimiter
-from gateway.refusals import RefusalLog
-from gateway.tokens import InvalidTokenError
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.callers import Callers
+    from gateway.auth.authenticator import Callers
     from gateway.contract import Route
     from gateway.counters import CounterStore
     from gateway.http.bodies.body_memory import MemoryBudget

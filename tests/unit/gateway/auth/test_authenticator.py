@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.callers import Callers
-from gateway.database_clock import LEEWAY_S, DatabaseClock
-from gateway.tokens import Caller, InvalidTokenError, Tokens, Verified
-from gateway.verified_tokens import VerifiedTokens
+from gateway.auth.access_tokens import Caller, InvalidTokenError, Tokens, Verified
+from gateway.auth.authenticator import Callers
+from gateway.auth.database_clock import LEEWAY_S, DatabaseClock
+from gateway.auth.token_cache import VerifiedTokens
 from shared.domain.account import Role
 from shared.domain.errors import UnavailableError
 

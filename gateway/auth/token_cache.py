@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from gateway.tokens import Caller, Verified
+    from gateway.auth.access_tokens import Caller, Verified
 
 # Callers with a token each, of which ours take 2 MB; of the longest, which are 8 KB, 2,000 are kept.
 _MAX_TOKENS: Final = 4096

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.database_clock import LEEWAY_S, DatabaseClock
+from gateway.auth.database_clock import LEEWAY_S, DatabaseClock
 from shared.domain.errors import UnavailableError
 from tests.logs import capture_logs
 

@@ -8,9 +8,7 @@ import jwt
 import orjson
 import pytest
 
-from gateway.database_clock import LEEWAY_S
-from gateway.keys import read_keys
-from gateway.tokens import (
+from gateway.auth.access_tokens import (
     MAX_TOKEN_BYTES,
     Caller,
     InvalidTokenError,
@@ -20,6 +18,8 @@ from gateway.tokens import (
     of_unknown_key,
     unverified_header,
 )
+from gateway.auth.database_clock import LEEWAY_S
+from gateway.auth.signing_keys import read_keys
 from shared.domain.account import Role
 
 _KEY: Final = base64.b64encode(bytes(range(32))).decode()

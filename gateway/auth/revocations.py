@@ -17,7 +17,7 @@ from shared.domain.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.database_clock import DatabaseClock
+    from gateway.auth.database_clock import DatabaseClock
     from shared.ports import AccountStore
 
 # Long enough for a failover; nearly every request needs PostgreSQL anyway.

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import jwt
 
-from gateway.jwks import ALGORITHMS
-from gateway.tokens import (
+from gateway.auth.access_tokens import (
     WITHOUT_TIMES,
     Caller,
     InvalidTokenError,
@@ -18,13 +17,14 @@ from gateway.tokens import (
     of_unknown_key,
     unverified_header,
 )
+from gateway.auth.jwks import ALGORITHMS
 from shared.domain.account import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from gateway.jwks import IssuerKeys
+    from gateway.auth.jwks import IssuerKeys
 
 _TYPES: Final = {None, "jwt", "at+jwt", "application/at+jwt"}
 _REQUIRED: Final = ["exp", "iat", "iss", "sub"]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from gateway.token_bucket import TokenBucket
+from gateway.auth.token_bucket import TokenBucket
 from shared.domain.errors import UnavailableError
 from shared.logs import Logger
 

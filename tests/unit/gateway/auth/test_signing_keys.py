@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from gateway.keys import new_seed, read_keys, rotated
+from gateway.auth.signing_keys import new_seed, read_keys, rotated
 from shared.domain.errors import ConfigurationError
 
 _SEED = base64.b64encode(bytes(range(32))).decode()

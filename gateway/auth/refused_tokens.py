@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.token_bucket import TokenBucket
+from gateway.auth.token_bucket import TokenBucket
 from shared.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.tokens import InvalidTokenError
+    from gateway.auth.access_tokens import InvalidTokenError
 
 # Of each reason and claim: a flood of one does not hide the others.
 _BURST: Final = 10
