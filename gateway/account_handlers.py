@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from gateway import account_payloads as payloads
 from gateway import accounts, logins
 from gateway.account_queries import AccountsQuery
-from gateway.fair_semaphore import Applicant
 from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import unauthorized
 from gateway.http.query import read_query
 from gateway.http.responses import NO_CONTENT, Response, json_response
+from gateway.limits.fair_semaphore import Applicant
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.auth.access_tokens import Tokens
     from gateway.auth.database_clock import DatabaseClock
     from gateway.http.request import Request
-    from gateway.login_throttle import LoginThrottle
+    from gateway.limits.login_throttle import LoginThrottle
     from gateway.logins import Continued
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore

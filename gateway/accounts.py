@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from gateway.fair_semaphore import Applicant, FairSemaphore
+from gateway.limits.fair_semaphore import Applicant, FairSemaphore
 from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.errors import ConflictError, NotFoundError
 from shared.threads import in_thread_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.login_throttle import LoginThrottle
+    from gateway.limits.login_throttle import LoginThrottle
     from shared.ports import AccountStore
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.

@@ -31,10 +31,10 @@ from gateway.http.middleware import front
 from gateway.http.router import Router
 from gateway.http.server import open_server
 from gateway.intake import open_intake
-from gateway.login_throttle import LoginThrottle
+from gateway.limits.login_throttle import LoginThrottle
+from gateway.limits.rate_limiter import Policy, RateLimiter
+from gateway.limits.redis_counters import open_counter_store
 from gateway.openapi import openapi_document
-from gateway.rate_limiter import Policy, RateLimiter
-from gateway.redis_counters import open_counter_store
 from gateway.results import Results
 from gateway.spools import Spools
 from gateway.waiting import open_waiting

@@ -9,7 +9,7 @@ from aiohttp import hdrs
 from gateway.auth.access_tokens import InvalidTokenError
 from gateway.auth.refused_tokens import RefusalLog
 from gateway.http.problems import unauthorized
-from gateway.rate_limiter import Policy, RateLimiter
+from gateway.limits.rate_limiter import Policy, RateLimiter
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Callers
     from gateway.contract import Route
-    from gateway.counters import CounterStore
     from gateway.http.bodies.body_memory import MemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
+    from gateway.limits.counters import CounterStore
     from shared.domain.account import Role
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.http.router import Router
-    from gateway.rate_limiter import RateLimiter
+    from gateway.limits.rate_limiter import RateLimiter
 
 # Asked every few seconds by whatever watches over the gateway.
 _UNLIMITED: Final = "/health/"

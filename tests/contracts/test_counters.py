@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
-from gateway.redis_counters import open_counter_store
+from gateway.limits.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
+from gateway.limits.redis_counters import open_counter_store
 from shared.domain.errors import ConfigurationError, UnavailableError
 from tests.logs import capture_logs
 from tests.servers.redis_server import RedisServer, open_redis_server
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.counters import Count, Counters
+    from gateway.limits.counters import Count, Counters
 
 
 class LoseableCounters(MemoryCounters):
@@ -187,7 +187,7 @@ class TestMemory:
         counters = MemoryCounters()
         await counted(counters, "a", 1)
         set_back = time.time() - 7200
-        monkeypatch.setattr("gateway.counters.time.time", lambda: set_back)
+        monkeypatch.setattr("gateway.limits.counters.time.time", lambda: set_back)
 
         assert await left_s(counters, "a") == pytest.approx(1, abs=0.5)
         await asyncio.sleep(1.1)
@@ -355,7 +355,7 @@ class TestRedis:
     async def test_it_is_asked_again_after_a_while(
         self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.redis_counters._RETRY_AFTER_S", 0.05)
+        monkeypatch.setattr("gateway.limits.redis_counters._RETRY_AFTER_S", 0.05)
         async with open_counter_store(redis_server.url) as store:
             counters = store.counters()
             await redis_server.stop()

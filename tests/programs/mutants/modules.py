@@ -44,7 +44,11 @@ MODULES: Final = (
     Module("submissions", "shared/storage/postgres_ecgs.py", _STORE),
     Module("submissions", "shared/storage/postgres_recordings.py", _STORE),
     Module("logins", "gateway/logins.py", _LOGINS),
-    Module("logins", "gateway/login_throttle.py", ("tests/unit/gateway/test_login_throttle.py", *_LOGINS)),
+    Module(
+        "logins",
+        "gateway/limits/login_throttle.py",
+        ("tests/unit/gateway/limits/test_login_throttle.py", *_LOGINS),
+    ),
     Module("logins", "gateway/http/client_address.py", ("tests/unit/gateway/http/test_client_address.py",)),
     Module("logins", "shared/storage/postgres_logins.py", _LOGINS),
     Module(

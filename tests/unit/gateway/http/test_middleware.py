@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.counters import MemoryCounters
 from gateway.http.middleware import front
 from gateway.http.responses import Head, Response
 from gateway.http.router import Router
-from gateway.rate_limiter import Policy, RateLimiter
+from gateway.limits.counters import MemoryCounters
+from gateway.limits.rate_limiter import Policy, RateLimiter
 from tests.unit.gateway.http.test_connection import a_transport, connected
 
 if TYPE_CHECKING:

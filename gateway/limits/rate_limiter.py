@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
-    from gateway.counters import Counters
     from gateway.http.request import Request
+    from gateway.limits.counters import Counters
 
 _WINDOW_S: Final = 60
 

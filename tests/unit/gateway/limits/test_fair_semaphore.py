@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.fair_semaphore import Applicant, FairSemaphore
+from gateway.limits.fair_semaphore import Applicant, FairSemaphore
 from shared.domain.errors import TooOftenError
 
 

@@ -4,8 +4,13 @@ import asyncio
 
 import pytest
 
-from gateway.counters import Count, CounterStore, MemoryCounters
-from gateway.login_throttle import FREE_ATTEMPTS, FREE_ATTEMPTS_OF_A_SITE, LONGEST_PAUSE_S, LoginThrottle
+from gateway.limits.counters import Count, CounterStore, MemoryCounters
+from gateway.limits.login_throttle import (
+    FREE_ATTEMPTS,
+    FREE_ATTEMPTS_OF_A_SITE,
+    LONGEST_PAUSE_S,
+    LoginThrottle,
+)
 from shared.domain.errors import TooOftenError
 
 

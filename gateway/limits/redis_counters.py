@@ -6,7 +6,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from gateway.counters import Count, CounterStore
+from gateway.limits.counters import Count, CounterStore
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.logs import Logger
 

@@ -12,11 +12,11 @@ import ipaddress
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.fair_semaphore import Applicant
+from gateway.limits.fair_semaphore import Applicant
 from shared.domain.errors import TooOftenError
 
 if TYPE_CHECKING:
-    from gateway.counters import Count, Counters
+    from gateway.limits.counters import Count, Counters
 
 # People mistype; more attempts than this are guessing.
 FREE_ATTEMPTS: Final = 5
