@@ -9,7 +9,7 @@ from gateway.account_answers import AccountAnswer, AccountsAnswer, KeysAnswer, T
 from gateway.account_handlers import AccountHandlers
 from gateway.account_payloads import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
 from gateway.account_queries import AccountsQuery
-from gateway.contract import Answer, Route
+from gateway.contract.route import Answer, Route
 from shared.domain.account import Role
 
 _TOKENS: Final = "Tokens"

@@ -19,8 +19,9 @@ from gateway.auth.guards import Guards
 from gateway.auth.jwks import open_issuer_keys
 from gateway.auth.revocations import open_revocations
 from gateway.backlog import open_backlog
-from gateway.document_routes import DOCUMENT_ROUTES
-from gateway.documents import Documents
+from gateway.contract.openapi import openapi_document
+from gateway.contract.pages import Documents
+from gateway.contract.routes import DOCUMENT_ROUTES
 from gateway.ecg_routes import ECG_ROUTES
 from gateway.formats import Formats
 from gateway.handlers import Handlers
@@ -34,7 +35,6 @@ from gateway.intake import open_intake
 from gateway.limits.login_throttle import LoginThrottle
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
-from gateway.openapi import openapi_document
 from gateway.results import Results
 from gateway.spools import Spools
 from gateway.waiting import open_waiting
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.revocations import Revocations
     from gateway.backlog import Backlog
-    from gateway.contract import Route
+    from gateway.contract.route import Route
     from gateway.waiting import Waiting
     from shared.health import Check
     from shared.ports import (

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
-from gateway.contract import Answer, Route
+from gateway.contract.route import Answer, Route
 from gateway.ecg_queries import EcgQuery, EcgsQuery
 from gateway.formats import FORMATS
 from gateway.handlers import Handlers

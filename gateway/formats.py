@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from gateway import recordings
-from gateway.contract import Binary
+from gateway.contract.route import Binary
 from gateway.ecg_json import JsonReader
 from gateway.http.bodies.body_stream import first_bytes
 from gateway.payloads import BinaryHeader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.contract import Answer, Route
+from gateway.contract.route import Answer, Route
 from gateway.health_answers import LiveAnswer, ReadyAnswer
 from gateway.health_handlers import HealthHandlers
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.auth.authenticator import Callers
-    from gateway.contract import Route
+    from gateway.contract.route import Route
     from gateway.http.bodies.body_memory import MemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response

@@ -11,13 +11,13 @@ from referencing.jsonschema import DRAFT202012
 
 from gateway.account_routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
-from gateway.openapi import PATH_PARAMETERS, ProblemAnswer
+from gateway.contract.openapi import PATH_PARAMETERS, ProblemAnswer
 from shared.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.contract import Route
+    from gateway.contract.route import Route
 
 _CONTRACT: Final = contract(GatewayOnlySettings())
 _ROOT: Final = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from gateway.contract import Answer, Binary, Example, Route
+    from gateway.contract.route import Answer, Binary, Example, Route
     from shared.settings import GatewayOnlySettings
 
 Json = dict[str, Any]

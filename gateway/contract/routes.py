@@ -5,8 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.contract import Answer, Route
-from gateway.documents import Documents
+from gateway.contract.pages import Documents
+from gateway.contract.route import Answer, Route
 
 _TAG: Final = "Service"
 
