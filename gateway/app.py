@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.account_handlers import AccountHandlers
-from gateway.account_routes import ACCOUNT_ROUTES
-from gateway.accounts import Passwords
+from gateway.accounts.handlers import AccountHandlers
+from gateway.accounts.routes import ACCOUNT_ROUTES
+from gateway.accounts.use_cases import Passwords
 from gateway.auth.access_tokens import Tokens
 from gateway.auth.authenticator import Callers
 from gateway.auth.database_clock import DatabaseClock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.accounts import (
+from gateway.accounts.use_cases import (
     Passwords,
     change_password,
     change_roles,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.accounts import Passwords, create_account
+from gateway.accounts.use_cases import Passwords, create_account
 from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError, ConflictError
 

@@ -26,7 +26,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from gateway.accounts import Passwords
+from gateway.accounts.use_cases import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.logs import configure_logs

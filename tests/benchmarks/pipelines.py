@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from gateway.accounts import Passwords, create_account
+from gateway.accounts.use_cases import Passwords, create_account
 from gateway.auth.access_tokens import Tokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role

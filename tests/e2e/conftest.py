@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aio_pika
 import pytest
 
-from gateway.accounts import Passwords, create_account
+from gateway.accounts.use_cases import Passwords, create_account
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed

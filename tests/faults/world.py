@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from gateway.accounts import Passwords, create_account
+from gateway.accounts.use_cases import Passwords, create_account
 from shared.domain.account import Role
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database

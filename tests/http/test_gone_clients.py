@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pytest
 
-from gateway import accounts as accounts_module
 from gateway import handlers as handlers_module
 from gateway import intake as intake_module
 from gateway import waiting as waiting_module
+from gateway.accounts import use_cases as accounts_module
 from gateway.http.bodies.body_memory import SMALL_BYTES
 from gateway.waiting import Waiting
 from shared.settings import GatewayOnlySettings

@@ -142,7 +142,7 @@ async def test_who_was_refused_for_want_of_a_place_has_not_failed(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A try that was not made is none: else a full queue would send its victims into a pause."""
-    monkeypatch.setattr("gateway.accounts.Passwords.place", refusing())
+    monkeypatch.setattr("gateway.accounts.use_cases.Passwords.place", refusing())
     for _ in range(10):
         assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 429
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from gateway.account_routes import ACCOUNT_ROUTES
+from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
 from gateway.contract.openapi import PATH_PARAMETERS, ProblemAnswer
 from shared.settings import GatewayOnlySettings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from gateway.accounts import Passwords, create_account
+from gateway.accounts.use_cases import Passwords, create_account
 from shared.domain.account import Role
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore

@@ -43,7 +43,7 @@ MODULES: Final = (
     Module("submissions", "shared/storage/postgres_submissions.py", _STORE),
     Module("submissions", "shared/storage/postgres_ecgs.py", _STORE),
     Module("submissions", "shared/storage/postgres_recordings.py", _STORE),
-    Module("logins", "gateway/logins.py", _LOGINS),
+    Module("logins", "gateway/accounts/logins.py", _LOGINS),
     Module(
         "logins",
         "gateway/limits/login_throttle.py",

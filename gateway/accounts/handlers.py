@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gateway import account_payloads as payloads
-from gateway import accounts, logins
-from gateway.account_queries import AccountsQuery
+from gateway.accounts import logins
+from gateway.accounts import request_bodies as payloads
+from gateway.accounts import use_cases as accounts
+from gateway.accounts.queries import AccountsQuery
 from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import unauthorized
 from gateway.http.query import read_query
@@ -18,12 +19,12 @@ from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
-    from gateway.accounts import Passwords
+    from gateway.accounts.logins import Continued
+    from gateway.accounts.use_cases import Passwords
     from gateway.auth.access_tokens import Tokens
     from gateway.auth.database_clock import DatabaseClock
     from gateway.http.request import Request
     from gateway.limits.login_throttle import LoginThrottle
-    from gateway.logins import Continued
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore
     from shared.settings import GatewayOnlySettings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.account_answers import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
-from gateway.account_handlers import AccountHandlers
-from gateway.account_payloads import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
-from gateway.account_queries import AccountsQuery
+from gateway.accounts.handlers import AccountHandlers
+from gateway.accounts.queries import AccountsQuery
+from gateway.accounts.request_bodies import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
+from gateway.accounts.response_bodies import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
 from gateway.contract.route import Answer, Route
 from shared.domain.account import Role
 
