@@ -23,7 +23,8 @@ from gateway.contract.openapi import openapi_document
 from gateway.contract.pages import Documents
 from gateway.contract.routes import DOCUMENT_ROUTES
 from gateway.ecg_routes import ECG_ROUTES
-from gateway.formats import Formats
+from gateway.formats.registry import Formats
+from gateway.formats.spool import Spools
 from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.health_routes import HEALTH_ROUTES
@@ -36,7 +37,6 @@ from gateway.limits.login_throttle import LoginThrottle
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
 from gateway.results import Results
-from gateway.spools import Spools
 from gateway.waiting import open_waiting
 from shared.health import Part, open_health
 from shared.release import RELEASE

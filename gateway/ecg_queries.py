@@ -11,7 +11,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from gateway.ecg_fields import ECG_ID
+from gateway.formats.fields import ECG_ID
 from gateway.http.query import Query, integer, number
 from shared.ports import Place
 

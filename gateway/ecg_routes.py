@@ -8,9 +8,9 @@ from typing import Final
 from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.contract.route import Answer, Route
 from gateway.ecg_queries import EcgQuery, EcgsQuery
-from gateway.formats import FORMATS
+from gateway.formats.models import EcgBody
+from gateway.formats.registry import FORMATS
 from gateway.handlers import Handlers
-from gateway.payloads import EcgBody
 from shared.domain.account import Role
 
 _NO_ECG: Final = {HTTPStatus.NOT_FOUND: "You have no ECG of this id."}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway.ecg_fields import ECG_ID
 from gateway.ecg_queries import EcgQuery, EcgsQuery, cursor_of, place_of
 from gateway.erasure import erase
+from gateway.formats.fields import ECG_ID
 from gateway.http.query import read_query
 from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_response
 from gateway.submission import submit, submit_recording
@@ -25,7 +25,7 @@ from shared.ports import Place, RecordingSubmission, Status, Submission
 if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
     from gateway.backlog import Backlog
-    from gateway.formats import Formats
+    from gateway.formats.registry import Formats
     from gateway.http.request import Request
     from gateway.intake import Intake
     from gateway.lookups import Owned

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
+from gateway.formats.models import ECG_ID_SCHEMA
 from gateway.http.problems import CONTENT_TYPE, ProblemError, document_of, title_of
 from gateway.http.validation import ResponseBody
-from gateway.payloads import ECG_ID_SCHEMA
 from shared.domain.account import NO_NEW_NAMES, USER_NAME
 from shared.domain.errors import Problem
 

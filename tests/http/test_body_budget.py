@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from gateway import app as app_module
-from gateway import spools as spools_module
+from gateway.formats import spool as spools_module
+from gateway.formats.spool import Spools
 from gateway.http.bodies import body_memory as body_memory_module
 from gateway.http.bodies.body_memory import MemoryBudget
-from gateway.spools import Spools
 from shared.domain.account import Role
 from shared.settings import GatewayOnlySettings
 from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body

@@ -22,7 +22,7 @@ _DELIVERY: Final = (
 )
 _RELAY: Final = ("tests/unit/shared/test_relay.py", *_DELIVERY)
 _LOGINS: Final = ("tests/contracts/test_accounts.py", "tests/http/test_logins.py")
-_JSON: Final = ("tests/unit/gateway/test_ecg_json.py", "tests/http/test_bad_ecgs.py")
+_JSON: Final = ("tests/unit/gateway/formats/test_json_reader.py", "tests/http/test_bad_ecgs.py")
 
 MODULES: Final = (
     Module("domain", "shared/domain/account.py", ("tests/contracts/test_accounts.py",)),
@@ -68,11 +68,15 @@ MODULES: Final = (
         "gateway/http/bodies/body_memory.py",
         ("tests/unit/gateway/http/bodies/test_body_memory.py",),
     ),
-    Module("readers", "gateway/ecg_fields.py", _JSON),
-    Module("readers", "gateway/ecg_json.py", _JSON),
-    Module("readers", "gateway/payloads.py", (*_JSON, "tests/http/test_binary.py")),
-    Module("readers", "gateway/usual_ecgs.py", _JSON),
-    Module("readers", "gateway/written_signals.py", ("tests/unit/gateway/test_written_signals.py", *_JSON)),
-    Module("readers", "gateway/recording_dates.py", ("tests/unit/gateway/test_recording_dates.py",)),
-    Module("readers", "gateway/recordings.py", ("tests/http/test_binary.py",)),
+    Module("readers", "gateway/formats/fields.py", _JSON),
+    Module("readers", "gateway/formats/json_reader.py", _JSON),
+    Module("readers", "gateway/formats/models.py", (*_JSON, "tests/http/test_binary.py")),
+    Module("readers", "gateway/formats/json_fast_path.py", _JSON),
+    Module(
+        "readers",
+        "gateway/formats/json_arrays.py",
+        ("tests/unit/gateway/formats/test_json_arrays.py", *_JSON),
+    ),
+    Module("readers", "gateway/formats/dates.py", ("tests/unit/gateway/formats/test_dates.py",)),
+    Module("readers", "gateway/formats/binary_reader.py", ("tests/http/test_binary.py",)),
 )

@@ -16,11 +16,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.ecg_fields import ecg_id, is_signal, signal_of
+from gateway.formats.dates import recording_date
+from gateway.formats.fields import ecg_id, is_signal, signal_of
+from gateway.formats.json_arrays import WrittenSignal
 from gateway.http.problems import body_does_not_fit
 from gateway.http.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
-from gateway.recording_dates import recording_date
-from gateway.written_signals import WrittenSignal
 from shared.domain.ecg import Ecg, Samples, narrowed
 from shared.domain.errors import Problem
 from shared.domain.header import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from shared.settings import SubmissionLimits
 
-# `gateway.ecg_fields.ECG_ID` for JSON Schema, whose expressions know no \Z.
+# `gateway.formats.fields.ECG_ID` for JSON Schema, whose expressions know no \Z.
 ECG_ID_SCHEMA: Final[dict[str, Any]] = {
     "type": "string",
     "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",

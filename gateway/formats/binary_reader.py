@@ -10,21 +10,21 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from gateway.formats.models import read_header
+from gateway.formats.spool import Spool
 from gateway.http.bodies.body_stream import receive
 from gateway.http.bodies.content_encoding import encoding_of
 from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import CLOSE, ProblemError
-from gateway.payloads import read_header
-from gateway.spools import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from gateway.formats.models import BinaryHeader
+    from gateway.formats.spool import Spools
     from gateway.http.bodies.body_memory import BodyMemory
     from gateway.http.request import Request
-    from gateway.payloads import BinaryHeader
-    from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
     from shared.ports import Receipt
@@ -42,7 +42,7 @@ _LEAST_MAX_HEADER_BYTES: Final = 64 * 1024
 
 
 class BinaryReader:
-    """A `gateway.formats.Reader` of the binary form."""
+    """A `gateway.formats.registry.Reader` of the binary form."""
 
     takes_recordings = True
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simdjson import Parser
 
-from gateway.ecg_json import read_ecg_json, with_arrays, with_written_signals
+from gateway.formats.json_arrays import PIECE_BYTES
+from gateway.formats.json_fast_path import usual_ecg
+from gateway.formats.json_reader import read_ecg_json, with_arrays, with_written_signals
+from gateway.formats.models import EcgBody, LeadBody, read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, document_of
 from gateway.http.validation import MAX_FIELDS
-from gateway.payloads import EcgBody, LeadBody, read_ecg
-from gateway.usual_ecgs import usual_ecg
-from gateway.written_signals import PIECE_BYTES
 from shared.settings import SubmissionLimits
 from tests.builders import an_ecg_body
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _LIMITS = SubmissionLimits(max_leads=4, max_lead_samples=8, max_ecg_samples=20)
-_RECORDINGS = sorted((Path(__file__).parents[3] / "examples" / "data").glob("*.json"))
+_RECORDINGS = sorted((Path(__file__).parents[4] / "examples" / "data").glob("*.json"))
 # White space behind it makes a body large and changes nothing else.
 _LARGE = 1024
 
@@ -452,8 +452,8 @@ class TestBounds:
                 given.append(text)
                 return Parser().parse(text)
 
-        monkeypatch.setattr("gateway.ecg_json.Parser", Counting)
-        monkeypatch.setattr("gateway.written_signals.Parser", Counting)
+        monkeypatch.setattr("gateway.formats.json_reader.Parser", Counting)
+        monkeypatch.setattr("gateway.formats.json_arrays.Parser", Counting)
         body = with_signal(f"[{','.join([number] * count)}]")
 
         found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
@@ -465,7 +465,7 @@ class TestBounds:
     def test_a_fraction_for_each_gain_keeps_an_ecg_on_the_fast_way(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr("gateway.ecg_json.with_written_signals")
+        monkeypatch.delattr("gateway.formats.json_reader.with_written_signals")
         leads = [
             {"name": f"lead {n}", "signal": [1, 2], "num_samples": 2, "baseline": 1, "adc_gain": 0.5}
             for n in range(32)
@@ -490,7 +490,7 @@ class TestBounds:
     def test_a_body_of_more_than_an_ecg_may_have_or_of_no_signal_is_not_parsed(
         self, body: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr("gateway.ecg_json.Parser")
+        monkeypatch.delattr("gateway.formats.json_reader.Parser")
 
         with pytest.raises(ValueError, match="too many"):
             with_arrays(body, _LIMITS)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from gateway.recording_dates import recording_date
+from gateway.formats.dates import recording_date
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeGuard, cast
 import numpy as np
 from pydantic_core import PydanticCustomError
 
+from gateway.formats.json_arrays import WrittenSignal
 from gateway.http.validation import json_type
-from gateway.written_signals import WrittenSignal
 from shared.domain.header import INT32_MAX, INT32_MIN
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from io import FileIO
 
+    from gateway.formats.models import BinaryLead
     from gateway.http.bodies.body_stream import Deadline
-    from gateway.payloads import BinaryLead
     from shared.domain.ecg import Samples
 
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.

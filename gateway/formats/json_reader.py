@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from simdjson import Array, Object, Parser
 
+from gateway.formats.json_arrays import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
+from gateway.formats.json_fast_path import UNUSUAL, usual_ecg
+from gateway.formats.models import read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json, read_json
 from gateway.http.problems import NotJsonError, ProblemError
 from gateway.http.validation import MAX_FIELDS
-from gateway.payloads import read_ecg
-from gateway.usual_ecgs import UNUSUAL, usual_ecg
-from gateway.written_signals import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
 from shared.domain.ecg import narrowed
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _UNUSUAL_JSON: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, V
 
 
 class JsonReader:
-    """A `gateway.formats.Reader` of JSON."""
+    """A `gateway.formats.registry.Reader` of JSON."""
 
     takes_recordings = False
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.formats.json_arrays import PIECE_BYTES, TooMuchBesideError, WrittenSignal, cut
 from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import NotJsonError, ProblemError
-from gateway.written_signals import PIECE_BYTES, TooMuchBesideError, WrittenSignal, cut
 
 _MIB = 2**20
 _NUMBERS = st.integers(-(2**33), 2**33) | st.floats(allow_nan=False, allow_infinity=False)
@@ -124,7 +124,7 @@ class TestReading:
     def test_its_length_is_known_before_it_is_read(
         self, text: bytes, length: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr("gateway.written_signals.Parser")
+        monkeypatch.delattr("gateway.formats.json_arrays.Parser")
 
         assert len(written(text)) == length
 
@@ -168,7 +168,7 @@ class TestReading:
 
     @pytest.mark.parametrize("octet", [b"1", b" "])
     def test_a_number_without_end_is_not_parsed(self, octet: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delattr("gateway.written_signals.Parser")
+        monkeypatch.delattr("gateway.formats.json_arrays.Parser")
 
         with pytest.raises(NotJsonError, match="of more than"):
             list(written(b"1%b" % (octet * _MIB)).parts())

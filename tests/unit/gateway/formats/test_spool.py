@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from gateway.formats.models import BinaryLead
+from gateway.formats.spool import BLOCK_SAMPLES, Spool, Spools
 from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from gateway.http.problems import ProblemError
-from gateway.payloads import BinaryLead
-from gateway.spools import BLOCK_SAMPLES, Spool, Spools
 from shared.domain.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.ecg_fields import ecg_id, signal_of
-from gateway.recording_dates import recording_date
+from gateway.formats.dates import recording_date
+from gateway.formats.fields import ecg_id, signal_of
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import Header, LeadHeader, repeated_leads

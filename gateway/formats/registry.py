@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from gateway import recordings
 from gateway.contract.route import Binary
-from gateway.ecg_json import JsonReader
+from gateway.formats import binary_reader as recordings
+from gateway.formats.binary_reader import BinaryReader
+from gateway.formats.json_reader import JsonReader
+from gateway.formats.models import BinaryHeader
 from gateway.http.bodies.body_stream import first_bytes
-from gateway.payloads import BinaryHeader
-from gateway.recordings import BinaryReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from gateway.formats.spool import Spools
     from gateway.http.request import Request
-    from gateway.spools import Spools
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
     from shared.ports import Receipt
