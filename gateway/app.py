@@ -18,26 +18,26 @@ from gateway.auth.external_issuer import ExternalIssuer
 from gateway.auth.guards import Guards
 from gateway.auth.jwks import open_issuer_keys
 from gateway.auth.revocations import open_revocations
-from gateway.backlog import open_backlog
 from gateway.contract.openapi import openapi_document
 from gateway.contract.pages import Documents
 from gateway.contract.routes import DOCUMENT_ROUTES
-from gateway.ecg_routes import ECG_ROUTES
+from gateway.ecgs.backlog import open_backlog
+from gateway.ecgs.handlers import Handlers
+from gateway.ecgs.result_cache import Results
+from gateway.ecgs.result_waiter import open_waiting
+from gateway.ecgs.routes import ECG_ROUTES
+from gateway.ecgs.submission_batcher import open_intake
 from gateway.formats.registry import Formats
 from gateway.formats.spool import Spools
-from gateway.handlers import Handlers
 from gateway.health_handlers import HealthHandlers
 from gateway.health_routes import HEALTH_ROUTES
 from gateway.http.bodies.body_memory import MemoryBudget
 from gateway.http.middleware import front
 from gateway.http.router import Router
 from gateway.http.server import open_server
-from gateway.intake import open_intake
 from gateway.limits.login_throttle import LoginThrottle
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
-from gateway.results import Results
-from gateway.waiting import open_waiting
 from shared.health import Part, open_health
 from shared.release import RELEASE
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from gateway.auth.revocations import Revocations
-    from gateway.backlog import Backlog
     from gateway.contract.route import Route
-    from gateway.waiting import Waiting
+    from gateway.ecgs.backlog import Backlog
+    from gateway.ecgs.result_waiter import Waiting
     from shared.health import Check
     from shared.ports import (
         AccountStore,

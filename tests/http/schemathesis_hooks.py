@@ -8,7 +8,7 @@ from typing import Any, Final
 import schemathesis
 from hypothesis import strategies as st
 
-from gateway.ecg_queries import cursor_of
+from gateway.ecgs.queries import cursor_of
 from shared.ports import Place
 
 _LONGEST_NAME: Final = 32

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pytest
 
-from gateway import handlers as handlers_module
-from gateway import intake as intake_module
-from gateway import waiting as waiting_module
 from gateway.accounts import use_cases as accounts_module
+from gateway.ecgs import handlers as handlers_module
+from gateway.ecgs import result_waiter as waiting_module
+from gateway.ecgs import submission_batcher as intake_module
+from gateway.ecgs.result_waiter import Waiting
 from gateway.http.bodies.body_memory import SMALL_BYTES
-from gateway.waiting import Waiting
 from shared.settings import GatewayOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_recordings import PostgresRecordingStore

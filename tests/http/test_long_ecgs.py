@@ -12,7 +12,7 @@ import orjson
 import pytest
 import zstandard
 
-from gateway import handlers as handlers_module
+from gateway.ecgs import handlers as handlers_module
 from shared.storage.postgres_recordings import PostgresRecordingStore
 from tests.builders import a_binary_body, an_ecg_body
 

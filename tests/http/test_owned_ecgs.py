@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-import gateway.results
+import gateway.ecgs.result_cache
 from processor.delivery import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
@@ -545,7 +545,7 @@ class TestPacking:
 class TestKeepingResults:
     @pytest.fixture
     def short_age(self, monkeypatch: pytest.MonkeyPatch) -> float:
-        monkeypatch.setattr(gateway.results, "MAX_AGE_S", 0.3)
+        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 0.3)
         return 0.3
 
     async def test_a_finished_result_is_answered_without_postgresql_for_a_while(

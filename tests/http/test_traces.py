@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway import handlers
+from gateway.ecgs import handlers
 from shared.events import EventType
 from tests.builders import a_binary_ecg, an_ecg_body
 from tests.http.conftest import QUEUE

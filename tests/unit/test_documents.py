@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from gateway.ecg_queries import MAX_WAIT_S
+from gateway.ecgs.queries import MAX_WAIT_S
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.settings import (

@@ -39,7 +39,11 @@ MODULES: Final = (
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
     Module("outbox", "shared/storage/postgres_outbox.py", (*_STORE, "tests/contracts/test_plans.py")),
-    Module("submissions", "gateway/intake.py", ("tests/unit/gateway/test_intake.py",)),
+    Module(
+        "submissions",
+        "gateway/ecgs/submission_batcher.py",
+        ("tests/unit/gateway/ecgs/test_submission_batcher.py",),
+    ),
     Module("submissions", "shared/storage/postgres_submissions.py", _STORE),
     Module("submissions", "shared/storage/postgres_ecgs.py", _STORE),
     Module("submissions", "shared/storage/postgres_recordings.py", _STORE),

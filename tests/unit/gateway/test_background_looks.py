@@ -11,8 +11,8 @@ import pytest
 from gateway.auth import revocations as of_revocations
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.revocations import Revocations, open_revocations
-from gateway.backlog import open_backlog
-from gateway.waiting import open_waiting
+from gateway.ecgs.backlog import open_backlog
+from gateway.ecgs.result_waiter import open_waiting
 from shared.domain.errors import UnavailableError
 from shared.ports import AccountChanges
 from tests.builders import a_queued_state
@@ -154,7 +154,7 @@ class TestRevocations:
 async def test_a_backlog_that_can_not_be_measured_takes_ecgs_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.backlog._MEASURE_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.ecgs.backlog._MEASURE_EVERY_S", 0.01)
     store = Store()
     async with open_backlog(cast("EcgStore", store), limit=10) as backlog:
         backlog.check_measured()

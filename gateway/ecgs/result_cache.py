@@ -16,8 +16,8 @@ from gateway.http.responses import JSON, Head
 from shared.ports import Status
 
 if TYPE_CHECKING:
-    from gateway.lookups import Owned
-    from gateway.waiting import Waiting
+    from gateway.ecgs.lookup_batcher import Owned
+    from gateway.ecgs.result_waiter import Waiting
     from shared.ports import EcgState
 
 # Within so many seconds an erased ECG is gone from every gateway.

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.lookups import Lookups, open_lookups
+from gateway.ecgs.lookup_batcher import Lookups, open_lookups
 from shared.domain.errors import UnavailableError
 from tests.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.lookups import Owned
+    from gateway.ecgs.lookup_batcher import Owned
     from shared.ports import EcgState
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway.ecg_queries import EcgQuery, EcgsQuery, cursor_of, place_of
-from gateway.erasure import erase
+from gateway.ecgs.erase import erase
+from gateway.ecgs.queries import EcgQuery, EcgsQuery, cursor_of, place_of
+from gateway.ecgs.submit import submit, submit_recording
+from gateway.ecgs.timed_semaphore import TimedSemaphore
 from gateway.formats.fields import ECG_ID
 from gateway.http.query import read_query
 from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_response
-from gateway.submission import submit, submit_recording
-from gateway.timed_semaphore import TimedSemaphore
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.domain.recording import recording_of
@@ -24,12 +24,12 @@ from shared.ports import Place, RecordingSubmission, Status, Submission
 
 if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
-    from gateway.backlog import Backlog
+    from gateway.ecgs.backlog import Backlog
+    from gateway.ecgs.lookup_batcher import Owned
+    from gateway.ecgs.result_cache import Results
+    from gateway.ecgs.submission_batcher import Intake
     from gateway.formats.registry import Formats
     from gateway.http.request import Request
-    from gateway.intake import Intake
-    from gateway.lookups import Owned
-    from gateway.results import Results
     from shared.domain.recording import Recording
     from shared.ports import EcgSummary, Installation, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
     from shared.settings import GatewayOnlySettings

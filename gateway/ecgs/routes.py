@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.answers import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.contract.route import Answer, Route
-from gateway.ecg_queries import EcgQuery, EcgsQuery
+from gateway.ecgs.handlers import Handlers
+from gateway.ecgs.queries import EcgQuery, EcgsQuery
+from gateway.ecgs.response_bodies import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.formats.models import EcgBody
 from gateway.formats.registry import FORMATS
-from gateway.handlers import Handlers
 from shared.domain.account import Role
 
 _NO_ECG: Final = {HTTPStatus.NOT_FOUND: "You have no ECG of this id."}

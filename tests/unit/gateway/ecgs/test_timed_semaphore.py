@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.timed_semaphore import TimedSemaphore
+from gateway.ecgs.timed_semaphore import TimedSemaphore
 from shared.domain.errors import UnavailableError
 
 _LIMIT_S = 20

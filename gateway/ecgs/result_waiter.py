@@ -6,14 +6,14 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from gateway.lookups import open_lookups
+from gateway.ecgs.lookup_batcher import open_lookups
 from shared.domain.errors import UnavailableError
 from shared.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.lookups import Lookups, Owned
+    from gateway.ecgs.lookup_batcher import Lookups, Owned
     from shared.ports import EcgState, EcgStore
 
 _SHORTEST_PAUSE_S: Final = 0.01

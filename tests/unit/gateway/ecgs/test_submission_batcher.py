@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from gateway import intake as intake_module
-from gateway.intake import Intake, open_intake
+from gateway.ecgs import submission_batcher as intake_module
+from gateway.ecgs.submission_batcher import Intake, open_intake
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.ports import Submission

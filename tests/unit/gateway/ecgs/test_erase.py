@@ -5,7 +5,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from gateway.erasure import erase
+from gateway.ecgs.erase import erase
 from shared.domain.errors import UnavailableError
 
 

@@ -8,13 +8,13 @@ from unittest.mock import AsyncMock
 import orjson
 import pytest
 
-import gateway.results
-from gateway.results import Results
+import gateway.ecgs.result_cache
+from gateway.ecgs.result_cache import Results
 from shared.ports import Status
 from tests.builders import a_queued_state, a_state
 
 if TYPE_CHECKING:
-    from gateway.waiting import Waiting
+    from gateway.ecgs.result_waiter import Waiting
 
 _DOCUMENT = b'{"leads":[{"I":{"zero_crossings":2}}],"insights":{"zero_crossings":1}}'
 _ROOMY = 2**20
@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(gateway.results, "time", clock)
+    monkeypatch.setattr(gateway.ecgs.result_cache, "time", clock)
     return clock
 
 

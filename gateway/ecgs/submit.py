@@ -8,8 +8,8 @@ from shared import failpoint
 from shared.domain.errors import ConflictError
 
 if TYPE_CHECKING:
-    from gateway.backlog import Backlog
-    from gateway.intake import Intake
+    from gateway.ecgs.backlog import Backlog
+    from gateway.ecgs.submission_batcher import Intake
     from shared.ports import Receipt, RecordingStore, RecordingSubmission, Submission
 
 
