@@ -29,8 +29,6 @@ from gateway.ecgs.routes import ECG_ROUTES
 from gateway.ecgs.submission_batcher import open_intake
 from gateway.formats.registry import Formats
 from gateway.formats.spool import Spools
-from gateway.health_handlers import HealthHandlers
-from gateway.health_routes import HEALTH_ROUTES
 from gateway.http.bodies.body_memory import MemoryBudget
 from gateway.http.middleware import front
 from gateway.http.router import Router
@@ -38,6 +36,8 @@ from gateway.http.server import open_server
 from gateway.limits.login_throttle import LoginThrottle
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
+from gateway.operations.handlers import HealthHandlers
+from gateway.operations.routes import HEALTH_ROUTES
 from shared.health import Part, open_health
 from shared.release import RELEASE
 

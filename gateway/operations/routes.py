@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.contract.route import Answer, Route
-from gateway.health_answers import LiveAnswer, ReadyAnswer
-from gateway.health_handlers import HealthHandlers
+from gateway.operations.handlers import HealthHandlers
+from gateway.operations.response_bodies import LiveAnswer, ReadyAnswer
 
 _TAG: Final = "Service"
 _OK: Final = {"state": "ok", "since": "2026-01-05T08:00:00Z"}
