@@ -13,7 +13,7 @@ from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, 
 from isoline.embedded_state import hold_state
 from isoline.postgres_server import open_postgres_server
 from isoline.private_files import open_private
-from processor.circuit_breaker import CircuitBreaker
+from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import ConfigurationError, UnavailableError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from processor.circuit_breaker import CircuitBreaker
+from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher

@@ -6,16 +6,16 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from processor.delivery import Bench, settle_deliveries
+from processor.deliveries.messages import give_back
+from processor.deliveries.settle import Bench, settle_deliveries
+from processor.fault_injection import planted_insights
 from processor.insights import INSIGHTS
-from processor.messages import give_back
-from processor.planted import planted_insights
 from shared.logs import Logger
 from shared.relay import run_relay
 from shared.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
-    from processor.circuit_breaker import CircuitBreaker
+    from processor.deliveries.circuit_breaker import CircuitBreaker
     from shared.ports import Consumer, Delivery, EcgStore, Installation, Outbox, Publisher
     from shared.settings import ProcessorOnlySettings
 

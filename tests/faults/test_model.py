@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from processor.delivery import Bench, settle_deliveries
+from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared import failpoint
 from shared.broker.in_process import InProcessBroker

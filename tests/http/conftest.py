@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 
 from gateway.app import open_gateway
 from gateway.auth.access_tokens import Tokens
-from processor.circuit_breaker import CircuitBreaker
+from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role

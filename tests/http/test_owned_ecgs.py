@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 import gateway.ecgs.result_cache
-from processor.delivery import Bench, settle_deliveries
+from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
 from shared.ports import Status

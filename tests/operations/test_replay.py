@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from isoline.cli import app
-from processor.circuit_breaker import CircuitBreaker
+from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processor.delivery import Bench, settle_deliveries
+from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted

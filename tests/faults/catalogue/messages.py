@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import aio_pika
 
-from processor.planted import KILLS, RAISES
+from processor.fault_injection import KILLS, RAISES
 from shared.broker.topology import Topology
 from shared.events import EcgKey, EventType, deleted, submitted
 from shared.ports import Submission

@@ -17,7 +17,10 @@ _INSIGHTS: Final = ("tests/unit/insights", "tests/unit/processor/test_analysis.p
 _DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/test_signals.py")
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
 _DELIVERY: Final = (
-    *("tests/unit/processor/test_delivery.py", "tests/unit/processor/test_circuit_breaker.py"),
+    *(
+        "tests/unit/processor/deliveries/test_settle.py",
+        "tests/unit/processor/deliveries/test_circuit_breaker.py",
+    ),
     "tests/processor",
 )
 _RELAY: Final = ("tests/unit/shared/test_relay.py", *_DELIVERY)
@@ -33,9 +36,9 @@ MODULES: Final = (
     Module("domain", "shared/domain/recording.py", _DOMAIN),
     Module("insights", "processor/analysis.py", _INSIGHTS),
     Module("insights", "processor/insights/zero_crossings.py", _INSIGHTS),
-    Module("delivery", "processor/delivery.py", _DELIVERY),
-    Module("delivery", "processor/messages.py", _DELIVERY),
-    Module("delivery", "processor/room.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/settle.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
     Module("outbox", "shared/storage/postgres_outbox.py", (*_STORE, "tests/contracts/test_plans.py")),

@@ -13,11 +13,11 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from processor import delivery
-from processor.circuit_breaker import CircuitBreaker
-from processor.delivery import Bench, settle_deliveries
+from processor.deliveries import settle as delivery
+from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.deliveries.isolation import Room
+from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
-from processor.room import Room
 from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from processor.analysis import analyse
-from processor.circuit_breaker import CircuitBreaker, CircuitOpenError
-from processor.finishing import finished
-from processor.messages import give_back, named_ecgs
-from processor.room import Room
+from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
+from processor.deliveries.isolation import Room
+from processor.deliveries.messages import give_back, named_ecgs
+from processor.deliveries.shielding import finished
 from shared import failpoint
 from shared.domain.errors import (
     AnalysisError,

@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from processor.messages import give_back
+from processor.deliveries.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.logs import Logger
 from shared.patience import jittered_pause_s

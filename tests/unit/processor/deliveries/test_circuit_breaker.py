@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from processor import circuit_breaker
-from processor.circuit_breaker import CircuitBreaker
-from processor.messages import give_back
+from processor.deliveries import circuit_breaker
+from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.deliveries.messages import give_back
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
