@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
-from gateway.formats.models import ECG_ID_SCHEMA
+from gateway.contract.parameters import PATH_PARAMETERS
 from gateway.http.problems import CONTENT_TYPE, ProblemError, document_of, title_of
 from gateway.http.validation import ResponseBody
-from shared.domain.account import NO_NEW_NAMES, USER_NAME
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
@@ -41,20 +40,6 @@ class ProblemAnswer(ResponseBody):
     detail: Annotated[str, Field(description="What was found and what was expected.")]
     errors: Annotated[list[ErrorAnswer], Field(description="All that is wrong with the body.")] = []
 
-
-PATH_PARAMETERS: Final[Mapping[str, Json]] = {
-    "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},
-    "name": {
-        "schema": {
-            "type": "string",
-            "pattern": f"^{USER_NAME.pattern}$",
-            "not": {"enum": list(NO_NEW_NAMES)},
-        },
-        "example": "grace@example.org",
-        "description": "The account's name.",
-    },
-    "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
-}
 
 _DESCRIPTION: Final = """
 Submit ECGs, have them measured in the background, and get what was found.

@@ -62,7 +62,7 @@ class Route:
 
     Attributes:
         method: Of HTTP.
-        path: With names in braces; each of them is a key of ``gateway.contract.openapi.PATH_PARAMETERS``.
+        path: With names in braces; each of them is a key of ``gateway.contract.parameters.PATH_PARAMETERS``.
         handler: Method of the object that answers it, unbound.
         role: Who may ask: a role, any of several, or None for anybody.
         takes_password: Whether each request costs what a password does, and is limited accordingly.

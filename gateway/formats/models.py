@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.contract.parameters import ECG_ID_SCHEMA
 from gateway.formats.dates import recording_date
 from gateway.formats.fields import ecg_id, is_signal, signal_of
 from gateway.formats.json_arrays import WrittenSignal
@@ -41,12 +42,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.settings import SubmissionLimits
-
-# `gateway.formats.fields.ECG_ID` for JSON Schema, whose expressions know no \Z.
-ECG_ID_SCHEMA: Final[dict[str, Any]] = {
-    "type": "string",
-    "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",
-}
 
 _ID_SCHEMA: Final = {
     "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],

@@ -11,7 +11,8 @@ from referencing.jsonschema import DRAFT202012
 
 from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
-from gateway.contract.openapi import PATH_PARAMETERS, ProblemAnswer
+from gateway.contract.openapi import ProblemAnswer
+from gateway.contract.parameters import PATH_PARAMETERS
 from shared.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:

@@ -1,0 +1,30 @@
+"""Parameters in paths, by their names in braces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.domain.account import NO_NEW_NAMES, USER_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# `gateway.formats.fields.ECG_ID` as JSON Schema, whose expressions know no \Z.
+ECG_ID_SCHEMA: Final[dict[str, Any]] = {
+    "type": "string",
+    "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$",
+}
+
+PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},
+    "name": {
+        "schema": {
+            "type": "string",
+            "pattern": f"^{USER_NAME.pattern}$",
+            "not": {"enum": list(NO_NEW_NAMES)},
+        },
+        "example": "grace@example.org",
+        "description": "The account's name.",
+    },
+    "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
+}
