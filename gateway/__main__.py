@@ -22,7 +22,7 @@ from gateway.heap import share_one_heap
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import Part, part_of_process
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from shared.process import run_until_told, this_worker
 from shared.settings import GatewaySettings, read_settings
 from shared.storage.postgres import open_database

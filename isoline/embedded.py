@@ -19,7 +19,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.health import Part, part_of_process
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from shared.settings import EmbeddedSettings, read_settings
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database

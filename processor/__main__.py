@@ -15,7 +15,7 @@ from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.health import Part, open_health_server, part_of_process
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from shared.process import run_until_told, this_worker
 from shared.settings import ProcessorSettings, read_settings
 from shared.storage.postgres import open_database

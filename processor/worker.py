@@ -10,7 +10,7 @@ from processor.deliveries.messages import give_back
 from processor.deliveries.settle import Bench, settle_deliveries
 from processor.fault_injection import planted_insights
 from processor.insights import INSIGHTS
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.relay import run_relay
 from shared.supervision import failure_of, lasting
 

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from shared import outages
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.process import check_staying
 from shared.supervision import running
 

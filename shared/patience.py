@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from shared.domain.errors import UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import uvloop
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shared import failpoint
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.outages import Outages
 from shared.patience import jittered_pause_s
 

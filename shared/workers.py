@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from shared.domain.errors import ConfigurationError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.process import EXIT_CONFIGURATION, Worker
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from shared import logs
+from shared.observability import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

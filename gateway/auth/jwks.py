@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.auth.token_bucket import TokenBucket
 from shared.domain.errors import UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.auth.token_bucket import TokenBucket
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

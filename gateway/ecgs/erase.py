@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import deleted
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.relay import tell
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,7 +28,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.http.problems import CLOSE, ProblemError, document_of, problem_response, title_of
 from gateway.http.request import Request
-from shared.logs import Logger, log_with
+from shared.observability.logs import Logger, log_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from multidict import istr
 from gateway.http.client_address import CallerAddresses
 from gateway.http.content_negotiation import negotiated
 from gateway.http.problems import problem_answer
-from shared.logs import Logger, log_with
-from shared.tracing import new_id, span_of, trace_id_of
+from shared.observability.logs import Logger, log_with
+from shared.observability.tracing import new_id, span_of, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio

@@ -18,7 +18,7 @@ from shared.domain.errors import (
     TooOftenError,
     UnavailableError,
 )
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

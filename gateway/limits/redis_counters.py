@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.limits.counters import Count, CounterStore
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from processor.deliveries.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.patience import jittered_pause_s
 from shared.supervision import failure_of
 

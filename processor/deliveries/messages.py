@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnreadableMessageError
 from shared.events import read_submitted
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

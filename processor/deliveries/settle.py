@@ -24,7 +24,7 @@ from shared.domain.errors import (
 )
 from shared.domain.findings import Insights
 from shared.events import failed, processed
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.patience import jittered_pause_s, until_available
 from shared.ports import Settlement
 from shared.relay import tell

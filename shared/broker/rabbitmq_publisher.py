@@ -21,7 +21,7 @@ from shared.broker.standing import Standing
 from shared.broker.taken import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.supervision import failure_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.domain.errors import UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 
 _MOST_REASONS: Final = 32  # of several nodes each may have its own
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import asyncpg
 
 from shared.domain.errors import IsolineError, UnavailableError
-from shared.logs import Logger
+from shared.observability.logs import Logger
 from shared.outages import Outages
 from shared.storage.postgres_errors import describes_session, shows_with_data, translated
 from shared.storage.postgres_hosts import Hosts

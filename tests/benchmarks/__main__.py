@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from tests.benchmarks.comparison import compare
 from tests.benchmarks.growth import show_growth
 from tests.benchmarks.plans import show_plans

@@ -29,7 +29,7 @@ from rich.table import Table
 from gateway.accounts.use_cases import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from shared import logs
-from shared.logs import Journal
+from shared.observability import logs
+from shared.observability.logs import Journal
 from tests.builders import an_ecg_body
 from tests.http.conftest import (
     answered,

@@ -18,7 +18,7 @@ _LIMIT_S = 20
 _PROCESS = """
 import asyncio, sys, threading, time
 from shared import process
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 
 process.LEAVE_LIMIT_S = 0.5
 

@@ -31,7 +31,7 @@ _SERVICE: Final = """
 import asyncio, os, sys
 from shared.domain.errors import ConfigurationError
 from shared.process import run_until_told, this_worker
-from shared.logs import configure_logs
+from shared.observability.logs import configure_logs
 from shared.workers import run_workers
 
 def say(*words: object) -> None:

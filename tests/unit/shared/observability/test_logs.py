@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from shared.logs import Journal, Logger, log_with
+from shared.observability.logs import Journal, Logger, log_with
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class TestJournal:
 
 _LOGS_OF_A_PROCESS: Final = """
 import asyncio, logging, os, signal, threading
-from shared.logs import Logger, configure_logs
+from shared.observability.logs import Logger, configure_logs
 
 log, library = Logger("ours"), logging.getLogger("library")
 

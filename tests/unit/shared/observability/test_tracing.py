@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from shared.tracing import new_id, span_of, trace_id_of
+from shared.observability.tracing import new_id, span_of, trace_id_of
 
 _TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 _SPAN_ID = "00f067aa0ba902b7"
