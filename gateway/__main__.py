@@ -21,10 +21,11 @@ from gateway.app import (
 from gateway.heap import share_one_heap
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.health import Part, part_of_process
 from shared.observability.logs import configure_logs
-from shared.process import run_until_told, this_worker
-from shared.settings import GatewaySettings, read_settings
+from shared.runtime.health import Part, part_of_process
+from shared.runtime.process import run_until_told, this_worker
+from shared.runtime.settings import GatewaySettings, read_settings
+from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_accounts, check_erasures, check_reading, check_submissions
@@ -35,7 +36,6 @@ from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
 from shared.storage.schema import check_schema, check_schema_of, connection_name
-from shared.workers import WorkersOption, hold_port, run_workers
 
 if TYPE_CHECKING:
     import asyncio

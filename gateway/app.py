@@ -38,8 +38,8 @@ from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
 from gateway.operations.handlers import HealthHandlers
 from gateway.operations.routes import HEALTH_ROUTES
-from shared.health import Part, open_health
 from shared.release import RELEASE
+from shared.runtime.health import Part, open_health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from gateway.contract.route import Route
     from gateway.ecgs.backlog import Backlog
     from gateway.ecgs.result_waiter import Waiting
-    from shared.health import Check
     from shared.ports import (
         AccountStore,
         EcgStore,
@@ -59,7 +58,8 @@ if TYPE_CHECKING:
         Publisher,
         RecordingStore,
     )
-    from shared.settings import GatewayOnlySettings
+    from shared.runtime.health import Check
+    from shared.runtime.settings import GatewayOnlySettings
 
 ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
 

@@ -22,7 +22,7 @@ from isoline.embedded_state import read_state
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
-from shared.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
+from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore

@@ -27,8 +27,8 @@ from isoline import (
 from isoline.embedded_state import read_state
 from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
-from shared.process import EXIT_CONFIGURATION, run_until_told
-from shared.settings import DatabaseSettings, EmbeddedSettings, read_settings
+from shared.runtime.process import EXIT_CONFIGURATION, run_until_told
+from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, read_settings
 from shared.storage import migrations
 from shared.storage.schema import NEWEST_SCHEMA
 

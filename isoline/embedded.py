@@ -18,9 +18,9 @@ from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
-from shared.health import Part, part_of_process
 from shared.observability.logs import configure_logs
-from shared.settings import EmbeddedSettings, read_settings
+from shared.runtime.health import Part, part_of_process
+from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore

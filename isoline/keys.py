@@ -8,7 +8,7 @@ import typer
 
 from gateway.auth.signing_keys import new_seed, rotated
 from isoline.embedded import KEY_FILE, read_key, write_key
-from shared.settings import EmbeddedSettings, read_settings
+from shared.runtime.settings import EmbeddedSettings, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from gateway.app import contract
-from shared.settings import GatewayOnlySettings, read_settings
+from shared.runtime.settings import GatewayOnlySettings, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The HTTP contract, as an OpenAPI document.")
 

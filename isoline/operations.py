@@ -16,7 +16,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports import Fate, Reason, Selection
-from shared.settings import BrokerSettings, DatabaseSettings, read_settings
+from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.schema import check_schema, connection_name

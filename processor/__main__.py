@@ -14,17 +14,17 @@ from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.health import Part, open_health_server, part_of_process
 from shared.observability.logs import configure_logs
-from shared.process import run_until_told, this_worker
-from shared.settings import ProcessorSettings, read_settings
+from shared.runtime.health import Part, open_health_server, part_of_process
+from shared.runtime.process import run_until_told, this_worker
+from shared.runtime.settings import ProcessorSettings, read_settings
+from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.schema import check_schema, check_schema_of, connection_name
-from shared.workers import WorkersOption, run_workers
 
 if TYPE_CHECKING:
     import asyncio

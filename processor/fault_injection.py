@@ -1,15 +1,15 @@
 """Poison that tests plant: an insight that raises, or kills the process, for a signal nobody sends by chance.
 
-There is none unless the failpoint ``poison`` is set, see `shared.failpoint`.
+There is none unless the failpoint ``poison`` is set, see `shared.runtime.failpoint`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared import failpoint
 from shared.domain.findings import Finding
 from shared.domain.insights import LeadInsight
+from shared.runtime import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,12 +12,12 @@ from processor.fault_injection import planted_insights
 from processor.insights import INSIGHTS
 from shared.observability.logs import Logger
 from shared.relay import run_relay
-from shared.supervision import failure_of, lasting
+from shared.runtime.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
     from processor.deliveries.circuit_breaker import CircuitBreaker
     from shared.ports import Consumer, Delivery, EcgStore, Installation, Outbox, Publisher
-    from shared.settings import ProcessorOnlySettings
+    from shared.runtime.settings import ProcessorOnlySettings
 
 NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 _LEAVE_WITHIN_S: Final = 20.0

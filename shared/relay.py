@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from shared import failpoint
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
 from shared.observability.logs import Logger
-from shared.outages import Outages
-from shared.patience import jittered_pause_s
+from shared.runtime import failpoint
+from shared.runtime.outages import Outages
+from shared.runtime.retry import jittered_pause_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.limits.login_throttle import LoginThrottle
     from shared.domain.account import Account
     from shared.ports import AccountStore, LoginStore
-    from shared.settings import GatewayOnlySettings
+    from shared.runtime.settings import GatewayOnlySettings
 
 # Credentials and accounts are a few hundred bytes.
 _SMALL_BODY_BYTES: Final = 16 * 1024

@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from gateway.limits.fair_semaphore import Applicant, FairSemaphore
 from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.errors import ConflictError, NotFoundError
-from shared.threads import in_thread_of
+from shared.runtime.threads import in_thread_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gateway.contract.route import Answer, Binary, Example, Route
-    from shared.settings import GatewayOnlySettings
+    from shared.runtime.settings import GatewayOnlySettings
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError
-from shared.supervision import running
+from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

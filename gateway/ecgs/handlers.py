@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from shared.domain.recording import Recording
     from shared.ports import EcgSummary, Installation, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
-    from shared.settings import GatewayOnlySettings
+    from shared.runtime.settings import GatewayOnlySettings
 
 # Storing an ECG with others, in one statement, takes five times the memory of its samples: 10 MB for 500,000
 # of 32 bits. In parts it takes them and a few times a part. See docs/decisions/0107.

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from shared.supervision import running
+from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

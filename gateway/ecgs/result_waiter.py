@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.ecgs.lookup_batcher import open_lookups
 from shared.domain.errors import UnavailableError
-from shared.supervision import running
+from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

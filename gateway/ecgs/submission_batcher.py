@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shared import failpoint
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted
-from shared.outages import Outages
-from shared.supervision import lasting, running
+from shared.runtime import failpoint
+from shared.runtime.outages import Outages
+from shared.runtime.supervision import lasting, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared import failpoint
 from shared.domain.errors import ConflictError
+from shared.runtime import failpoint
 
 if TYPE_CHECKING:
     from gateway.ecgs.backlog import Backlog

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
     from shared.ports import Receipt
-    from shared.settings import SubmissionLimits
+    from shared.runtime.settings import SubmissionLimits
 
 CONTENT_TYPE: Final = "application/vnd.isoline.ecg"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.ecg import Samples
-    from shared.settings import SubmissionLimits
+    from shared.runtime.settings import SubmissionLimits
 
 # What `usual_ecg` raises, among it what Python does where a value is not of the type that is expected.
 UNUSUAL: Final = (AttributeError, LookupError, TypeError, ValueError, InvalidEcgError)

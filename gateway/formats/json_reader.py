@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg, Samples
     from shared.domain.recording import Recording
     from shared.ports import Receipt
-    from shared.settings import GatewayOnlySettings, SubmissionLimits
+    from shared.runtime.settings import GatewayOnlySettings, SubmissionLimits
 
 # Where the fast way overtakes the other: 21 us and 21 us for one lead; for 12 leads 112 and 132 at 5 kB.
 _LARGE_BYTES: Final = 1024

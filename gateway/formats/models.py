@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
     from datetime import datetime
 
-    from shared.settings import SubmissionLimits
+    from shared.runtime.settings import SubmissionLimits
 
 _ID_SCHEMA: Final = {
     "anyOf": [ECG_ID_SCHEMA, {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}],

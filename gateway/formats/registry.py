@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
     from shared.ports import Receipt
-    from shared.settings import GatewayOnlySettings
+    from shared.runtime.settings import GatewayOnlySettings
 
     Take: TypeAlias = Callable[[Ecg | Recording], Awaitable[Receipt]]
 

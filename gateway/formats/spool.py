@@ -11,8 +11,8 @@ import numpy as np
 
 from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.settings import PART_OF_ONE
-from shared.threads import in_thread
+from shared.runtime.settings import PART_OF_ONE
+from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.http.responses import json_response
-from shared.health import LIVE
+from shared.runtime.health import LIVE
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
     from gateway.http.responses import Response
-    from shared.health import Health
+    from shared.runtime.health import Health
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from processor.deliveries.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
-from shared.patience import jittered_pause_s
-from shared.supervision import failure_of
+from shared.runtime.retry import jittered_pause_s
+from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

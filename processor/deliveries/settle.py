@@ -15,7 +15,6 @@ from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenErro
 from processor.deliveries.isolation import Room
 from processor.deliveries.messages import give_back, named_ecgs
 from processor.deliveries.shielding import finished
-from shared import failpoint
 from shared.domain.errors import (
     AnalysisError,
     InvalidEcgError,
@@ -25,9 +24,10 @@ from shared.domain.errors import (
 from shared.domain.findings import Insights
 from shared.events import failed, processed
 from shared.observability.logs import Logger
-from shared.patience import jittered_pause_s, until_available
 from shared.ports import Settlement
 from shared.relay import tell
+from shared.runtime import failpoint
+from shared.runtime.retry import jittered_pause_s, until_available
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

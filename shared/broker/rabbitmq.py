@@ -27,8 +27,8 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from shared.broker.nodes import urls_of_nodes
 from shared.broker.refusals import HandshakeReader, words_of
 from shared.events import EventType
-from shared.patience import jittered_pause_s
-from shared.supervision import failure_of, running
+from shared.runtime.retry import jittered_pause_s
+from shared.runtime.supervision import failure_of, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,7 +15,7 @@ from shared.broker.rabbitmq import Link, keep_connected
 from shared.broker.refusals import words_of
 from shared.broker.standing import Standing
 from shared.domain.errors import UnavailableError
-from shared.supervision import failure_of, running
+from shared.runtime.supervision import failure_of, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -22,7 +22,7 @@ from shared.broker.taken import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import CONTENT_TYPE
 from shared.observability.logs import Logger
-from shared.supervision import failure_of
+from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,7 +13,7 @@ import asyncpg
 
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
-from shared.outages import Outages
+from shared.runtime.outages import Outages
 from shared.storage.postgres_errors import describes_session, shows_with_data, translated
 from shared.storage.postgres_hosts import Hosts
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
+from shared.runtime.threads import in_thread
 from shared.storage.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.headers import stored_encoding, stored_header, stored_leads
 from shared.storage.postgres_submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
 from shared.storage.signals import hash_of_said
-from shared.threads import in_thread
 
 if TYPE_CHECKING:
     import asyncpg

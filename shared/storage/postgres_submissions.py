@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey
 from shared.ports import Receipt, Status, Submission
+from shared.runtime.threads import in_thread
 from shared.storage.header_column import COLUMN, VALUES, HeaderColumn
 from shared.storage.signals import content_hash, encode_signals, join_signals
-from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

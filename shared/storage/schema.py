@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.process import this_worker
 from shared.release import RELEASE
+from shared.runtime.process import this_worker
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 
 from shared.domain.ecg import narrowed
+from shared.runtime.threads import in_thread
 from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples
-from shared.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from asyncpg.exceptions import InternalClientError
 
-from shared import outages
 from shared.domain.errors import UnavailableError
+from shared.runtime import outages
 from shared.storage import postgres
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import (

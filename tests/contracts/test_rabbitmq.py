@@ -25,7 +25,7 @@ from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.ports import Fate
-from shared.supervision import failure_of
+from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
 from tests.logs import capture_logs

@@ -13,7 +13,7 @@ import aio_pika
 import orjson
 
 from shared.events import EventType
-from shared.supervision import failure_of
+from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

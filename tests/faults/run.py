@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from shared.supervision import failure_of
+from shared.runtime.supervision import failure_of
 from tests.faults.invariants import Breach, broken_invariants, until_back, until_quiet
 from tests.faults.load import Load
 

@@ -29,13 +29,13 @@ from hypothesis.stateful import (
 
 from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
-from shared import failpoint
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed, submitted
 from shared.operations import replay
 from shared.ports import Reason, Selection, Settlement
 from shared.relay import _sweep
+from shared.runtime import failpoint
 from shared.storage.postgres import open_database
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_operations import PostgresOperations

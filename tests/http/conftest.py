@@ -24,9 +24,9 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
-from shared.health import Part
 from shared.ports import AccountChanges
-from shared.settings import GatewayOnlySettings, ProcessorOnlySettings
+from shared.runtime.health import Part
+from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_ecgs import PostgresEcgStore

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import open_client, open_test_gateway, problem_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import QUEUE, open_client, open_test_gateway, problem_of
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import zstandard
 
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
 from tests.http.conftest import (
     open_client,

@@ -17,7 +17,7 @@ from gateway.formats.spool import Spools
 from gateway.http.bodies import body_memory as body_memory_module
 from gateway.http.bodies.body_memory import MemoryBudget
 from shared.domain.account import Role
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
 from tests.http.conftest import (
     TOKENS,

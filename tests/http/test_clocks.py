@@ -13,7 +13,7 @@ import pytest
 
 from shared.domain.errors import UnavailableError
 from shared.ports import AccountChanges
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres_accounts import PostgresAccountStore
 from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway, problem_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from gateway.app import ROUTES, contract
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import ROLES, open_client
 

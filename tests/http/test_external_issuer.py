@@ -23,7 +23,7 @@ from gateway.auth.access_tokens import InvalidTokenError
 from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
 from gateway.auth.refused_tokens import RefusalLog
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
+from shared.runtime.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
 from tests.builders import an_ecg_body
 from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
 from tests.logs import capture_logs

@@ -18,7 +18,7 @@ from gateway.ecgs import result_waiter as waiting_module
 from gateway.ecgs import submission_batcher as intake_module
 from gateway.ecgs.result_waiter import Waiting
 from gateway.http.bodies.body_memory import SMALL_BYTES
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_recordings import PostgresRecordingStore
 from tests.builders import a_binary_body, an_ecg_body

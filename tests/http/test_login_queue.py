@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.domain.errors import TooOftenError
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import PASSWORD, open_test_gateway
 from tests.servers.redis_server import open_redis_server
 

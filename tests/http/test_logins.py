@@ -13,7 +13,7 @@ import pytest
 from gateway.auth.access_tokens import InvalidTokenError, Tokens
 from gateway.auth.signing_keys import rotated
 from shared.domain.account import Role
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres_accounts import PostgresAccountStore
 from tests.http.conftest import PASSWORD, TOKEN_KEY, open_client, open_test_gateway, problem_of
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from isoline.client import open_client as open_python_client
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Role
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 from tests.builders import an_ecg_body
 from tests.http.conftest import TOKENS, open_client, open_gateway_alone, open_test_gateway
 

@@ -16,10 +16,10 @@ from yarl import URL
 from gateway.__main__ import parts_of_database
 from shared.domain.errors import UnavailableError
 from shared.events import EventType, read_submitted
-from shared.health import Part, part_of_process
 from shared.operations import replay
 from shared.ports import Reason, Selection
-from shared.settings import GatewayOnlySettings
+from shared.runtime.health import Part, part_of_process
+from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_submissions

@@ -19,7 +19,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed
 from shared.operations import replay
 from shared.ports import Reason, Selection, Settlement
-from shared.settings import ProcessorOnlySettings
+from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_operations import PostgresOperations
 from shared.storage.postgres_outbox import PostgresOutbox

@@ -13,7 +13,7 @@ from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
 from gateway.contract.openapi import ProblemAnswer
 from gateway.contract.parameters import PATH_PARAMETERS
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

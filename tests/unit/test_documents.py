@@ -16,7 +16,7 @@ import yaml
 from gateway.ecgs.queries import MAX_WAIT_S
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
-from shared.settings import (
+from shared.runtime.settings import (
     DatabaseSettings,
     EmbeddedSettings,
     GatewaySettings,

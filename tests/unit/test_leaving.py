@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[2]
 _LIMIT_S = 20
 _PROCESS = """
 import asyncio, sys, threading, time
-from shared import process
+from shared.runtime import process
 from shared.observability.logs import configure_logs
 
 process.LEAVE_LIMIT_S = 0.5

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from shared.domain.errors import ConfigurationError
-from shared.process import run_until_told
-from shared.supervision import lasting, running
+from shared.runtime.process import run_until_told
+from shared.runtime.supervision import lasting, running
 
 
 async def _end_after(pause_s: float, error: BaseException | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from shared.domain.errors import ConfigurationError
-from shared.workers import hold_port
+from shared.runtime.workers import hold_port
 from tests.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _COUNT: Final = 2
 _SERVICE: Final = """
 import asyncio, os, sys
 from shared.domain.errors import ConfigurationError
-from shared.process import run_until_told, this_worker
+from shared.runtime.process import run_until_told, this_worker
 from shared.observability.logs import configure_logs
-from shared.workers import run_workers
+from shared.runtime.workers import run_workers
 
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: all workers write to one pipe

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.bodies.byte_budget import ByteBudget, Reservation
-from shared.settings import PART_OF_ONE
+from shared.runtime.settings import PART_OF_ONE
 
 if TYPE_CHECKING:
     from gateway.http.bodies.body_stream import Deadline

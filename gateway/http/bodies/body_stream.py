@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11
 
 from gateway.http.bodies.content_encoding import HEADER_BYTES, Unpacker, window_bytes
 from gateway.http.problems import CLOSE, ProblemError
-from shared.threads import in_thread
+from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -13,7 +13,7 @@ from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.http.bodies.body_stream import arriving, pieces
 from gateway.http.bodies.content_encoding import encoding_of, max_packed_bytes, too_large, unpack
 from gateway.http.problems import NotJsonError, ProblemError
-from shared.threads import in_thread
+from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -55,7 +55,7 @@ from processor.insights import INSIGHTS
 from shared.domain.ecg import Ecg
 from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, processed
-from shared.settings import GatewayOnlySettings
+from shared.runtime.settings import GatewayOnlySettings
 
 leads, signal = (LeadHeader("I", 3),), np.array([1, -1, 1], np.int16)
 headers = [Header("10", "2023-07-30", leads, rate_hz) for rate_hz in (2.0, None)]

@@ -11,7 +11,7 @@ import pytest
 
 from isoline import health_probe
 from shared.domain.errors import UnavailableError
-from shared.health import Part, open_health_server
+from shared.runtime.health import Part, open_health_server
 from tests.e2e.conftest import ROOT
 from tests.servers.services import free_port
 

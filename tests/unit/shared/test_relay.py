@@ -244,7 +244,7 @@ class TestOutages:
     async def test_the_beginning_and_the_end_are_logged_once(
         self, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("shared.outages.QUIET_S", 0)
+        monkeypatch.setattr("shared.runtime.outages.QUIET_S", 0)
 
         records = await _logged(pauses, [_AWAY, _AWAY, None, None])
 

@@ -19,7 +19,7 @@ from gateway.formats.models import EcgBody, LeadBody, read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, document_of
 from gateway.http.validation import MAX_FIELDS
-from shared.settings import SubmissionLimits
+from shared.runtime.settings import SubmissionLimits
 from tests.builders import an_ecg_body
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, Event, EventType, submitted
-from shared.settings import ProcessorOnlySettings
+from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from tests.builders import SOURCE, AnInstallation, a_submission

@@ -19,7 +19,7 @@ import typer
 
 from shared.domain.errors import ConfigurationError
 from shared.observability.logs import Logger
-from shared.process import EXIT_CONFIGURATION, Worker
+from shared.runtime.process import EXIT_CONFIGURATION, Worker
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

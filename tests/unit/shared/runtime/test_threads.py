@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from shared.threads import in_thread, in_thread_of
+from shared.runtime.threads import in_thread, in_thread_of
 
 _LIMIT_S = 20
 

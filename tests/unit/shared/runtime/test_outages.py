@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared import outages
-from shared.outages import Outages
+from shared.runtime import outages
+from shared.runtime.outages import Outages
 from shared.storage.postgres import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
 from tests.logs import capture_logs
 

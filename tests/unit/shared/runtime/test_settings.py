@@ -8,7 +8,7 @@ import pytest
 
 from shared.broker.nodes import urls_of_nodes
 from shared.domain.errors import ConfigurationError
-from shared.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
+from shared.runtime.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

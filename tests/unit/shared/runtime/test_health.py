@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from shared import health, outages
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.health import Health, Part, open_health, open_health_server, part_of_process
+from shared.runtime import health, outages
+from shared.runtime.health import Health, Part, open_health, open_health_server, part_of_process
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:

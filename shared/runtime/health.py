@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import orjson
 from aiohttp import web
 
-from shared import outages
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
 from shared.observability.logs import Logger
-from shared.process import check_staying
-from shared.supervision import running
+from shared.runtime import outages
+from shared.runtime.process import check_staying
+from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
