@@ -35,7 +35,7 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema, check_schema_of, connection_name
+from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
 
 if TYPE_CHECKING:
     import asyncio

@@ -29,8 +29,8 @@ from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
 from shared.runtime.process import EXIT_CONFIGURATION, run_until_told
 from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, read_settings
-from shared.storage import migrations
-from shared.storage.schema import NEWEST_SCHEMA
+from shared.storage.schema import migrations
+from shared.storage.schema.compatibility import NEWEST_SCHEMA
 
 _EXIT_FAILED: Final = 1
 _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`

@@ -21,7 +21,6 @@ from shared.events import EventType
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
 from shared.storage.postgres_checks import check_results
@@ -31,7 +30,8 @@ from shared.storage.postgres_logins import PostgresLoginStore
 from shared.storage.postgres_outbox import PostgresOutbox
 from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import check_schema_of, connection_name
+from shared.storage.schema.compatibility import check_schema_of, connection_name
+from shared.storage.schema.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

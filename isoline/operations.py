@@ -19,7 +19,7 @@ from shared.ports import Fate, Reason, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres import open_database
 from shared.storage.postgres_operations import PostgresOperations
-from shared.storage.schema import check_schema, connection_name
+from shared.storage.schema.compatibility import check_schema, connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

@@ -24,7 +24,7 @@ from shared.storage.postgres_checks import check_results
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_installation import PostgresInstallation
 from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.schema import check_schema, check_schema_of, connection_name
+from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from isoline.postgres_server import open_postgres_server
-from shared.storage.migrations import migrate
+from shared.storage.schema.migrations import migrate
 from tests.servers.folders import server_folder
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The column ``ecg_signal.header``, which the schema of the release before does not have yet.
 
-All of this goes when `shared.storage.schema.OLDEST_SCHEMA` is 10 or more.
+All of this goes when `shared.storage.schema.compatibility.OLDEST_SCHEMA` is 10 or more.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ from gateway.accounts.use_cases import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.schema.migrations import migrate
 from tests.benchmarks.hostile_costs import (
     MAX_BYSTANDER_S,
     MAX_CPU_S,

@@ -20,9 +20,9 @@ from gateway.auth.access_tokens import Tokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.schema.migrations import migrate
 from tests.benchmarks.baselines import textbook
 from tests.benchmarks.subscriber import subscribe
 from tests.servers.services import free_port, open_service

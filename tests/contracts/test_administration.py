@@ -23,7 +23,7 @@ from shared.storage.postgres_checks import (
     check_submissions,
 )
 from shared.storage.postgres_errors import translated
-from shared.storage.schema import check_schema_of
+from shared.storage.schema.compatibility import check_schema_of
 from tests.databases import open_empty_database
 from tests.logs import capture_logs
 

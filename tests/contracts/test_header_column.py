@@ -12,10 +12,10 @@ from shared.domain.recording import recording_of
 from shared.events import EcgKey
 from shared.ports import RecordingSubmission
 from shared.storage import header_column
-from shared.storage.migrations import migrate
 from shared.storage.postgres_ecgs import PostgresEcgStore
 from shared.storage.postgres_recordings import PostgresRecordingStore
-from shared.storage.schema import OLDEST_SCHEMA
+from shared.storage.schema.compatibility import OLDEST_SCHEMA
+from shared.storage.schema.migrations import migrate
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:

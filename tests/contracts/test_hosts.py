@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import UnavailableError
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
+from shared.storage.schema.migrations import migrate
 from tests.faults.leg import open_leg
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 
 from shared.domain.errors import UnavailableError
 from shared.events import LEGACY_SOURCE
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
 from shared.storage.postgres_checks import check_erasures, check_results
 from shared.storage.postgres_installation import PostgresInstallation
+from shared.storage.schema.migrations import migrate
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:

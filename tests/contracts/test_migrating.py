@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import ConfigurationError, ConflictError
-from shared.storage.migrations import migrate, read_statements
-from shared.storage.schema import MIGRATIONS, NEWEST_SCHEMA, OLDEST_SCHEMA
+from shared.storage.schema.compatibility import MIGRATIONS, NEWEST_SCHEMA, OLDEST_SCHEMA
+from shared.storage.schema.migrations import migrate, read_statements
 from tests.databases import open_empty_database
 from tests.releases import RELEASE_BEFORE
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 from pogo_core.util import migrate as pogo
 
-from shared.storage.schema import MIGRATIONS
+from shared.storage.schema.compatibility import MIGRATIONS
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.storage.migrations import migrate
 from shared.storage.postgres import open_database
-from shared.storage.schema import (
+from shared.storage.schema.compatibility import (
     NEWEST_SCHEMA,
     OLDEST_SCHEMA,
     check_schema,
     connection_name,
 )
+from shared.storage.schema.migrations import migrate
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import pytest
 
-from shared.storage.schema import NEWEST_SCHEMA
+from shared.storage.schema.compatibility import NEWEST_SCHEMA
 from tests.databases import open_empty_database
 from tests.e2e.conftest import ROOT
 

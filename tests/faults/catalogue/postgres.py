@@ -8,7 +8,7 @@ import signal
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from shared.storage.schema import OLDEST_SCHEMA
+from shared.storage.schema.compatibility import OLDEST_SCHEMA
 from tests.faults.fault import fault
 from tests.faults.world import SERVICE_PASSWORD, SERVICE_ROLE
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from shared.storage.migrations import migrate
-from shared.storage.schema import NEWEST_SCHEMA
+from shared.storage.schema.compatibility import NEWEST_SCHEMA
+from shared.storage.schema.migrations import migrate
 from tests.faults.fault import fault
 from tests.faults.service import THIS_CODE
 from tests.releases import RELEASE_BEFORE, unpack

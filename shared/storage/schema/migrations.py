@@ -13,7 +13,7 @@ from pogo_core.util import sql as pogo
 from shared.domain.errors import ConfigurationError, ConflictError, UnavailableError
 from shared.storage.postgres_errors import translated_errors
 from shared.storage.postgres_hosts import Hosts
-from shared.storage.schema import (
+from shared.storage.schema.compatibility import (
     MIGRATIONS,
     NEWEST_SCHEMA,
     applied_migrations,
