@@ -26,21 +26,21 @@ from shared.runtime.health import Part, part_of_process
 from shared.runtime.process import run_until_told, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_checks import check_accounts, check_erasures, check_reading, check_submissions
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_logins import PostgresLoginStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.checks import check_accounts, check_erasures, check_reading, check_submissions
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
 
 if TYPE_CHECKING:
     import asyncio
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 # 256 requests in hand are far more objects than Python's 700, and the collector looked through them again and
 # again: a fifth of the time that a small ECG takes. Five times as many save nothing more.

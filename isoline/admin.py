@@ -23,8 +23,8 @@ from isoline.postgres_server import open_postgres_server
 from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
 from shared.storage.schema.compatibility import check_schema, connection_name
 from shared.storage.schema.migrations import migrate
 

@@ -21,15 +21,15 @@ from shared.events import EventType
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_checks import check_results
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_logins import PostgresLoginStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.checks import check_results
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate
 

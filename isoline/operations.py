@@ -17,8 +17,8 @@ from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports import Fate, Reason, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
-from shared.storage.postgres import open_database
-from shared.storage.postgres_operations import PostgresOperations
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.schema.compatibility import check_schema, connection_name
 
 if TYPE_CHECKING:

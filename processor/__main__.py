@@ -19,11 +19,11 @@ from shared.runtime.health import Part, open_health_server, part_of_process
 from shared.runtime.process import run_until_told, this_worker
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
-from shared.storage.postgres import open_database
-from shared.storage.postgres_checks import check_results
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres.checks import check_results
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from shared.broker.topology import Topology
-from shared.storage.postgres import open_database
+from shared.storage.postgres.database import open_database
 from tests.databases import open_empty_database, open_private_postgres, open_template
 from tests.servers.folders import server_folder
 from tests.servers.rabbitmq_server import open_rabbitmq_server
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Callable
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

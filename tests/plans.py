@@ -18,10 +18,10 @@ import asyncpg
 
 from shared.events import Bundle, EcgKey, deleted, processed
 from shared.ports import Claim, Settlement, Status
-from shared.storage.postgres import SESSION, Database
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.database import SESSION, Database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:

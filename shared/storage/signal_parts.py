@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.domain.ecg import Samples
-    from shared.storage.postgres import Connection
+    from shared.storage.postgres.database import Connection
 
 # What the row that the parts belong to names as its encoding: what fits all of them.
 PARTS: Final[Mapping[str, np.dtype[Any]]] = {

@@ -30,8 +30,8 @@ from gateway.accounts.use_cases import Passwords
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.benchmarks.hostile_costs import (
     MAX_BYSTANDER_S,

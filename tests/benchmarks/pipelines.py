@@ -20,8 +20,8 @@ from gateway.auth.access_tokens import Tokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.benchmarks.baselines import textbook
 from tests.benchmarks.subscriber import subscribe

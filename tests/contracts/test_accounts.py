@@ -9,13 +9,13 @@ import pytest
 from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
 from shared.ports import Login
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_logins import PostgresLoginStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.logins import PostgresLoginStore
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 
 def an_account(name: str = "ada", *roles: Role) -> Account:

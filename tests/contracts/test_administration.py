@@ -13,16 +13,16 @@ from asyncpg.exceptions import InternalClientError
 
 from shared.domain.errors import UnavailableError
 from shared.runtime import outages
-from shared.storage import postgres
-from shared.storage.postgres import open_database
-from shared.storage.postgres_checks import (
+from shared.storage.postgres import database as postgres
+from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
     check_reading,
     check_results,
     check_submissions,
 )
-from shared.storage.postgres_errors import translated
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.errors import translated
 from shared.storage.schema.compatibility import check_schema_of
 from tests.databases import open_empty_database
 from tests.logs import capture_logs
@@ -30,7 +30,7 @@ from tests.logs import capture_logs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _LIMIT_S: Final = 30
 _END_SESSIONS: Final = """

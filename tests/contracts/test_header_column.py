@@ -11,16 +11,16 @@ import pytest
 from shared.domain.recording import recording_of
 from shared.events import EcgKey
 from shared.ports import RecordingSubmission
-from shared.storage import header_column
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres import header_column
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate
 from tests.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Ecg, Lead
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 # What release 0.1.0 writes of `as_of_the_release_before`, and the hash that it takes of it.
 _OF_THE_RELEASE_BEFORE: Final = r"""

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import UnavailableError
-from shared.storage.postgres import open_database
+from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.faults.leg import open_leg
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
     from tests.faults.leg import Streams
 
 _LIMIT_S: Final = 20

@@ -10,14 +10,14 @@ import pytest
 
 from shared.domain.errors import UnavailableError
 from shared.events import LEGACY_SOURCE
-from shared.storage.postgres import open_database
-from shared.storage.postgres_checks import check_erasures, check_results
-from shared.storage.postgres_installation import PostgresInstallation
+from shared.storage.postgres.checks import check_erasures, check_results
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.schema.migrations import migrate
 from tests.databases import open_empty_database
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _BEFORE = 11
 _END_OTHERS = """

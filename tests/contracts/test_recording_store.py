@@ -18,11 +18,11 @@ from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import deleted, failed, processed
 from shared.ports import RecordingSubmission, Settlement, Status, Submission
-from shared.storage.postgres import open_database
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Samples
     from shared.events import EcgKey
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _NARROW: Final = (1, -2, 3, -4, 5, -6, 7, -8, 9, -10)
 _LIMIT_S: Final = 20

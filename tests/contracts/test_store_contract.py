@@ -20,12 +20,12 @@ from shared.domain.findings import Series
 from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, deleted, failed, processed
 from shared.ports import Settlement, Status, Submission
-from shared.storage import postgres_submissions
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres import submissions as postgres_submissions
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.signals import encode_signals
 from tests.builders import SOURCE, a_lead, a_submission, an_ecg
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from shared.events import Bundle, Event
     from shared.ports import Claim, EcgState, EcgSummary
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
     from shared.storage.signals import EncodedSignals, JoinedSignals
 
 _LIMIT_S = 20

@@ -20,7 +20,7 @@ from gateway.accounts.use_cases import Passwords, create_account
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.builders import SOURCE
 from tests.servers.services import free_port, leave, open_service
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from shared.broker.topology import Topology
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 ROOT: Final = Path(__file__).parents[2]
 PASSWORD: Final = "a good password"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
-from shared.storage.postgres_installation import PostgresInstallation
+from shared.storage.postgres.installation import PostgresInstallation
 from tests.e2e.conftest import PASSWORD, Installation, Subscriber
 from tests.e2e.load import KnownEcg, known_findings, real_ecgs, submit_all
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _ECGS: Final = 2_000
 _CONCURRENCY: Final = 32

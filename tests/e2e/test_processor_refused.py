@@ -11,13 +11,13 @@ import aiohttp
 
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.events import submitted
-from shared.storage.postgres_ecgs import PostgresEcgStore
+from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.builders import SOURCE, a_submission
 from tests.servers.services import leave
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
     from tests.e2e.conftest import Installation
 
 _ECGS: Final = 40

@@ -36,10 +36,10 @@ from shared.operations import replay
 from shared.ports import Reason, Selection, Settlement
 from shared.relay import _sweep
 from shared.runtime import failpoint
-from shared.storage.postgres import open_database
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_operations import PostgresOperations
-from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.outbox import PostgresOutbox
 from tests.builders import SOURCE, AnInstallation, a_lead, a_submission, an_ecg
 from tests.databases import open_empty_database
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _QUEUE: Final = "processor.ecg-submitted"
 _SUBSCRIBER: Final = "subscriber"

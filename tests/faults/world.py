@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from gateway.accounts.use_cases import Passwords, create_account
 from shared.domain.account import Role
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.faults.balancer import Balancer, open_balancer
 from tests.faults.clock import Clock

@@ -27,21 +27,21 @@ from shared.events import EventType
 from shared.ports import AccountChanges
 from shared.runtime.health import Part
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_logins import PostgresLoginStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from shared.ports import AccountStore, Publisher
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 PASSWORD: Final = "a good password"

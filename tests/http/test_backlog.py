@@ -13,7 +13,7 @@ from tests.http.conftest import open_client, open_test_gateway, problem_of
 
 if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 
 @pytest.mark.usefixtures("gateway")  # for its accounts

@@ -14,7 +14,7 @@ import pytest
 from shared.domain.errors import UnavailableError
 from shared.ports import AccountChanges
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway, problem_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _REVOCATION_S: Final = 0.4
 

@@ -19,8 +19,8 @@ from gateway.ecgs import submission_batcher as intake_module
 from gateway.ecgs.result_waiter import Waiting
 from gateway.http.bodies.body_memory import SMALL_BYTES
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.builders import a_binary_body, an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway
 from tests.logs import capture_logs
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _LIMIT_S: Final = 20
 _SENDERS: Final = 6

@@ -14,7 +14,7 @@ from gateway.auth.access_tokens import InvalidTokenError, Tokens
 from gateway.auth.signing_keys import rotated
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.http.conftest import PASSWORD, TOKEN_KEY, open_client, open_test_gateway, problem_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _REVOCATION_S = 0.4
 _NOT_VALID = "The refresh token is not valid, or no longer: log in with POST /token."

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from gateway.ecgs import handlers as handlers_module
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.builders import a_binary_body, an_ecg_body
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from shared.ports import Receipt, RecordingSubmission
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _LIMIT_S: Final = 60
 _BINARY: Final = "application/vnd.isoline.ecg"

@@ -15,10 +15,10 @@ from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
 from shared.ports import Status
-from shared.storage import postgres_owned_ecgs
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.outbox import PostgresOutbox
 from tests.builders import SOURCE, AnInstallation, an_ecg_body
 from tests.http.conftest import QUEUE, answered, open_client, open_test_gateway, problem_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 
 async def submit(client: aiohttp.ClientSession, *ids: str, **fields: Any) -> None:

@@ -24,7 +24,7 @@ from tests.http.conftest import TOKENS, open_client, open_gateway_alone, open_te
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _PREFIX = "/labs/isoline"
 

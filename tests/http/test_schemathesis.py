@@ -14,12 +14,12 @@ import pytest
 from argon2 import PasswordHasher
 
 from shared.domain.account import Account, Role
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.e2e.conftest import ROOT
 from tests.http.conftest import ROLES, TOKENS
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _FOLDER: Final = Path(__file__).parent
 _WITHIN_S: Final = 300.0

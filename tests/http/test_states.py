@@ -20,10 +20,10 @@ from shared.operations import replay
 from shared.ports import Reason, Selection
 from shared.runtime.health import Part, part_of_process
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_checks import check_submissions
-from shared.storage.postgres_operations import PostgresOperations
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.checks import check_submissions
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.operations import PostgresOperations
 from tests.builders import an_ecg_body
 from tests.databases import open_empty_database
 from tests.http.conftest import (
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from shared.domain.errors import UnroutableError
     from shared.events import Event
     from shared.ports import AccountChanges
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _LIMIT_S = 10
 _ALTER = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {}', current_database()); END $$"
@@ -672,7 +672,7 @@ class TestPaths:
         async def broken(*_: object) -> None:
             raise RuntimeError("canary")
 
-        monkeypatch.setattr("shared.storage.postgres_ecgs.PostgresEcgStore.find", broken)
+        monkeypatch.setattr("shared.storage.postgres.ecgs.PostgresEcgStore.find", broken)
 
         async with ada.get("/ecg/10") as answer:
             problem = await problem_of(answer, 500)

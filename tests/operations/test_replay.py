@@ -20,14 +20,14 @@ from shared.events import EcgKey, EventType, deleted, failed, processed
 from shared.operations import replay
 from shared.ports import Reason, Selection, Settlement
 from shared.runtime.settings import ProcessorOnlySettings
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_operations import PostgresOperations
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _QUEUE: Final = "processor.ecg-submitted"
 _WHY: Final = Reason("ada", "a better insight")

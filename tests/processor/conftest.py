@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.domain.errors import UnavailableError, UnroutableError
     from shared.events import Event
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 
 @dataclass(eq=False, slots=True)

@@ -15,8 +15,8 @@ from tests.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from shared.ports import Claim
-    from shared.storage.postgres import Database
-    from shared.storage.postgres_ecgs import PostgresEcgStore
+    from shared.storage.postgres.database import Database
+    from shared.storage.postgres.ecgs import PostgresEcgStore
 
 _KEY = EcgKey("ada", "10")
 

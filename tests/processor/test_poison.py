@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.domain.insights import Insight, Signal
-    from shared.storage.postgres import Database
-    from shared.storage.postgres_ecgs import PostgresEcgStore
-    from shared.storage.postgres_outbox import PostgresOutbox
+    from shared.storage.postgres.database import Database
+    from shared.storage.postgres.ecgs import PostgresEcgStore
+    from shared.storage.postgres.outbox import PostgresOutbox
 
 _POISON = 666
 

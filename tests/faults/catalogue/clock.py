@@ -14,8 +14,8 @@ import aiohttp
 
 from gateway.accounts.use_cases import Passwords, create_account
 from shared.domain.account import Role
-from shared.storage.postgres import open_database
-from shared.storage.postgres_accounts import PostgresAccountStore
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
 from tests.faults.fault import Harm, fault
 from tests.faults.load import PASSWORD
 

@@ -15,10 +15,10 @@ from processor.fault_injection import KILLS, RAISES
 from shared.broker.topology import Topology
 from shared.events import EcgKey, EventType, deleted, submitted
 from shared.ports import Submission
-from shared.storage.postgres import open_database
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.database import open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.builders import SOURCE, a_lead, an_ecg
 from tests.faults.fault import fault
 

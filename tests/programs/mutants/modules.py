@@ -41,15 +41,15 @@ MODULES: Final = (
     Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
-    Module("outbox", "shared/storage/postgres_outbox.py", (*_STORE, "tests/contracts/test_plans.py")),
+    Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, "tests/contracts/test_plans.py")),
     Module(
         "submissions",
         "gateway/ecgs/submission_batcher.py",
         ("tests/unit/gateway/ecgs/test_submission_batcher.py",),
     ),
-    Module("submissions", "shared/storage/postgres_submissions.py", _STORE),
-    Module("submissions", "shared/storage/postgres_ecgs.py", _STORE),
-    Module("submissions", "shared/storage/postgres_recordings.py", _STORE),
+    Module("submissions", "shared/storage/postgres/submissions.py", _STORE),
+    Module("submissions", "shared/storage/postgres/ecgs.py", _STORE),
+    Module("submissions", "shared/storage/postgres/recordings.py", _STORE),
     Module("logins", "gateway/accounts/logins.py", _LOGINS),
     Module(
         "logins",
@@ -57,7 +57,7 @@ MODULES: Final = (
         ("tests/unit/gateway/limits/test_login_throttle.py", *_LOGINS),
     ),
     Module("logins", "gateway/http/client_address.py", ("tests/unit/gateway/http/test_client_address.py",)),
-    Module("logins", "shared/storage/postgres_logins.py", _LOGINS),
+    Module("logins", "shared/storage/postgres/logins.py", _LOGINS),
     Module(
         "tokens",
         "gateway/auth/access_tokens.py",

@@ -15,8 +15,8 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, Event, EventType, submitted
 from shared.runtime.settings import ProcessorOnlySettings
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
 from tests.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.events import Bundle
     from shared.ports import Claims, Settlement
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _QUEUE = "processor.ecg-submitted"
 _LIMIT_S = 20

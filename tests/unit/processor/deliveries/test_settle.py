@@ -26,9 +26,9 @@ from shared.domain.recording import recording_of
 from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed, submitted
 from shared.ports import RecordingSubmission, Settlement, Status, Submission
 from shared.relay import _sweep, run_relay
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_recordings import PostgresRecordingStore
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.logs import capture_logs
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from shared.domain.insights import Signal
     from shared.events import Bundle
     from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _QUEUE = "processor.ecg-submitted"
 _SUBSCRIBER = "sub.test"

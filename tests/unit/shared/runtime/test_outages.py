@@ -4,7 +4,7 @@ import pytest
 
 from shared.runtime import outages
 from shared.runtime.outages import Outages
-from shared.storage.postgres import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
+from shared.storage.postgres.database import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
 from tests.logs import capture_logs
 
 

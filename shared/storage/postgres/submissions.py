@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from shared.events import EcgKey
 from shared.ports import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
-from shared.storage.header_column import COLUMN, VALUES, HeaderColumn
+from shared.storage.postgres.header_column import COLUMN, VALUES, HeaderColumn
 from shared.storage.signals import content_hash, encode_signals, join_signals
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.postgres import Connection
+    from shared.storage.postgres.database import Connection
     from shared.storage.signals import EncodedSignals
 
 # Fewer samples are encoded and hashed within a millisecond, which is no reason to wait for a thread.

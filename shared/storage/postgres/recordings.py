@@ -8,9 +8,9 @@ from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
 from shared.runtime.threads import in_thread
-from shared.storage.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.headers import stored_encoding, stored_header, stored_leads
-from shared.storage.postgres_submissions import NEXT_GENERATION
+from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
+from shared.storage.postgres.submissions import NEXT_GENERATION
 from shared.storage.signal_parts import write_parts
 from shared.storage.signals import hash_of_said
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shared.domain.recording import Recording
     from shared.ports import RecordingSubmission
-    from shared.storage.postgres import Connection, Database
+    from shared.storage.postgres.database import Connection, Database
 
 # An announcement before the first is worked on would make it a second attempt.
 _REPUBLISH_AFTER_S: Final = 60.0

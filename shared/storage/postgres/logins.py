@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.storage.postgres_accounts import account_of
+from shared.storage.postgres.accounts import account_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from shared.domain.account import Account
     from shared.ports import Login
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 # Enough for a hundred machines of one owner; whoever logs in for every request ends their oldest logins.
 _MAX_LOGINS: Final = 100

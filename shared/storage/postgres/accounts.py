@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.postgres import Connection, Database
+    from shared.storage.postgres.database import Connection, Database
 
 # No account is without a name: with an empty one a check has nothing written.
 _ADD: Final = """

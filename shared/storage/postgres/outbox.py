@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import Bundle, EcgKey, Event, EventType
-from shared.storage.postgres import WITHOUT_FLUSH
-from shared.storage.postgres_ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
+from shared.storage.postgres.database import WITHOUT_FLUSH
+from shared.storage.postgres.ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _LONGEST_WAIT_S: Final = 300.0
 # No due time is given out that lies further ahead: a clock went back. Such a row is due as well.

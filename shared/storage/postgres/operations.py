@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shared.domain.findings import JsonValue
     from shared.ports import Reason, Selection
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
 _SELECTED: Final = """

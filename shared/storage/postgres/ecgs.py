@@ -10,10 +10,10 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
-from shared.storage.header_column import HeaderColumn
 from shared.storage.headers import read_encoding, read_header
-from shared.storage.postgres import WITHOUT_FLUSH
-from shared.storage.postgres_submissions import add, encoded
+from shared.storage.postgres.database import WITHOUT_FLUSH
+from shared.storage.postgres.header_column import HeaderColumn
+from shared.storage.postgres.submissions import add, encoded
 from shared.storage.samples import EncodedSamples
 from shared.storage.signal_parts import PARTS, read_parts
 from shared.storage.signals import decode_signals, ecg_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Ecg, Samples
     from shared.ports import Receipt, Settlement, StoredEcg, Submission
-    from shared.storage.postgres import Connection, Database
+    from shared.storage.postgres.database import Connection, Database
 
 # Long enough that a submission's own event nearly always gets there first.
 REPUBLISH_AFTER_S: Final = 10.0

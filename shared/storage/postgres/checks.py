@@ -12,16 +12,16 @@ from uuid import UUID
 
 from shared.domain.account import Account
 from shared.ports import Login
-from shared.storage.postgres_accounts import PostgresAccountStore
-from shared.storage.postgres_ecgs import PostgresEcgStore
-from shared.storage.postgres_installation import PostgresInstallation
-from shared.storage.postgres_logins import PostgresLoginStore
-from shared.storage.postgres_outbox import PostgresOutbox
-from shared.storage.postgres_owned_ecgs import erase_none
-from shared.storage.postgres_submissions import add_none
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import erase_none
+from shared.storage.postgres.submissions import add_none
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Database
+    from shared.storage.postgres.database import Database
 
 _NO_CLAIM: Final = UUID(int=0)
 _NOBODY: Final = Account("", "", frozenset())

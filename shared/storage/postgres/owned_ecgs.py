@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from shared.events import Bundle, EcgKey
 from shared.ports import EcgSummary, Place, Status
-from shared.storage.postgres_ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
+from shared.storage.postgres.ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.events import Event
-    from shared.storage.postgres import Connection, Database
+    from shared.storage.postgres.database import Connection, Database
 
 _NO_ROW: Final = 0  # they are counted from 1
 _BEFORE_THE_NEWEST: Final = Place(datetime(9999, 12, 31, tzinfo=UTC), "")

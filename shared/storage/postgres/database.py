@@ -14,8 +14,8 @@ import asyncpg
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.outages import Outages
-from shared.storage.postgres_errors import describes_session, shows_with_data, translated
-from shared.storage.postgres_hosts import Hosts
+from shared.storage.postgres.errors import describes_session, shows_with_data, translated
+from shared.storage.postgres.hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 if TYPE_CHECKING:
-    from shared.storage.postgres import Connection
+    from shared.storage.postgres.database import Connection
 
 # What a statement says of the column: among the others, and its value in one row or in each of many.
 COLUMN: Final = ", header"
