@@ -26,7 +26,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.signals import encode_signals
+from shared.storage.signals.joined import encode_signals
 from tests.builders import SOURCE, a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shared.events import Bundle, Event
     from shared.ports import Claim, EcgState, EcgSummary
     from shared.storage.postgres.database import Database
-    from shared.storage.signals import EncodedSignals, JoinedSignals
+    from shared.storage.signals.joined import EncodedSignals, JoinedSignals
 
 _LIMIT_S = 20
 _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}

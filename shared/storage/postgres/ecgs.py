@@ -10,13 +10,13 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
 from shared.ports import Claim, Claims, EcgState, Status
-from shared.storage.headers import read_encoding, read_header
 from shared.storage.postgres.database import WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
-from shared.storage.samples import EncodedSamples
-from shared.storage.signal_parts import PARTS, read_parts
-from shared.storage.signals import decode_signals, ecg_of
+from shared.storage.signals.headers import read_encoding, read_header
+from shared.storage.signals.joined import decode_signals, ecg_of
+from shared.storage.signals.parts import PARTS, read_parts
+from shared.storage.signals.samples import EncodedSamples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -8,11 +8,11 @@ from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports import Receipt, Status
 from shared.runtime.threads import in_thread
-from shared.storage.headers import stored_encoding, stored_header, stored_leads
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import NEXT_GENERATION
-from shared.storage.signal_parts import write_parts
-from shared.storage.signals import hash_of_said
+from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
+from shared.storage.signals.joined import hash_of_said
+from shared.storage.signals.parts import write_parts
 
 if TYPE_CHECKING:
     import asyncpg
@@ -132,7 +132,7 @@ async def _held(connection: Connection, submission: RecordingSubmission, said: _
 
 
 def _said(recording: Recording) -> _Said:
-    """The same as `shared.storage.signals` says of an ECG with this content; reads all samples twice."""
+    """The same as `shared.storage.signals.joined` says of an ECG with this content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
     leads = stored_leads(recording.header)
     digest = hash_of_said(recording.header, leads, f"{width}le")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     AnyConnection = Connection | asyncpg.Connection[asyncpg.Record]
 
-MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+MIGRATIONS: Final = Path(__file__).parents[3] / "migrations"
 
 # Read at import: an upgrade in place puts new migrations below a process that runs the code from before them.
 _KNOWN: Final = {int(path.stem.partition("_")[0]): path.stem for path in MIGRATIONS.glob("*.sql")}

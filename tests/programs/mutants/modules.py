@@ -14,7 +14,7 @@ class Module(NamedTuple):
 
 
 _INSIGHTS: Final = ("tests/unit/insights", "tests/unit/processor/test_analysis.py")
-_DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/test_signals.py")
+_DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/storage/signals/test_joined.py")
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
 _DELIVERY: Final = (
     *(

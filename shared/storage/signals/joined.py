@@ -10,14 +10,14 @@ import numpy as np
 import orjson
 
 from shared.domain.ecg import Ecg, fits_int16
-from shared.storage.headers import (
+from shared.storage.signals.headers import (
     read_encoding,
     read_header,
     stored_encoding,
     stored_header,
     stored_leads,
 )
-from shared.storage.samples import EncodedSamples, decode_samples, encode_samples, plain_encoding
+from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples, plain_encoding
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash

@@ -10,7 +10,7 @@ import orjson
 
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import Header, LeadHeader
-from shared.storage.samples import damaged
+from shared.storage.signals.samples import damaged
 
 # Content hashes are taken of these words in this order: they never change.
 _OF_ECGS: Final = ("date", "sampling_rate_hz", "unit")

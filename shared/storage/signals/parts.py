@@ -9,7 +9,7 @@ import numpy as np
 
 from shared.domain.ecg import narrowed
 from shared.runtime.threads import in_thread
-from shared.storage.samples import EncodedSamples, damaged, decode_samples, encode_samples
+from shared.storage.signals.samples import EncodedSamples, damaged, decode_samples, encode_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

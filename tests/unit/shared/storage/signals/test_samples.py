@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as stn
 
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import INT32_MAX, INT32_MIN
-from shared.storage.samples import EncodedSamples, decode_samples, encode_samples
+from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Samples
