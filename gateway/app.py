@@ -48,16 +48,13 @@ if TYPE_CHECKING:
     from gateway.contract.route import Route
     from gateway.ecgs.backlog import Backlog
     from gateway.ecgs.result_waiter import Waiting
-    from shared.ports import (
-        AccountStore,
-        EcgStore,
-        Installation,
-        LoginStore,
-        Outbox,
-        OwnedEcgs,
-        Publisher,
-        RecordingStore,
-    )
+    from shared.ports.accounts import AccountStore
+    from shared.ports.broker import Publisher
+    from shared.ports.ecgs import EcgStore, RecordingStore
+    from shared.ports.installation import Installation
+    from shared.ports.logins import LoginStore
+    from shared.ports.outbox import Outbox
+    from shared.ports.owned_ecgs import OwnedEcgs
     from shared.runtime.health import Check
     from shared.runtime.settings import GatewayOnlySettings
 

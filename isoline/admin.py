@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shared.domain.account import Account
-    from shared.ports import AccountStore
+    from shared.ports.accounts import AccountStore
 
 _GENERATED_BYTES: Final = 18
 _PAGE: Final = 1000

@@ -12,7 +12,7 @@ from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError, ConflictError
 
 if TYPE_CHECKING:
-    from shared.ports import AccountStore
+    from shared.ports.accounts import AccountStore
 
 
 class DemoAccount(NamedTuple):

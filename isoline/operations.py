@@ -15,7 +15,8 @@ from shared.broker.rabbitmq_dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports import Fate, Reason, Selection
+from shared.ports.dead_letters import Fate
+from shared.ports.operations import Reason, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.operations import PostgresOperations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from shared.events import EcgKey
-    from shared.ports import DeadLetter, DeadLetters, Operations
+    from shared.ports.dead_letters import DeadLetter, DeadLetters
+    from shared.ports.operations import Operations
 
 _SHOWN_CHARACTERS: Final = 60
 

@@ -16,7 +16,10 @@ from shared.runtime.supervision import failure_of, lasting
 
 if TYPE_CHECKING:
     from processor.deliveries.circuit_breaker import CircuitBreaker
-    from shared.ports import Consumer, Delivery, EcgStore, Installation, Outbox, Publisher
+    from shared.ports.broker import Consumer, Delivery, Publisher
+    from shared.ports.ecgs import EcgStore
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
     from shared.runtime.settings import ProcessorOnlySettings
 
 NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import NotFoundError
-from shared.ports import Fate
+from shared.ports.dead_letters import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from shared.events import EcgKey
-    from shared.ports import DeadLetter, DeadLetters, Operations, Reason, Selection
+    from shared.ports.dead_letters import DeadLetter, DeadLetters
+    from shared.ports.operations import Operations, Reason, Selection
 
 # Rows that one transaction locks, and processors wait for.
 _PAGE: Final = 1000

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from shared.ports import Installation, Outbox, Publisher
+    from shared.ports.broker import Publisher
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
 
 _PAGE: Final = 512
 

@@ -11,7 +11,7 @@ import numpy as np
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.header import Header, LeadHeader
 from shared.domain.insights import EcgInsight, LeadInsight
-from shared.ports import EcgState, Status, Submission
+from shared.ports.ecgs import EcgState, Status, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -17,7 +17,7 @@ from uuid import uuid4
 import asyncpg
 
 from shared.events import Bundle, EcgKey, deleted, processed
-from shared.ports import Claim, Settlement, Status
+from shared.ports.ecgs import Claim, Settlement, Status
 from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from gateway.limits.login_throttle import LoginThrottle
     from shared.domain.account import Account
-    from shared.ports import AccountStore, LoginStore
+    from shared.ports.accounts import AccountStore
+    from shared.ports.logins import LoginStore
     from shared.runtime.settings import GatewayOnlySettings
 
 # Credentials and accounts are a few hundred bytes.

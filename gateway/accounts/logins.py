@@ -9,11 +9,11 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from shared.ports import Login
+from shared.ports.logins import Login
 
 if TYPE_CHECKING:
     from shared.domain.account import Account
-    from shared.ports import LoginStore
+    from shared.ports.logins import LoginStore
 
 _ID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from gateway.limits.login_throttle import LoginThrottle
-    from shared.ports import AccountStore
+    from shared.ports.accounts import AccountStore
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)

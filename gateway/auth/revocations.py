@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from gateway.auth.database_clock import DatabaseClock
-    from shared.ports import AccountStore
+    from shared.ports.accounts import AccountStore
 
 # Long enough for a failover; nearly every request needs PostgreSQL anyway.
 _BLIND_AT_MOST_S: Final = 30.0

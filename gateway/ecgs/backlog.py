@@ -12,7 +12,7 @@ from shared.runtime.supervision import running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.ports import EcgStore
+    from shared.ports.ecgs import EcgStore
 
 _MEASURE_EVERY_S: Final = 1.0
 

@@ -14,7 +14,10 @@ from shared.relay import tell
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.ports import Installation, Outbox, OwnedEcgs, Publisher
+    from shared.ports.broker import Publisher
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
+    from shared.ports.owned_ecgs import OwnedEcgs
 
 _log = Logger(__name__)
 

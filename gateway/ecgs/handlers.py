@@ -20,7 +20,8 @@ from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_respon
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.domain.recording import recording_of
-from shared.ports import Place, RecordingSubmission, Status, Submission
+from shared.ports.ecgs import RecordingSubmission, Status, Submission
+from shared.ports.owned_ecgs import Place
 
 if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from gateway.formats.registry import Formats
     from gateway.http.request import Request
     from shared.domain.recording import Recording
-    from shared.ports import EcgSummary, Installation, Outbox, OwnedEcgs, Publisher, Receipt, RecordingStore
+    from shared.ports.broker import Publisher
+    from shared.ports.ecgs import Receipt, RecordingStore
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
+    from shared.ports.owned_ecgs import EcgSummary, OwnedEcgs
     from shared.runtime.settings import GatewayOnlySettings
 
 # Storing an ECG with others, in one statement, takes five times the memory of its samples: 10 MB for 500,000

@@ -12,7 +12,7 @@ from shared.runtime.supervision import running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from shared.ports import EcgState, EcgStore
+    from shared.ports.ecgs import EcgState, EcgStore
 
 # Enough for every connection of a busy gateway, and a query of a few milliseconds.
 _MOST_AT_A_TIME: Final = 500

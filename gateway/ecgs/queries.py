@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.formats.fields import ECG_ID
 from gateway.http.query import Query, integer, number
-from shared.ports import Place
+from shared.ports.owned_ecgs import Place
 
 MAX_WAIT_S: Final = 30
 MAX_PAGE: Final = 100

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 
 from gateway.http.responses import JSON, Head
-from shared.ports import Status
+from shared.ports.ecgs import Status
 
 if TYPE_CHECKING:
     from gateway.ecgs.lookup_batcher import Owned
     from gateway.ecgs.result_waiter import Waiting
-    from shared.ports import EcgState
+    from shared.ports.ecgs import EcgState
 
 # Within so many seconds an erased ECG is gone from every gateway.
 MAX_AGE_S: Final = 5.0

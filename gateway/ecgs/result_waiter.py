@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.ecgs.lookup_batcher import Lookups, Owned
-    from shared.ports import EcgState, EcgStore
+    from shared.ports.ecgs import EcgState, EcgStore
 
 _SHORTEST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.25

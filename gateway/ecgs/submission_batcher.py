@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import EcgKey, Event
-    from shared.ports import EcgStore, Installation, Publisher, Receipt, Submission
+    from shared.ports.broker import Publisher
+    from shared.ports.ecgs import EcgStore, Receipt, Submission
+    from shared.ports.installation import Installation
 
 # While one batch is written, the other is on its way or gathers.
 _FLUSHERS: Final = 2

@@ -10,7 +10,7 @@ from shared.runtime import failpoint
 if TYPE_CHECKING:
     from gateway.ecgs.backlog import Backlog
     from gateway.ecgs.submission_batcher import Intake
-    from shared.ports import Receipt, RecordingStore, RecordingSubmission, Submission
+    from shared.ports.ecgs import Receipt, RecordingStore, RecordingSubmission, Submission
 
 
 async def submit(submission: Submission, *, intake: Intake, backlog: Backlog) -> Receipt:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
-    from shared.ports import Receipt
+    from shared.ports.ecgs import Receipt
     from shared.runtime.settings import SubmissionLimits
 
 CONTENT_TYPE: Final = "application/vnd.isoline.ecg"

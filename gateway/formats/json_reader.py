@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from shared.domain.ecg import Ecg, Samples
     from shared.domain.recording import Recording
-    from shared.ports import Receipt
+    from shared.ports.ecgs import Receipt
     from shared.runtime.settings import GatewayOnlySettings, SubmissionLimits
 
 # Where the fast way overtakes the other: 21 us and 21 us for one lead; for 12 leads 112 and 132 at 5 kB.

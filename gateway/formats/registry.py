@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Request
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
-    from shared.ports import Receipt
+    from shared.ports.ecgs import Receipt
     from shared.runtime.settings import GatewayOnlySettings
 
     Take: TypeAlias = Callable[[Ecg | Recording], Awaitable[Receipt]]

@@ -16,7 +16,7 @@ from shared.runtime.supervision import failure_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from shared.ports import Consumer
+    from shared.ports.broker import Consumer
 
 _CHECK_EVERY_S: Final = 1.0
 _CHECK_WITHIN_S: Final = 3.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shared.events import EcgKey
-    from shared.ports import Delivery
+    from shared.ports.broker import Delivery
 
 # RabbitMQ makes a message that was handed out 20 times a dead letter; several processors may each give one
 # back in the same outage.

@@ -24,7 +24,7 @@ from shared.domain.errors import (
 from shared.domain.findings import Insights
 from shared.events import failed, processed
 from shared.observability.logs import Logger
-from shared.ports import Settlement
+from shared.ports.ecgs import Settlement
 from shared.relay import tell
 from shared.runtime import failpoint
 from shared.runtime.retry import jittered_pause_s, until_available
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
     from shared.domain.insights import Insight
     from shared.events import EcgKey
-    from shared.ports import Claim, Claims, Delivery, EcgStore, Installation, Outbox, Publisher, StoredEcg
+    from shared.ports.broker import Delivery, Publisher
+    from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
 
 # A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more. Nor is more
 # claimed at once: what was claimed when a processor died is analysed one by one.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from shared.events import Event
-    from shared.ports import Delivery
+    from shared.ports.broker import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class InProcessBroker:
 
 
 class InProcessPublisher:
-    """A `shared.ports.Publisher`."""
+    """A `shared.ports.broker.Publisher`."""
 
     def __init__(self, broker: InProcessBroker) -> None:
         self._broker = broker
@@ -125,7 +125,7 @@ class InProcessPublisher:
 
 
 class InProcessConsumer:
-    """A `shared.ports.Consumer`."""
+    """A `shared.ports.broker.Consumer`."""
 
     def __init__(self, broker: InProcessBroker, queue: _Queue, prefetch: int) -> None:
         self._broker = broker
@@ -191,7 +191,7 @@ class InProcessConsumer:
 
 @dataclass(frozen=True, slots=True)
 class InProcessDelivery:
-    """A `shared.ports.Delivery`."""
+    """A `shared.ports.broker.Delivery`."""
 
     _consumer: InProcessConsumer
     _tag: int

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from shared.broker.rabbitmq import End, Look
     from shared.broker.topology import Topology
-    from shared.ports import Delivery
+    from shared.ports.broker import Delivery
 
 _NAME: Final = "isoline consumer"
 # Longer than a quorum queue takes to elect a leader.
@@ -70,7 +70,7 @@ async def open_rabbitmq_consumer(
 
 
 class RabbitmqConsumer:
-    """A `shared.ports.Consumer`."""
+    """A `shared.ports.broker.Consumer`."""
 
     def __init__(self, queue: str, *, prefetch: int, is_paused: bool, standing: Standing) -> None:
         self._name = queue
@@ -252,7 +252,7 @@ async def _open_hearing(channel: UnderlayChannel, prefetch: int, end: End) -> As
 
 
 class RabbitmqDelivery:
-    """A `shared.ports.Delivery`."""
+    """A `shared.ports.broker.Delivery`."""
 
     def __init__(self, message: DeliveredMessage, hearing: _Hearing) -> None:
         self._message = message

@@ -20,7 +20,7 @@ from shared.broker.rabbitmq import open_connection
 from shared.broker.refusals import is_for_operator, words_of
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
-from shared.ports import DeadLetter, Fate
+from shared.ports.dead_letters import DeadLetter, Fate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ _NAME_LENGTH: Final = 12
 
 
 class RabbitmqDeadLetters:
-    """`shared.ports.DeadLetters` at RabbitMQ."""
+    """`shared.ports.dead_letters.DeadLetters` at RabbitMQ."""
 
     def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
         self._channel = channel

@@ -44,7 +44,7 @@ _CONFIRM_WITHIN_S: Final = 30.0
 
 
 class PipelinedPublisher:
-    """A `shared.ports.Publisher`."""
+    """A `shared.ports.broker.Publisher`."""
 
     def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
         self._topology = topology

@@ -80,7 +80,7 @@ class _Open(NamedTuple):
 
 
 class PlainPublisher:
-    """A `shared.ports.Publisher`."""
+    """A `shared.ports.broker.Publisher`."""
 
     def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
         self._topology = topology

@@ -15,7 +15,7 @@ import uvloop
 
 from processor.insights.zero_crossings import count_zero_crossings
 from shared.events import EcgKey
-from shared.ports import Claim
+from shared.ports.ecgs import Claim
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 

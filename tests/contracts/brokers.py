@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-    from shared.ports import Consumer, Publisher
+    from shared.ports.broker import Consumer, Publisher
     from tests.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S: Final = 30

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
-from shared.ports import Login
+from shared.ports.logins import Login
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.logins import PostgresLoginStore
 

@@ -21,7 +21,7 @@ from tests.servers.rabbitmq_server import open_rabbitmq_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.ports import Consumer, Delivery, Publisher
+    from shared.ports.broker import Consumer, Delivery, Publisher
     from tests.contracts.brokers import BrokerUnderTest
     from tests.servers.rabbitmq_server import RabbitmqServer
 

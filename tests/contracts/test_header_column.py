@@ -10,7 +10,7 @@ import pytest
 
 from shared.domain.recording import recording_of
 from shared.events import EcgKey
-from shared.ports import RecordingSubmission
+from shared.ports.ecgs import RecordingSubmission
 from shared.storage.postgres import header_column
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.recordings import PostgresRecordingStore

@@ -24,7 +24,7 @@ from shared.broker.rabbitmq_dead_letters import open_dead_letters
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
-from shared.ports import Fate
+from shared.ports.dead_letters import Fate
 from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from shared.broker.rabbitmq_consumer import RabbitmqConsumer, _Hearing
     from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
-    from shared.ports import Consumer, Delivery, Publisher
+    from shared.ports.broker import Consumer, Delivery, Publisher
 
 _LIMIT_S = 20
 

@@ -1,4 +1,4 @@
-"""What `shared.ports.RecordingStore` promises, held by PostgreSQL."""
+"""What `shared.ports.ecgs.RecordingStore` promises, held by PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import deleted, failed, processed
-from shared.ports import RecordingSubmission, Settlement, Status, Submission
+from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox

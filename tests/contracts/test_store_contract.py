@@ -19,7 +19,7 @@ from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.findings import Series
 from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, deleted, failed, processed
-from shared.ports import Settlement, Status, Submission
+from shared.ports.ecgs import Settlement, Status, Submission
 from shared.storage.postgres import submissions as postgres_submissions
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from shared.events import Bundle, Event
-    from shared.ports import Claim, EcgState, EcgSummary
+    from shared.ports.ecgs import Claim, EcgState
+    from shared.ports.owned_ecgs import EcgSummary
     from shared.storage.postgres.database import Database
     from shared.storage.signals.joined import EncodedSignals, JoinedSignals
 

@@ -33,7 +33,8 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed, submitted
 from shared.operations import replay
-from shared.ports import Reason, Selection, Settlement
+from shared.ports.ecgs import Settlement
+from shared.ports.operations import Reason, Selection
 from shared.relay import _sweep
 from shared.runtime import failpoint
 from shared.storage.postgres.database import open_database

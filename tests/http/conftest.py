@@ -24,7 +24,7 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
-from shared.ports import AccountChanges
+from shared.ports.accounts import AccountChanges
 from shared.runtime.health import Part
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -40,7 +40,8 @@ from shared.storage.schema.compatibility import check_schema
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from shared.ports import AccountStore, Publisher
+    from shared.ports.accounts import AccountStore
+    from shared.ports.broker import Publisher
     from shared.storage.postgres.database import Database
 
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()

@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from gateway.ecgs.queries import cursor_of
-from shared.ports import Place
+from shared.ports.owned_ecgs import Place
 
 _LONGEST_NAME: Final = 32
 _LAST_DAY: Final = date(2024, 12, 31)

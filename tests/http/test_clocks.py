@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from shared.domain.errors import UnavailableError
-from shared.ports import AccountChanges
+from shared.ports.accounts import AccountChanges
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.builders import an_ecg_body

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import aiohttp
     import numpy.typing as npt
 
-    from shared.ports import Receipt, RecordingSubmission
+    from shared.ports.ecgs import Receipt, RecordingSubmission
     from shared.storage.postgres.database import Database
 
 _LIMIT_S: Final = 60

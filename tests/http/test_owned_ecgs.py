@@ -14,7 +14,7 @@ import gateway.ecgs.result_cache
 from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
-from shared.ports import Status
+from shared.ports.ecgs import Status
 from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation

@@ -17,7 +17,7 @@ from gateway.__main__ import parts_of_database
 from shared.domain.errors import UnavailableError
 from shared.events import EventType, read_submitted
 from shared.operations import replay
-from shared.ports import Reason, Selection
+from shared.ports.operations import Reason, Selection
 from shared.runtime.health import Part, part_of_process
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.ports import AccountChanges
+    from shared.ports.accounts import AccountChanges
     from shared.storage.postgres.database import Database
 
 _LIMIT_S = 10

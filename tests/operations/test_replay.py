@@ -18,7 +18,8 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed
 from shared.operations import replay
-from shared.ports import Reason, Selection, Settlement
+from shared.ports.ecgs import Settlement
+from shared.ports.operations import Reason, Selection
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class HandedOver:
-    """A `shared.ports.Delivery` that remembers how it ended."""
+    """A `shared.ports.broker.Delivery` that remembers how it ended."""
 
     body: bytes
     attempt: int = 1
@@ -37,7 +37,7 @@ class HandedOver:
 
 
 class Listener:
-    """A `shared.ports.Publisher` that takes everything and remembers it."""
+    """A `shared.ports.broker.Publisher` that takes everything and remembers it."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 
 from shared.events import EcgKey, processed
-from shared.ports import Settlement
+from shared.ports.ecgs import Settlement
 from tests.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
-    from shared.ports import Claim
+    from shared.ports.ecgs import Claim
     from shared.storage.postgres.database import Database
     from shared.storage.postgres.ecgs import PostgresEcgStore
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
-from shared.ports import AccountChanges
+from shared.ports.accounts import AccountChanges
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -64,7 +64,7 @@ FROM account WHERE changed_at > now() - interval '3 hours'
 
 
 class PostgresAccountStore:
-    """`shared.ports.AccountStore` on PostgreSQL."""
+    """`shared.ports.accounts.AccountStore` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

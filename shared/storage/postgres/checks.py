@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from shared.domain.account import Account
-from shared.ports import Login
+from shared.ports.logins import Login
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation

@@ -9,7 +9,7 @@ import orjson
 
 from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
-from shared.ports import Claim, Claims, EcgState, Status
+from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.storage.postgres.database import WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.ecg import Ecg, Samples
-    from shared.ports import Receipt, Settlement, StoredEcg, Submission
+    from shared.ports.ecgs import Receipt, Settlement, StoredEcg, Submission
     from shared.storage.postgres.database import Connection, Database
 
 # Long enough that a submission's own event nearly always gets there first.
@@ -161,7 +161,7 @@ _COUNT_QUEUED: Final = "SELECT count(*) FROM (SELECT FROM ecg WHERE due_at IS NO
 
 
 class PostgresEcgStore:
-    """`shared.ports.EcgStore` on PostgreSQL."""
+    """`shared.ports.ecgs.EcgStore` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -228,7 +228,7 @@ class PostgresEcgStore:
 
 
 class _StoredEcg(NamedTuple):
-    """A `shared.ports.StoredEcg`: a row, and the samples beside it where it is a recording."""
+    """A `shared.ports.ecgs.StoredEcg`: a row, and the samples beside it where it is a recording."""
 
     ecg_id: str
     row: asyncpg.Record

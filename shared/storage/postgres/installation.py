@@ -16,7 +16,7 @@ _SOURCE: Final = "SELECT source FROM installation"
 
 
 class PostgresInstallation:
-    """`shared.ports.Installation` on PostgreSQL.
+    """`shared.ports.installation.Installation` on PostgreSQL.
 
     Args:
         source: What an operator says instead; empty for what the database holds.

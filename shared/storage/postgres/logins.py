@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from shared.domain.account import Account
-    from shared.ports import Login
+    from shared.ports.logins import Login
     from shared.storage.postgres.database import Database
 
 # Enough for a hundred machines of one owner; whoever logs in for every request ends their oldest logins.
@@ -42,7 +42,7 @@ _END: Final = "DELETE FROM login WHERE id = $1"
 
 
 class PostgresLoginStore:
-    """`shared.ports.LoginStore` on PostgreSQL."""
+    """`shared.ports.logins.LoginStore` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.findings import JsonValue
-    from shared.ports import Reason, Selection
+    from shared.ports.operations import Reason, Selection
     from shared.storage.postgres.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
@@ -39,7 +39,7 @@ _RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2
 
 
 class PostgresOperations:
-    """`shared.ports.Operations` on PostgreSQL."""
+    """`shared.ports.operations.Operations` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

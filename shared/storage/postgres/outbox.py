@@ -95,7 +95,7 @@ SELECT coalesce(sum(events), 0) FROM dropped
 
 
 class PostgresOutbox:
-    """`shared.ports.Outbox` on PostgreSQL; many relays may sweep at once."""
+    """`shared.ports.outbox.Outbox` on PostgreSQL; many relays may sweep at once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

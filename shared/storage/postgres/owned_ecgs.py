@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from shared.events import Bundle, EcgKey
-from shared.ports import EcgSummary, Place, Status
+from shared.ports.ecgs import Status
+from shared.ports.owned_ecgs import EcgSummary, Place
 from shared.storage.postgres.ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ FROM erased
 
 
 class PostgresOwnedEcgs:
-    """`shared.ports.OwnedEcgs` on PostgreSQL."""
+    """`shared.ports.owned_ecgs.OwnedEcgs` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

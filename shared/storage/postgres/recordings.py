@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
-from shared.ports import Receipt, Status
+from shared.ports.ecgs import Receipt, Status
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import NEXT_GENERATION
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.recording import Recording
-    from shared.ports import RecordingSubmission
+    from shared.ports.ecgs import RecordingSubmission
     from shared.storage.postgres.database import Connection, Database
 
 # An announcement before the first is worked on would make it a second attempt.
@@ -64,7 +64,7 @@ class _TakenError(Exception):
 
 
 class PostgresRecordingStore:
-    """`shared.ports.RecordingStore` on PostgreSQL."""
+    """`shared.ports.ecgs.RecordingStore` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey
-from shared.ports import Receipt, Status, Submission
+from shared.ports.ecgs import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.header_column import COLUMN, VALUES, HeaderColumn
 from shared.storage.signals.joined import content_hash, encode_signals, join_signals
@@ -109,7 +109,7 @@ async def add(
     due_in_s: float,
     header_column: HeaderColumn,
 ) -> list[Receipt]:
-    """What `shared.ports.EcgStore.add` promises; of several with one id the first is taken."""
+    """What `shared.ports.ecgs.EcgStore.add` promises; of several with one id the first is taken."""
     firsts: dict[tuple[str, str], EncodedSubmission] = {}
     for submission in submissions:
         firsts.setdefault(_named(submission), submission)

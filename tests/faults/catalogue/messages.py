@@ -14,7 +14,7 @@ import aio_pika
 from processor.fault_injection import KILLS, RAISES
 from shared.broker.topology import Topology
 from shared.events import EcgKey, EventType, deleted, submitted
-from shared.ports import Submission
+from shared.ports.ecgs import Submission
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation

@@ -14,13 +14,14 @@ from gateway.auth.revocations import Revocations, open_revocations
 from gateway.ecgs.backlog import open_backlog
 from gateway.ecgs.result_waiter import open_waiting
 from shared.domain.errors import UnavailableError
-from shared.ports import AccountChanges
+from shared.ports.accounts import AccountChanges
 from tests.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.ports import AccountStore, EcgState, EcgStore
+    from shared.ports.accounts import AccountStore
+    from shared.ports.ecgs import EcgState, EcgStore
 
 _LIMIT_S = 10
 _REFUSED = "permission denied"

@@ -8,7 +8,8 @@ import pytest
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import EcgKey
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports import DeadLetter, Fate, Reason, Selection
+from shared.ports.dead_letters import DeadLetter, Fate
+from shared.ports.operations import Reason, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,7 +31,7 @@ _NOBODY: Final = UnroutableError("no queue is bound")
 
 
 class Outbox:
-    """A `shared.ports.Outbox` with these due ECGs and bundles, a list of them for each sweep."""
+    """A `shared.ports.outbox.Outbox` with these due ECGs and bundles, a list of them for each sweep."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Outbox:
 
 
 class Publisher:
-    """A `shared.ports.Publisher` with these outcomes, one after the other; all else succeeds."""
+    """A `shared.ports.broker.Publisher` with these outcomes, one after the other; all else succeeds."""
 
     def __init__(
         self,

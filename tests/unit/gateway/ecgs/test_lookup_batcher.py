@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.ecgs.lookup_batcher import Owned
-    from shared.ports import EcgState
+    from shared.ports.ecgs import EcgState
 
 
 class SlowStore:

@@ -10,7 +10,7 @@ from gateway.ecgs import submission_batcher as intake_module
 from gateway.ecgs.submission_batcher import Intake, open_intake
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
-from shared.ports import Submission
+from shared.ports.ecgs import Submission
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.builders import AnInstallation, a_lead, a_submission, an_ecg
 from tests.logs import capture_logs
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.ports import Installation, Receipt
+    from shared.ports.ecgs import Receipt
+    from shared.ports.installation import Installation
     from shared.storage.postgres.database import Database
 
 _LIMIT_S = 20

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from shared.events import Bundle
-    from shared.ports import Claims, Settlement
+    from shared.ports.ecgs import Claims, Settlement
     from shared.storage.postgres.database import Database
 
 _QUEUE = "processor.ecg-submitted"

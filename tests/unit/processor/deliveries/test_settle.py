@@ -24,7 +24,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.findings import Finding, Series
 from shared.domain.recording import recording_of
 from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed, submitted
-from shared.ports import RecordingSubmission, Settlement, Status, Submission
+from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Lead
     from shared.domain.insights import Signal
     from shared.events import Bundle
-    from shared.ports import Claim, Claims, Consumer, EcgStore, StoredEcg
+    from shared.ports.broker import Consumer
+    from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
     from shared.storage.postgres.database import Database
 
 _QUEUE = "processor.ecg-submitted"
