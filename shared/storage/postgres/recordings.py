@@ -132,7 +132,7 @@ async def _held(connection: Connection, submission: RecordingSubmission, said: _
 
 
 def _said(recording: Recording) -> _Said:
-    """The same as `shared.storage.signals.joined` says of an ECG with this content; reads all samples twice."""
+    """What `shared.storage.signals.joined` says of an ECG with this content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
     leads = stored_leads(recording.header)
     digest = hash_of_said(recording.header, leads, f"{width}le")

@@ -65,7 +65,8 @@ answers = [{**said, "generation": 1, **document} for document in documents]
 console = Console(file=sys.stderr, width=200)
 console.print(results_table([_result(answer) for answer in answers]))
 console.print(leads_table(_result(answers[0])))
-event = processed(EcgKey("ada", "10"), documents[0], source="/isoline", now=datetime.now(UTC), traceparent=None)
+now = datetime.now(UTC)
+event = processed(EcgKey("ada", "10"), documents[0], source="/isoline", now=now, traceparent=None)
 print(json.dumps({
     "answers": answers,
     "event": json.loads(event.body)["data"],
