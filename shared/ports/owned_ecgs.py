@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from shared.ports.ecgs import Status
     from collections.abc import Callable
     from datetime import datetime
 
     from shared.events import Bundle, EcgKey, Event
+    from shared.ports.ecgs import Status
 
 
 class EcgSummary(NamedTuple):

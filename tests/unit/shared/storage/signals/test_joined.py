@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
+EXAMPLES = Path(__file__).parents[5] / "examples" / "data"
 
 
 def described(*counts: int) -> bytes:
