@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Samples
 
-_TESTS = Path(__file__).parents[3]
+_TESTS = Path(__file__).parents[2]
 _EXAMPLES = _TESTS.parent / "examples" / "data"
 _NEVER_NEAR_ZERO, _ONE_SIDED = ("signal_never_near_zero",), ("signal_one_sided",)
 
