@@ -56,10 +56,10 @@ async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
         async with hold_port(settings.host, settings.port):
             await run_workers(settings.workers, told_to_leave)
     else:
-        await _serve_alone(settings, told_to_leave)
+        await _serve_alone(settings, told_to_leave, worker.number if worker else 1)
 
 
-async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) -> None:
+async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, worker: int) -> None:
     async with (
         open_database(
             settings.database_url.get_secret_value(),
@@ -93,6 +93,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event) 
                     is_free=True,
                 ),
             },
+            operations_port=settings.operations_port_of(worker),
             shares_port=settings.workers > 1,
         ),
     ):

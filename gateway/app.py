@@ -40,6 +40,7 @@ from gateway.operations.handlers import HealthHandlers
 from gateway.operations.routes import HEALTH_ROUTES
 from shared.release import RELEASE
 from shared.runtime.health import Part, open_health
+from shared.runtime.operations_port import open_operations_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -88,18 +89,19 @@ async def open_gateway(
     publisher: Publisher,
     installation: Installation,
     parts: Mapping[str, Part],
+    operations_port: int,
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open, then leave so that no client notices.
 
     Readiness is 503 by then, by one of the ``parts``. For ``settings.drain_s`` every answer closes its
     connection and nobody waits for a result any longer, so that load balancer and clients turn to others;
-    then accepting stops and requests in hand are finished.
+    then accepting stops and requests in hand are finished. The operations port is open until then.
 
     Yields the address at which it listens.
 
     Raises:
-        ConfigurationError: The port is taken, the token key is not one, or there is nowhere to spool to.
+        ConfigurationError: A port is taken, the token key is not one, or there is nowhere to spool to.
     """
     tokens = Tokens(
         key=token_key,
@@ -148,6 +150,9 @@ async def open_gateway(
         callers = Callers(tokens, revocations, clock, await _external_issuer(settings, opened))
         health = await opened.enter_async_context(
             open_health({**parts, **_own_parts(revocations, backlog, waiting)})
+        )
+        await opened.enter_async_context(
+            open_operations_port(settings.operations_host, operations_port, health=health)
         )
         leaving = asyncio.Event()
         router = Router()

@@ -113,6 +113,7 @@ async def _serve_on(
                     check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
                 ),
             },
+            operations_port=settings.operations_port,
         )
         async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit
             tasks.create_task(_answer(gateway, told_to_leave, ready))

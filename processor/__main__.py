@@ -15,7 +15,8 @@ from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
-from shared.runtime.health import Part, open_health_server, part_of_process
+from shared.runtime.health import Part, open_health, part_of_process
+from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import run_until_told, this_worker
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
@@ -44,14 +45,10 @@ async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
     if settings.workers > 1 and worker is None:
         await run_workers(settings.workers, told_to_leave)
     else:
-        await _serve_alone(
-            settings, told_to_leave, health_port=settings.health_port_of(worker.number if worker else 1)
-        )
+        await _serve_alone(settings, told_to_leave, worker.number if worker else 1)
 
 
-async def _serve_alone(
-    settings: ProcessorSettings, told_to_leave: asyncio.Event, *, health_port: int
-) -> None:
+async def _serve_alone(settings: ProcessorSettings, told_to_leave: asyncio.Event, worker: int) -> None:
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     topology = Topology(settings.amqp_namespace)
     async with (
@@ -67,27 +64,24 @@ async def _serve_alone(
         ) as consumer,
     ):
         breaker = CircuitBreaker(partial(check_results, database))
-        health = open_health_server(
-            settings.health_host,
-            health_port,
-            {
-                "process": part_of_process(told_to_leave),
-                "schema": Part(
-                    check=partial(check_schema, database), means=NOTHING_IS_ANALYSED, is_logged=False
-                ),
-                "results": Part(
-                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
-                ),
-                "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
-                "events": Part(
-                    check=publisher.check_taken,
-                    means="Results are kept; what is not announced yet goes out once the broker takes it.",
-                    fails_after_s=_WITHOUT_EVENTS_S,
-                    is_free=True,
-                ),
-            },
-        )
-        async with health:
+        parts = {
+            "process": part_of_process(told_to_leave),
+            "schema": Part(check=partial(check_schema, database), means=NOTHING_IS_ANALYSED, is_logged=False),
+            "results": Part(check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False),
+            "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
+            "events": Part(
+                check=publisher.check_taken,
+                means="Results are kept; what is not announced yet goes out once the broker takes it.",
+                fails_after_s=_WITHOUT_EVENTS_S,
+                is_free=True,
+            ),
+        }
+        async with (
+            open_health(parts) as health,
+            open_operations_port(
+                settings.operations_host, settings.operations_port_of(worker), health=health
+            ),
+        ):
             await run_processor(
                 settings,
                 store=PostgresEcgStore(database),

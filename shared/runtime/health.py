@@ -18,10 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-import orjson
-from aiohttp import web
-
-from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
+from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime import outages
 from shared.runtime.process import check_staying
@@ -145,48 +142,6 @@ async def open_health(parts: Mapping[str, Part]) -> AsyncIterator[Health]:
     health = Health(parts)
     async with health.watching():
         yield health
-
-
-@asynccontextmanager
-async def open_health_server(host: str, port: int, parts: Mapping[str, Part]) -> AsyncIterator[None]:
-    """Answer health requests on a port of their own for as long as the context is open.
-
-    Raises:
-        ConfigurationError: The port is taken.
-    """
-    async with open_health(parts) as health:
-        app = web.Application()
-        app.add_routes(
-            [web.get("/health/live", _get_live), web.get("/health/ready", partial(_get_ready, health))]
-        )
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await _listen(runner, host, port)
-            yield
-        finally:
-            await runner.cleanup()
-
-
-async def _get_live(_: web.Request) -> web.Response:
-    return _json(LIVE)
-
-
-async def _get_ready(health: Health, _: web.Request) -> web.Response:
-    readiness = await health.readiness()
-    return _json(readiness.document, readiness.status)
-
-
-def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        detail = f"can't listen on {host}:{port}: {error.strerror}"
-        raise ConfigurationError(f"ISOLINE_HEALTH_HOST, ISOLINE_HEALTH_PORT: {detail}") from None
 
 
 class _Watched:

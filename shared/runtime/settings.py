@@ -111,13 +111,30 @@ class DatabaseSettings(LogSettings):
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
-class WorkerSettings(BaseSettings):
-    """How many processes one command runs."""
+class OperationsSettings(BaseSettings):
+    """Where a worker tells its operators how it is; any free port of this machine if none is named."""
 
     model_config = _FROM_ENVIRONMENT
 
+    operations_host: str = "127.0.0.1"
+    operations_port: Port = 0
+
+
+class WorkerSettings(OperationsSettings):
+    """How many processes one command runs, each with an operations port."""
+
     # Each is a whole service with connections of its own; past one for each processor they only cost.
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+
+    def operations_port_of(self, worker: int) -> int:
+        """The operations port of the worker of this number, from 1: each one's is the next; 0 is any."""
+        return self.operations_port + worker - 1 if self.operations_port else 0
+
+    @model_validator(mode="after")
+    def _port_for_each_worker(self) -> Self:
+        if (last := self.operations_port_of(self.workers)) > _LAST_PORT:
+            raise ValueError(f"{PREFIX}OPERATIONS_PORT: {self.workers} workers would need ports up to {last}")
+        return self
 
 
 class BrokerSettings(BaseSettings):
@@ -191,7 +208,9 @@ class ExternalIssuerSettings(BaseSettings):
         return self
 
 
-class GatewayOnlySettings(SubmissionLimits, RequestLimits, ExternalIssuerSettings, EventSettings):
+class GatewayOnlySettings(
+    SubmissionLimits, RequestLimits, ExternalIssuerSettings, EventSettings, OperationsSettings
+):
     """What the gateway needs beside a database and a broker."""
 
     host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
@@ -260,18 +279,17 @@ class ProcessorOnlySettings(EventSettings):
 class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
     """What ``python -m processor`` needs."""
 
-    health_host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - see `GatewayOnlySettings.host`
-    health_port: Port = 8081
+    operations_host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - see `GatewayOnlySettings.host`
+    operations_port: Port = 8081
+    # Their names from when it was for health alone.
+    health_host: str = ""
+    health_port: Port | None = None
 
-    def health_port_of(self, worker: int) -> int:
-        """Where the worker of this number, from 1, tells its health: the first here, each other a port on."""
-        return self.health_port + worker - 1 if self.health_port else 0
-
-    @model_validator(mode="after")
-    def _port_for_each_worker(self) -> Self:
-        if (last := self.health_port_of(self.workers)) > _LAST_PORT:
-            raise ValueError(f"{PREFIX}HEALTH_PORT: {self.workers} workers would need ports up to {last}")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _under_their_old_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+        old = {name: given[f"health_{name}"] for name in ("host", "port") if f"health_{name}" in given}
+        return {f"operations_{name}": value for name, value in old.items()} | given
 
     @model_validator(mode="after")
     def _no_sample_secrets(self) -> Self:

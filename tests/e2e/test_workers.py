@@ -14,6 +14,7 @@ from yarl import URL
 
 from tests.e2e.conftest import PASSWORD, Installation
 from tests.e2e.load import known_findings, real_ecgs, submit_all
+from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.05
 _TWO: Final = ("--workers", "2")
+_SERVICES: Final = ("gateway", "processor")
 _CLIENTS: Final = 8
 _ECGS: Final = 300
 _SOME: Final = 50
@@ -64,6 +66,25 @@ async def test_two_workers_answer_on_one_port_and_two_measure_what_comes(install
         settled[record.get("worker")] += record.get("settled", 0)
     assert settled[1] + settled[2] == _ECGS
     assert min(settled[1], settled[2]) > 0
+
+
+async def test_each_worker_of_both_services_is_asked_for_its_health_by_itself(
+    installation: Installation,
+) -> None:
+    first = free_port(2)
+    installation.environment["ISOLINE_OPERATIONS_PORT"] = str(first)
+    await installation.start_gateway(*_TWO)
+    del installation.environment["ISOLINE_OPERATIONS_PORT"]
+    await installation.start_processor(*_TWO)  # which is told of it by its older name
+
+    async with asyncio.timeout(_WITHIN_S), aiohttp.ClientSession() as session:
+        ports = {service: await _operations_ports(installation, service) for service in _SERVICES}
+        for port in ports["gateway"] + ports["processor"]:
+            while not await _is_ready(session, port):
+                await asyncio.sleep(_POLL_S)
+
+    assert ports["gateway"] == [first, first + 1]
+    assert ports["processor"][1] == ports["processor"][0] + 1
 
 
 async def test_requests_while_the_workers_leave_are_all_answered(installation: Installation) -> None:
@@ -114,6 +135,24 @@ async def test_a_second_gateway_on_the_port_of_workers_is_refused_in_one_sentenc
     assert said.decode() == (
         f"ISOLINE_HOST, ISOLINE_PORT: can't listen on 127.0.0.1:{port}: Address already in use\n"
     )
+
+
+async def _operations_ports(installation: Installation, service: str) -> list[int]:
+    """Those of both workers, as their logs name them."""
+    while True:
+        found = {
+            record["worker"]: URL(record["address"]).port or 0
+            for record in installation.records(service)
+            if record["message"] == "the operations port is open"
+        }
+        if len(found) == 2:
+            return [found[1], found[2]]
+        await asyncio.sleep(_POLL_S)
+
+
+async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
+    async with session.get(f"http://127.0.0.1:{port}/health/ready") as answer:
+        return answer.ok
 
 
 async def _until(is_so: Callable[[], bool]) -> None:

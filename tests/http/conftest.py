@@ -91,6 +91,7 @@ async def open_test_gateway(
         publisher=publisher,
         installation=PostgresInstallation(database),
         parts=parts or {},
+        operations_port=0,
     ) as address:
         yield address
 

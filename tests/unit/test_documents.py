@@ -59,11 +59,15 @@ def test_the_settings_table_names_each_setting_with_its_users_and_default() -> N
 
 def _shown_default(model: type[BaseSettings], name: str) -> str:
     field = model.model_fields[name.removeprefix("ISOLINE_").lower()]
-    return "required" if field.is_required() else str(field.default) or "empty"
+    return (
+        "required"
+        if field.is_required()
+        else ("" if field.default is None else str(field.default)) or "empty"
+    )
 
 
 def _stated_defaults(default: str) -> set[str]:
-    return set(re.split(r" \(embedded: |\)", default))
+    return set(re.split(r" \((?:embedded|processor): |\)", default))
 
 
 @pytest.mark.parametrize("service", ["gateway", "processor", "migrate"])

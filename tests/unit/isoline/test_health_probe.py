@@ -11,9 +11,9 @@ import pytest
 
 from isoline import health_probe
 from shared.domain.errors import UnavailableError
-from shared.runtime.health import Part, open_health_server
+from shared.runtime.health import Part, open_health
+from shared.runtime.operations_port import open_operations_port
 from tests.e2e.conftest import ROOT
-from tests.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,10 +27,11 @@ async def a_service(*, is_ready: bool = True, host: str = "127.0.0.1") -> AsyncI
         if not is_ready:
             raise UnavailableError("leaving")
 
-    port = free_port()
-    async with open_health_server(host, port, {"process": Part(check=check, means="Nothing.")}):
-        shown = f"[{host}]" if ":" in host else host
-        yield f"http://{shown}:{port}/health/ready"
+    async with (
+        open_health({"process": Part(check=check, means="Nothing.")}) as health,
+        open_operations_port(host, 0, health=health) as address,
+    ):
+        yield f"{address}/health/ready"
 
 
 @asynccontextmanager

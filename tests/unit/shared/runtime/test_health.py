@@ -2,21 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
 
-from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.domain.errors import UnavailableError
 from shared.runtime import health, outages
-from shared.runtime.health import Health, Part, open_health, open_health_server, part_of_process
+from shared.runtime.health import Health, Part, open_health, part_of_process
 from tests.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
 
 _LIMIT_S = 10
@@ -229,12 +229,3 @@ async def test_a_process_that_is_told_to_leave_says_so_at_once_and_gives_its_rea
     assert (staying, leaving) == (200, 503)
     assert document["reasons"] == {"process": "leaving"}
     assert records == [{"message": "not ready", "level": "warning", "parts": ["process"]}]
-
-
-async def test_a_health_port_that_is_taken_is_a_setting_to_change() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-        with pytest.raises(ConfigurationError, match=rf"^ISOLINE_HEALTH_HOST.*listen on 127\.0\.0\.1:{port}"):
-            async with open_health_server("127.0.0.1", port, {}):
-                pass

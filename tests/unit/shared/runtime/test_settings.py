@@ -399,16 +399,61 @@ def test_what_is_given_wins_over_the_environment(environment: pytest.MonkeyPatch
     assert read_settings(GatewaySettings, workers=None).workers == 2
 
 
-def test_each_worker_of_a_processor_has_a_health_port_of_its_own(environment: pytest.MonkeyPatch) -> None:
+def test_each_worker_has_an_operations_port_of_its_own(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ISOLINE_WORKERS", "3")
+    by_default = read_settings(ProcessorSettings)
+    environment.setenv("ISOLINE_OPERATIONS_PORT", "9090")
+    gateway = read_settings(GatewaySettings)
 
-    settings = read_settings(ProcessorSettings)
+    assert [by_default.operations_port_of(worker) for worker in (1, 2, 3)] == [8081, 8082, 8083]
+    assert [gateway.operations_port_of(worker) for worker in (1, 2, 3)] == [9090, 9091, 9092]
 
-    assert [settings.health_port_of(worker) for worker in (1, 2, 3)] == [8081, 8082, 8083]
 
-
-def test_workers_whose_health_ports_would_not_exist_are_refused(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("ISOLINE_HEALTH_PORT", "65535")
+def test_workers_of_a_gateway_take_free_ports_of_loopback_unless_told(
+    environment: pytest.MonkeyPatch,
+) -> None:
     environment.setenv("ISOLINE_WORKERS", "2")
 
-    assert refusal(ProcessorSettings) == "ISOLINE_HEALTH_PORT: 2 workers would need ports up to 65536"
+    settings = read_settings(GatewaySettings)
+
+    assert settings.operations_host == "127.0.0.1"
+    assert [settings.operations_port_of(worker) for worker in (1, 2)] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings])
+def test_workers_whose_operations_ports_would_not_exist_are_refused(
+    environment: pytest.MonkeyPatch, kind: type[GatewaySettings | ProcessorSettings]
+) -> None:
+    environment.setenv("ISOLINE_OPERATIONS_PORT", "65535")
+    environment.setenv("ISOLINE_WORKERS", "2")
+
+    assert refusal(kind) == "ISOLINE_OPERATIONS_PORT: 2 workers would need ports up to 65536"
+
+
+def test_a_processor_goes_on_knowing_its_operations_port_by_its_older_name(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ISOLINE_HEALTH_HOST", "127.0.0.2")
+    environment.setenv("ISOLINE_HEALTH_PORT", "0")
+    old = read_settings(ProcessorSettings)
+    gateway = read_settings(GatewaySettings)
+    environment.setenv("ISOLINE_OPERATIONS_HOST", "127.0.0.3")
+    environment.setenv("ISOLINE_OPERATIONS_PORT", "9090")
+    both = read_settings(ProcessorSettings)
+
+    assert (old.operations_host, old.operations_port) == ("127.0.0.2", 0)
+    assert (both.operations_host, both.operations_port) == ("127.0.0.3", 9090)
+    assert (gateway.operations_host, gateway.operations_port) == ("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [("65535", "2 workers would need ports up to 65536"), ("65536", "ISOLINE_HEALTH_PORT: ")],
+)
+def test_an_older_name_is_checked_as_the_newer_one_is(
+    environment: pytest.MonkeyPatch, port: str, expected: str
+) -> None:
+    environment.setenv("ISOLINE_HEALTH_PORT", port)
+    environment.setenv("ISOLINE_WORKERS", "2")
+
+    assert expected in refusal(ProcessorSettings)
