@@ -241,3 +241,38 @@ def test_the_changelog_of_a_release_is_what_it_was_when_that_was_made() -> None:
     _, _, then = file_of(RELEASE_BEFORE, "CHANGELOG.md").partition(heading)
 
     assert now == then, "what is new belongs under Unreleased"
+
+
+_ARCHITECTURE: Final = (_ROOT / "docs/architecture.md").read_text()
+_PACKAGES: Final = ("gateway", "processor", "shared", "isoline")
+
+
+def test_the_architecture_names_each_folder_of_the_code_and_no_other() -> None:
+    folders = {
+        f"{path.parent.relative_to(_ROOT)}/"
+        for package in _PACKAGES
+        for path in (_ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+    named = set(re.findall(r"^\| `([a-z_/]+/)` \|", _ARCHITECTURE, re.MULTILINE))
+
+    assert folders <= named
+    assert [folder for folder in named if not (_ROOT / folder).is_dir()] == []
+
+
+def test_each_file_that_the_architecture_names_is_there() -> None:
+    files = re.findall(rf"`((?:{'|'.join(_PACKAGES)})/[a-z_/]+\.py)`", _ARCHITECTURE)
+
+    assert len(files) > 20
+    assert [file for file in files if not (_ROOT / file).is_file()] == []
+
+
+def test_no_folder_of_the_code_has_too_many_files_to_take_in() -> None:
+    counts: dict[Path, int] = {}
+    for package in _PACKAGES:
+        for path in (_ROOT / package).rglob("*.py"):
+            counts[path.parent] = counts.get(path.parent, 0) + (path.name != "__init__.py")
+    flat = {_ROOT / "isoline", _ROOT / "shared/broker"}  # not moved into folders yet
+
+    assert {folder: count for folder, count in counts.items() if count > 14 and folder not in flat} == {}
