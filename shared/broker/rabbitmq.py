@@ -17,15 +17,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
-from aio_pika.connection import make_url
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from yarl import URL
 
+from shared.broker.aiormq_internals import Transport
 from shared.broker.nodes import urls_of_nodes
-from shared.broker.refusals import HandshakeReader, words_of
+from shared.broker.refusals import words_of
 from shared.events import EventType
 from shared.runtime.retry import jittered_pause_s
 from shared.runtime.supervision import failure_of, running
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiormq.abc import AbstractChannel as UnderlayChannel
-    from yarl import URL
 
     from shared.broker.standing import Standing
     from shared.broker.topology import Topology
@@ -48,6 +47,7 @@ _PROVEN_AFTER_S: Final = 1.0
 _LAST_WORDS_WITHIN_S: Final = 0.5
 _HEARTBEAT_S: Final = 15  # aiormq gives a silent broker three of them and 3 s: 48 s
 _CLOSE_TIMEOUT_S: Final = 3.0
+_DROP_WITHIN_S: Final = 0.5  # what can't be dropped is left behind
 # A black hole shows after 15 s at the latest, long before the heartbeats tell.
 _LOOK_EVERY_S: Final = 5.0
 _LOOK_WITHIN_S: Final = 10.0
@@ -88,15 +88,14 @@ async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
         yield
 
 
-def is_blocked(channel: UnderlayChannel) -> bool:
+async def is_blocked(channel: UnderlayChannel) -> bool:
     """Whether the broker has said that it reads nothing that is published here: it is short of something."""
-    waiting = channel.connection.ready()
     try:
-        waiting.send(None)
-    except StopIteration:
-        return False
-    waiting.close()
-    return True
+        async with asyncio.timeout(0):
+            await channel.connection.ready()
+    except TimeoutError:
+        return True
+    return False
 
 
 async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
@@ -127,7 +126,11 @@ async def _connect_once(link: Link, url: str, attach: Attach, attempted: asyncio
 
 
 async def _use(
-    connection: Connection, link: Link, attach: Attach, attempted: asyncio.Event, ended: asyncio.Future[str]
+    connection: aio_pika.Connection,
+    link: Link,
+    attach: Attach,
+    attempted: asyncio.Event,
+    ended: asyncio.Future[str],
 ) -> None:
     async with AsyncExitStack() as stack:
         async with _time_limit(link.connect_timeout_s):
@@ -169,7 +172,7 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_connection(url: str, name: str, *, within_s: float) -> AsyncIterator[Connection]:
+async def open_connection(url: str, name: str, *, within_s: float) -> AsyncIterator[aio_pika.Connection]:
     """Be connected for as long as the context is open.
 
     Raises:
@@ -177,74 +180,41 @@ async def open_connection(url: str, name: str, *, within_s: float) -> AsyncItera
     """
     # Not `aio_pika.connect`: one that fails leaves its connection to the garbage collector, which has it
     # close itself in whatever thread it runs, where that is a coroutine that is never awaited.
-    connection = Connection(
-        make_url(url, heartbeat=_HEARTBEAT_S), client_properties={"connection_name": name}
+    connection = aio_pika.Connection(
+        URL(url).update_query(heartbeat=_HEARTBEAT_S), client_properties={"connection_name": name}
     )
+    transport = Transport(connection)
     try:
-        await connection.shake_hands(within_s)
+        await _shake_hands(connection, transport, within_s)
         yield connection
     finally:
-        abort = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, connection.abort)
-        # A failure must not take the place of the cancellation that may have brought us here.
-        await failure_of(connection.close())
-        abort.cancel()
-        connection.abort()  # what an attempt had opened that was interrupted before it was the connection's
+        await _close(connection, transport)
 
 
-class Connection(aio_pika.Connection):
-    """A connection that says why it is refused, and that can be dropped.
+async def _shake_hands(connection: aio_pika.Connection, transport: Transport, within_s: float) -> None:
+    try:
+        async with _time_limit(within_s):
+            failure = await failure_of(connection.connect())
+    except ConnectionError as error:
+        failure = error
+    if failure is not None:
+        raise ConnectionError(transport.refusal() or words_of(failure)) from None
+    transport.finish_handshake()
 
-    Closing one says goodbye first and can't be cancelled. That waits for as long as the broker does not
-    read, which is what it does to publishers while it is short of memory.
+
+async def _close(connection: aio_pika.Connection, transport: Transport) -> None:
+    """Say goodbye, and drop the connection if that takes too long.
+
+    Saying goodbye can't be cancelled. It lasts for as long as the broker does not read, and a broker that is
+    short of memory does not read from publishers.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._transports = self.kwargs["transport_factory"] = _Transports()
-
-    async def shake_hands(self, within_s: float) -> None:
-        """Connect.
-
-        Raises:
-            ConnectionError: It is refused, for this reason.
-        """
-        try:
-            async with _time_limit(within_s):
-                failure = await failure_of(self.connect())
-        except ConnectionError as error:
-            failure = error
-        if failure is not None:
-            raise ConnectionError(self._transports.refusal() or words_of(failure)) from None
-        self._transports.finish_handshake()
-
-    def abort(self) -> None:
-        """Drop it, and whatever was still to be sent."""
-        self._transports.abort()
-
-
-class _Transports(TransportFactory):
-    """The library's own transports, remembered."""
-
-    def __init__(self) -> None:
-        self._reader: HandshakeReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, self._writer = await factory.create(url, **kwargs)
-        self._reader = HandshakeReader(reader)
-        return cast("asyncio.StreamReader", self._reader), self._writer
-
-    def refusal(self) -> str:
-        return self._reader.refusal() if self._reader is not None else ""
-
-    def finish_handshake(self) -> None:
-        if self._reader is not None:
-            self._reader.finish()
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
+    # A failure must not take the place of the cancellation that may have brought us here.
+    closing = asyncio.create_task(failure_of(connection.close()))
+    try:
+        await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT_S)
+    finally:
+        transport.abort()  # also what an interrupted attempt had opened before it was the connection's
+    await asyncio.wait([closing], timeout=_DROP_WITHIN_S)
 
 
 async def declare(channel: AbstractChannel, topology: Topology) -> None:

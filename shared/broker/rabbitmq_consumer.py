@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from aiormq.abc import ChannelFrame
+from pamqp.frame import marshal
 
+from shared.broker.aiormq_internals import is_proven, write
 from shared.broker.endings import Ending, Endings
 from shared.broker.rabbitmq import Link, keep_connected
+from shared.broker.rabbitmq_one_by_one import AcknowledgeOneByOne
 from shared.broker.refusals import words_of
 from shared.broker.standing import Standing
 from shared.domain.errors import UnavailableError
@@ -167,6 +169,7 @@ class _Hearing:
         self._endings = Endings()
         self._has_endings = asyncio.Event()
         self._told = asyncio.Event()
+        self._send = partial(_send_together, channel) if is_proven() else AcknowledgeOneByOne(channel).send
 
     @property
     def is_live(self) -> bool:
@@ -227,17 +230,21 @@ class _Hearing:
             self._told.set()
 
     async def _tell(self) -> None:
-        count, told = len(self._endings), self._told
+        told = self._told
         self._told = asyncio.Event()  # who ends a delivery from now on waits for the next time
         try:
-            written = asyncio.get_running_loop().create_future()
-            frame = ChannelFrame.marshall(self._channel.number, self._endings.frames(), drain_future=written)
-            # Cancelled, the queue has taken nothing, and nothing is forgotten.
-            await self._channel.connection.write_queue.put(frame)
-            self._endings.forget(count)
-            await written
+            await self._send(self._endings)
         finally:
             told.set()
+
+
+async def _send_together(channel: UnderlayChannel, endings: Endings) -> None:
+    """Return when all that was to be told is sent, in one write."""
+    count, drained = len(endings), asyncio.get_running_loop().create_future()
+    frames = b"".join(marshal(frame, channel.number) for frame in endings.frames())
+    await write(channel, frames, drained=drained)  # cancelled, nothing was queued, and nothing is forgotten
+    endings.forget(count)
+    await drained
 
 
 @asynccontextmanager

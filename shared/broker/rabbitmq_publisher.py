@@ -1,43 +1,35 @@
-"""Publishing to RabbitMQ, each event confirmed by it.
-
-Many go to a write with the versions of the libraries that this was proven with; with others, each by itself.
-"""
+"""Publishing to RabbitMQ, each event confirmed by it."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
-from uuid import uuid4
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from aio_pika import DeliveryMode, Message
-from aio_pika.exceptions import PublishError
-
+from shared.broker.aiormq_internals import is_proven
 from shared.broker.rabbitmq import Link, declare, is_blocked, keep_connected
-from shared.broker.rabbitmq_pipeline import PROVEN, PipelinedPublisher
-from shared.broker.refusals import words_of
+from shared.broker.rabbitmq_one_by_one import OneByOne
+from shared.broker.rabbitmq_pipeline import Pipeline
 from shared.broker.standing import Standing
 from shared.broker.taken import Taken
+from shared.broker.unconfirmed import Fate, Tally
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import CONTENT_TYPE
-from shared.observability.logs import Logger
-from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from aio_pika.abc import AbstractChannel, AbstractExchange
-    from aiormq.abc import AbstractChannel as UnderlayChannel
+    from aio_pika.abc import AbstractChannel
 
     from shared.broker.rabbitmq import End, Look
     from shared.broker.topology import Topology
     from shared.events import Event
 
 _NAME: Final = "isoline publisher"
-_MAX_IN_FLIGHT: Final = 256
+# A confirmation that was lost would take its place on the way for ever. Quorum queues elect a leader in less.
+_CONFIRM_WITHIN_S: Final = 30.0
 
-_log = Logger(__name__)
+_Sender: TypeAlias = Pipeline | OneByOne
 
 
 @asynccontextmanager
@@ -53,7 +45,7 @@ async def open_rabbitmq_publisher(
         connect_timeout_s: How long one attempt to connect may take, and so this opening too.
     """
     standing = Standing(_NAME)
-    publisher = _publisher(topology, standing=standing, timeout_s=timeout_s)
+    publisher = RabbitmqPublisher(topology, standing=standing, timeout_s=timeout_s)
     link = Link(
         url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
     )
@@ -61,25 +53,7 @@ async def open_rabbitmq_publisher(
         yield publisher
 
 
-def installed_versions() -> dict[str, str]:
-    """The versions of the libraries whose inside the pipelined publisher uses."""
-    return {library: version(library) for library in PROVEN}
-
-
-def _publisher(topology: Topology, *, standing: Standing, timeout_s: float) -> RabbitmqPublisher:
-    installed = installed_versions()
-    if installed == PROVEN:
-        return PipelinedPublisher(topology, standing=standing, timeout_s=timeout_s)
-    _log.warning("events are published one by one, which is slower", installed=installed, proven=PROVEN)
-    return PlainPublisher(topology, standing=standing, timeout_s=timeout_s)
-
-
-class _Open(NamedTuple):
-    underlay: UnderlayChannel
-    exchange: AbstractExchange
-
-
-class PlainPublisher:
+class RabbitmqPublisher:
     """A `shared.ports.broker.Publisher`."""
 
     def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
@@ -87,83 +61,116 @@ class PlainPublisher:
         self._standing = standing
         self._timeout_s = timeout_s
         self._taken = Taken()
-        self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
-        self._channel: _Open | None = None
+        self._limits: set[asyncio.Timeout] = set()
+        self._sender: _Sender | None = None
 
     @property
     def is_connected(self) -> bool:
         """Whether publishing can succeed now."""
-        return self._channel is not None
+        return self._sender is not None
 
     @asynccontextmanager
     async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[Look]:
-        """Publish on this channel."""
-        underlay = await channel.get_underlay_channel()
-        exchange = await channel.get_exchange(self._topology.exchange, ensure=False)
-
-        async def look() -> None:
-            if is_blocked(underlay):  # it may not answer
-                return
-            if self._taken.is_unrouted:
-                await declare(channel, self._topology)
-                self._taken = Taken()
-            else:
-                await channel.get_exchange(self._topology.exchange, ensure=True)
-
-        self._channel = _Open(underlay, exchange)
+        """Publish on this channel; nobody else may."""
+        sender = self._sender = await self._make_sender(channel)
+        sender.channel.closing.add_done_callback(lambda _: self._lose(sender))
         try:
-            yield look
+            yield partial(self._look, channel, sender)
         finally:
-            self._channel = None
+            self._lose(sender)
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        outcomes = await asyncio.gather(*map(self._publish, events))
+        tally = Tally(len(events))
+        reason = await self._send(events, tally) if events else ""
+        outcomes = [_outcome(event, fate, reason) for event, fate in zip(events, tally.fates, strict=True)]
         self._taken.note(events, outcomes)
         return outcomes
 
     async def check(self) -> None:
-        if trouble := self._trouble():
+        if trouble := await self._trouble():
             raise UnavailableError(f"RabbitMQ: {trouble}", is_logged=True)
 
     async def check_taken(self) -> None:
-        """See `PipelinedPublisher.check_taken`."""
+        """Return if the broker can take events, and took those that were published last.
+
+        Raises:
+            UnavailableError: It can't, or did not, for this reason.
+        """
         self._standing.check()
         await self.check()
         self._taken.check()
 
-    def _trouble(self) -> str:
-        if self._channel is None:
+    async def _make_sender(self, channel: AbstractChannel) -> _Sender:
+        underlay = await channel.get_underlay_channel()
+        if is_proven():
+            return Pipeline(underlay, self._topology.exchange, on_blocked=self._cut_short)
+        return OneByOne(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
+
+    async def _look(self, channel: AbstractChannel, sender: _Sender) -> None:
+        """See whether the broker answers and confirms, and declare everything again if that may help.
+
+        Raises:
+            ConnectionError: A message has been waiting for too long.
+        """
+        if await is_blocked(sender.channel):  # it may not answer
+            return
+        if self._taken.is_unrouted:
+            await declare(channel, self._topology)
+            self._taken = Taken()
+        else:
+            await channel.get_exchange(self._topology.exchange, ensure=True)
+        waited_s = sender.waited_s()
+        if waited_s > _CONFIRM_WITHIN_S:
+            raise ConnectionError(f"a message has not been confirmed for {waited_s:.0f} s")
+
+    async def _trouble(self) -> str:
+        """Why publishing can't succeed now; nothing if it can."""
+        sender = self._sender
+        if sender is None:
             return self._standing.reason or "the connection was lost"
-        return "the broker blocks publishers" if is_blocked(self._channel.underlay) else ""
+        if await is_blocked(sender.channel):
+            return f"the broker blocks publishers{sender.shortage and f': {sender.shortage}'}"
+        if sender.waited_s() > self._timeout_s:
+            return "the broker answers and confirms nothing"
+        return ""
 
-    async def _publish(self, event: Event) -> UnroutableError | UnavailableError | None:
-        failure = await failure_of(self._send(event))
-        if failure is None:
-            return None
-        if isinstance(failure, PublishError):
-            return UnroutableError(f"no queue is bound to {event.type}")
-        return UnavailableError(f"the broker did not confirm {event.type}: {words_of(failure)}")
+    async def _send(self, events: Sequence[Event], tally: Tally) -> str:
+        """Send the events and wait for their fates; why one may still be unknown."""
+        sender, trouble = self._sender, await self._trouble()
+        if sender is None or trouble:
+            return trouble
+        try:
+            async with asyncio.timeout(self._timeout_s) as limit:
+                with self._cutting_short(limit):
+                    return await sender.send(events, tally)
+        except TimeoutError:
+            return await self._trouble() or f"none came in {self._timeout_s:g} s"
 
-    async def _send(self, event: Event) -> None:
-        # The library's own time limit does not cover waiting for the channel.
-        async with asyncio.timeout(self._timeout_s), self._in_flight:
-            # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
-            # and be published long after we had called it unavailable and published it again.
-            if self._channel is None or self._trouble():
-                raise ConnectionError(self._trouble())
-            await self._channel.exchange.publish(_message(event), event.type, mandatory=True)
+    @contextmanager
+    def _cutting_short(self, limit: asyncio.Timeout) -> Iterator[None]:
+        """Inside, the time limit is up as soon as waiting is useless."""
+        self._limits.add(limit)
+        try:
+            yield
+        finally:
+            self._limits.remove(limit)
+
+    def _cut_short(self) -> None:
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+
+    def _lose(self, sender: _Sender) -> None:
+        """The channel is gone; what is on its way stays unknown, and nobody waits for it any longer."""
+        if self._sender is sender:
+            self._sender = None
+            self._cut_short()
 
 
-def _message(event: Event) -> Message:
-    return Message(
-        event.body,
-        # Not the event's id: the library tells returned messages apart by this one, and of four with the
-        # same id in flight it took three for confirmed.
-        message_id=uuid4().hex,
-        content_type=CONTENT_TYPE,
-        type=event.type,
-        delivery_mode=DeliveryMode.PERSISTENT,
-    )
-
-
-RabbitmqPublisher: TypeAlias = PipelinedPublisher | PlainPublisher
+def _outcome(event: Event, fate: Fate, reason: str) -> UnroutableError | UnavailableError | None:
+    if fate is Fate.TAKEN:
+        return None
+    if fate is Fate.UNROUTABLE:
+        return UnroutableError(f"no queue is bound to {event.type}")
+    why = "it refused" if fate is Fate.REFUSED else reason
+    return UnavailableError(f"the broker did not confirm {event.type}: {why}")

@@ -1,4 +1,4 @@
-"""What `shared.ports` promises of a broker, held by both, and by RabbitMQ in both ways of publishing."""
+"""What `shared.ports` promises of a broker, held by both: RabbitMQ with aiormq's insides and without."""
 
 from __future__ import annotations
 

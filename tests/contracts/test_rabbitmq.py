@@ -91,14 +91,7 @@ async def take_raw(amqp_url: str, topology: Topology, count: int) -> list[Abstra
     return messages
 
 
-@pytest.fixture(params=["many_to_a_write", "one_by_one"])
-def publishing(request: pytest.FixtureRequest) -> None:
-    """Both ways of publishing, one after the other."""
-    if request.param == "one_by_one":
-        request.getfixturevalue("one_by_one")
-
-
-@pytest.mark.usefixtures("publishing")
+@pytest.mark.usefixtures("versions")
 class TestMessages:
     async def test_a_message_is_persistent_and_says_what_it_is(
         self, amqp_url: str, topology: Topology
@@ -126,12 +119,16 @@ class TestMessages:
         self, amqp_url: str, topology: Topology
     ) -> None:
         with capture_logs() as records:
-            async with a_publisher(amqp_url, topology) as publisher:
+            async with (
+                a_publisher(amqp_url, topology) as publisher,
+                a_consumer(amqp_url, topology) as consumer,
+            ):
                 await publish_when_possible(publisher, an_event())
                 await publish_when_possible(publisher, an_event())
+                await receive_one(consumer)
 
         told = [record["message"] for record in records if record["level"] == "warning"]
-        assert told == ["events are published one by one, which is slower"]
+        assert told == ["events are published and acknowledged one by one, which is slower"]
 
     def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
         redelivered = DeliveredMessage(
@@ -177,6 +174,7 @@ class TestConnections:
         async with open_dead_letters(f"{away},{amqp_url}", topology=topology) as letters:
             assert await letters.go_through(lambda _: Fate.KEEP) == []
 
+    @pytest.mark.usefixtures("versions")
     async def test_a_refused_password_is_not_told_to_anybody(
         self,
         amqp_url: str,
@@ -196,7 +194,7 @@ class TestConnections:
         assert [record["message"] for record in records].count("broker is away") == 1
         assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
 
-    @pytest.mark.usefixtures("publishing")
+    @pytest.mark.usefixtures("versions")
     async def test_a_broker_that_never_answers_is_unavailable_within_the_time_limits(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -209,7 +207,7 @@ class TestConnections:
 
         assert isinstance(outcome, UnavailableError)
 
-    @pytest.mark.usefixtures("publishing")
+    @pytest.mark.usefixtures("versions")
     async def test_a_publish_on_a_frozen_connection_is_unavailable_after_its_time_limit(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -226,7 +224,7 @@ class TestConnections:
 
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
 
-    @pytest.mark.usefixtures("publishing")
+    @pytest.mark.usefixtures("versions")
     async def test_a_publish_on_a_frozen_connection_can_be_cancelled(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -255,7 +253,7 @@ class TestConnections:
 
         assert waiting.cancelled()
 
-    @pytest.mark.usefixtures("publishing")
+    @pytest.mark.usefixtures("versions")
     async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -274,6 +272,7 @@ class TestConnections:
             network.heal()
             await publish_when_possible(publisher, an_event())
 
+    @pytest.mark.usefixtures("versions")
     async def test_a_consumer_comes_back_after_its_connection_was_cut(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -292,6 +291,7 @@ class TestConnections:
 
             assert (delivery.body, delivery.attempt) == (b"1", 2)
 
+    @pytest.mark.usefixtures("versions")
     async def test_what_arrived_before_the_cut_is_not_handed_out_after_it(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -314,6 +314,7 @@ class TestConnections:
         assert {delivery.attempt for delivery in again} == {2}
         assert first.attempt == 1
 
+    @pytest.mark.usefixtures("versions")
     async def test_a_consumer_behind_a_black_hole_connects_again(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -348,6 +349,7 @@ class TestConnections:
 
             assert await receive_one(consumer) == b"1"
 
+    @pytest.mark.usefixtures("versions")
     async def test_what_was_acked_before_leaving_does_not_come_again(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -465,6 +467,7 @@ class TestOperators:
                 },
             )
 
+    @pytest.mark.usefixtures("versions")
     async def test_a_consumer_whose_queue_is_deleted_makes_it_again(
         self, amqp_url: str, topology: Topology
     ) -> None:
@@ -479,6 +482,7 @@ class TestOperators:
             await publish_when_possible(publisher, an_event(b"again"))
             assert await receive_one(consumer) == b"again"
 
+    @pytest.mark.usefixtures("versions")
     async def test_everything_that_is_deleted_is_made_again(self, amqp_url: str, topology: Topology) -> None:
         async with (
             a_publisher(amqp_url, topology) as publisher,
@@ -493,7 +497,7 @@ class TestOperators:
             await publish_when_possible(publisher, an_event(b"again"))
             assert await receive_one(consumer) == b"again"
 
-    @pytest.mark.usefixtures("publishing")
+    @pytest.mark.usefixtures("versions")
     async def test_a_queue_that_is_in_the_way_is_waited_for(self, amqp_url: str, topology: Topology) -> None:
         async with open_channel(amqp_url) as channel:
             await channel.declare_queue(topology.submitted_queue, durable=True)

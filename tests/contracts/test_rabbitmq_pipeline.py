@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import aio_pika
 
-from shared.broker import rabbitmq, rabbitmq_pipeline, unconfirmed
-from shared.broker.rabbitmq_pipeline import PipelinedPublisher
+from shared.broker import rabbitmq, rabbitmq_publisher, unconfirmed
+from shared.broker.rabbitmq_pipeline import Pipeline
 from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from shared.broker.rabbitmq_pipeline import _Pipeline
+    from shared.broker.rabbitmq_publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
 
 _LIMIT_S = 20
@@ -33,17 +33,16 @@ def an_event(body: bytes = b"{}", type_: EventType = EventType.SUBMITTED) -> Eve
 
 def a_publisher(
     amqp_url: str, topology: Topology, *, timeout_s: float = 5
-) -> AbstractAsyncContextManager[PipelinedPublisher]:
-    opened = open_rabbitmq_publisher(amqp_url, topology=topology, timeout_s=timeout_s)
-    return promptly(cast("AbstractAsyncContextManager[PipelinedPublisher]", opened))
+) -> AbstractAsyncContextManager[RabbitmqPublisher]:
+    return promptly(open_rabbitmq_publisher(amqp_url, topology=topology, timeout_s=timeout_s))
 
 
-def pipeline_of(publisher: PipelinedPublisher) -> _Pipeline:
-    assert publisher._pipeline is not None
-    return publisher._pipeline
+def pipeline_of(publisher: RabbitmqPublisher) -> Pipeline:
+    assert isinstance(publisher._sender, Pipeline)
+    return publisher._sender
 
 
-async def publish_when_possible(publisher: PipelinedPublisher) -> None:
+async def publish_when_possible(publisher: RabbitmqPublisher) -> None:
     async with asyncio.timeout(_LIMIT_S):
         while await publisher.publish([an_event()]) != [None]:
             await asyncio.sleep(0.05)
@@ -57,7 +56,7 @@ async def count_waiting(amqp_url: str, topology: Topology) -> int:
 
 async def test_it_is_what_the_installed_versions_get(amqp_url: str, topology: Topology) -> None:
     async with a_publisher(amqp_url, topology) as publisher:
-        assert isinstance(publisher, PipelinedPublisher)
+        assert isinstance(publisher._sender, Pipeline)
 
 
 async def test_returns_among_many_acks_reach_their_own_events(amqp_url: str, topology: Topology) -> None:
@@ -164,7 +163,7 @@ async def test_a_connection_whose_confirmations_are_lost_is_replaced(
     amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(rabbitmq_pipeline, "_CONFIRM_WITHIN_S", 0.2)
+    monkeypatch.setattr(rabbitmq_publisher, "_CONFIRM_WITHIN_S", 0.2)
     async with a_publisher(amqp_url, topology, timeout_s=0.3) as publisher:
         deaf = pipeline_of(publisher)
         monkeypatch.setattr(deaf._unconfirmed, "confirm", lambda *_, **__: None)
@@ -178,7 +177,7 @@ async def test_a_connection_whose_confirmations_are_lost_is_replaced(
 
 async def test_nothing_is_sent_while_the_broker_blocks_publishers(amqp_url: str, topology: Topology) -> None:
     async with a_publisher(amqp_url, topology, timeout_s=0.3) as publisher:
-        channel = pipeline_of(publisher)._channel
+        channel = pipeline_of(publisher).channel
         block = channel.connection._Connection__connection_unblocked  # type: ignore[attr-defined]
         block.clear()
 

@@ -278,14 +278,7 @@ class TestAdministration:
             await publish_when_possible(publisher)
 
 
-@pytest.fixture(params=["many_to_a_write", "one_by_one"])
-def publishing(request: pytest.FixtureRequest) -> None:
-    """Both ways of publishing, one after the other."""
-    if request.param == "one_by_one":
-        request.getfixturevalue("one_by_one")
-
-
-@pytest.mark.usefixtures("promptly_again", "publishing")
+@pytest.mark.usefixtures("promptly_again", "versions")
 class TestWaiting:
     async def test_while_the_broker_is_short_of_disk_nobody_waits_for_it(
         self, server: RabbitmqServer, own_topology: Topology
