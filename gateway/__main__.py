@@ -13,6 +13,7 @@ import typer
 from gateway.app import (
     NO_ACCOUNT_IS_SERVED,
     NO_ECG_IS_ERASED,
+    NO_RECORDING_IS_TAKEN,
     NO_REQUEST_IS_SERVED,
     NO_RESULT_IS_READ,
     NO_SUBMISSION_IS_TAKEN,
@@ -27,7 +28,13 @@ from shared.runtime.process import run_until_told, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.checks import check_accounts, check_erasures, check_reading, check_submissions
+from shared.storage.postgres.checks import (
+    check_accounts,
+    check_erasures,
+    check_reading,
+    check_recordings,
+    check_submissions,
+)
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
@@ -106,6 +113,12 @@ def parts_of_database(database: Database) -> dict[str, Part]:
         "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED, is_logged=False),
         "submissions": Part(
             check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+        ),
+        "recordings": Part(
+            check=partial(check_recordings, database),
+            means=NO_RECORDING_IS_TAKEN,
+            is_logged=False,
+            fails_after_s=math.inf,
         ),
         "results": Part(
             check=partial(check_reading, database),

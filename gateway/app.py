@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
 
 NO_SUBMISSION_IS_TAKEN: Final = "Submissions are answered with 503 and may be sent again later."
+NO_RECORDING_IS_TAKEN: Final = (
+    "ECGs of more than 500,000 samples are answered with 503 and may be sent again later; others are taken."
+)
 NO_RESULT_IS_READ: Final = "Requests for results and lists are answered with 503 and may be sent again later."
 NO_ECG_IS_ERASED: Final = "Requests to erase an ECG are answered with 503 and may be sent again later."
 NO_ACCOUNT_IS_SERVED: Final = (

@@ -77,7 +77,7 @@ class ExplainingDatabase(Database):
         return plans
 
     @asynccontextmanager
-    async def connection(self, *, writes: bool = False) -> AsyncIterator[Any]:  # noqa: ARG002 - it undoes all
+    async def connection(self, *, writes: str = "") -> AsyncIterator[Any]:  # noqa: ARG002 - it undoes all
         caught: list[LoggedQuery] = []
         async with self._pool.acquire() as connection:
             async with _undone(connection):

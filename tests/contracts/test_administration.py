@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,18 +13,24 @@ import pytest
 from asyncpg.exceptions import InternalClientError
 
 from shared.domain.errors import UnavailableError
+from shared.domain.recording import recording_of
+from shared.ports.ecgs import RecordingSubmission
 from shared.runtime import outages
 from shared.storage.postgres import database as postgres
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
     check_reading,
+    check_recordings,
     check_results,
     check_submissions,
 )
-from shared.storage.postgres.database import open_database
+from shared.storage.postgres.database import RECORDINGS, RESULTS, SUBMISSIONS, open_database
+from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.errors import translated
+from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of
+from tests.builders import a_submission, an_ecg
 from tests.databases import open_empty_database
 from tests.logs import capture_logs
 
@@ -333,8 +340,7 @@ async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries
         await _fill_the_disk(service.database)
 
     assert "no space left" in await _refusal(check_submissions, service.database)
-    assert "no space left" in await _refusal(check_results, service.database)
-    async with service.database.connection(writes=True) as connection:
+    async with service.database.connection(writes=SUBMISSIONS) as connection:
         await connection.execute("SELECT 1")
     await check_submissions(service.database)
     with pytest.raises(UnavailableError):
@@ -343,10 +349,53 @@ async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries
     await check_submissions(service.database)
 
 
+@pytest.mark.parametrize(
+    ("writes", "check"),
+    [(SUBMISSIONS, check_submissions), (RECORDINGS, check_recordings), (RESULTS, check_results)],
+)
+async def test_what_is_refused_to_one_kind_of_writes_is_not_said_of_the_others(
+    service: Service, writes: str, check: Check
+) -> None:
+    with pytest.raises(UnavailableError):
+        await _fill_the_disk(service.database, writes)
+
+    assert "no space left" in await _refusal(check, service.database)
+    for other in {check_submissions, check_recordings, check_results} - {check}:
+        await other(service.database)
+
+
+@pytest.mark.parametrize(
+    ("privilege", "check"),
+    [
+        ("INSERT ON ecg", check_submissions),
+        ("INSERT ON ecg_signal", check_submissions),
+        ("INSERT ON recording", check_recordings),
+        ("SELECT ON recording", check_recordings),
+        ("UPDATE ON recording", check_recordings),
+        ("INSERT ON recording_part", check_recordings),
+    ],
+)
+async def test_a_privilege_that_is_given_back_is_known_at_once(
+    service: Service, privilege: str, check: Check
+) -> None:
+    await service.operator.do(f"REVOKE {privilege} FROM {{role}}", ends_sessions=False)
+    assert "permission denied" in await _refusal(check, service.database)
+    recording = recording_of(an_ecg(), block_samples=2)
+    with suppress(UnavailableError):
+        await PostgresEcgStore(service.database).add([a_submission("10")])
+    with suppress(UnavailableError):
+        await PostgresRecordingStore(service.database).add(RecordingSubmission("bob", recording))
+
+    await service.operator.do(f"GRANT {privilege} TO {{role}}", ends_sessions=False)
+
+    await check_submissions(service.database)
+    await check_recordings(service.database)
+
+
 async def test_a_commit_that_waits_for_ever_is_remembered(service: Service) -> None:
     """As one does whose synchronous standby is gone; what has nothing to write does well."""
     with pytest.raises(UnavailableError):
-        async with service.database.connection(writes=True) as connection:
+        async with service.database.connection(writes=SUBMISSIONS) as connection:
             await connection.execute("SELECT pg_sleep(60)", timeout=0.05)
 
     assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
@@ -363,7 +412,7 @@ async def test_a_write_that_fails_is_not_over_when_others_read(
     assert [record["message"] for record in records] == ["not available"]
 
     with capture_logs() as records:
-        async with service.database.connection(writes=True) as connection:
+        async with service.database.connection(writes=SUBMISSIONS) as connection:
             await connection.execute("SELECT 1")
     assert [record["message"] for record in records] == ["available again"]
 
@@ -416,8 +465,8 @@ async def _failures_until(check: Check, database: Database) -> int:
             return failures
 
 
-async def _fill_the_disk(database: Database) -> None:
-    async with database.connection(writes=True) as connection:
+async def _fill_the_disk(database: Database, writes: str = SUBMISSIONS) -> None:
+    async with database.connection(writes=writes) as connection:
         await connection.execute(
             "DO $$ BEGIN RAISE 'no space left on device' USING ERRCODE = 'disk_full'; END $$"
         )

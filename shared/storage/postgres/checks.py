@@ -13,11 +13,13 @@ from uuid import UUID
 from shared.domain.account import Account
 from shared.ports.logins import Login
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import RECORDINGS, RESULTS, SUBMISSIONS
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import erase_none
+from shared.storage.postgres.recordings import add_no_recording
 from shared.storage.postgres.submissions import add_none
 
 if TYPE_CHECKING:
@@ -36,7 +38,18 @@ async def check_submissions(database: Database) -> None:
     """
     async with database.connection() as connection:
         await add_none(connection)
-    database.check_writes()
+    database.check_writes(SUBMISSIONS)
+
+
+async def check_recordings(database: Database) -> None:
+    """Return if ECGs can be kept that are stored in parts, for their length.
+
+    Raises:
+        UnavailableError: They can't, for this reason.
+    """
+    async with database.connection() as connection:
+        await add_no_recording(connection)
+    database.check_writes(RECORDINGS)
 
 
 async def check_reading(database: Database) -> None:
@@ -85,4 +98,4 @@ async def check_results(database: Database) -> None:
     await PostgresInstallation(database).source()
     await store.settle([])
     await PostgresOutbox(database).clear([])
-    database.check_writes()
+    database.check_writes(RESULTS)

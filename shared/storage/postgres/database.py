@@ -36,6 +36,11 @@ _RENEW_EVERY_S: Final = 1.0
 # write that waits for ever fails after 10.
 REFUSED_FOR_S: Final = 15.0
 
+# What is written, for readiness to tell apart what of it is refused.
+SUBMISSIONS: Final = "submissions"
+RECORDINGS: Final = "recordings"
+RESULTS: Final = "results"
+
 # Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
 # whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
 # empty would be read as a whole for each key, and a bitmap would hold all that is due before LIMIT cuts it.
@@ -74,6 +79,9 @@ class _Refusal(NamedTuple):
     error: UnavailableError
     at_s: float
 
+    def is_recent(self) -> bool:
+        return time.monotonic() - self.at_s < REFUSED_FOR_S
+
 
 class Database:
     """What the storage adapters share: connections with time limits, and one kind of failure.
@@ -96,18 +104,18 @@ class Database:
         self._is_closing = False
         self._renewals = 0
         self._renewed_s = -math.inf
-        self._refusal: _Refusal | None = None
+        self._refusals: dict[str, _Refusal] = {}
         self._outages = Outages("PostgreSQL")
 
     @asynccontextmanager
-    async def connection(self, *, writes: bool = False) -> AsyncIterator[Connection]:
+    async def connection(self, *, writes: str = "") -> AsyncIterator[Connection]:
         """A connection for one statement or transaction.
 
         It is closed after an error that the next statement on it may meet too, and the others that are open
         by then are not used any longer either.
 
         Args:
-            writes: Whether `check_writes` is to know how this ended.
+            writes: What is written, for `check_writes` to know how that ended; empty if it need not.
 
         Raises:
             UnavailableError: PostgreSQL is away, slow or refused; what was sent may have happened.
@@ -131,18 +139,22 @@ class Database:
                 self._kept.append(_Kept(connection, time.monotonic()))
                 await self._give_back_unused()
         if writes:
-            self._refusal = None
+            self._refusals.pop(writes, None)
         if self._outages.reasons and not self._is_refused():
             self._outages.end_past()
 
-    def check_writes(self) -> None:
-        """Return unless what was written last failed a short while ago, as it would not have with no data.
+    def check_writes(self, writes: str) -> None:
+        """Return unless the last of such writes failed a short while ago, as it would not have with no data.
+
+        Args:
+            writes: As `connection` was told.
 
         Raises:
             UnavailableError: Why it was.
         """
-        if self._refusal is not None and self._is_refused():
-            raise self._refusal.error.again()
+        refusal = self._refusals.get(writes)
+        if refusal is not None and refusal.is_recent():
+            raise refusal.error.again()
 
     async def close(self) -> None:
         """Close all connections within a time limit: a frozen server must not keep the process."""
@@ -157,7 +169,7 @@ class Database:
             self._pool.terminate()
 
     def _is_refused(self) -> bool:
-        return self._refusal is not None and time.monotonic() - self._refusal.at_s < REFUSED_FOR_S
+        return any(refusal.is_recent() for refusal in self._refusals.values())
 
     async def _give_back_unused(self) -> None:
         too_long_ago_s = time.monotonic() - KEPT_UNUSED_S
@@ -220,7 +232,7 @@ class Database:
         return True
 
     def _raise_translated(
-        self, error: Exception, *, is_lost: bool = False, is_connecting: bool = False, writes: bool = False
+        self, error: Exception, *, is_lost: bool = False, is_connecting: bool = False, writes: str = ""
     ) -> None:
         failure = translated(error, is_lost=is_lost, is_connecting=is_connecting)
         if isinstance(failure, UnavailableError):
@@ -228,7 +240,7 @@ class Database:
             self._outages.begin(str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0)
             failure.is_logged = True
             if writes and shows_with_data(error):
-                self._refusal = _Refusal(failure, time.monotonic())
+                self._refusals[writes] = _Refusal(failure, time.monotonic())
         if failure is not None:
             raise failure from error
 

@@ -10,7 +10,7 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import Bundle, EcgKey
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
-from shared.storage.postgres.database import WITHOUT_FLUSH
+from shared.storage.postgres.database import RESULTS, SUBMISSIONS, WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
 from shared.storage.signals.headers import read_encoding, read_header
@@ -172,7 +172,7 @@ class PostgresEcgStore:
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         every = [await encoded(submission) for submission in submissions]
-        async with self._database.connection(writes=True) as connection:
+        async with self._database.connection(writes=SUBMISSIONS) as connection:
             return await add(connection, every, due_in_s=REPUBLISH_AFTER_S, header_column=self._header_column)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
@@ -215,7 +215,7 @@ class PostgresEcgStore:
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
         bundle_id = uuid4()
         # With none, as a check asks for it, nothing is written that tells what happens to others.
-        async with self._database.connection(writes=bool(settlements)) as connection:
+        async with self._database.connection(writes=RESULTS if settlements else "") as connection:
             rows = await connection.fetch(
                 _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
             )

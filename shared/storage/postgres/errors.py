@@ -122,7 +122,10 @@ def describes_session(error: Exception) -> bool:
 def shows_with_data(error: Exception) -> bool:
     """Whether a statement with nothing to write may do well where this one failed."""
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "").startswith(_OF_WRITING)
+        state = error.sqlstate or ""
+        # A privilege that is missing stops every statement; a policy of rows only one with a row.
+        is_privilege = getattr(error, "server_source_function", None) == "aclcheck_error"
+        return state.startswith(_OF_WRITING) and not is_privilege
     return isinstance(error, TimeoutError)
 
 

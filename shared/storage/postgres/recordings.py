@@ -8,6 +8,7 @@ from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status
 from shared.runtime.threads import in_thread
+from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import NEXT_GENERATION
 from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 _REPUBLISH_AFTER_S: Final = 60.0
 
 _BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
+
+# What keeping a recording asks of PostgreSQL beside keeping an ECG, with nothing to keep.
+_ADD_NONE: Final = """
+WITH recording AS (
+    INSERT INTO recording (row) SELECT NULL::bigint WHERE false RETURNING id
+), named AS (
+    UPDATE recording SET row = NULL WHERE false
+)
+INSERT INTO recording_part (recording, part, num_samples, encoding, samples)
+SELECT id, 0, 0, '', '' FROM recording
+"""
 
 _ADD: Final = f"""
 INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
@@ -73,7 +85,7 @@ class PostgresRecordingStore:
     async def add(self, submission: RecordingSubmission) -> Receipt:
         said = await in_thread(_said, submission.recording)
         receipt = None
-        async with self._database.connection(writes=True) as connection:
+        async with self._database.connection(writes=RECORDINGS) as connection:
             while receipt is None:  # what held the id when all parts were there may be erased by then
                 receipt = await _held(connection, submission, said)
                 receipt = receipt or await self._added(connection, submission, said)
@@ -99,6 +111,11 @@ class PostgresRecordingStore:
         except _TakenError:
             return None
         return Receipt(EcgKey(submission.owner, header.id, generation), Status.QUEUED, is_new=True)
+
+
+async def add_no_recording(connection: Connection) -> None:
+    """Have PostgreSQL keep no recording at all, which it refuses when it would refuse one."""
+    await connection.execute(_ADD_NONE)
 
 
 async def _named(connection: Connection, submission: RecordingSubmission, said: _Said) -> tuple[int, int]:
