@@ -73,6 +73,7 @@ class IssuerKeys:
         self._jwks_url = jwks_url
         self._clock = clock
         self._keys: Mapping[str, tuple[jwt.PyJWK, ...]] | None = None
+        self._is_failing = False  # the last time that they were fetched
         self._passed_over = 0
         self._fetched_at = float("-inf")
         self._asked_at = float("-inf")
@@ -87,7 +88,7 @@ class IssuerKeys:
         serve on while the issuer is away.
 
         Raises:
-            UnavailableError: No keys could be had yet.
+            UnavailableError: It is not known, and the issuer could not be asked.
         """
         if found := (self._keys or {}).get(key_id):
             if self._is_old():
@@ -97,12 +98,13 @@ class IssuerKeys:
             await asyncio.shield(self._fetching)  # it may have been asked before there was this key
         if not (self._keys or {}).get(key_id) and (self._fetching is not None or self._may_ask()):
             await asyncio.shield(self._begin_fetching())
-        if self._keys is None:
+        known = (self._keys or {}).get(key_id)
+        if known is None and (self._keys is None or self._is_failing):  # it may have the key since
             raise UnavailableError(
                 "the keys of the external issuer can't be had",
                 for_sender="The keys of the token's issuer can't be fetched at the moment.",
             )
-        return self._keys.get(key_id, _NO_KEYS)
+        return known or _NO_KEYS
 
     async def stop(self) -> None:
         """Fetch no more."""
@@ -137,8 +139,10 @@ class IssuerKeys:
             TypeError,
             RecursionError,
         ) as error:
+            self._is_failing = True
             self._tell_of_failure(repr(error)[:_MAX_LOGGED])
         else:
+            self._is_failing = False
             self._keys, self._fetched_at = keys, self._clock()
             self._tell_of_success(passed_over)
         finally:

@@ -423,7 +423,24 @@ class TestKeys:
             for _ in range(10):
                 now += 3600
                 assert await keys.find("rsa-1")
-                assert not await keys.find("unknown")
+
+    async def test_while_the_issuer_is_away_nobody_can_tell_of_an_unknown_key(self, issuer: Issuer) -> None:
+        """The issuer may have it since: the token may be good."""
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            await keys.find("rsa-1")
+            issuer.rotate()
+            issuer.is_away = True
+            for _ in range(100):
+                with pytest.raises(UnavailableError):
+                    await keys.find("ed-2")
+            asked = issuer.asked
+            issuer.is_away = False
+            now += ASK_EVERY_S
+
+            assert await keys.find("ed-2")
+            assert not await keys.find("made-up")
+        assert asked <= 1 + ASKS_AT_ONCE
 
     async def test_an_issuer_that_was_never_there_is_unavailable_and_asked_again_soon(
         self, client: aiohttp.ClientSession, issuer: Issuer
