@@ -107,6 +107,56 @@ class TestWriting:
         assert written(transport) == []
 
 
+class TestUnread:
+    """Responses that their client does not read."""
+
+    @pytest.fixture
+    def body(self) -> bytes:
+        return b"x" * 100_000
+
+    @pytest.fixture
+    async def connection(self, transport: Mock, body: bytes) -> AsyncIterator[Connection]:
+        async def answer(_: Request) -> Response:
+            return Response(Head(), body)
+
+        connection = connected(answer, transport)
+        yield connection
+        connection.connection_lost(None)
+
+    async def test_a_large_body_is_kept_once_however_many_wait_for_it(
+        self, connection: Connection, transport: Mock, body: bytes
+    ) -> None:
+        connection.data_received(_SMALL_GET * 3)
+        await _turns(20)
+
+        assert [sent is body for sent in written(transport)] == [False, True] * 3
+
+    async def test_the_next_response_waits_until_those_before_are_read(
+        self, connection: Connection, transport: Mock
+    ) -> None:
+        connection.pause_writing()
+        connection.data_received(_SMALL_GET * 3)
+        await _turns(20)
+        before = written(transport)
+
+        connection.resume_writing()
+        await _turns(20)
+
+        assert (before, len(written(transport))) == ([], 6)
+
+    async def test_a_client_that_reads_nothing_is_not_waited_for_without_end(
+        self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.http.responses._READ_WITHIN_S", 0)
+        connection.pause_writing()
+
+        connection.data_received(_SMALL_GET * 3)
+        await _turns(20)
+
+        assert transport.abort.called
+        assert written(transport) == []
+
+
 class TestBounds:
     """What a connection is read for before it is refused: bytes are counted, nothing is timed."""
 
@@ -413,8 +463,9 @@ class TestOtherVersion:
             await _turns(5)
         connection.connection_lost(None)
 
-        [sent] = written(transport)
-        assert b"\r\nContent-Length: 100000\r\n" in sent
+        head, body = written(transport)
+        assert b"\r\nContent-Length: 100000\r\n" in head
+        assert body == b" " * 100_000
 
     async def test_a_head_that_does_not_end_is_cut_off_in_time(self, transport: Mock) -> None:
         connection = connected(self.answer, transport, head_timeout_s=0)
