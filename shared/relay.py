@@ -6,6 +6,7 @@ It sweeps every queued ECG by age, announced or not: a broker may lose what it c
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -70,6 +71,7 @@ async def run_relay(
     """
     failures, outages = 0, Outages("the relay")
     while True:
+        began_s = time.monotonic()
         try:
             is_full = await _sweep(outbox, publisher, installation)
             failures = 0
@@ -77,7 +79,7 @@ async def run_relay(
         except UnavailableError as error:
             is_full, failures = False, failures + 1
             if not error.is_logged:
-                outages.begin(str(error))
+                outages.begin(str(error), waited_s=time.monotonic() - began_s)
         pause_s = jittered_pause_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s)
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 

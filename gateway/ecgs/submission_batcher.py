@@ -123,9 +123,10 @@ class Intake:
             kept: Each with the trace in which it came. An event carries that of its first ECG; each ECG's
                 own is stored with it.
         """
+        began_s = time.monotonic()
         failures = [failure for failure in await self._published(kept) if failure is not None]
         if failures:
-            self._outages.begin(str(failures[0]))
+            self._outages.begin(str(failures[0]), waited_s=time.monotonic() - began_s)
         else:
             self._outages.end_past()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from shared.domain.errors import UnavailableError
@@ -28,6 +29,7 @@ class Standing:
         self.failures = 0
         self._name = name
         self._logged: set[str] = set()
+        self._lost_s = time.monotonic()
 
     def check(self) -> None:
         """Return if the connection is there.
@@ -40,6 +42,8 @@ class Standing:
 
     def lose(self, reason: str) -> None:
         """It is not there; the log is told once for each reason."""
+        if not self.reason:
+            self._lost_s = time.monotonic()
         self.reason = reason
         self.failures += 1
         if reason not in self._logged and len(self._logged) < _MOST_REASONS:
@@ -49,7 +53,8 @@ class Standing:
     def stand(self) -> None:
         """It is there."""
         if self.reason:
-            _log.info("broker is connected", connection=self._name)
+            was_away_s = round(time.monotonic() - self._lost_s, 1)
+            _log.info("broker is connected", connection=self._name, was_away_s=was_away_s)
         self.reason = ""
         self.failures = 0
         self._logged.clear()

@@ -102,6 +102,7 @@ class Health:
         self._parts = [_Watched(name, part, self._tell_readiness) for name, part in parts.items()]
         self._unready_since_s: float | None = None
         self._last_unready_s = 0.0
+        self._ready_s = 0.0  # the first time after it
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -119,10 +120,13 @@ class Health:
             if self._unready_since_s is None:
                 self._unready_since_s = now_s
                 _log.warning("not ready", parts=failing)
-            self._last_unready_s = now_s
-        elif self._unready_since_s is not None and now_s - self._last_unready_s >= outages.QUIET_S:
-            _log.info("ready again", lasted_s=round(self._last_unready_s - self._unready_since_s, 1))
-            self._unready_since_s = None
+            self._last_unready_s = self._ready_s = now_s
+        elif self._unready_since_s is not None:
+            if self._ready_s == self._last_unready_s:
+                self._ready_s = now_s
+            if now_s - self._last_unready_s >= outages.QUIET_S:
+                _log.info("ready again", lasted_s=round(self._ready_s - self._unready_since_s, 1))
+                self._unready_since_s = None
 
     async def readiness(self) -> Readiness:
         """Ready if no part is failing; else the document has the reason of each that is."""

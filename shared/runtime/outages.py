@@ -27,30 +27,44 @@ class Outages:
 
     def __init__(self, of: str) -> None:
         self._of = of
-        self._seen_s: dict[str, float] = {}
+        self._reasons: list[str] = []
         self._since_s = 0.0
+        self._failed_s = 0.0  # the last time
+        self._well_s: float | None = None  # the first time after it
 
     @property
     def reasons(self) -> Collection[str]:
         """Those that were told and are not over."""
-        return self._seen_s.keys()
+        return self._reasons
 
     def begin(self, reason: str, *, waited_s: float = 0.0) -> None:
         """It failed for this reason, having been waited for so long."""
         now_s = time.monotonic()
-        if not self._seen_s:
+        if not self._reasons:
             self._since_s = now_s - waited_s
-        if reason not in self._seen_s:
-            if len(self._seen_s) == _MOST_REASONS:
-                return
+        self._failed_s, self._well_s = now_s, None
+        if reason not in self._reasons and len(self._reasons) < _MOST_REASONS:
+            self._reasons.append(reason)
             _log.warning("not available", what=self._of, reason=reason)
-        self._seen_s[reason] = now_s
 
     def end_past(self) -> None:
-        """It did well: say that the outage is over, if nothing has failed for some seconds."""
-        last_s = max(self._seen_s.values(), default=None)
-        if last_s is None or time.monotonic() - last_s < QUIET_S:
+        """It did well: say that the outage is over, if nothing has failed for some seconds.
+
+        It ended between the last failure and the first success after it. Where it is seldom tried these are
+        far from each other, so the log has both bounds.
+        """
+        if not self._reasons:
             return
-        lasted_s = round(last_s - self._since_s, 1)
-        _log.info("available again", what=self._of, reasons=list(self._seen_s), lasted_s=lasted_s)
-        self._seen_s.clear()
+        now_s = time.monotonic()
+        if self._well_s is None:
+            self._well_s = now_s
+        if now_s - self._failed_s < QUIET_S:
+            return
+        _log.info(
+            "available again",
+            what=self._of,
+            reasons=self._reasons,
+            lasted_at_least_s=round(self._failed_s - self._since_s, 1),
+            lasted_at_most_s=round(self._well_s - self._since_s, 1),
+        )
+        self._reasons = []

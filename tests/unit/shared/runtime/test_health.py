@@ -4,6 +4,7 @@ import asyncio
 import math
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -172,6 +173,20 @@ class TestParts:
         ends = [record for record in records if record["message"] == "ready again"]
         assert during == ["not ready"]
         assert [end.keys() for end in ends] == [{"message", "lasted_s", "level"}]
+
+    async def test_a_service_was_not_ready_until_it_was_first_found_ready_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broker, clock = Broker(UnavailableError("away")), SimpleNamespace(now_s=100.0)
+        monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+        with capture_logs() as records:
+            async with open_one(broker) as watched:
+                await ready(watched)
+                broker.trouble = None
+                for clock.now_s in (140.0, 150.0, 160.0):
+                    await ready(watched)
+
+        assert records[-1] == {"message": "ready again", "level": "info", "lasted_s": 40.0}
 
     async def test_a_change_is_logged_though_nobody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)

@@ -5,6 +5,7 @@ import pytest
 from shared.runtime import outages
 from shared.runtime.outages import Outages
 from shared.storage.postgres.database import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
+from tests.clocks import stopped_clock
 from tests.logs import capture_logs
 
 
@@ -55,7 +56,54 @@ def test_an_outage_that_is_met_by_a_time_limit_began_when_the_wait_did(
         away.end_past()
 
     [record] = records
-    assert record["lasted_s"] == pytest.approx(10, abs=1)
+    assert record["lasted_at_least_s"] == pytest.approx(10, abs=1)
+    assert record["lasted_at_most_s"] == pytest.approx(10, abs=1)
+
+
+def test_an_outage_that_was_met_once_lasted_until_the_first_success_at_the_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = stopped_clock(monkeypatch)
+    away = Outages("announcing")
+    away.begin("refused")
+
+    with capture_logs() as records:
+        for clock.now_s in (140.0, 150.0, 160.0):
+            away.end_past()
+
+    [record] = records
+    assert (record["lasted_at_least_s"], record["lasted_at_most_s"]) == (0, 40)
+
+
+def test_a_success_before_the_last_failure_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = stopped_clock(monkeypatch)
+    away = Outages("PostgreSQL")
+    away.begin("one table")
+
+    with capture_logs() as records:
+        clock.now_s = 101.0
+        away.end_past()
+        clock.now_s = 110.0
+        away.begin("one table")
+        for clock.now_s in (112.0, 130.0):
+            away.end_past()
+
+    bounds = [(record["lasted_at_least_s"], record["lasted_at_most_s"]) for record in records[-1:]]
+    assert bounds == [(10, 12)]
+
+
+def test_a_reason_that_is_not_told_any_more_keeps_the_outage_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = stopped_clock(monkeypatch)
+    away = Outages("PostgreSQL")
+    for number in range(32):
+        away.begin(f"relation {number}")
+
+    with capture_logs() as records:
+        clock.now_s = 120.0
+        away.begin("one more")
+        away.end_past()
+
+    assert records == []
 
 
 def test_one_who_asks_every_five_seconds_and_waits_for_a_time_limit_sees_one_outage() -> None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.broker.standing import Standing
+from tests.clocks import stopped_clock
+from tests.logs import capture_logs
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_how_long_the_broker_was_away_is_told_however_often_it_was_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = stopped_clock(monkeypatch)
+    standing = Standing("publisher")
+    standing.stand()
+
+    with capture_logs() as records:
+        for clock.now_s in (200.0, 220.0):
+            standing.lose("refused")
+        clock.now_s = 240.0
+        standing.stand()
+
+    away, connected = records
+    assert (away["message"], connected["message"]) == ("broker is away", "broker is connected")
+    assert connected["was_away_s"] == 40
