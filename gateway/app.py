@@ -150,10 +150,10 @@ async def open_gateway(
             clock=clock,
             settings=settings,
         )
-        callers = Callers(tokens, revocations, clock, await _external_issuer(settings, opened))
-        health = await opened.enter_async_context(
-            open_health({**parts, **_own_parts(revocations, backlog, waiting)})
-        )
+        external = await _external_issuer(settings, opened)
+        callers = Callers(tokens, revocations, clock, external)
+        own_parts = _own_parts(revocations, backlog, waiting) | _parts_of(external)
+        health = await opened.enter_async_context(open_health({**parts, **own_parts}))
         await opened.enter_async_context(
             open_operations_port(settings.operations_host, operations_port, health=health)
         )
@@ -234,6 +234,19 @@ def _own_parts(revocations: Revocations, backlog: Backlog, waiting: Waiting) -> 
             is_logged=False,
         ),
     }
+
+
+def _parts_of(external: ExternalIssuer | None) -> dict[str, Part]:
+    if external is None:
+        return {}
+    issuer = Part(
+        check=_told_at_once(external.keys.check),
+        means="Tokens of the external issuer by a key not known yet are answered with 503; others serve on.",
+        fails_after_s=math.inf,
+        is_free=True,
+        is_logged=False,
+    )
+    return {"issuer": issuer}
 
 
 def _told_at_once(known: Callable[[], None]) -> Check:

@@ -34,6 +34,10 @@ _LONGEST_LIFETIME_S: Final = 24 * 3600  # Auth0's default; others' are minutes
 _MAX_SUBJECT_LENGTH: Final = 255  # OpenID Connect Core, section 2
 
 
+class _OtherKeyError(InvalidTokenError):
+    """None of the keys that are known by the token's name for it has signed it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalIssuer:
     """Tells whose a token of one other issuer is.
@@ -70,27 +74,27 @@ class ExternalIssuer:
             raise InvalidTokenError("its header asks for an extension", claim="crit")
         if (type_.lower() if isinstance(type_, str) else type_) not in _TYPES:
             raise InvalidTokenError("it is a token of another type", claim="typ")
-        keys = [key for key in await self.keys.find(key_id) if key.algorithm_name == algorithm]
-        if not keys:
+        found = await self.keys.find(key_id)
+        if not found:
             raise of_unknown_key(token, expected_issuer=self.issuer)
-        claims = self._claims(token, keys, algorithm)
+        try:
+            claims = self._claims(token, found, algorithm)
+        except _OtherKeyError:
+            claims = self._claims(token, await self.keys.find_replaced(key_id), algorithm)
         check_times(claims, now=now, leeway_s=_LEEWAY_S, longest_s=_LONGEST_LIFETIME_S)
         return Verified(self._caller(claims), min(claims["exp"] + _LEEWAY_S, now + _TRUSTED_S))
 
     def _claims(self, token: str, keys: Sequence[jwt.PyJWK], algorithm: str) -> dict[str, Any]:
         """What it says, signed by one of these keys; usually there is one."""
-        *others, last = keys
-        for key in others:
-            try:
-                return self._signed_claims(token, key, algorithm)
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.PyJWTError as error:
-                raise invalid(error, token, expected_issuer=self.issuer) from error
-        try:
-            return self._signed_claims(token, last, algorithm)
-        except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise invalid(error, token, expected_issuer=self.issuer) from error
+        for key in keys:
+            if key.algorithm_name == algorithm:
+                try:
+                    return self._signed_claims(token, key, algorithm)
+                except jwt.InvalidSignatureError:
+                    continue
+                except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
+                    raise invalid(error, token, expected_issuer=self.issuer) from error
+        raise _OtherKeyError("its signature is wrong")
 
     def _signed_claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(

@@ -34,7 +34,8 @@ ASK_EVERY_S: Final = 5.0
 
 # Until there are keys at all.
 _FIRST_ASK_EVERY_S: Final = 1.0
-_FRESH_S: Final = 3600.0
+# So long a key is good that the issuer has taken away: usual elsewhere too (PyJWT, Spring, Envoy).
+FRESH_S: Final = 300.0
 _REFRESH_EVERY_S: Final = 60.0
 _FETCH_TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 256 * 1024
@@ -73,7 +74,7 @@ class IssuerKeys:
         self._jwks_url = jwks_url
         self._clock = clock
         self._keys: Mapping[str, tuple[jwt.PyJWK, ...]] | None = None
-        self._is_failing = False  # the last time that they were fetched
+        self._failure = ""  # why they could not be fetched the last time
         self._passed_over = 0
         self._fetched_at = float("-inf")
         self._asked_at = float("-inf")
@@ -88,23 +89,39 @@ class IssuerKeys:
         serve on while the issuer is away.
 
         Raises:
-            UnavailableError: It is not known, and the issuer could not be asked.
+            UnavailableError: It is not known, and the issuer could not be asked: it may have the key since.
         """
-        if found := (self._keys or {}).get(key_id):
-            if self._is_old():
-                self._begin_fetching()
+        if found := self._known(key_id):
+            self._refresh()
             return found
-        if self._fetching is not None:
+        if self._fetching is not None and not self._failure:
             await asyncio.shield(self._fetching)  # it may have been asked before there was this key
-        if not (self._keys or {}).get(key_id) and (self._fetching is not None or self._may_ask()):
+        if not self._known(key_id) and self._may_ask():
             await asyncio.shield(self._begin_fetching())
-        known = (self._keys or {}).get(key_id)
-        if known is None and (self._keys is None or self._is_failing):  # it may have the key since
-            raise UnavailableError(
-                "the keys of the external issuer can't be had",
-                for_sender="The keys of the token's issuer can't be fetched at the moment.",
-            )
-        return known or _NO_KEYS
+        found = self._known(key_id)
+        if not found and self._failure:
+            raise self._unavailable()
+        return found
+
+    async def find_replaced(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
+        """The keys that the issuer has under a known name by now; none if it can't, or may not, be asked."""
+        if not self._may_ask():
+            return _NO_KEYS
+        await asyncio.shield(self._begin_fetching())
+        return _NO_KEYS if self._failure else self._known(key_id)
+
+    def check(self) -> None:
+        """Return if the keys could be fetched the last time; keeps them fresh though no token comes.
+
+        Raises:
+            UnavailableError: They could not, for this reason.
+        """
+        if self._failure:
+            if self._may_ask():
+                self._begin_fetching()
+            raise self._unavailable()
+        if self._keys is not None:
+            self._refresh()
 
     async def stop(self) -> None:
         """Fetch no more."""
@@ -112,14 +129,27 @@ class IssuerKeys:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
 
-    def _is_old(self) -> bool:
+    def _known(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
+        return (self._keys or {}).get(key_id, _NO_KEYS)
+
+    def _refresh(self) -> None:
         now = self._clock()
-        return now - self._fetched_at > _FRESH_S and now - self._asked_at >= _REFRESH_EVERY_S
+        if now - self._fetched_at > FRESH_S and now - self._asked_at >= _REFRESH_EVERY_S:
+            self._begin_fetching()
 
     def _may_ask(self) -> bool:
-        if self._keys is None:
-            return self._clock() - self._asked_at >= _FIRST_ASK_EVERY_S
-        return self._allowance.take()
+        """Whether to wait for the issuer. While it fails only the one that asks waits, the others know."""
+        if self._failure:
+            every_s = _FIRST_ASK_EVERY_S if self._keys is None else ASK_EVERY_S
+            return self._fetching is None and self._clock() - self._asked_at >= every_s
+        return self._fetching is not None or self._keys is None or self._allowance.take()
+
+    def _unavailable(self) -> UnavailableError:
+        return UnavailableError(
+            f"the keys of the external issuer can't be fetched: {self._failure}",
+            for_sender="The keys of the token's issuer can't be fetched at the moment.",
+            is_logged=True,
+        )
 
     def _begin_fetching(self) -> asyncio.Task[None]:
         if self._fetching is None:
@@ -139,10 +169,10 @@ class IssuerKeys:
             TypeError,
             RecursionError,
         ) as error:
-            self._is_failing = True
-            self._tell_of_failure(repr(error)[:_MAX_LOGGED])
+            self._failure = repr(error)[:_MAX_LOGGED]
+            self._tell_of_failure(self._failure)
         else:
-            self._is_failing = False
+            self._failure = ""
             self._keys, self._fetched_at = keys, self._clock()
             self._tell_of_success(passed_over)
         finally:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.auth.access_tokens import InvalidTokenError
-from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, open_issuer_keys
+from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, FRESH_S, open_issuer_keys
 from gateway.auth.refused_tokens import RefusalLog
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
@@ -43,12 +43,31 @@ _JWK: Final[dict[str, Any]] = {
 }
 
 
+def unavailable(_: web.Request) -> web.Response:
+    return web.Response(status=503)
+
+
+def a_page(_: web.Request) -> web.Response:
+    return web.Response(text="<html>Back soon</html>", content_type="text/html")
+
+
+def half_a_document(_: web.Request) -> web.Response:
+    return web.Response(body=b'{"keys": [', content_type="application/json")
+
+
+def reset(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
 class Issuer:
     """An OpenID Connect issuer with keys that a test rotates."""
 
     def __init__(self) -> None:
         self.url = ""
         self.is_away = False
+        self.fault: Callable[[web.Request], web.Response] = unavailable
         self.delay_s = 0.0
         self.asked = 0
         self.jwks_path = "/keys"
@@ -94,11 +113,11 @@ class Issuer:
     async def discovery(self, _: web.Request) -> web.Response:
         return web.json_response({"issuer": self.url, "jwks_uri": self.url + self.jwks_path})
 
-    async def jwks(self, _: web.Request) -> web.Response:
+    async def jwks(self, request: web.Request) -> web.Response:
         self.asked += 1
         await asyncio.sleep(self.delay_s)
         if self.is_away:
-            return web.Response(status=503)
+            return self.fault(request)
         return self.answers.pop() if self.answers else self._answer()
 
     async def moved(self, _: web.Request) -> web.Response:
@@ -441,6 +460,122 @@ class TestKeys:
             assert await keys.find("ed-2")
             assert not await keys.find("made-up")
         assert asked <= 1 + ASKS_AT_ONCE
+
+    @pytest.mark.parametrize("fault", [unavailable, a_page, half_a_document, reset])
+    async def test_a_token_of_a_new_key_comes_again_later_however_the_issuer_fails(
+        self,
+        client: aiohttp.ClientSession,
+        issuer: Issuer,
+        fault: Callable[[web.Request], web.Response],
+    ) -> None:
+        before = issuer.token()
+        assert await status_of(client, before) == 404
+        issuer.rotate()
+        issuer.is_away, issuer.fault = True, fault
+
+        headers, begun = {"Authorization": f"Bearer {issuer.token('ed-2')}"}, time.monotonic()
+        with capture_logs() as records:
+            for _ in range(20):
+                async with client.get("/ecg/nothing", headers=headers) as answer:
+                    problem = await problem_of(answer, 503)
+                    assert int(answer.headers["Retry-After"]) > 0
+
+        assert "issuer" in problem["detail"]
+        assert not refusals_of(records)
+        told = [record["message"] for record in records if record["level"] == "warning"]
+        assert told == ["the keys of the external issuer could not be fetched"]
+        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
+        assert issuer.asked <= 1 + 2 * more  # aiohttp asks once more where a connection was reset
+        assert await status_of(client, before) == 404
+
+    async def test_while_the_issuer_fails_one_request_waits_for_it_and_no_other(self, issuer: Issuer) -> None:
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            await keys.find("rsa-1")
+            issuer.is_away = True
+            with pytest.raises(UnavailableError):
+                await keys.find("ed-2")
+            issuer.delay_s = 60
+            now += ASK_EVERY_S
+            waiting = asyncio.create_task(keys.find("ed-2"))
+            await issuer.until_asked(3)
+
+            async with asyncio.timeout(3):
+                for index in range(100):
+                    with pytest.raises(UnavailableError):
+                        await keys.find(f"made-up-{index}")
+                assert await keys.find("rsa-1")
+            waiting.cancel()
+        assert issuer.asked == 3
+
+    async def test_a_key_replaced_under_its_name_is_taken_with_the_first_token(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        for algorithm, key in (
+            ("RS256", _RSA),
+            ("RS256", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+            ("EdDSA", Ed25519PrivateKey.generate()),
+        ):
+            issuer.keys = {"default": (algorithm, key)}
+
+            assert await status_of(client, issuer.token("default")) == 404
+
+    async def test_a_flood_of_wrong_signatures_becomes_few_requests(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        await status_of(client, issuer.token())
+        forged, begun = of_another_key(issuer), time.monotonic()
+
+        for _ in range(50):
+            assert await status_of(client, forged) == 401
+        issuer.is_away = True
+        for _ in range(50):
+            assert await status_of(client, forged) == 401
+
+        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
+        assert issuer.asked <= 1 + ASKS_AT_ONCE + more
+
+    async def test_a_key_that_was_taken_away_is_gone_soon_though_no_other_is_asked_for(
+        self, issuer: Issuer
+    ) -> None:
+        now = 0.0
+        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            keys.check()
+            assert issuer.asked == 0  # nobody needs them yet
+            await keys.find("rsa-1")
+            del issuer.keys["rsa-1"]
+            now += FRESH_S
+            keys.check()
+            assert await keys.find("rsa-1")
+            now += 1
+            keys.check()
+
+            async with asyncio.timeout(10):
+                while await keys.find("rsa-1"):
+                    await asyncio.sleep(0.01)
+
+    async def test_an_issuer_that_is_away_is_a_degraded_part_until_it_is_back(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        async def part() -> dict[str, Any]:
+            async with client.get("/health/ready") as answer:
+                assert answer.status == 200
+                found: dict[str, Any] = (await answer.json())["parts"]["issuer"]
+                return found
+
+        issuer.is_away = True
+        before = await part()
+        assert await status_of(client, issuer.token()) == 503
+        away = await part()
+        issuer.is_away = False
+        async with asyncio.timeout(10):
+            while (await part())["state"] != "ok":
+                await asyncio.sleep(0.05)
+
+        assert before["state"] == "ok"
+        assert away["state"] == "degraded"
+        assert "answers 503" in away["reason"]
+        assert await status_of(client, issuer.token()) == 404
 
     async def test_an_issuer_that_was_never_there_is_unavailable_and_asked_again_soon(
         self, client: aiohttp.ClientSession, issuer: Issuer
