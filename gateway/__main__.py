@@ -42,7 +42,8 @@ from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
+from shared.storage.schema.compatibility import check_schema_of, connection_name
+from shared.storage.schema.known_schema import parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
@@ -110,7 +111,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, 
 def parts_of_database(database: Database) -> dict[str, Part]:
     """What a gateway needs of PostgreSQL; it can do without some while others are served."""
     return {
-        "schema": Part(check=partial(check_schema, database), means=NO_REQUEST_IS_SERVED, is_logged=False),
+        **parts_of_schema(database, means=NO_REQUEST_IS_SERVED),
         "submissions": Part(
             check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
         ),

@@ -25,7 +25,8 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.outbox import PostgresOutbox
-from shared.storage.schema.compatibility import check_schema, check_schema_of, connection_name
+from shared.storage.schema.compatibility import check_schema_of, connection_name
+from shared.storage.schema.known_schema import parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,7 +67,7 @@ async def _serve_alone(settings: ProcessorSettings, told_to_leave: asyncio.Event
         breaker = CircuitBreaker(partial(check_results, database))
         parts = {
             "process": part_of_process(told_to_leave),
-            "schema": Part(check=partial(check_schema, database), means=NOTHING_IS_ANALYSED, is_logged=False),
+            **parts_of_schema(database, means=NOTHING_IS_ANALYSED),
             "results": Part(check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False),
             "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
             "events": Part(

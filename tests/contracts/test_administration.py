@@ -30,6 +30,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.errors import translated
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of
+from shared.storage.schema.known_schema import KnownSchema
 from tests.builders import a_submission, an_ecg
 from tests.databases import open_empty_database
 from tests.logs import capture_logs
@@ -215,6 +216,32 @@ async def test_each_privilege_that_a_service_lacks_is_seen_by_the_check_of_its_p
     table = privilege.rpartition(" ")[2]
     assert reason == f"PostgreSQL: permission denied for table {table} (42501)"
     await check(service.database)
+
+
+async def test_a_schema_that_can_not_be_read_any_more_is_the_one_that_was_read_last(service: Service) -> None:
+    schema = KnownSchema(service.database)
+    await schema.read()
+
+    await service.operator.do("REVOKE SELECT ON _pogo_migration FROM {role}", ends_sessions=False)
+    with pytest.raises(UnavailableError, match="permission denied for table _pogo_migration"):
+        await schema.read()
+    await schema.check()
+    await service.operator.do(*_GRANTS, "DELETE FROM _pogo_migration", ends_sessions=False)
+    await schema.read()
+
+    with pytest.raises(UnavailableError, match="run `isoline migrate`"):
+        await schema.check()
+
+
+async def test_a_schema_that_was_never_read_is_not_taken_for_right(service: Service) -> None:
+    schema = KnownSchema(service.database)
+    await service.operator.do("REVOKE SELECT ON _pogo_migration FROM {role}", ends_sessions=False)
+
+    with pytest.raises(UnavailableError):
+        await schema.read()
+
+    with pytest.raises(UnavailableError, match="permission denied for table _pogo_migration"):
+        await schema.check()
 
 
 async def test_checks_write_nothing(service: Service) -> None:

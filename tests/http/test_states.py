@@ -18,6 +18,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EventType, read_submitted
 from shared.operations import replay
 from shared.ports.operations import Reason, Selection
+from shared.runtime import health
 from shared.runtime.health import Part, part_of_process
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -615,6 +616,28 @@ class TestHealth:
         assert parts["submissions"]["state"] == "ok"
         assert 'relation "login" does not exist' in parts["accounts"]["reason"]
         assert 'relation "ecg_insights" does not exist' in parts["results"]["reason"]
+
+    async def test_while_the_schema_can_not_be_read_the_gateway_goes_on_with_what_it_knows(
+        self, database_url: str, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health, "_CHECK_TIMEOUT_S", 0.5)
+        operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
+        async with (
+            open_database(database_url) as database,
+            open_test_gateway(database, broker.publisher(), parts=parts_of_database(database)) as gateway,
+            open_client(gateway, "ada") as ada,
+        ):
+            await readiness(ada, 200)
+            async with operator.transaction():
+                await operator.execute("LOCK _pogo_migration IN ACCESS EXCLUSIVE MODE")
+                locked = await degraded(ada, "schema_check")
+                status, _ = await submitted(ada, an_ecg_body())
+            await operator.execute("DELETE FROM _pogo_migration")
+            pending = await readiness(ada, 503)
+        await operator.close()
+
+        assert (locked["schema"]["state"], status) == ("ok", 202)
+        assert pending["reasons"].keys() == {"schema"}
 
     async def test_a_database_without_any_schema_is_not_ready(
         self, postgres_url: str, broker: InProcessBroker

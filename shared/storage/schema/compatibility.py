@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
@@ -43,6 +43,34 @@ def connection_name(service: str) -> str:
     return f"isoline {name} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
 
 
+class Schema(NamedTuple):
+    """What was read of the schema of a database."""
+
+    encoding: str
+    applied: Collection[str]
+    unbearable: Collection[str]
+
+    def check(self) -> None:
+        """As `check_schema`."""
+        check_encoding(self.encoding)
+        missing = {number: name for number, name in _KNOWN.items() if name not in self.applied}
+        if missing and min(missing) <= OLDEST_SCHEMA:
+            raise UnavailableError(
+                f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}",
+                needs_operator=True,
+            )
+        if self.unbearable:
+            raise ConfigurationError(_too_new(self.unbearable))
+
+
+async def read_schema(connection: AnyConnection) -> Schema:
+    """Read the schema of the database at the other end of a connection."""
+    applied = await applied_migrations(connection)
+    later = applied.difference(_KNOWN.values())
+    unbearable = later.difference(await _bearable(connection)) if later else later
+    return Schema(encoding_of(connection), applied, unbearable)
+
+
 async def check_schema(database: Database) -> None:
     """Return if this code works with the schema.
 
@@ -55,30 +83,30 @@ async def check_schema(database: Database) -> None:
         UnavailableError: Migrations are missing, or PostgreSQL is away or was never migrated.
     """
     async with database.connection() as connection:
-        await check_schema_of(connection)
+        schema = await read_schema(connection)
+    schema.check()
 
 
 async def check_schema_of(connection: AnyConnection) -> None:
     """The same of the database at the other end of a connection."""
-    check_encoding(connection)
-    applied = await applied_migrations(connection)
-    missing = {number: name for number, name in _KNOWN.items() if name not in applied}
-    if missing and min(missing) <= OLDEST_SCHEMA:
-        raise UnavailableError(
-            f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}", needs_operator=True
-        )
-    later = applied.difference(_KNOWN.values())
-    if later and (unbearable := later.difference(await _bearable(connection))):
-        raise ConfigurationError(_too_new(unbearable))
+    (await read_schema(connection)).check()
 
 
-def check_encoding(connection: AnyConnection) -> None:
-    """Return if every name that JSON can hold can be stored; the server told when it was connected to.
+def encoding_of(connection: AnyConnection) -> str:
+    """The database's encoding; the server told when it was connected to."""
+    encoding: str = connection.get_settings().server_encoding
+    return encoding
+
+
+def check_encoding(encoding: str) -> None:
+    """Return if every name that JSON can hold can be stored.
+
+    Args:
+        encoding: Of the database; `encoding_of` a connection.
 
     Raises:
         ConfigurationError: The database is not UTF-8.
     """
-    encoding = connection.get_settings().server_encoding
     if encoding != "UTF8":
         raise ConfigurationError(
             f"the database is encoded in {encoding} and has no place for other characters; "

@@ -20,6 +20,7 @@ from shared.storage.schema.compatibility import (
     check_encoding,
     check_schema_of,
     connection_name,
+    encoding_of,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
             server_settings={"application_name": connection_name("migrate")},
         )
         try:
-            check_encoding(connection)
+            check_encoding(encoding_of(connection))
             await connection.execute(_LOCK)  # held until the connection closes
             await pogo.ensure_pogo_sync(connection)
             await _go(connection, to=to, force=force)

@@ -1,0 +1,73 @@
+"""The schema as it was read last, for readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final
+
+from shared.domain.errors import UnavailableError
+from shared.runtime.health import Part
+from shared.storage.schema.compatibility import read_schema
+
+if TYPE_CHECKING:
+    from shared.storage.postgres.database import Database
+    from shared.storage.schema.compatibility import Schema
+
+_FIT_NOT_KNOWN: Final = "Work goes on with the schema that was read last; changes to it are not seen."
+
+
+class KnownSchema:
+    """Whether this code works with the schema that was read last.
+
+    That the schema can't be read says nothing against it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema: Schema | None = None
+        self._failure = UnavailableError("the schema was not read yet")
+        self._was_asked = asyncio.Event()
+
+    async def read(self) -> None:
+        """Read which schema the database has.
+
+        Raises:
+            UnavailableError: It can't be read now.
+        """
+        try:
+            async with self._database.connection() as connection:
+                self._schema = await read_schema(connection)
+        except UnavailableError as error:
+            self._failure = error
+            raise
+        finally:
+            self._was_asked.set()
+
+    async def check(self) -> None:
+        """Return if this code works with the schema, as `read` found it; asks nobody.
+
+        Raises:
+            ConfigurationError: As `check_schema`.
+            UnavailableError: As `check_schema`; or the schema could not be read since the process began.
+        """
+        await self._was_asked.wait()
+        if self._schema is None:
+            raise self._failure.again()
+        self._schema.check()
+
+
+def parts_of_schema(database: Database, *, means: str) -> dict[str, Part]:
+    """Two parts: that the schema can be read, and that the one that was read last fits.
+
+    Args:
+        database: Whose schema it is.
+        means: What it means for users that the schema does not fit.
+    """
+    schema = KnownSchema(database)
+    return {
+        "schema_check": Part(
+            check=schema.read, means=_FIT_NOT_KNOWN, is_logged=False, fails_after_s=math.inf
+        ),
+        "schema": Part(check=schema.check, means=means, is_free=True, is_logged=False),
+    }
