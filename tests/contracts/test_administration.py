@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -419,13 +420,60 @@ async def test_a_privilege_that_is_given_back_is_known_at_once(
     await check_recordings(service.database)
 
 
-async def test_a_commit_that_waits_for_ever_is_remembered(service: Service) -> None:
-    """As one does whose synchronous standby is gone; what has nothing to write does well."""
+async def test_a_commit_that_waits_for_a_standby_is_remembered_until_it_need_not(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has nothing to write does well meanwhile."""
+    monkeypatch.setattr(postgres, "_COMMIT_WITHIN_S", 0.2)
+    monkeypatch.setattr(postgres, "REFUSED_FOR_S", math.inf)
+    await service.operator.do("ALTER ROLE {role} SET synchronous_commit = on")
+    await service.operator.do("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", ends_sessions=False)
+    try:
+        await service.operator.do("SELECT pg_reload_conf()", ends_sessions=False)
+        with pytest.raises(UnavailableError):
+            await _write_until_one_waits(service.database)
+        meanwhile = [await _refusal(check_submissions, service.database) for _ in range(3)]
+    finally:
+        await service.operator.do("ALTER SYSTEM RESET synchronous_standby_names", ends_sessions=False)
+        await service.operator.do("SELECT pg_reload_conf()", ends_sessions=False)
+
+    assert meanwhile == ["PostgreSQL: no answer in time"] * 3
+    await _failures_until(check_submissions, service.database)
+
+
+async def test_a_write_that_waits_for_ever_is_remembered_for_as_long_as_commits_do(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_COMMIT_WITHIN_S", 0.05)
+    monkeypatch.setattr(postgres, "_COMMIT", "SELECT pg_sleep(60)")
     with pytest.raises(UnavailableError):
-        async with service.database.connection(writes=SUBMISSIONS) as connection:
-            await connection.execute("SELECT pg_sleep(60)", timeout=0.05)
+        await _wait_for_ever(service.database)
 
     assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
+    written_s = service.database._refusals[SUBMISSIONS].at_s
+    await _refusal(check_submissions, service.database)
+    assert service.database._refusals[SUBMISSIONS].at_s > written_s
+
+
+async def test_a_write_that_waited_for_something_of_its_own_is_no_reason_to_take_no_others(
+    service: Service,
+) -> None:
+    with pytest.raises(UnavailableError):
+        await _wait_for_ever(service.database)
+
+    await check_submissions(service.database)
+
+
+async def test_who_may_not_ask_for_a_commit_goes_by_what_is_remembered(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_COMMIT", "SELECT pg_read_file('PG_VERSION')")
+    with pytest.raises(UnavailableError):
+        await _wait_for_ever(service.database)
+
+    assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
+    monkeypatch.setattr(postgres, "REFUSED_FOR_S", 0)
+    await check_submissions(service.database)
 
 
 async def test_a_write_that_fails_is_not_over_when_others_read(
@@ -490,6 +538,17 @@ async def _failures_until(check: Check, database: Database) -> int:
             failures += 1
         else:
             return failures
+
+
+async def _write_until_one_waits(database: Database) -> None:
+    async with database.connection(writes=SUBMISSIONS) as connection:
+        while True:  # a session hears of other settings after a while
+            await connection.execute("INSERT INTO recording DEFAULT VALUES", timeout=0.2)
+
+
+async def _wait_for_ever(database: Database) -> None:
+    async with database.connection(writes=SUBMISSIONS) as connection:
+        await connection.execute("SELECT pg_sleep(60)", timeout=0.05)
 
 
 async def _fill_the_disk(database: Database, writes: str = SUBMISSIONS) -> None:

@@ -38,7 +38,7 @@ async def check_submissions(database: Database) -> None:
     """
     async with database.connection() as connection:
         await add_none(connection)
-    database.check_writes(SUBMISSIONS)
+    await database.check_writes(SUBMISSIONS)
 
 
 async def check_recordings(database: Database) -> None:
@@ -49,7 +49,7 @@ async def check_recordings(database: Database) -> None:
     """
     async with database.connection() as connection:
         await add_no_recording(connection)
-    database.check_writes(RECORDINGS)
+    await database.check_writes(RECORDINGS)
 
 
 async def check_reading(database: Database) -> None:
@@ -98,4 +98,4 @@ async def check_results(database: Database) -> None:
     await PostgresInstallation(database).source()
     await store.settle([])
     await PostgresOutbox(database).clear([])
-    database.check_writes(RESULTS)
+    await database.check_writes(RESULTS)

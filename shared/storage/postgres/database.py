@@ -41,6 +41,11 @@ SUBMISSIONS: Final = "submissions"
 RECORDINGS: Final = "recordings"
 RESULTS: Final = "results"
 
+# A write of some 50 bytes to the server's log and to no table: its commit waits for the disk and a standby as
+# that of any write does.
+_COMMIT: Final = "SELECT pg_logical_emit_message(true, 'isoline', '')"
+_COMMIT_WITHIN_S: Final = 1.0
+
 # Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
 # whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
 # empty would be read as a whole for each key, and a bitmap would hold all that is due before LIMIT cuts it.
@@ -78,6 +83,7 @@ class _Refusal(NamedTuple):
 
     error: UnavailableError
     at_s: float
+    was_silent: bool  # rather than refused in words
 
     def is_recent(self) -> bool:
         return time.monotonic() - self.at_s < REFUSED_FOR_S
@@ -143,8 +149,11 @@ class Database:
         if self._outages.reasons and not self._is_refused():
             self._outages.end_past()
 
-    def check_writes(self, writes: str) -> None:
+    async def check_writes(self, writes: str) -> None:
         """Return unless the last of such writes failed a short while ago, as it would not have with no data.
+
+        One that had no answer in time waited for a row, or as every commit for the disk or a standby: it is
+        forgotten once a commit does well, and remembered for as long as commits have no answer either.
 
         Args:
             writes: As `connection` was told.
@@ -153,7 +162,15 @@ class Database:
             UnavailableError: Why it was.
         """
         refusal = self._refusals.get(writes)
-        if refusal is not None and refusal.is_recent():
+        if refusal is None or not refusal.is_recent():
+            return
+        can_commit = await self._can_commit() if refusal.was_silent else None
+        if self._refusals.get(writes) is refusal:  # else a write has told more meanwhile
+            if can_commit:
+                del self._refusals[writes]
+            elif can_commit is False:
+                self._refusals[writes] = refusal._replace(at_s=time.monotonic())
+        if not can_commit:
             raise refusal.error.again()
 
     async def close(self) -> None:
@@ -170,6 +187,15 @@ class Database:
 
     def _is_refused(self) -> bool:
         return any(refusal.is_recent() for refusal in self._refusals.values())
+
+    async def _can_commit(self) -> bool | None:
+        """Whether a commit has an answer in time; None if PostgreSQL refuses to say."""
+        try:
+            async with self.connection() as connection:
+                await connection.execute(_COMMIT, timeout=_COMMIT_WITHIN_S)
+        except UnavailableError as error:
+            return False if isinstance(error.__cause__, TimeoutError) else None
+        return True
 
     async def _give_back_unused(self) -> None:
         too_long_ago_s = time.monotonic() - KEPT_UNUSED_S
@@ -240,7 +266,8 @@ class Database:
             self._outages.begin(str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0)
             failure.is_logged = True
             if writes and shows_with_data(error):
-                self._refusals[writes] = _Refusal(failure, time.monotonic())
+                was_silent = isinstance(error, TimeoutError)
+                self._refusals[writes] = _Refusal(failure, time.monotonic(), was_silent)
         if failure is not None:
             raise failure from error
 
