@@ -15,6 +15,8 @@ costs a turn of the event loop.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
@@ -44,10 +46,17 @@ PROVEN: Final = frozenset({"3.14.5"})
 
 # aiohttp's default of an hour lets connections of clients long gone pile up.
 _KEEP_ALIVE_S: Final = 75.0
+# From here on two writes cost less than a copy.
+_WRITTEN_APART_BYTES: Final = 64 * 1024
 # To aiohttp, no time would mean no limit.
 _AT_LEAST_S: Final = 0.1
 # How long the rest of a refused body is read and thrown away, so that its sender sees the response.
 _LINGER_S: Final = 3.0
+# How long a client may take none of what waits for it, as a body may send nothing. Kernels hold back news of
+# what they took until a third of their own buffer is free, which takes seconds on a slow line.
+_READ_NOTHING_S: Final = 30.0
+# The kernel forgets at once what it still has for the client, up to some MB, and tells it so.
+_RESET: Final = struct.pack("ii", 1, 0)
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 100
 # A head as a whole, as in most servers: four lines of the longest, or what a browser sends ten times.
@@ -135,6 +144,7 @@ class Connection(web.RequestHandler):
         "_parsed_bytes",
         "_received_bytes",
         "_request",
+        "_unread_deadline",
         "_write_batch",
     )
 
@@ -163,6 +173,7 @@ class Connection(web.RequestHandler):
         self._request: Request | None = None
         self._finished: asyncio.Event | None = None
         self._write_batch = write_batch
+        self._unread_deadline: asyncio.TimerHandle | None = None
         self._held = b""
         self._is_closing = False
         self._is_silent = True
@@ -177,8 +188,9 @@ class Connection(web.RequestHandler):
         self._content_at_resume = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Expect the first head."""
+        """Expect the first head; and writing pauses as soon as the kernel takes no more."""
         super().connection_made(transport)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -200,9 +212,21 @@ class Connection(web.RequestHandler):
             self._content_at_resume = self._body.total_bytes
             super().resume_reading(resume_parser)
 
+    def pause_writing(self) -> None:
+        """Wait for a client that reads slowly, but not for one that reads nothing."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._await_reader(self.transport)
+
+    def resume_writing(self) -> None:
+        """Go on: all that waited has been taken."""
+        self._cancel_unread_deadline()
+        super().resume_writing()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End what is done for a client that has gone."""
         self._cancel_deadline()
+        self._cancel_unread_deadline()
         request = self._request
         super().connection_lost(exc)
         if request is not None:
@@ -244,13 +268,19 @@ class Connection(web.RequestHandler):
         _log.info("a connection sent what is no request", kind=type(exc).__name__, status=status)
         return problem_response(_problem(HTTPStatus(status), exc))
 
-    def send(self, response: bytes, *, is_last: bool) -> None:
-        """Send a whole response: with others, unless another one follows at once or the connection ends."""
-        if is_last or self._is_closing or self._may_have_waiting():
-            self._write(response)
-            return
-        self._held = response
-        self._write_batch.add(self)
+    def send(self, head: bytes, body: bytes, *, is_last: bool) -> None:
+        """Send a whole response: with others, unless another one follows at once or the connection ends.
+
+        Of a large body the transport keeps what is not sent yet: the bytes that all share and no copy.
+        """
+        if len(body) >= _WRITTEN_APART_BYTES:
+            if self.transport is not None:
+                self.transport.writelines((head, body))
+        elif is_last or self._is_closing or self._may_have_waiting():
+            self._write(head + body)
+        else:
+            self._held = head + body
+            self._write_batch.add(self)
 
     def write_held(self) -> None:
         """Write the response that is held, if any."""
@@ -371,6 +401,23 @@ class Connection(web.RequestHandler):
         self._request = None
         if self._finished is not None:
             self._finished.set()
+
+    def _await_reader(self, transport: asyncio.Transport, before: int | None = None) -> None:
+        """End the connection once its client has taken nothing of what waits for too long."""
+        waiting = transport.get_write_buffer_size()
+        if waiting == before:
+            _log.info("a connection was ended: its client reads nothing", waiting_bytes=waiting)
+            if (connection := transport.get_extra_info("socket")) is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()  # closing would wait for the client
+            return
+        loop = asyncio.get_running_loop()
+        self._unread_deadline = loop.call_later(_READ_NOTHING_S, self._await_reader, transport, waiting)
+
+    def _cancel_unread_deadline(self) -> None:
+        if self._unread_deadline is not None:
+            self._unread_deadline.cancel()
+            self._unread_deadline = None
 
     def _expect_head(self) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,6 @@ with it. Here most of a head is written beforehand, and the rest takes 2 us.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -31,10 +30,6 @@ JSON: Final = "application/json"
 COMPRESSIBLE: Final = ("text/", JSON, "application/javascript", "application/problem+json")
 
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-# From here on two writes cost less than a copy.
-_WRITTEN_APART_BYTES: Final = 64 * 1024
-# How long the next response of a connection waits for its client to read those before.
-_READ_WITHIN_S: Final = 30.0
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -110,18 +105,14 @@ class Response(web.StreamResponse):
             ConnectionError: The client has gone.
         """
         if request.protocol.writing_paused:
-            await _drained(request)
+            await request.writer.drain()  # a client that asks and does not read is waited for
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has gone")
         self._stays_open = self._stays_open and request.keep_alive
         head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
         connection = cast("Connection", request.protocol)
-        if len(body) < _WRITTEN_APART_BYTES:
-            connection.send(head + body, is_last=not self._stays_open)
-        else:  # the transport keeps what is not sent yet: the body that others share, and no copy of it
-            connection.send(head, is_last=True)
-            transport.write(body)
+        connection.send(head, body, is_last=not self._stays_open)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -142,21 +133,6 @@ def json_response(
 ) -> Response:
     """The response whose body is a document."""
     return Response(Head(status, {hdrs.CONTENT_TYPE: JSON, **headers}), orjson.dumps(document))
-
-
-async def _drained(request: web.BaseRequest) -> None:
-    """Wait for a client that asks and does not read.
-
-    Raises:
-        ConnectionError: It read nothing for too long.
-    """
-    try:
-        async with asyncio.timeout(_READ_WITHIN_S):
-            await request.writer.drain()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()  # closing would wait for it
-        raise ClientConnectionResetError("the client does not read") from None
 
 
 def _line(name: str, value: str) -> str:

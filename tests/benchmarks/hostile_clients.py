@@ -12,12 +12,14 @@ import asyncio
 import base64
 import gzip
 import secrets
+import select
+import socket
 import statistics
 import sys
 import tempfile
 import time
 import zlib
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -59,6 +61,11 @@ _MAX_GROWTH_MIB: Final = 100.0
 _SLOW_CLIENTS: Final = 200
 _CUT_OFF_WITHIN_S: Final = 20.0
 _SERVED_WITHIN_S: Final = 1.0
+_UNREAD_CONNECTIONS: Final = 150
+# More than a kernel keeps of it for them.
+_UNREAD_REQUESTS: Final = 200
+_MAX_UNREAD_MIB: Final = 30.0
+_UNREAD_ENDED_WITHIN_S: Final = 45.0
 _LOGINS: Final = 60
 _MAX_DIFFERENCE: Final = 0.2
 _WITHOUT_RATES: Final = {
@@ -135,6 +142,34 @@ async def measure_slow_clients(gateway: Gateway) -> list[Finding]:
             f"{len(served)}, {statistics.median(served) * 1000:.0f} ms, {p99 * 1000:.0f} ms",
             f"all accepted, < {_SERVED_WITHIN_S:.0f} s",
             is_serving and p99 < _SERVED_WITHIN_S,
+        ),
+    ]
+
+
+async def measure_unread(gateway: Gateway, path: str) -> list[Finding]:
+    """How much memory the gateway takes for clients that ask and do not read, and when it ends them."""
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * _UNREAD_REQUESTS
+    before = memory_mib(gateway.pid, "VmRSS")
+    Path(f"/proc/{gateway.pid}/clear_refs").write_text("5")
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        unread = [opened.enter_context(_sent(gateway.address, request)) for _ in range(_UNREAD_CONNECTIONS)]
+        ended = await asyncio.to_thread(_count_ended, unread, begun + _UNREAD_ENDED_WITHIN_S)
+    took_s = time.monotonic() - begun
+    growth = memory_mib(gateway.pid, "VmHWM") - before
+    what = f"{_UNREAD_CONNECTIONS} clients that ask {_UNREAD_REQUESTS} times for {path} and read nothing"
+    return [
+        Finding(
+            f"{what}: growth of memory",
+            f"{growth:.0f} MiB (from {before:.0f})",
+            f"< {_MAX_UNREAD_MIB:.0f} MiB",
+            growth < _MAX_UNREAD_MIB,
+        ),
+        Finding(
+            "how many of them were ended, and within",
+            f"{ended}, {took_s:.1f} s",
+            f"all, < {_UNREAD_ENDED_WITHIN_S:.0f} s",
+            ended == _UNREAD_CONNECTIONS,
         ),
     ]
 
@@ -221,6 +256,8 @@ async def main(only: str) -> int:
             ]
     async with _open_gateway(_WITHOUT_RATES) as (gateway, _):
         costs, of_shapes = await measure_shapes(gateway, only)
+        for path in () if only else ("/docs/swagger-ui-bundle.js", "/openapi.json"):
+            of_shapes += await measure_unread(gateway, path)
     console = Console(width=150)
     console.print(_table_of(costs))
     table = Table("measured", "found", "bound", "kept", title="Hostile clients against one gateway")
@@ -315,6 +352,30 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
     while True:
         await asyncio.sleep(1)
         writer.write(b"x")
+
+
+def _sent(address: str, request: bytes) -> socket.socket:
+    """A connection that has sent all that is taken at once, and keeps little of what comes back."""
+    parts = urlsplit(address)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((parts.hostname, parts.port))
+    connection.settimeout(0)
+    connection.send(request)
+    return connection
+
+
+def _count_ended(connections: Sequence[socket.socket], until: float) -> int:
+    """How many connections were reset by their peer, once all are or it is too late."""
+    looking = select.poll()
+    for connection in connections:
+        looking.register(connection, 0)  # errors are told without being asked for
+    ended = 0
+    while ended < len(connections) and (left_s := until - time.monotonic()) > 0:
+        for number, _ in looking.poll(left_s * 1000):
+            looking.unregister(number)
+            ended += 1
+    return ended
 
 
 async def _refused_login(client: aiohttp.ClientSession, user: str) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from unittest.mock import Mock, patch
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -13,6 +16,7 @@ from aiohttp import web
 from gateway.http.connection import Connection, WriteBatch, make_server
 from gateway.http.problems import ProblemError
 from gateway.http.responses import Head, Response
+from gateway.http.server import open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,6 +33,7 @@ def a_transport() -> Mock:
     transport = Mock(asyncio.Transport)
     transport.get_extra_info.return_value = None
     transport.is_closing.return_value = False
+    transport.get_write_buffer_size.return_value = 100_000
     return transport
 
 
@@ -42,7 +47,12 @@ def connected(handler: Handler, transport: Mock, *, head_timeout_s: float = 10) 
 
 
 def written(transport: Mock) -> list[bytes]:
-    return [call.args[0] for call in transport.write.call_args_list]
+    return [
+        sent
+        for name, given, _ in transport.method_calls
+        if name in {"write", "writelines"}
+        for sent in (given if name == "write" else given[0])
+    ]
 
 
 class TestWriting:
@@ -60,7 +70,7 @@ class TestWriting:
     async def test_an_answer_leaves_when_the_turn_is_over(
         self, connection: Connection, transport: Mock
     ) -> None:
-        connection.send(b"answer", is_last=False)
+        connection.send(b"answer", b"", is_last=False)
         at_once = written(transport)
 
         await asyncio.sleep(0)
@@ -70,7 +80,7 @@ class TestWriting:
     async def test_the_last_answer_of_a_connection_leaves_at_once(
         self, connection: Connection, transport: Mock
     ) -> None:
-        connection.send(b"answer", is_last=True)
+        connection.send(b"answer", b"", is_last=True)
 
         assert written(transport) == [b"answer"]
 
@@ -78,7 +88,7 @@ class TestWriting:
     async def test_an_end_overtakes_no_answer(
         self, connection: Connection, transport: Mock, end: Callable[[Connection], None]
     ) -> None:
-        connection.send(b"answer", is_last=False)
+        connection.send(b"answer", b"", is_last=False)
 
         end(connection)
 
@@ -92,14 +102,14 @@ class TestWriting:
     ) -> None:
         end(connection)
 
-        connection.send(b"answer", is_last=False)
+        connection.send(b"answer", b"", is_last=False)
 
         assert written(transport) == ([b"answer"] if end is Connection.close else [])
 
     async def test_what_is_held_for_a_client_that_goes_is_let_go(
         self, connection: Connection, transport: Mock
     ) -> None:
-        connection.send(b"answer", is_last=False)
+        connection.send(b"answer", b"", is_last=False)
 
         connection.transport = None
         await asyncio.sleep(0)
@@ -147,7 +157,8 @@ class TestUnread:
     async def test_a_client_that_reads_nothing_is_not_waited_for_without_end(
         self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.responses._READ_WITHIN_S", 0)
+        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+        transport.abort.side_effect = lambda: connection.connection_lost(None)
         connection.pause_writing()
 
         connection.data_received(_SMALL_GET * 3)
@@ -155,6 +166,64 @@ class TestUnread:
 
         assert transport.abort.called
         assert written(transport) == []
+
+    @pytest.mark.parametrize("end", [None, Connection.close, Connection.force_close])
+    async def test_nor_where_nothing_else_is_to_be_sent_or_the_connection_is_ending(
+        self,
+        connection: Connection,
+        transport: Mock,
+        monkeypatch: pytest.MonkeyPatch,
+        end: Callable[[Connection], None] | None,
+    ) -> None:
+        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+
+        connection.pause_writing()
+        if end is not None:
+            end(connection)
+        await _turns(20)
+
+        assert transport.abort.called
+
+    async def test_a_client_that_reads_slowly_is_waited_for(
+        self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+        transport.get_write_buffer_size.side_effect = range(100_000, 0, -1)
+        connection.pause_writing()
+        connection.data_received(_SMALL_GET)
+        await _turns(20)
+
+        connection.resume_writing()
+        await _turns(20)
+        looks = transport.get_write_buffer_size.call_count
+        await _turns(20)
+
+        assert not transport.abort.called
+        assert len(written(transport)) == 2
+        assert transport.get_write_buffer_size.call_count == looks
+
+    async def test_a_real_client_that_reads_nothing_is_told_that_its_connection_is_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0.1)
+        body = bytes(2**24)  # more than a kernel keeps
+
+        async def answer(_: Request) -> Response:
+            return Response(Head(), body)
+
+        async with open_server(answer, "127.0.0.1", 0, head_timeout_s=10) as address:
+            with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)) as client:
+                client.sendall(_SMALL_GET)
+                looking = select.poll()
+                looking.register(client, 0)  # errors are told without being asked for
+
+                [(_, event)] = await asyncio.to_thread(looking.poll, 10_000)
+
+        assert event & select.POLLERR
+
+    @pytest.mark.usefixtures("connection")
+    async def test_what_is_not_taken_at_once_pauses_writing(self, transport: Mock) -> None:
+        transport.set_write_buffer_limits.assert_called_once_with(high=0)
 
 
 class TestBounds:
