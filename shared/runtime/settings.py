@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -24,9 +25,18 @@ if TYPE_CHECKING:
 PREFIX: Final = "ISOLINE_"
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
 
-# An empty variable, which is what compose files make of an unset one, counts as none.
-_FROM_ENVIRONMENT: Final = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
+# A key or a URL has some hundred bytes.
+_MAX_SECRET_BYTES: Final = 64 * 1024
+# To open one of them, or to read it, could take for ever.
+_NO_FILES: Final = {"p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
 
+# A TiB of memory or disk for one worker, and what 32 bits count: more is a slip of the pen.
+_MOST_BYTES: Final = 2**40
+_MOST: Final = 2**31 - 1
+# With less, a process would do nothing else, or give up whatever it begins;
+_SHORTEST_S: Final = 0.01
+# and no client would have sent a head, nor PostgreSQL done anything but look up revocations.
+_SHORTEST_FOR_OTHERS_S: Final = 0.1
 # One caller may hold this part of what all requests may hold; the others are served meanwhile.
 PART_OF_ONE: Final = 4
 # Samples have 32 bits at the most.
@@ -67,10 +77,12 @@ def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> 
         return parts.scheme in schemes and has_ports and (len(hosts) == 1 or all(hosts))
 
     def check(url: SecretStr) -> SecretStr:
-        text = url.get_secret_value()
+        text = url.get_secret_value().strip()
+        if not text.isprintable():
+            raise ValueError("holds a line break, or white space that no URL has")
         if not all(map(is_usable, re.split(r",(?=\w+://)", text) if lists_urls else [text])):
             raise ValueError(f"expected {schemes[0]}://user:password@host:port/name, the port a number")
-        return url
+        return SecretStr(text)
 
     return AfterValidator(check)
 
@@ -96,10 +108,25 @@ def _uri_reference(source: str) -> str:
     return source
 
 
-class LogSettings(BaseSettings):
-    """How a process tells what it does."""
+class Settings(BaseSettings):
+    """Values from the environment; an empty one, which compose files make of an unset one, counts as none."""
 
-    model_config = _FROM_ENVIRONMENT
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_invisible(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what nobody would find who looks at it, such as the byte order mark of an editor."""
+        for name, value in given.items():
+            for character in value if isinstance(value, str) else "":
+                if not (character.isprintable() or character.isspace()):
+                    code = f"U+{ord(character):04X}"
+                    raise ValueError(f"{PREFIX}{name.upper()}: holds a character that can't be seen, {code}")
+        return given
+
+
+class LogSettings(Settings):
+    """How a process tells what it does."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -111,10 +138,8 @@ class DatabaseSettings(LogSettings):
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
-class OperationsSettings(BaseSettings):
+class OperationsSettings(Settings):
     """Where a worker tells its operators how it is; any free port of this machine if none is named."""
-
-    model_config = _FROM_ENVIRONMENT
 
     operations_host: str = "127.0.0.1"
     operations_port: Port = 0
@@ -137,48 +162,40 @@ class WorkerSettings(OperationsSettings):
         return self
 
 
-class BrokerSettings(BaseSettings):
+class BrokerSettings(Settings):
     """Where RabbitMQ is."""
-
-    model_config = _FROM_ENVIRONMENT
 
     amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
 
 
-class EventSettings(BaseSettings):
+class EventSettings(Settings):
     """What events say of where they come from; an empty source is the one that the database holds."""
-
-    model_config = _FROM_ENVIRONMENT
 
     source: Annotated[str, Field(max_length=256), AfterValidator(_uri_reference)] = ""
 
 
-class SubmissionLimits(BaseSettings):
+class SubmissionLimits(Settings):
     """What one submission may cost."""
-
-    model_config = _FROM_ENVIRONMENT
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_leads: Annotated[int, Field(ge=1)] = 32
-    max_lead_samples: Annotated[int, Field(ge=1)] = 1_000_000
+    max_lead_samples: Annotated[int, Field(ge=1, le=_MOST)] = 1_000_000
     max_ecg_samples: Annotated[int, Field(ge=1, le=_MOST_SAMPLES_OF_AN_ECG)] = 2_000_000
-    max_recording_samples: Annotated[int, Field(ge=1, lt=2**31)] = 100_000_000
+    max_recording_samples: Annotated[int, Field(ge=1, le=_MOST)] = 100_000_000
 
 
-class RequestLimits(BaseSettings):
+class RequestLimits(Settings):
     """What requests may cost, and who is counted as whom."""
 
-    model_config = _FROM_ENVIRONMENT
-
-    rate_per_caller: Annotated[int, Field(ge=0)] = 600_000
-    rate_per_address: Annotated[int, Field(ge=0)] = 600_000
-    rate_of_logins: Annotated[int, Field(ge=0)] = 600
+    rate_per_caller: Annotated[int, Field(ge=0, le=_MOST)] = 600_000
+    rate_per_address: Annotated[int, Field(ge=0, le=_MOST)] = 600_000
+    rate_of_logins: Annotated[int, Field(ge=0, le=_MOST)] = 600
     redis_url: SecretStr = SecretStr("")
     trusted_proxies: Annotated[int, Field(ge=0, le=16)] = 0
-    read_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
-    max_bytes_in_flight: Annotated[int, Field(ge=2**20)] = 256 * 2**20
-    max_spooled_bytes: Annotated[int, Field(ge=2**20)] = 2 * 2**30
+    read_timeout_s: Annotated[float, Field(ge=_SHORTEST_FOR_OTHERS_S, le=300)] = 10.0
+    max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 256 * 2**20
+    max_spooled_bytes: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 2 * 2**30
     spool_dir: str = ""
 
     def redis_url_or_none(self) -> str | None:
@@ -186,10 +203,8 @@ class RequestLimits(BaseSettings):
         return self.redis_url.get_secret_value() or None
 
 
-class ExternalIssuerSettings(BaseSettings):
+class ExternalIssuerSettings(Settings):
     """Whose tokens are taken beside our own; an empty issuer is nobody."""
-
-    model_config = _FROM_ENVIRONMENT
 
     oidc_issuer: Annotated[str, Field(pattern=r"^(https?://[^#?\s]+)?$")] = ""
     oidc_audience: str = ""
@@ -220,11 +235,11 @@ class GatewayOnlySettings(
     token_audience: str = "isoline"  # noqa: S105 - a name
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
     refresh_lifetime_s: Annotated[int, Field(ge=60, le=366 * 24 * 3600)] = 14 * 24 * 3600
-    revocation_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    revocation_s: Annotated[float, Field(ge=_SHORTEST_FOR_OTHERS_S, le=60)] = 5.0
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
-    publish_timeout_s: Annotated[float, Field(gt=0, le=30)] = 2.0
-    result_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 2**20
-    max_backlog: Annotated[int, Field(ge=1)] = 100_000
+    publish_timeout_s: Annotated[float, Field(ge=_SHORTEST_S, le=30)] = 2.0
+    result_cache_bytes: Annotated[int, Field(ge=0, le=_MOST_BYTES)] = 16 * 2**20
+    max_backlog: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
 
     @model_validator(mode="after")
@@ -271,9 +286,9 @@ class ProcessorOnlySettings(EventSettings):
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches: one is always there
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
     concurrency: Annotated[int, Field(ge=1, le=64)] = 1  # of two, each finds half as much waiting
-    batch_samples: Annotated[int, Field(ge=1)] = 4_000_000  # 66 ECGs of 12 leads x 10 s x 500 Hz
+    batch_samples: Annotated[int, Field(ge=1, le=_MOST)] = 4_000_000  # 66 ECGs of 12 leads x 10 s x 500 Hz
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    relay_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    relay_interval_s: Annotated[float, Field(ge=_SHORTEST_S, le=60)] = 1.0
 
 
 class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
@@ -325,34 +340,62 @@ def read_settings(kind: type[_S], **given: Any) -> _S:
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
     """
-    secrets_dir = os.environ.get(f"{PREFIX}SECRETS_DIR") or None
-    if secrets_dir:
-        _check_secrets(Path(secrets_dir), kind)
+    folder = os.environ.get(f"{PREFIX}SECRETS_DIR")
+    values: dict[str, Any] = _secrets(Path(folder), kind) if folder else {}
+    for name in [name for name in values if _is_in_environment(name)]:
+        del values[name]
     try:
-        return kind(_secrets_dir=secrets_dir, **{name: value for name, value in given.items() if value})
+        return kind(**values | {name: value for name, value in given.items() if value})
     except ValidationError as error:
         wrong = map(_sentence, error.errors(include_input=False, include_url=False))
         raise ConfigurationError("; ".join(wrong)) from None
 
 
-def _check_secrets(folder: Path, kind: type[BaseSettings]) -> None:
-    """Return if each secret of the folder that is for these settings is a text that can be read."""
-    if not folder.is_dir():
-        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {folder}")
-    wrong = []
+def _is_in_environment(name: str) -> bool:
+    return any(value and key.upper() == f"{PREFIX}{name}".upper() for key, value in os.environ.items())
+
+
+def _secrets(folder: Path, kind: type[BaseSettings]) -> dict[str, str]:
+    """What the folder's files say, by the names of the settings that they are for; an empty one is none."""
+    try:
+        files = {file.name.lower(): file for file in sorted(folder.iterdir())}
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {folder}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{PREFIX}SECRETS_DIR: can't read {folder}: {error.strerror}") from None
+    texts, wrong = {}, []
     for name in kind.model_fields:
-        file = folder / f"{PREFIX}{name}".lower()
-        try:
-            file.read_text()
-        except FileNotFoundError:
-            if file.is_symlink():
-                wrong.append(f"{PREFIX}{name.upper()}: {file} leads to no file")
-        except OSError as error:
-            wrong.append(f"{PREFIX}{name.upper()}: can't read {file}: {error.strerror}")
-        except UnicodeDecodeError:
-            wrong.append(f"{PREFIX}{name.upper()}: {file} is no text in UTF-8")
+        if file := files.get(f"{PREFIX}{name}".lower()):
+            try:
+                texts[name] = _text_of(file)
+            except ValueError as error:
+                wrong.append(f"{PREFIX}{name.upper()}: {error}")
     if wrong:
         raise ConfigurationError("; ".join(wrong))
+    return {name: text for name, text in texts.items() if text}
+
+
+def _text_of(file: Path) -> str:
+    """What a file says, without the byte order mark and the white space around it.
+
+    Raises:
+        ValueError: It can't be read, or is no such text.
+    """
+    try:
+        if what := _NO_FILES.get(stat.filemode(file.stat().st_mode)[0]):
+            raise ValueError(f"{file} is {what} and no file")
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_SECRET_BYTES + 1)
+    except FileNotFoundError:
+        raise ValueError(f"{file} leads to no file") from None
+    except OSError as error:
+        raise ValueError(f"can't read {file}: {error.strerror}") from None
+    if len(content) > _MAX_SECRET_BYTES:
+        raise ValueError(f"{file} has more than {_MAX_SECRET_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no text in UTF-8") from None
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 _NEEDED = {
     "ISOLINE_DATABASE_URL": "postgresql://isoline:canary@db/isoline",
@@ -194,6 +196,22 @@ def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) ->
         ("ISOLINE_AMQP_URL", "http://mq/"),
         ("ISOLINE_AMQP_URL", "amqp://mq:99999/"),
         ("ISOLINE_AMQP_URL", "amqp://mq-1/,http://mq-2/"),
+        ("ISOLINE_AMQP_URL", "amqp://mq-1/\namqp://mq-2/"),
+        ("ISOLINE_READ_TIMEOUT_S", "1e-9"),
+        ("ISOLINE_READ_TIMEOUT_S", "nan"),
+        ("ISOLINE_READ_TIMEOUT_S", "inf"),
+        ("ISOLINE_REVOCATION_S", "1e-9"),
+        ("ISOLINE_PUBLISH_TIMEOUT_S", "1e-9"),
+        ("ISOLINE_DRAIN_S", "nan"),
+        ("ISOLINE_DRAIN_S", "-1e-9"),
+        ("ISOLINE_MAX_LEAD_SAMPLES", "10000000000"),
+        ("ISOLINE_MAX_BYTES_IN_FLIGHT", "1" + "0" * 30),
+        ("ISOLINE_MAX_SPOOLED_BYTES", "1" + "0" * 30),
+        ("ISOLINE_RESULT_CACHE_BYTES", "1" + "0" * 30),
+        ("ISOLINE_MAX_BACKLOG", "1" + "0" * 30),
+        ("ISOLINE_RATE_PER_CALLER", "1" + "0" * 30),
+        ("ISOLINE_RATE_PER_ADDRESS", "1" + "0" * 30),
+        ("ISOLINE_RATE_OF_LOGINS", "1" + "0" * 30),
     ],
 )
 def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -203,6 +221,41 @@ def test_what_is_wrong_is_named(environment: pytest.MonkeyPatch, name: str, valu
 
     assert message.startswith(f"{name}: ")
     assert message.count("ISOLINE_") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISOLINE_RELAY_INTERVAL_S", "1e-9"),
+        ("ISOLINE_BATCH_SAMPLES", "10000000000"),
+        ("ISOLINE_PREFETCH", "10000000000"),
+    ],
+)
+def test_what_is_wrong_of_a_processor_is_named(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+
+    assert refusal(ProcessorSettings).startswith(f"{name}: it should be ")
+
+
+@pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings, EmbeddedSettings])
+def test_each_number_has_a_least_and_a_most(
+    kind: type[GatewaySettings | ProcessorSettings | EmbeddedSettings],
+) -> None:
+    properties = kind.model_json_schema()["properties"]
+    numbers = {
+        name: choice
+        for name, schema in properties.items()
+        for choice in schema.get("anyOf", [schema])
+        if choice["type"] in {"integer", "number"}
+    }
+
+    endless = [name for name, schema in numbers.items() if not {"minimum", "maximum"} <= schema.keys()]
+
+    # What all bodies may hold bounds them: see `test_limits_that_contradict_each_other_...`.
+    assert set(endless) <= {"max_body_bytes", "max_leads"}
+    assert len(numbers) > 5
 
 
 @pytest.mark.parametrize(
@@ -275,6 +328,98 @@ def test_a_secret_that_can_not_be_read_is_named_with_its_file(
         f"ISOLINE_AMQP_URL: {tmp_path}/isoline_amqp_url leads to no file",
         f"ISOLINE_DATABASE_URL: can't read {tmp_path}/isoline_database_url: Is a directory",
     }
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(path))  # the address of a socket is short
+
+
+def a_huge_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**34)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (os.mkfifo, "{} is a named pipe and no file"),
+        (a_socket, "{} is a socket and no file"),
+        (lambda path: path.symlink_to("/dev/zero"), "{} is a device and no file"),
+        (lambda path: path.symlink_to(path), "can't read {}: Too many levels of symbolic links"),
+        (lambda path: path.write_bytes(b"x" * (2**16 + 1)), "{} has more than 65536 bytes"),
+        (a_huge_file, "{} has more than 65536 bytes"),
+        (lambda path: path.write_bytes("key".encode("utf-16")), "{} is no text in UTF-8"),
+        (lambda path: path.write_bytes(b"ke\0y"), "holds a character that can't be seen, U+0000"),
+        (lambda path: path.write_text("ke\ufeffy"), "holds a character that can't be seen, U+FEFF"),
+        (lambda path: path.write_text("\ufeff\r\n"), "is required and not set"),
+        (Path.touch, "is required and not set"),
+    ],
+)
+def test_what_is_no_text_of_a_secret_is_refused_at_once(
+    environment: pytest.MonkeyPatch, tmp_path: Path, make: Callable[[Path], object], sentence: str
+) -> None:
+    file = tmp_path / "isoline_token_key"
+    make(file)
+    environment.delenv("ISOLINE_TOKEN_KEY")
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path))
+
+    assert refusal() == f"ISOLINE_TOKEN_KEY: {sentence.format(file)}"
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}", "{}\r\n", "\ufeff {}\r\n\r\n"])
+def test_what_editors_put_around_a_secret_is_taken_off(
+    environment: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    for name, value in _NEEDED.items():
+        environment.delenv(name)
+        (tmp_path / name.lower()).write_bytes(text.format(value).encode())
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path))
+
+    settings = read_settings(GatewaySettings)
+
+    assert settings.token_key.get_secret_value() == _NEEDED["ISOLINE_TOKEN_KEY"]
+    assert settings.database_url.get_secret_value() == _NEEDED["ISOLINE_DATABASE_URL"]
+    assert settings.amqp_url.get_secret_value() == _NEEDED["ISOLINE_AMQP_URL"]
+
+
+def test_a_secret_may_be_a_link_to_another_folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("from a file\n")
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "isoline_token_key").symlink_to(tmp_path / "kept")
+    environment.delenv("ISOLINE_TOKEN_KEY")
+    environment.setenv("ISOLINE_SECRETS_DIR", str(folder))
+
+    assert read_settings(GatewaySettings).token_key.get_secret_value() == "from a file"
+
+
+def test_the_environment_wins_over_a_file_unless_it_is_empty(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "isoline_token_key").write_text("from a file")
+    environment.setenv("ISOLINE_SECRETS_DIR", str(tmp_path))
+    both = read_settings(GatewaySettings)
+    environment.setenv("ISOLINE_TOKEN_KEY", "")
+    empty = read_settings(GatewaySettings)
+
+    assert both.token_key.get_secret_value() == _NEEDED["ISOLINE_TOKEN_KEY"]
+    assert empty.token_key.get_secret_value() == "from a file"
+
+
+@pytest.mark.parametrize("name", _NEEDED)
+def test_a_byte_order_mark_in_the_environment_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, f"\ufeff{_NEEDED[name]}")
+
+    assert refusal() == f"{name}: holds a character that can't be seen, U+FEFF"
+
+
+def test_a_folder_of_secrets_whose_name_no_folder_can_have_is_refused(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ISOLINE_SECRETS_DIR", "/" + "x" * 5000)
+
+    assert refusal().endswith(": File name too long")
 
 
 @pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings])
