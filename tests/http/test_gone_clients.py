@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from gateway.accounts import use_cases as accounts_module
-from gateway.ecgs import handlers as handlers_module
 from gateway.ecgs import result_waiter as waiting_module
 from gateway.ecgs import submission_batcher as intake_module
 from gateway.ecgs.result_waiter import Waiting
+from gateway.formats import json_reader as json_module
 from gateway.http.bodies.body_memory import SMALL_BYTES
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
@@ -169,7 +169,7 @@ async def test_a_submission_that_waits_for_storage_is_dropped_with_its_sender(
 async def test_a_body_that_waits_for_its_turn_to_be_parsed_is_dropped_with_its_sender(
     gateway: str, ada: aiohttp.ClientSession, blocking: BlockingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers_module, "read_ecg_json", blocking)
+    monkeypatch.setattr(json_module, "read_ecg_json", blocking)
     packed = gzip.compress(bytes(2 * SMALL_BYTES))
     post = a_request("POST /ecg/process", packed, client=ada, **{"Content-Encoding": "gzip"})
     async with sent_and_gone(gateway, [post] * _SENDERS, lambda: blocking.began == _AT_A_TIME) as gone:
