@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 from aiohttp import __version__ as aiohttp_version
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -61,6 +61,8 @@ _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 100
 # A head as a whole, as in most servers: four lines of the longest, or what a browser sends ten times.
 _MAX_HEAD_BYTES: Final = 32 * 1024
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_LINE_ENDS: Final = (b"\r", b"\n")
 # What is parsed before its cost is looked at; the event loop reads up to 256 KiB, 40,000 chunks of 1 byte.
 _PARSED_AT_ONCE_BYTES: Final = 64 * 1024
 # What the chunks of a body may have around its content (RFC 9112, 7.1), and one more for each so many bytes
@@ -133,6 +135,7 @@ class Connection(web.RequestHandler):
         "_content_at_resume",
         "_finished",
         "_had_large_head",
+        "_has_last_request",
         "_head_deadline",
         "_head_timeout_s",
         "_held",
@@ -145,6 +148,7 @@ class Connection(web.RequestHandler):
         "_received_bytes",
         "_request",
         "_unread_deadline",
+        "_upgrade_rest_bytes",
         "_write_batch",
     )
 
@@ -186,6 +190,9 @@ class Connection(web.RequestHandler):
         self._received_bytes = 0
         self._parsed_bytes = 0
         self._content_at_resume = 0
+        # How much of a request that asks for an upgrade is still to come; whether none is taken behind it.
+        self._upgrade_rest_bytes = 0
+        self._has_last_request = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect the first head; and writing pauses as soon as the kernel takes no more."""
@@ -232,6 +239,11 @@ class Connection(web.RequestHandler):
         if request is not None:
             request.abandon()
         self._finish()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the request that has its turn is the last one."""
+        return (self._is_given_up or self._has_last_request) and not self._may_have_waiting()
 
     def begin(self, request: Request) -> None:
         """The turn of a request has come."""
@@ -315,22 +327,24 @@ class Connection(web.RequestHandler):
         await super().shutdown(timeout)
 
     def _receive(self, data: bytes) -> None:
-        if self._is_given_up:
+        if self._is_given_up or (self._has_last_request and self._body.is_eof()):
             return
         before = len(self._waiting())
         self._received_bytes += len(data)
         super().data_received(data)
         if not self._is_paused:
             self._parsed_bytes = self._received_bytes
+        if self._upgrade_rest_bytes > 0:
+            self._see_rest_of_upgrade(len(data))
         waiting = self._waiting()
         if len(waiting) > before:
-            self._see_heads(waiting)
+            self._see_heads(waiting, data, len(waiting) - before)
         elif self._awaits_head():
             self._see_part_of_head(len(data))
         else:
             self._check_framing()
 
-    def _see_heads(self, waiting: Sequence[tuple[object, StreamReader]]) -> None:
+    def _see_heads(self, waiting: Sequence[tuple[object, StreamReader]], data: bytes, count: int) -> None:
         """Whole heads came, or what is none."""
         self._cancel_deadline()
         message, body = waiting[-1]
@@ -340,7 +354,18 @@ class Connection(web.RequestHandler):
         self._had_large_head = self._had_large_head or self._received_bytes > _MAX_HEAD_BYTES
         self._body = body
         self._received_bytes = self._parsed_bytes = self._content_at_resume = 0
+        if message.upgrade:
+            self._upgrade_rest_bytes = _upgrade_bytes(message, data) if count == 1 else 0
+            self._see_rest_of_upgrade(len(data))
         self._check_framing()
+
+    def _see_rest_of_upgrade(self, size: int) -> None:
+        """Take no request behind one with whose end something came in one piece: aiohttp drops that."""
+        self._upgrade_rest_bytes -= size
+        if self._upgrade_rest_bytes < 0:
+            self._has_last_request = True
+            if self._is_answered():
+                self.force_close()
 
     def _see_part_of_head(self, size: int) -> None:
         if self._head_deadline is None:
@@ -375,7 +400,7 @@ class Connection(web.RequestHandler):
     def _end_body(self, problem: ProblemError) -> None:
         """Have the request whose body is on its way answered with the problem, and its connection closed."""
         self._is_given_up = True
-        if self._request is None and not self._may_have_waiting():  # answered: its rest was thrown away
+        if self._is_answered():  # its rest was thrown away
             self.force_close()
             return
         self._body.set_exception(problem)
@@ -390,6 +415,10 @@ class Connection(web.RequestHandler):
 
     def _may_have_waiting(self) -> bool:
         return not self._is_proven or bool(self._messages)
+
+    def _is_answered(self) -> bool:
+        """Whether all requests are that were parsed."""
+        return self._request is None and not self._may_have_waiting()
 
     def _awaits_head(self) -> bool:
         return self._request is None and self._body.is_eof() and not self._waiting()
@@ -458,6 +487,17 @@ def _last_bytes(problem: ProblemError) -> bytes:
         b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (problem.status, title_of(problem.status).encode(), len(body), body)
     )
+
+
+def _upgrade_bytes(message: RawRequestMessage, data: bytes) -> int:
+    """How long the one request of the data is, as far as that is known.
+
+    Known it is of one that ordinary clients send, which try HTTP/2 with the first request of a connection.
+    """
+    end = -1 if data[:1] in _LINE_ENDS else data.find(_END_OF_HEAD)  # else that may have come in two parts
+    if end < 0 or message.chunked or message.headers.get(hdrs.UPGRADE, "").lower() != "h2c":
+        return 0
+    return end + len(_END_OF_HEAD) + int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
 
 
 def _head_size(request: Request) -> int:

@@ -109,9 +109,9 @@ class Response(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has gone")
-        self._stays_open = self._stays_open and request.keep_alive
-        head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
         connection = cast("Connection", request.protocol)
+        self._stays_open = self._stays_open and request.keep_alive and not connection.is_ending
+        head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
         connection.send(head, body, is_last=not self._stays_open)
         return None
 

@@ -473,6 +473,121 @@ class TestPipelines:
         assert len(answered) == 2**18 // len(_SMALL_GET)
 
 
+def an_upgrade(protocol: bytes, body: bytes = b"") -> bytes:
+    """A request that asks for another protocol."""
+    method, length = (b"POST", b"Content-Length: %d\r\n" % len(body)) if body else (b"GET", b"")
+    head = b"%b / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n"
+    return head % (method, protocol, length) + body
+
+
+class TestUpgrades:
+    """Requests for another protocol, which are answered as if they did not ask for it."""
+
+    @pytest.fixture
+    async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
+        connection = connected(self.answer, transport)
+        yield connection
+        connection.connection_lost(None)
+
+    async def answer(self, request: Request) -> Response:
+        return Response(Head(), b"%d\n" % len(await request.content.read()))
+
+    async def answered(
+        self, connection: Connection, transport: Mock, *pieces: bytes
+    ) -> list[tuple[int, bool]]:
+        """How long each answered body was, and whether the answer is the last of its connection."""
+        for piece in pieces:
+            connection.data_received(piece)
+            await _turns(30)
+        answers = b"".join(written(transport)).split(b"HTTP/1.1 200 OK")[1:]
+        found = [(int(sent.splitlines()[-1]), b"\r\nConnection: close\r\n" in sent) for sent in answers]
+        assert transport.close.called is any(is_last for _, is_last in found)
+        return found
+
+    @pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket", b"h2c, foo"])
+    @pytest.mark.parametrize("before", [0, 2])
+    @pytest.mark.parametrize("behind", [_SMALL_GET, _SMALL_GET * 3, b"GET / HT"])
+    async def test_nothing_that_comes_with_one_is_left_waiting_for_an_answer(
+        self, connection: Connection, transport: Mock, protocol: bytes, before: int, behind: bytes
+    ) -> None:
+        sent = _SMALL_GET * before + an_upgrade(protocol) + behind
+
+        found = await self.answered(connection, transport, sent, _SMALL_GET)
+
+        assert len(found) >= before + 1
+        assert [is_last for _, is_last in found] == [False] * (len(found) - 1) + [True]
+
+    @pytest.mark.parametrize("size", [0, 10, 100_000])
+    async def test_a_client_that_would_rather_have_http_2_and_waits_keeps_its_connection(
+        self, connection: Connection, transport: Mock, size: int
+    ) -> None:
+        sent = an_upgrade(b"h2c", bytes(size))
+
+        found = await self.answered(connection, transport, sent, sent, _SMALL_GET)
+
+        assert found == [(size, False), (size, False), (0, False)]
+
+    @pytest.mark.parametrize("at", [2, 20, -5, -3, -1])
+    async def test_so_it_does_whose_head_and_body_come_by_themselves(
+        self, connection: Connection, transport: Mock, at: int
+    ) -> None:
+        sent = an_upgrade(b"h2c", b"x" * 5)
+
+        found = await self.answered(connection, transport, sent[:at], sent[at:], _SMALL_GET)
+
+        assert found == [(5, False), (0, False)]
+
+    @pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket"])
+    @pytest.mark.parametrize("framing", ["length", "chunks"])
+    async def test_its_body_is_read_to_its_end_however_it_comes(
+        self, connection: Connection, transport: Mock, protocol: bytes, framing: str
+    ) -> None:
+        sent = an_upgrade(protocol, b"x" * 5)
+        if framing == "chunks":
+            sent = sent.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+            sent = sent.replace(b"xxxxx", b"5\r\nxxxxx\r\n0\r\n\r\n")
+
+        found = await self.answered(connection, transport, sent[:-6], sent[-6:-2], sent[-2:], _SMALL_GET)
+
+        assert found[0] == (5, len(found) == 1)
+
+    async def test_nor_is_more_parsed_of_a_body_that_is_mostly_framing(self, connection: Connection) -> None:
+        sent = an_upgrade(b"foo", b"x").replace(b"Content-Length: 1", b"Transfer-Encoding: chunked")[:-1]
+        receive, parsed = web.RequestHandler.data_received, []
+
+        def counted(connection: web.RequestHandler, data: bytes) -> None:
+            parsed.append(len(data))
+            receive(connection, data)
+
+        with patch.object(web.RequestHandler, "data_received", counted):
+            connection.data_received(sent + b"1\r\n \r\n" * 200_000)
+            await _turns(30)
+
+        assert sum(parsed) <= 192 * 1024
+
+    @pytest.mark.parametrize("body", [b"", b"x" * 5, b"\r\n\r\n"])
+    async def test_wherever_one_is_cut_what_follows_is_answered_or_its_connection_ends(
+        self, body: bytes
+    ) -> None:
+        sent = an_upgrade(b"h2c", body)
+        for at in range(len(sent)):
+            transport = a_transport()
+            connection = connected(self.answer, transport)
+            found = await self.answered(connection, transport, sent[:at], sent[at:] + _SMALL_GET)
+            connection.connection_lost(None)
+
+            assert found[0] == (len(body), len(found) == 1)
+
+    async def test_a_body_that_waits_for_its_reader_is_read_to_its_end(
+        self, connection: Connection, transport: Mock
+    ) -> None:
+        sent = an_upgrade(b"h2c", bytes(600_000)) + _SMALL_GET
+
+        found = await self.answered(connection, transport, sent)
+
+        assert found == [(600_000, True)]
+
+
 async def _turns(count: int) -> None:
     loop = asyncio.get_running_loop()
     for _ in range(count):
