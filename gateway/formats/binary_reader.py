@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.formats.models import read_header
 from gateway.formats.spool import Spool
 from gateway.http.bodies.body_stream import receive
-from gateway.http.bodies.content_encoding import encoding_of
+from gateway.http.bodies.content_encoding import check_length, encoding_of, max_bytes_of_unpacker
 from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import CLOSE, ProblemError
+from shared.runtime.settings import BYTES_PER_SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,6 +50,13 @@ class BinaryReader:
     def __init__(self, limits: SubmissionLimits, spools: Spools) -> None:
         self._limits = limits
         self._spools = spools
+        self._max_header_bytes = max(limits.max_leads * _MAX_BYTES_OF_A_LEAD, _LEAST_MAX_HEADER_BYTES)
+
+    def max_bytes(self, encoding: str | None) -> int:
+        """As many as the longest recording has, with the longest header."""
+        samples_bytes = BYTES_PER_SAMPLE * self._limits.max_recording_samples
+        most = _PREAMBLE.size + self._max_header_bytes + samples_bytes
+        return most if encoding is None else max_bytes_of_unpacker(most)
 
     async def read(
         self, request: Request, take: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime
@@ -57,11 +65,12 @@ class BinaryReader:
 
         Raises:
             ProblemError: 400 not of this form, not as long as its header says, or not packed as declared; 408
-                too slow; 413 its header is too large; 415 packed in a way that is not known; 422 with all
-                that is wrong with the header; 503 too much in hand.
+                too slow; 413 it or its header is too large; 415 packed in a way that is not known; 422 with
+                all that is wrong with the header; 503 too much in hand.
             UnavailableError: The disk is full or broken.
         """
         encoding, limits = encoding_of(request), self._limits
+        check_length(request, self.max_bytes(encoding), is_packed=encoding is not None)
         stated_bytes = None if encoding else request.content_length
         async with AsyncExitStack() as opened:
 
@@ -76,7 +85,7 @@ class BinaryReader:
                 lambda head: read_header(_document(head), limits=limits, now=now),
                 begin,
                 stated_bytes,
-                max_header_bytes=max(limits.max_leads * _MAX_BYTES_OF_A_LEAD, _LEAST_MAX_HEADER_BYTES),
+                max_header_bytes=self._max_header_bytes,
             )
             await receive(request, encoding, intake.take)
             header, samples = intake.whole()

@@ -11,6 +11,7 @@ from gateway.formats.binary_reader import BinaryReader
 from gateway.formats.json_reader import JsonReader
 from gateway.formats.models import BinaryHeader
 from gateway.http.bodies.body_stream import first_bytes
+from gateway.http.bodies.content_encoding import check_length, encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +43,9 @@ class Reader(Protocol):
     """
 
     takes_recordings: bool
+
+    def max_bytes(self, encoding: str | None) -> int:
+        """How many bytes a body may be sent as, packed or not."""
 
     async def read(self, request: Request, take: Take, *, now: datetime) -> Receipt:
         """What ``take`` returns for the ECG in the request's body; a recording is gone once it has.
@@ -97,12 +101,16 @@ class Formats:
         """What reads the request's body.
 
         Raises:
-            ProblemError: Its type is longer than any; its beginning, which had to be looked at, did not come.
+            ProblemError: Its type is longer than any; its beginning, which had to be looked at, did not come,
+                or would be that of a body which is too large for each of them or packed in an unknown way.
         """
         declared = request.content_type
         if reader := self._by_type.get(declared):
             return reader
         if declared == _VAGUE:
+            encoding = encoding_of(request)
+            most = max(reader.max_bytes(encoding) for reader in self._by_type.values())
+            check_length(request, most, is_packed=encoding is not None)
             beginning = await first_bytes(request, _MOST_FIRST_BYTES)
             for first, reader in self._by_first_bytes.items():
                 if beginning.startswith(first):

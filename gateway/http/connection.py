@@ -76,6 +76,11 @@ _TOO_LARGE: Final = ProblemError(
     f"and {_MAX_HEADERS} fields, a line of it {_MAX_LINE_BYTES} bytes.",
     headers=CLOSE,
 )
+_OTHER_CODING: Final = ProblemError(
+    HTTPStatus.NOT_IMPLEMENTED,
+    "Of transfer codings only chunked is known here; a body may be packed as its Content-Encoding says.",
+    headers=CLOSE,
+)
 _TOO_SLOW: Final = ProblemError(
     HTTPStatus.REQUEST_TIMEOUT, "The head of the request did not come in time.", headers=CLOSE
 )
@@ -476,6 +481,8 @@ def _make_request(
     task: asyncio.Task[None],
 ) -> Request:
     request = Request(message, body, protocol, writer, task, asyncio.get_running_loop())
+    if message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip(" \t,").lower() != "chunked":
+        request.refusal = _OTHER_CODING
     cast("Connection", protocol).begin(request)
     return request
 

@@ -486,6 +486,73 @@ class TestSizes:
 
         assert answer.startswith(b"HTTP/1.1 400 ")
 
+    @pytest.mark.parametrize(
+        ("path", "fields", "length", "status"),
+        [
+            ("/token", "", 16 * 1024 + 1, 413),
+            ("/ecg/process", "Content-Type: application/json", 16 * 2**20 + 1, 413),
+            ("/ecg/process", "Content-Type: application/json\r\nContent-Encoding: gzip", 8 * 2**20 + 1, 413),
+            ("/ecg/process", "Content-Type: application/vnd.isoline.ecg", 400_100_000, 413),
+            (
+                "/ecg/process",
+                "Content-Type: application/vnd.isoline.ecg\r\nContent-Encoding: zstd",
+                450_500_000,
+                413,
+            ),
+            ("/ecg/process", "Content-Type: application/octet-stream", 400_100_000, 413),
+            ("/ecg/process", "X-Type: none", 10**12, 413),
+            ("/ecg/process", "Content-Encoding: br", 100, 415),
+            ("/ecg/process", "Content-Type: application/json\r\nContent-Encoding: br", 100, 415),
+            ("/ecg/process", "Content-Type: text/csv", 100, 415),
+            ("/nowhere", "", 100, 404),
+        ],
+    )
+    async def test_nobody_is_invited_to_send_what_will_be_refused(
+        self, path: str, fields: str, length: int, status: int
+    ) -> None:
+        async with open_gateway_alone() as address, open_client(address, "ada") as ada:
+            answer = await answered(
+                address,
+                (
+                    f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+                    f"Expect: 100-continue\r\nConnection: close\r\nContent-Length: {length}\r\n"
+                    f"{fields or 'X-A: b'}\r\n\r\n"
+                ).encode(),
+            )
+
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nConnection: close\r\n" in answer
+
+    @pytest.mark.parametrize(
+        ("coding", "status"),
+        [
+            ("chunked", 422),
+            ("Chunked", 422),
+            (", chunked ", 422),
+            ("gzip, chunked", 501),
+            ("identity, chunked", 501),
+            ("x, deflate,chunked", 501),
+            ("gzip", 400),
+            ("chunked, gzip", 400),
+            ("gzip\r\nTransfer-Encoding: chunked", 400),
+        ],
+    )
+    @pytest.mark.parametrize("route", ["POST /token", "POST /ecg/process"])
+    async def test_a_body_in_a_transfer_coding_that_is_not_known_is_not_taken_for_another(
+        self, route: str, coding: str, status: int
+    ) -> None:
+        async with open_gateway_alone() as address, open_client(address, "ada") as ada:
+            answer = await answered(
+                address,
+                (
+                    f"{route} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+                    "Connection: close\r\nContent-Type: application/json\r\n"
+                    f"Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+                ).encode(),
+            )
+
+        assert b" %d " % status in answer.partition(b"\r\n")[0]
+
     async def test_what_else_a_client_expects_is_not_repeated(self) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
             answer = await answered(address, a_head(ada, expect="canary") + b"[,")

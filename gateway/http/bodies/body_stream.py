@@ -65,8 +65,8 @@ async def arriving(request: Request) -> AsyncIterator[Deadline]:
     """
     memory, timeout_s = request.memory, request.memory.budget.read_timeout_s
     expected = request.headers.get("Expect", "").lower()
-    is_invited = bool(request.begun)
-    if expected == "100-continue" and request.version >= HttpVersion11 and not is_invited:
+    has_begun = bool(request.content.total_bytes)
+    if expected == "100-continue" and request.version >= HttpVersion11 and not has_begun:
         # To an older client it would be the answer.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent

@@ -165,6 +165,21 @@ def max_packed_bytes(max_bytes: int) -> int:
     return max(max_bytes // _PACKED_PART, min(max_bytes, _SMALL_BYTES))
 
 
+def max_bytes_of_unpacker(max_bytes: int) -> int:
+    """How large a packed body may be that `Unpacker` unpacks to so many bytes."""
+    return max_bytes + max_bytes // _FREE_PART + _FREE_BYTES
+
+
+def check_length(request: Request, max_bytes: int, *, is_packed: bool = False) -> None:
+    """Return unless the request states a body of more than so many bytes: before its sender is invited.
+
+    Raises:
+        ProblemError: 413.
+    """
+    if (request.content_length or 0) > max_bytes:
+        raise too_large(max_bytes, how="packed" if is_packed else "unpacked")
+
+
 def unpack(body: bytes, encoding: str, max_bytes: int) -> bytearray:
     """A whole body; of one that would become too large, no more than it may have is ever held.
 

@@ -11,7 +11,13 @@ from aiohttp import hdrs
 
 from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.http.bodies.body_stream import arriving, pieces
-from gateway.http.bodies.content_encoding import encoding_of, max_packed_bytes, too_large, unpack
+from gateway.http.bodies.content_encoding import (
+    check_length,
+    encoding_of,
+    max_packed_bytes,
+    too_large,
+    unpack,
+)
 from gateway.http.problems import NotJsonError, ProblemError
 from shared.runtime.threads import in_thread
 
@@ -94,9 +100,8 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
         max_bytes, how = max_packed_bytes(max_bytes), "packed"
     if request.content.is_eof():
         return _arrived(request, max_bytes, how)
+    check_length(request, max_bytes, is_packed=encoding is not None)
     async with arriving(request) as deadline:
-        if (request.content_length or 0) > max_bytes:
-            raise too_large(max_bytes, how=how)
         chunks: list[bytes] = []
         size = 0
         async for chunk in pieces(request):
