@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+import select
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import typer
 
+from gateway.accounts.request_bodies import MAX_PASSWORD_LENGTH
 from gateway.accounts.use_cases import (
     Passwords,
     change_password,
@@ -22,7 +23,13 @@ from isoline.embedded_state import read_state
 from isoline.postgres_server import open_postgres_server
 from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
-from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, GatewayOnlySettings, read_settings
+from shared.runtime.settings import (
+    DatabaseSettings,
+    EmbeddedSettings,
+    GatewayOnlySettings,
+    is_set,
+    read_settings,
+)
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
 from shared.storage.schema.compatibility import check_schema, connection_name
@@ -36,6 +43,10 @@ if TYPE_CHECKING:
     from shared.ports.accounts import AccountStore
 
 _GENERATED_BYTES: Final = 18
+_MAX_INPUT_BYTES: Final = 1024
+_NOT_IN_A_LINE: Final = frozenset("\r\n\0")
+# Whoever pipes a password has it there by now.
+_WAITS_SILENTLY_S: Final = 1.0
 _PAGE: Final = 1000
 _DEMO_ADMIN: Final = DEMO_ACCOUNTS[0]
 
@@ -44,12 +55,17 @@ async def create_first_admin(name: str) -> str:
     """Make sure of an administrator; says so. In the embedded mode admin is the one whose password is known.
 
     Raises:
-        ConfigurationError: The embedded mode's was deleted, or the password is too short.
+        ConfigurationError: The embedded mode's was deleted or needs no password, or the password is none.
         ConflictError: The name is taken.
     """
     if not _is_production():
         async with _open_accounts() as accounts:
             if name == _DEMO_ADMIN.name and _is_local():  # asked in here: nothing else can start
+                if _piped_password(is_needed=False) is not None:
+                    raise ConfigurationError(
+                        "admin has the password admin where only this machine reaches it: don't send one, "
+                        "and give it another with isoline user password admin"
+                    )
                 return await _make_demo_admin(accounts)
     return await create(name, [Role.ADMIN])
 
@@ -65,10 +81,10 @@ async def _make_demo_admin(accounts: AccountStore) -> str:
 
 
 async def create(name: str, roles: Collection[Role]) -> str:
-    """Create an account with a password that is asked for, or generated where nobody can be asked.
+    """Create an account with a password that is asked for, piped in, or else generated.
 
     Raises:
-        ConfigurationError: The name is none, or the password too short.
+        ConfigurationError: The name is none, or the password.
         ConflictError: The name is taken, or was.
     """
     if not USER_NAME.fullmatch(name) or name in NO_NEW_NAMES:
@@ -101,11 +117,11 @@ async def give_roles(name: str, roles: Collection[Role]) -> str:
 
 
 async def give_password(name: str) -> str:
-    """Give an account a password that is asked for, or generated where nobody can be asked.
+    """Give an account a password that is asked for, piped in, or else generated.
 
     Raises:
         NotFoundError: There is no such account.
-        ConfigurationError: The password is too short.
+        ConfigurationError: The password is none.
     """
     password, said_once = _password()
     async with _open_accounts() as accounts:
@@ -131,13 +147,42 @@ def _listed(roles: Collection[Role]) -> str:
 
 def _password() -> tuple[str, str]:
     """A password, and the sentence that shows it if it was made here."""
-    if not sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    elif (piped := _piped_password()) is not None:
+        password = piped
+    else:
         password = secrets.token_urlsafe(_GENERATED_BYTES)
         return password, f" Its password, shown only now: {password}"
-    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     if len(password) < (shortest := _password_min_length()):
         raise ConfigurationError(f"the password needs {shortest} characters or more")
+    if len(password) > MAX_PASSWORD_LENGTH:
+        raise ConfigurationError(f"the password may have {MAX_PASSWORD_LENGTH} characters at the most")
     return password, ""
+
+
+def _piped_password(*, is_needed: bool = True) -> str | None:
+    """The line on standard input, where that is no terminal; None if it ends without one.
+
+    Args:
+        is_needed: Whether to wait for its end though nothing has come for a second.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    if not select.select([sys.stdin], [], [], _WAITS_SILENTLY_S)[0]:
+        if not is_needed:
+            return None
+        typer.echo("Waiting for a password on standard input; without one (</dev/null) it is made.", err=True)
+    content = sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)
+    if not content:
+        return None
+    try:
+        line = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        line = "\n"
+    if len(content) > _MAX_INPUT_BYTES or not _NOT_IN_A_LINE.isdisjoint(line):
+        raise ConfigurationError("standard input is no password: expected one line of text in UTF-8")
+    return line
 
 
 def _password_min_length() -> int:
@@ -155,7 +200,7 @@ def _is_local() -> bool:
 
 
 def _is_production() -> bool:
-    return bool(os.environ.get("ISOLINE_DATABASE_URL"))
+    return is_set(DatabaseSettings, "database_url")
 
 
 @asynccontextmanager

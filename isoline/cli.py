@@ -114,7 +114,7 @@ def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
 
 @app.command("create-admin")
 def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
-    """Create an administrator: admin/admin in the embedded mode on loopback, else with a new password."""
+    """Create an administrator: admin/admin in the embedded mode on loopback, else as user create does."""
     typer.echo(asyncio.run(admin.create_first_admin(name)))
 
 

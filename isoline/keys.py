@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import typer
 
 from gateway.auth.signing_keys import new_seed, rotated
 from isoline.embedded import KEY_FILE, read_key, write_key
-from shared.runtime.settings import EmbeddedSettings, read_settings
+from shared.runtime.settings import EmbeddedSettings, TokenKeySettings, is_set, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 
@@ -19,9 +17,8 @@ def rotate() -> None:
 
     With ISOLINE_TOKEN_KEY set, prints the new value of that setting; else changes the embedded mode's.
     """
-    present = os.environ.get("ISOLINE_TOKEN_KEY")
-    if present:
-        typer.echo(rotated(present))
+    if is_set(TokenKeySettings, "token_key"):
+        typer.echo(rotated(read_settings(TokenKeySettings).token_key.get_secret_value()))
         return
     path = read_settings(EmbeddedSettings).var / KEY_FILE
     write_key(path, rotated(read_key(path)) if path.exists() else new_seed())

@@ -21,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="The account's name.")]
 def create(
     name: Name, role: Annotated[list[Role] | None, typer.Option(help="May be repeated.")] = None
 ) -> None:
-    """Create an account; its password is asked for, or made where there is no terminal."""
+    """Create an account; its password is asked for, read from standard input, or made if that is empty."""
     typer.echo(asyncio.run(admin.create(name, role or [Role.USER])))
 
 
@@ -42,7 +42,7 @@ def roles(name: Name, roles: Annotated[list[Role], typer.Argument(help="All that
 
 @app.command("password")
 def password(name: Name) -> None:
-    """Give an account another password; its tokens end."""
+    """Give an account another password, found in the same way; its tokens end."""
     typer.echo(asyncio.run(admin.give_password(name)))
 
 

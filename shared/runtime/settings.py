@@ -270,10 +270,16 @@ class GatewayOnlySettings(
             )
 
 
-class GatewaySettings(GatewayOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
-    """What ``python -m gateway`` needs."""
+class TokenKeySettings(Settings):
+    """What signs tokens."""
 
     token_key: SecretStr
+
+
+class GatewaySettings(
+    GatewayOnlySettings, TokenKeySettings, DatabaseSettings, BrokerSettings, WorkerSettings
+):
+    """What ``python -m gateway`` needs."""
 
     @model_validator(mode="after")
     def _no_sample_secrets(self) -> Self:
@@ -340,25 +346,34 @@ def read_settings(kind: type[_S], **given: Any) -> _S:
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
     """
-    folder = os.environ.get(f"{PREFIX}SECRETS_DIR")
-    values: dict[str, Any] = _secrets(Path(folder), kind) if folder else {}
-    for name in [name for name in values if _is_in_environment(name)]:
-        del values[name]
+    secrets = {name: text for name, text in _secrets(kind).items() if not _is_in_environment(name)}
     try:
-        return kind(**values | {name: value for name, value in given.items() if value})
+        return kind(**secrets | {name: value for name, value in given.items() if value})
     except ValidationError as error:
         wrong = map(_sentence, error.errors(include_input=False, include_url=False))
         raise ConfigurationError("; ".join(wrong)) from None
+
+
+def is_set(kind: type[BaseSettings], name: str) -> bool:
+    """Whether one of these settings is in the environment, or in the folder of secrets.
+
+    Raises:
+        ConfigurationError: A secret of these settings can't be read.
+    """
+    return _is_in_environment(name) or name in _secrets(kind)
 
 
 def _is_in_environment(name: str) -> bool:
     return any(value and key.upper() == f"{PREFIX}{name}".upper() for key, value in os.environ.items())
 
 
-def _secrets(folder: Path, kind: type[BaseSettings]) -> dict[str, str]:
-    """What the folder's files say, by the names of the settings that they are for; an empty one is none."""
+def _secrets(kind: type[BaseSettings]) -> dict[str, str]:
+    """What the files of secrets say, by the names of the settings that they are for; an empty one is none."""
+    folder = os.environ.get(f"{PREFIX}SECRETS_DIR")
+    if not folder:
+        return {}
     try:
-        files = {file.name.lower(): file for file in sorted(folder.iterdir())}
+        files = {file.name.lower(): file for file in sorted(Path(folder).iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"{PREFIX}SECRETS_DIR: there is no folder {folder}") from None
     except OSError as error:

@@ -6,16 +6,25 @@ import asyncio
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import jwt
+import pytest
 
+from gateway.accounts.use_cases import Passwords
+from gateway.auth.signing_keys import new_seed
+from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.e2e.conftest import ROOT
 from tests.e2e.test_embedded import Embedded, embedded
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
+
+    from shared.storage.postgres.database import Database
+
+_WITHIN_S: Final = 60.0
 
 __all__ = ["embedded"]  # a fixture
 
@@ -78,21 +87,139 @@ async def _status(address: str, token: str) -> int:
         return answer.status
 
 
-async def test_a_named_database_is_administered_instead(database_url: str) -> None:
-    environment = os.environ | {"ISOLINE_DATABASE_URL": database_url}
+class Administration:
+    """``isoline ...`` on a database that an environment names."""
 
-    async def isoline(*arguments: str) -> tuple[int | None, str]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "isoline", "user", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+    def __init__(self, **environment: str) -> None:
+        self._environment = os.environ | environment
+
+    async def isoline(self, *arguments: str, stdin: bytes = b"") -> tuple[int | None, str]:
+        """Exit status, and all that was printed."""
+        process = await self.start(*arguments)
+        async with asyncio.timeout(_WITHIN_S):
+            printed, _ = await process.communicate(stdin)
+        return process.returncode, printed.decode()
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """The command, with pipes."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "isoline", *arguments),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=ROOT,
-            env=environment,
+            env=self._environment,
         )
-        printed, _ = await process.communicate()
-        return process.returncode, printed.decode()
+
+
+@pytest.fixture
+def administration(database_url: str) -> Administration:
+    return Administration(ISOLINE_DATABASE_URL=database_url)
+
+
+async def is_password(database: Database, name: str, password: str) -> bool:
+    return await Passwords().matches(password, await PostgresAccountStore(database).find(name))
+
+
+async def test_a_password_that_is_piped_is_the_password_whichever_command_it_is_for(
+    administration: Administration, database: Database
+) -> None:
+    commands = [("user", "create", "eve"), ("create-admin", "--name", "adam"), ("user", "password", "eve")]
+    for index, command in enumerate(commands):
+        password = f"a piped p\u00e4ssword {index}"
+        piped = [password.encode(), f"{password}\r\n".encode(), f"\ufeff{password}\n".encode()][index]
+
+        status, printed = await administration.isoline(*command, stdin=piped)
+
+        assert status == 0, printed
+        assert "shown only now" not in printed
+        assert await is_password(database, "adam" if "adam" in command else "eve", password)
+
+
+@pytest.mark.parametrize(
+    ("piped", "sentence"),
+    [
+        (b"\n", "the password needs 8 characters or more"),
+        (b"short", "the password needs 8 characters or more"),
+        (b"x" * 129, "the password may have 128 characters at the most"),
+        (b"x" * 10_000_000, "standard input is no password: expected one line of text in UTF-8"),
+        (b"a good password\nand another\n", "standard input is no password: expected one line"),
+        (b"a good password\0", "standard input is no password: expected one line"),
+        (b"\xff\xfea\0 \0", "standard input is no password: expected one line of text in UTF-8"),
+    ],
+)
+async def test_what_is_piped_and_is_no_password_is_refused_and_makes_no_account(
+    administration: Administration, database: Database, piped: bytes, sentence: str
+) -> None:
+    status, printed = await administration.isoline("user", "create", "eve", stdin=piped)
+
+    assert status == 2, printed
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
+    assert await PostgresAccountStore(database).find("eve") is None
+
+
+async def test_who_pipes_nothing_is_told_that_a_password_is_waited_for(
+    administration: Administration, database: Database
+) -> None:
+    process = await administration.start("user", "create", "eve")
+    assert process.stdout is not None
+    async with asyncio.timeout(_WITHIN_S):
+        said = await process.stdout.readline()
+        printed, _ = await process.communicate(b"a good password")
+
+    assert said.startswith(b"Waiting for a password on standard input")
+    assert process.returncode == 0, printed
+    assert await is_password(database, "eve", "a good password")
+
+
+async def test_without_standard_input_a_password_is_made(
+    database_url: str, administration: Administration
+) -> None:
+    closed = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m isoline user create eve <&-",
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"ISOLINE_DATABASE_URL": database_url},
+    )
+    async with asyncio.timeout(_WITHIN_S):
+        printed, _ = await closed.communicate()
+    empty = await administration.isoline("user", "create", "adam")
+
+    assert closed.returncode == 0
+    assert b"shown only now" in printed
+    assert empty[0] == 0
+    assert "shown only now" in empty[1]
+
+
+async def test_the_known_password_of_the_embedded_mode_is_not_passed_off_as_the_piped_one(
+    embedded: Embedded,
+) -> None:
+    status, printed = await embedded.isoline("create-admin", stdin=b"a good password")
+
+    assert status == 2
+    assert printed.endswith("give it another with isoline user password admin\n")
+
+
+async def test_a_database_and_a_key_may_be_named_by_files(
+    database_url: str, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "isoline_database_url").write_text(database_url)
+    (tmp_path / "isoline_token_key").write_text(new_seed())
+    administration = Administration(ISOLINE_SECRETS_DIR=str(tmp_path), ISOLINE_VAR=str(tmp_path / "var"))
+
+    created = await administration.isoline("user", "create", "eve", stdin=b"a good password")
+    rotated = await administration.isoline("keys", "rotate")
+
+    assert created[0] == 0, created[1]
+    assert await is_password(database, "eve", "a good password")
+    assert rotated[1].endswith(f",{(tmp_path / 'isoline_token_key').read_text()}\n")
+    assert not (tmp_path / "var").exists()
+
+
+async def test_a_named_database_is_administered_instead(administration: Administration) -> None:
+    async def isoline(*arguments: str) -> tuple[int | None, str]:
+        return await administration.isoline("user", *arguments)
 
     assert (await isoline("create", "eve"))[0] == 0
     assert (await isoline("roles", "eve", "admin"))[0] == 0

@@ -37,18 +37,19 @@ class Embedded:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
 
-    async def isoline(self, *arguments: str) -> tuple[int, str]:
+    async def isoline(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str]:
         """Run ``isoline ARGUMENTS``; its exit status and all that it printed."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "isoline", *arguments),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=ROOT,
             env=self._environment(),
         )
         async with asyncio.timeout(_COMMAND_WITHIN_S):
-            printed, _ = await process.communicate()
+            printed, _ = await process.communicate(stdin)
         assert process.returncode is not None
         return process.returncode, printed.decode()
 
