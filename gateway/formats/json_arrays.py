@@ -6,13 +6,15 @@ A parser holds the interpreter's lock until it is done: for a body of 16 MiB the
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 from simdjson import Parser
 
-from gateway.http.problems import NotJsonError
+from gateway.http.problems import NotJsonError, ProblemError
 from shared.domain.ecg import narrowed
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ FRACTION_SIGNS: Final = (b".", b"e", b"E")
 
 _COUNTED_AT_ONCE: Final = 2**20
 _COMMA: Final = ord(",")
+_WHITE_SPACE: Final = re.compile(rb"[ \t\n\r]+")
+_VALUE: Final = re.compile(rb"[^ \t\n\r,]+")
 # What simdjson and NumPy raise where a value is no integer of 32 bits.
 _OTHERWISE: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -50,8 +54,8 @@ class WrittenSignal:
         self._start = start
         self._end = end
         commas = _count_commas(body, start, end)
-        is_read = end - start <= PIECE_BYTES  # without a comma, what is longer is refused when it is read
-        self._length = 0 if not commas and is_read and not body[start:end].strip() else commas + 1
+        is_empty = not commas and _behind_white_space(body, start, end) == end
+        self._length = 0 if is_empty else commas + 1
 
     def __len__(self) -> int:
         return self._length
@@ -61,20 +65,38 @@ class WrittenSignal:
 
         Raises:
             NotJsonError: It is no JSON, and where.
+            ProblemError: 413, it holds a number of more than ``piece_bytes``.
         """
         for start, end in self._pieces(piece_bytes):
             yield _values(b"[%b]" % bytes(self._body[start:end]), start - 1)
 
     def _pieces(self, piece_bytes: int) -> Iterator[tuple[int, int]]:
-        """Where it is cut: at commas."""
+        """Where it is cut: at commas, and around long white space."""
         start = self._start
+        if not self._length:
+            return
         while self._end - start > piece_bytes:
-            comma = self._body.rfind(b",", start, start + piece_bytes)
+            comma = end = self._body.rfind(b",", start, start + piece_bytes)
             if comma < 0:
-                raise NotJsonError(f"a number or white space of more than {piece_bytes} bytes", start)
-            yield start, comma
+                start, end, comma = self._value(start, piece_bytes)
+            yield start, end
+            if comma == self._end:
+                return
             start = comma + 1
         yield start, self._end
+
+    def _value(self, start: int, max_bytes: int) -> tuple[int, int, int]:
+        """Where the one value before the next comma begins and ends, and where that comma is, or the end."""
+        start = _behind_white_space(self._body, start, self._end)
+        value = _VALUE.match(self._body, start, min(start + max_bytes + 1, self._end))
+        end = value.end() if value else start
+        if end - start > max_bytes:
+            detail = f"A number in a signal may have {max_bytes} bytes; one has more, at char {start}."
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        comma = _behind_white_space(self._body, end, self._end)
+        if comma < self._end and self._body[comma] != _COMMA:
+            raise NotJsonError("two values without a comma between them", comma)
+        return start, end, comma
 
 
 class CutBody(NamedTuple):
@@ -189,6 +211,16 @@ def _end_of_text(body: bytes | bytearray, quote: int, max_bytes: int) -> int:
 def _places(container: list[Any] | dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
     keys = container if isinstance(container, dict) else range(len(container))
     return iter([(container, key) for key in keys])
+
+
+def _behind_white_space(body: bytes | bytearray, start: int, end: int) -> int:
+    """Where the first octet is that is none, or the end. Others have their turn after each piece."""
+    while start < end:
+        white = _WHITE_SPACE.match(body, start, min(start + PIECE_BYTES, end))
+        if not white:
+            return start
+        start = white.end()
+    return end
 
 
 def _count_commas(body: bytes | bytearray, start: int, end: int) -> int:

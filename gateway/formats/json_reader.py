@@ -101,7 +101,7 @@ def with_written_signals(
     Raises:
         ProblemError: 400 it is not JSON, or holds a key that stands twice; 413 it has too much beside them.
     """
-    most_bytes = _BESIDE_BYTES + _BESIDE_BYTES_PER_LEAD * limits.max_leads
+    most_bytes = _max_bytes_beside(limits)
     most_parts = _BESIDE_PARTS + _BESIDE_PARTS_PER_LEAD * limits.max_leads
     try:
         found = cut(body, from_bytes=from_bytes, max_rest_bytes=most_bytes, max_rest_parts=most_parts)
@@ -155,7 +155,24 @@ def _num_leads(body: bytes | bytearray, limits: SubmissionLimits) -> int:
     most_signs = min(_FRACTION_SIGNS_PER_LEAD * (1 + num_leads), _FRACTION_SIGNS)
     if any(_count(body, sign, most_signs) > most_signs for sign in FRACTION_SIGNS):
         raise ValueError("too many fractions")
+    most_beside = _max_bytes_beside(limits)
+    if len(body) > most_beside and _bytes_beside(body, num_leads) > most_beside:
+        raise ValueError("much beside the signals")
     return num_leads
+
+
+def _bytes_beside(body: bytes | bytearray, num_leads: int) -> int:
+    """How many bytes `cut` would leave of an ECG of so many leads."""
+    size, place = len(body), body.find(b"[") + 1
+    for _ in range(num_leads):
+        start = body.find(b"[", place) + 1
+        place = body.find(b"]", start)
+        size -= place - start if place - start >= CUT_FROM_BYTES else 0
+    return size
+
+
+def _max_bytes_beside(limits: SubmissionLimits) -> int:
+    return _BESIDE_BYTES + _BESIDE_BYTES_PER_LEAD * limits.max_leads
 
 
 def _count(body: bytes | bytearray, octet: bytes, most: int) -> int:

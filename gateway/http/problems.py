@@ -43,6 +43,9 @@ _TITLES: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 
+# orjson's words for a number past the largest of 64 bits, for nesting, and for half a pair of surrogates.
+_LIMITS_OF_JSON: Final = ("infinity", "depth limit", "surrogate in string")
+
 _log = Logger(__name__)
 
 
@@ -72,7 +75,7 @@ class ProblemError(Exception):
 
 
 class NotJsonError(ProblemError):
-    """The 400 of a body that is no JSON.
+    """The 400 of a body that is no JSON, or JSON past what any reader of it has to take (RFC 8259, 9).
 
     Attributes:
         reason: Why it is none.
@@ -80,7 +83,8 @@ class NotJsonError(ProblemError):
     """
 
     def __init__(self, reason: str, place: int, *, where: str | None = None) -> None:
-        detail = f"The body is not JSON: {reason}: {where or f'char {place}'}."
+        what = "can't be read" if any(limit in reason for limit in _LIMITS_OF_JSON) else "is not JSON"
+        detail = f"The body {what}: {reason}: {where or f'char {place}'}."
         super().__init__(HTTPStatus.BAD_REQUEST, detail)
         self.reason: Final = reason
         self.place: Final = place

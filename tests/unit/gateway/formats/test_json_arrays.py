@@ -161,14 +161,35 @@ class TestReading:
 
         assert abs(caught.value.place - place) <= 1
 
-    @pytest.mark.parametrize("text", [b"1,2,,3", b"1,2,3,4,", b"11111111,1", b"1,      ,2"])
+    @pytest.mark.parametrize(
+        "text", [b"1,2,,3", b"1,2,3,4,", b"1,      ,2", b"1,     ", b"1      1,2", b"      1 1", b"    \v  1"]
+    )
     def test_what_is_no_json_is_found_between_pieces_too(self, text: bytes) -> None:
         with pytest.raises(NotJsonError):
             list(written(text).parts(4))
 
-    @pytest.mark.parametrize("octet", [b"1", b" "])
-    def test_a_number_without_end_is_not_parsed(self, octet: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("around", [b"%b", b" %b", b"%b ", b" %b , 1"])
+    def test_a_number_without_end_is_too_large_and_not_parsed(
+        self, around: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delattr("gateway.formats.json_arrays.Parser")
 
-        with pytest.raises(NotJsonError, match="of more than"):
-            list(written(b"1%b" % (octet * _MIB)).parts())
+        with pytest.raises(ProblemError, match="may have 131072 bytes; one has more, at char") as caught:
+            list(written(around % (b"1" * _MIB)).parts())
+
+        assert caught.value.status == 413
+
+    @pytest.mark.parametrize("space", [b" ", b"\n", b" \t\r\n"])
+    @pytest.mark.parametrize(
+        ("text", "values"),
+        [(b"~1", [1]), (b"1~", [1]), (b"~1~,~2~,3,4~", [1, 2, 3, 4]), (b"~0.5~", [0.5]), (b"~", [])],
+    )
+    def test_white_space_may_be_as_long_as_a_body(
+        self, space: bytes, text: bytes, values: list[float]
+    ) -> None:
+        signal = written(text.replace(b"~", space * 300_000))
+
+        parts = list(signal.parts())
+
+        assert [value for part in parts for value in part] == values
+        assert len(signal) == len(values)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simdjson import Parser
 
-from gateway.formats.json_arrays import PIECE_BYTES
+from gateway.formats.json_arrays import CUT_FROM_BYTES, PIECE_BYTES
 from gateway.formats.json_fast_path import usual_ecg
 from gateway.formats.json_reader import read_ecg_json, with_arrays, with_written_signals
 from gateway.formats.models import EcgBody, LeadBody, read_ecg
@@ -416,6 +416,49 @@ _DEAREST = {
 
 class TestBounds:
     """What would cost much is not parsed at all, or in small pieces."""
+
+    @pytest.mark.parametrize("samples", [1, 128, 60_000, 300_000])
+    @pytest.mark.parametrize("name", ["I", "[1]"])  # the fast way and the slow one
+    @pytest.mark.parametrize("place", [b"{", b'"leads"', b"}]}", b'"name"'])
+    def test_what_stands_beside_the_signals_may_have_64_kib_whatever_else_the_body_is(
+        self, samples: int, name: str, place: bytes
+    ) -> None:
+        signal = ",".join(["1"] * samples)
+        body = with_signal(f"[{signal}]").replace(b'"I"', json.dumps(name).encode())
+        beside = len(body) - (len(signal) if len(signal) >= CUT_FROM_BYTES else 0)
+
+        def with_white_space(more: int) -> Taken | dict[str, object]:
+            white = body.replace(place, b" " * (64 * 1024 - beside + more) + place, 1)
+            return outcome(lambda: read_ecg_json(white, limits=SubmissionLimits(), now=_NOW))
+
+        most, too_much, far_too_much = map(with_white_space, (0, 1, 200_000))
+
+        assert isinstance(most, Taken)
+        assert isinstance(too_much, dict)
+        assert too_much == far_too_much
+        assert too_much["status"] == 413
+        assert "may have 65536 bytes, white space included" in str(too_much["detail"])
+
+    @pytest.mark.parametrize("name", ["I", "[1]"])
+    @pytest.mark.parametrize("size", [300, 200_000, 1_000_000])
+    def test_white_space_within_a_signal_is_not_counted(self, name: str, size: int) -> None:
+        body = with_signal("[1 , 2]").replace(b'"I"', json.dumps(name).encode())
+        white = body.replace(b"[1 , 2]", b"[1%b, 2\n]" % (b" " * size))
+
+        found = outcome(lambda: read_ecg_json(white, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, Taken)
+        assert found == outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+    @pytest.mark.parametrize("body", [b"%b", b'{"leads":[[%b'])
+    @pytest.mark.parametrize("mess", [b"[" * 20, b"]" * 70_000, b"[]" * 20, b"[1" + b" " * 70_000, b'"[' * 9])
+    def test_what_is_no_json_is_told_however_its_brackets_stand(self, body: bytes, mess: bytes) -> None:
+        found = outcome(
+            lambda: read_ecg_json((body % mess).ljust(70_000), limits=SubmissionLimits(), now=_NOW)
+        )
+
+        assert isinstance(found, dict)
+        assert found["status"] in {400, 413}
 
     @pytest.mark.parametrize("body", _DEAREST.values(), ids=_DEAREST)
     def test_no_parser_is_given_much_of_a_large_body_and_the_slow_one_little(

@@ -121,7 +121,6 @@ def test_an_empty_body_is_told_that_it_is(body: bytes) -> None:
         b"[NaN]",
         b"Infinity",
         b"-Infinity",
-        b"1e999",
         b"01",
         b"1.",
         b"'a'",
@@ -134,19 +133,32 @@ def test_an_empty_body_is_told_that_it_is(body: bytes) -> None:
         b'"\xff"',
         b"\xef\xbb\xbf{}",
         "{}".encode("utf-16"),
-        b'"\\ud800"',
-        b'"\\udc00\\ud800"',
         b'"\xed\xa0\x80"',
-        b"[" * 3000,
-        b"[" * 2000 + b"]" * 2000,
-        b'{"a":' * 2000 + b"1" + b"}" * 2000,
-        b"1" * 5000,
     ],
 )
 def test_what_is_not_json_by_the_standard_is_told_where_it_breaks_off(body: bytes) -> None:
     detail = refusal(body)
 
     assert detail.startswith("The body is not JSON: ")
+    assert "line" in detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1e999",
+        b'"\\ud800"',
+        b'"\\udc00\\ud800"',
+        b"[" * 3000,
+        b"[" * 2000 + b"]" * 2000,
+        b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b"1" * 5000,
+    ],
+)
+def test_json_past_what_a_reader_has_to_take_is_not_said_to_be_none(body: bytes) -> None:
+    detail = refusal(body)
+
+    assert detail.startswith("The body can't be read: ")
     assert "line" in detail
 
 
