@@ -134,7 +134,7 @@ def test_what_is_listed_as_equivalent_is_a_mutant() -> None:
 def test_tests_run_on_the_mutant_instead_of_the_module(tmp_path: Path) -> None:
     report = tmp_path / "report"
     tests = ["tests/unit/insights/test_zero_crossings.py"]
-    dropped = ("_count_few", "sample != baseline", "True")
+    dropped = ("_find_few", "sample != baseline", "True")
     [mutant] = [mutant for mutant in mutants_of(_ZERO_CROSSINGS) if mutant.key == dropped]
 
     unchanged = try_tests(tests, None, within_s=60, report=report)
