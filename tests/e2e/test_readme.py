@@ -1,4 +1,4 @@
-"""What a reader copies from the README works as it stands, against an embedded Isoline of the test's own."""
+"""What a reader copies from the documents works as it stands, against an embedded Isoline of the test's own."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _README: Final = (_ROOT / "README.md").read_text()
+_CLIENTS: Final = (_ROOT / "docs/clients.md").read_text()
 _TOUR: Final = re.findall(r"```console\n\$ make run\n\.\.\.\n(.*?)```", _README, re.DOTALL)
-_SNIPPETS: Final = re.findall(r"```python\n(.*?)```", _README, re.DOTALL)
-_COMMANDS: Final = re.findall(r"```sh\n(isoline submit.*?)```", _README, re.DOTALL)
+_SNIPPETS: Final = re.findall(r"```python\n(.*?)```", _CLIENTS, re.DOTALL)
+_COMMANDS: Final = re.findall(r"```sh\n(isoline submit.*?)```", _CLIENTS, re.DOTALL)
 _WITHIN_S: Final = 60
 
 
