@@ -1,4 +1,4 @@
-"""What a reader copies from the documents works as it stands, against an embedded Isoline of the test's own."""
+"""What a reader copies from the documents works as it stands, against an embedded Isoline of its own."""
 
 from __future__ import annotations
 
