@@ -20,7 +20,7 @@ from gateway.app import (
     open_gateway,
 )
 from gateway.heap import share_one_heap
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, part_of_process

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from shared.broker.rabbitmq_dead_letters import open_dead_letters
+from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters

@@ -11,8 +11,8 @@ import typer
 
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
-from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, open_health, part_of_process

@@ -98,7 +98,7 @@ def configure_logs(service: str, level: str, *, worker: int | None = None) -> No
     logging.basicConfig(handlers=[_LibraryRecords(journal)], level=threshold, force=True)
     for chatty in ("aio_pika", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
-    # One error for each attempt to connect; `shared.broker.rabbitmq` tells each reason once.
+    # One error for each attempt to connect; `shared.broker.rabbitmq.connection` tells each reason once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     os.register_at_fork(after_in_child=journal.leave_to_parent)
     atexit.register(journal.flush)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import asyncpg
 
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.events import MAX_ECGS_PER_EVENT, EcgKey, submitted
 from tests.benchmarks.pipelines import OWNER, PATH

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import aio_pika
 
 from shared.broker.in_process import InProcessBroker
-from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.events import EventType
 

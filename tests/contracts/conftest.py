@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.broker import aiormq_internals
+from shared.broker.rabbitmq import aiormq_internals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,11 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 from yarl import URL
 
-from shared.broker import rabbitmq, rabbitmq_consumer
-from shared.broker.rabbitmq_consumer import RabbitmqDelivery, open_rabbitmq_consumer
-from shared.broker.rabbitmq_dead_letters import open_dead_letters
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq import connection as rabbitmq
+from shared.broker.rabbitmq import consumer as rabbitmq_consumer
+from shared.broker.rabbitmq.consumer import RabbitmqDelivery, open_rabbitmq_consumer
+from shared.broker.rabbitmq.dead_letters import open_dead_letters
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.ports.dead_letters import Fate
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
     from aiormq.abc import AbstractChannel
 
-    from shared.broker.rabbitmq_consumer import RabbitmqConsumer, _Hearing
-    from shared.broker.rabbitmq_publisher import RabbitmqPublisher
+    from shared.broker.rabbitmq.consumer import RabbitmqConsumer, _Hearing
+    from shared.broker.rabbitmq.publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
     from shared.ports.broker import Consumer, Delivery, Publisher
 

@@ -8,9 +8,11 @@ from uuid import uuid4
 
 import aio_pika
 
-from shared.broker import rabbitmq, rabbitmq_publisher, unconfirmed
-from shared.broker.rabbitmq_pipeline import Pipeline
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq import connection as rabbitmq
+from shared.broker.rabbitmq import publisher as rabbitmq_publisher
+from shared.broker.rabbitmq import publisher_confirms as unconfirmed
+from shared.broker.rabbitmq.pipeline import Pipeline
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import open_channel, promptly
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from shared.broker.rabbitmq_publisher import RabbitmqPublisher
+    from shared.broker.rabbitmq.publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
 
 _LIMIT_S = 20

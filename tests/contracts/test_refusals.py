@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
-from shared.broker import rabbitmq
-from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
-from shared.broker.rabbitmq_dead_letters import open_dead_letters
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq import connection as rabbitmq
+from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
+from shared.broker.rabbitmq.dead_letters import open_dead_letters
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from shared.broker.rabbitmq_consumer import RabbitmqConsumer
-    from shared.broker.rabbitmq_publisher import RabbitmqPublisher
+    from shared.broker.rabbitmq.consumer import RabbitmqConsumer
+    from shared.broker.rabbitmq.publisher import RabbitmqPublisher
     from tests.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S = 30

@@ -17,7 +17,7 @@ import aio_pika
 import pytest
 
 from gateway.accounts.use_cases import Passwords, create_account
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed
 from shared.storage.postgres.accounts import PostgresAccountStore

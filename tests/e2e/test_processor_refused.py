@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.events import submitted
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.builders import SOURCE, a_submission

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from yarl import URL
 
 from isoline.cli import app
-from shared.broker.rabbitmq_consumer import open_rabbitmq_consumer
-from shared.broker.rabbitmq_publisher import open_rabbitmq_publisher
+from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
+from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from tests.contracts.test_rabbitmq import an_event, publish_when_possible
 from tests.e2e.conftest import ROOT
 

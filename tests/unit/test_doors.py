@@ -25,7 +25,7 @@ _PACKAGES: Final = ("gateway", "processor", "shared", "isoline")
 _PUBLIC: Final = {"_asdict", "_exit", "_fields", "_Hash", "_make", "_replace"}
 _DOORS: Final = {
     "gateway/http/connection.py": {"_messages"},
-    "shared/broker/aiormq_internals.py": {
+    "shared/broker/rabbitmq/aiormq_internals.py": {
         "_Connection__handle_connection_blocked",
         "_get_frame",
         "_on_confirm_frame",
@@ -101,7 +101,7 @@ def test_what_aiormq_does_not_document_is_touched_behind_its_door() -> None:
     found = {path: _UNDOCUMENTED.intersection(named(tree)) for path, tree in modules()}
 
     assert {path: names for path, names in found.items() if names} == {
-        "shared/broker/aiormq_internals.py": _UNDOCUMENTED
+        "shared/broker/rabbitmq/aiormq_internals.py": _UNDOCUMENTED
     }
 
 

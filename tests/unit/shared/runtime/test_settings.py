@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.broker.nodes import urls_of_nodes
+from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings, read_settings
 

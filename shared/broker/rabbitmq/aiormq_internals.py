@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiormq.abc
 import aiormq.connection
 
-from shared.broker.refusals import HandshakeReader
+from shared.broker.rabbitmq.refusals import HandshakeReader
 from shared.observability.logs import Logger
 
 if TYPE_CHECKING:

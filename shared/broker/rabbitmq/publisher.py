@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from shared.broker.aiormq_internals import is_proven
-from shared.broker.rabbitmq import Link, declare, is_blocked, keep_connected
-from shared.broker.rabbitmq_one_by_one import OneByOne
-from shared.broker.rabbitmq_pipeline import Pipeline
-from shared.broker.standing import Standing
-from shared.broker.taken import Taken
-from shared.broker.unconfirmed import Fate, Tally
+from shared.broker.rabbitmq.aiormq_internals import is_proven
+from shared.broker.rabbitmq.connection import Link, declare, is_blocked, keep_connected
+from shared.broker.rabbitmq.connection_state import Standing
+from shared.broker.rabbitmq.one_by_one import OneByOne
+from shared.broker.rabbitmq.pipeline import Pipeline
+from shared.broker.rabbitmq.publisher_confirms import Fate, Tally
+from shared.broker.rabbitmq.publisher_state import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-    from shared.broker.rabbitmq import End, Look
+    from shared.broker.rabbitmq.connection import End, Look
     from shared.broker.topology import Topology
     from shared.events import Event
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from shared.broker.endings import Ending, Endings
+from shared.broker.rabbitmq.acknowledgements import Ending, Endings
 
 
 class Broker:

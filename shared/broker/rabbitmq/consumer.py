@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp.frame import marshal
 
-from shared.broker.aiormq_internals import is_proven, write
-from shared.broker.endings import Ending, Endings
-from shared.broker.rabbitmq import Link, keep_connected
-from shared.broker.rabbitmq_one_by_one import AcknowledgeOneByOne
-from shared.broker.refusals import words_of
-from shared.broker.standing import Standing
+from shared.broker.rabbitmq.acknowledgements import Ending, Endings
+from shared.broker.rabbitmq.aiormq_internals import is_proven, write
+from shared.broker.rabbitmq.connection import Link, keep_connected
+from shared.broker.rabbitmq.connection_state import Standing
+from shared.broker.rabbitmq.one_by_one import AcknowledgeOneByOne
+from shared.broker.rabbitmq.refusals import words_of
 from shared.domain.errors import UnavailableError
 from shared.runtime.supervision import failure_of, running
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as UnderlayChannel
     from aiormq.abc import DeliveredMessage
 
-    from shared.broker.rabbitmq import End, Look
+    from shared.broker.rabbitmq.connection import End, Look
     from shared.broker.topology import Topology
     from shared.ports.broker import Delivery
 

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.broker import taken
-from shared.broker.taken import Taken
+from shared.broker.rabbitmq import publisher_state
+from shared.broker.rabbitmq.publisher_state import Taken
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 
@@ -55,6 +55,6 @@ def test_long_after_the_last_refusal_nobody_knows_of_trouble(monkeypatch: pytest
     last = Taken()
     last.note(_SUBMITTED, [_REFUSED])
 
-    monkeypatch.setattr(taken, "_FORGET_AFTER_S", 0)
+    monkeypatch.setattr(publisher_state, "_FORGET_AFTER_S", 0)
 
     last.check()

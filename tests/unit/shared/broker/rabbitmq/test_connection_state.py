@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.broker.standing import Standing
+from shared.broker.rabbitmq.connection_state import Standing
 from tests.clocks import stopped_clock
 from tests.logs import capture_logs
 

@@ -17,7 +17,7 @@ from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 from yarl import URL
 
-from shared.broker.aiormq_internals import (
+from shared.broker.rabbitmq.aiormq_internals import (
     PROVEN,
     Transport,
     installed_versions,
@@ -25,7 +25,7 @@ from shared.broker.aiormq_internals import (
     take_over_confirms,
     write,
 )
-from shared.broker.rabbitmq import is_blocked, open_connection
+from shared.broker.rabbitmq.connection import is_blocked, open_connection
 from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pamqp.common import FieldTable
     from pamqp.frame import FrameTypes
 
-_ROOT: Final = Path(__file__).parents[3]
+_ROOT: Final = Path(__file__).parents[5]
 _LIMIT_S: Final = 10
 _FRAME_MAX: Final = 8_192
 _FRAME_HEAD_BYTES: Final = 7
@@ -226,6 +226,6 @@ def test_a_version_that_lacks_what_is_touched_still_imports_the_publisher_and_th
     script = """
 import aiormq.abc, aiormq.connection
 del aiormq.abc.ChannelFrame, aiormq.connection.TCPTransportFactory, aiormq.connection.TLSTransportFactory
-import shared.broker.rabbitmq_consumer, shared.broker.rabbitmq_publisher
+import shared.broker.rabbitmq.consumer, shared.broker.rabbitmq.publisher
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=_ROOT, timeout=60)  # noqa: S603 - it is ours

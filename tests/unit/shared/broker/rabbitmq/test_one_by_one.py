@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from shared.broker.endings import Ending, Endings
-from shared.broker.rabbitmq_one_by_one import AcknowledgeOneByOne
+from shared.broker.rabbitmq.acknowledgements import Ending, Endings
+from shared.broker.rabbitmq.one_by_one import AcknowledgeOneByOne
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel

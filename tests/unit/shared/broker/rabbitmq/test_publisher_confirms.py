@@ -8,8 +8,8 @@ from uuid import uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.broker import unconfirmed
-from shared.broker.unconfirmed import Fate, Tally, Unconfirmed
+from shared.broker.rabbitmq import publisher_confirms
+from shared.broker.rabbitmq.publisher_confirms import Fate, Tally, Unconfirmed
 from shared.events import Event, EventType
 
 _FATES = st.sampled_from([Fate.TAKEN, Fate.REFUSED, Fate.UNROUTABLE])
@@ -101,11 +101,11 @@ def test_an_early_word_on_all_does_not_spoil_what_is_sent_later() -> None:
 
 
 def test_there_is_room_until_so_many_messages_are_on_their_way() -> None:
-    way, tally = Unconfirmed(), Tally(unconfirmed.MAX_MESSAGES)
-    way.add(events(unconfirmed.MAX_MESSAGES - 1), tally, 0)
+    way, tally = Unconfirmed(), Tally(publisher_confirms.MAX_MESSAGES)
+    way.add(events(publisher_confirms.MAX_MESSAGES - 1), tally, 0)
     assert way.room.is_set()
 
-    way.add(events(1), tally, unconfirmed.MAX_MESSAGES - 1)
+    way.add(events(1), tally, publisher_confirms.MAX_MESSAGES - 1)
     assert not way.room.is_set()
 
     way.confirm(1, Fate.TAKEN)
@@ -114,7 +114,7 @@ def test_there_is_room_until_so_many_messages_are_on_their_way() -> None:
 
 def test_there_is_room_until_so_many_bytes_are_on_their_way() -> None:
     way, tally = Unconfirmed(), Tally(1)
-    way.add(events(1, size=unconfirmed.MAX_BYTES), tally, 0)
+    way.add(events(1, size=publisher_confirms.MAX_BYTES), tally, 0)
     assert not way.room.is_set()
 
     way.confirm(1, Fate.REFUSED)

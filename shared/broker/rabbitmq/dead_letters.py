@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 from aio_pika.exceptions import AMQPException, PublishError
 
-from shared.broker.nodes import urls_of_nodes
-from shared.broker.rabbitmq import open_connection
-from shared.broker.refusals import is_for_operator, words_of
+from shared.broker.rabbitmq.connection import open_connection
+from shared.broker.rabbitmq.nodes import urls_of_nodes
+from shared.broker.rabbitmq.refusals import is_for_operator, words_of
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 from shared.ports.dead_letters import DeadLetter, Fate

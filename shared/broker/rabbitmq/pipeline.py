@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp import commands as spec
 
-from shared.broker.aiormq_internals import largest_frame, take_over_confirms, write
-from shared.broker.publish_frames import PublishFrames
-from shared.broker.unconfirmed import Fate, Tally, Unconfirmed
+from shared.broker.rabbitmq.aiormq_internals import largest_frame, take_over_confirms, write
+from shared.broker.rabbitmq.publish_frames import PublishFrames
+from shared.broker.rabbitmq.publisher_confirms import Fate, Tally, Unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

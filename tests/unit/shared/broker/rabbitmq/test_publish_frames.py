@@ -12,7 +12,7 @@ from pamqp.body import ContentBody
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 
-from shared.broker.publish_frames import PublishFrames
+from shared.broker.rabbitmq.publish_frames import PublishFrames
 from shared.events import Event, EventType
 
 _FRAME_MAX = 4096

@@ -23,9 +23,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from shared.broker.aiormq_internals import Transport
-from shared.broker.nodes import urls_of_nodes
-from shared.broker.refusals import words_of
+from shared.broker.rabbitmq.aiormq_internals import Transport
+from shared.broker.rabbitmq.nodes import urls_of_nodes
+from shared.broker.rabbitmq.refusals import words_of
 from shared.events import EventType
 from shared.runtime.retry import jittered_pause_s
 from shared.runtime.supervision import failure_of, running
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel as UnderlayChannel
 
-    from shared.broker.standing import Standing
+    from shared.broker.rabbitmq.connection_state import Standing
     from shared.broker.topology import Topology
 
 _RECONNECT_FIRST_S: Final = 1.0

@@ -13,9 +13,9 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp import commands as spec
 
-from shared.broker.rabbitmq import is_blocked
-from shared.broker.refusals import words_of
-from shared.broker.unconfirmed import Fate, Tally
+from shared.broker.rabbitmq.connection import is_blocked
+from shared.broker.rabbitmq.publisher_confirms import Fate, Tally
+from shared.broker.rabbitmq.refusals import words_of
 from shared.events import CONTENT_TYPE
 from shared.runtime.supervision import failure_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractExchange
     from aiormq.abc import AbstractChannel
 
-    from shared.broker.endings import Endings
+    from shared.broker.rabbitmq.acknowledgements import Endings
     from shared.events import Event
 
 _MAX_IN_FLIGHT: Final = 256
