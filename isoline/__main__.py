@@ -13,7 +13,7 @@ def main() -> None:
         case ["health", url] if not url.startswith("-"):
             _probe(url)
         case _:
-            from isoline.cli import main as run_command  # noqa: PLC0415 - a second of CPU
+            from isoline.cli.app import main as run_command  # noqa: PLC0415 - a second of CPU
 
             run_command()
 

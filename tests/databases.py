@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from isoline.postgres_server import open_postgres_server
+from isoline.embedded.postgres_server import open_postgres_server
 from shared.storage.schema.migrations import migrate
 from tests.servers.folders import server_folder
 

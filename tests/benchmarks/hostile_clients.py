@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.accounts.use_cases import Passwords
-from isoline.postgres_server import open_postgres_server
+from isoline.embedded.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs
 from shared.storage.postgres.accounts import PostgresAccountStore

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from isoline.postgres_server import open_postgres_server
+from isoline.embedded.postgres_server import open_postgres_server
 from tests.benchmarks.meter import cpu_s
 from tests.servers.rabbitmq_server import open_rabbitmq_server
 

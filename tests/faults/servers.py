@@ -18,8 +18,8 @@ import aio_pika.exceptions
 import asyncpg
 import orjson
 
-from isoline import postgres_server
-from isoline.postgres_home import launcher
+from isoline.embedded import postgres_server
+from isoline.embedded.postgres_home import launcher
 from tests.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel, AbstractConnection
 
-    from isoline.postgres_server import PostgresServer
+    from isoline.embedded.postgres_server import PostgresServer
     from tests.faults.leg import Streams
 
 _OPTIONS: Final = {

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 from yarl import URL
 
-from isoline.cli import app
+from isoline.cli.app import app
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from tests.contracts.test_rabbitmq import an_event, publish_when_possible

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from isoline.cli import app
+from isoline.cli.app import app
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker

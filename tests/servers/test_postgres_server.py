@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from isoline import postgres_home, postgres_server
-from isoline.postgres_home import PostgresServerError
-from isoline.postgres_server import PostgresServer, open_postgres_server
+from isoline.embedded import postgres_home, postgres_server
+from isoline.embedded.postgres_home import PostgresServerError
+from isoline.embedded.postgres_server import PostgresServer, open_postgres_server
 from tests.servers.folders import server_folder
 
 _LIMIT_S = 30
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[2]
 _OWNER = """
 import asyncio, signal, sys
 from pathlib import Path
-from isoline.postgres_server import open_postgres_server
+from isoline.embedded.postgres_server import open_postgres_server
 
 async def own(data_folder: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asyncio.current_task().cancel)

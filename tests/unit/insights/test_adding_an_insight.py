@@ -49,7 +49,7 @@ from rich.console import Console
 
 from gateway.app import contract
 from isoline.client import _result
-from isoline.ecg_tables import leads_table, results_table
+from isoline.cli.ecg_tables import leads_table, results_table
 from processor.analysis import analyse
 from processor.insights import INSIGHTS
 from shared.domain.ecg import Ecg

@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from isoline.cli.ecg_tables import failures_table, list_table, results_table
 from isoline.client import AwayError, RefusedError, open_client
-from isoline.ecg_tables import failures_table, list_table, results_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -12,19 +12,11 @@ import typer
 
 import gateway.__main__
 import processor.__main__
-from isoline import (
-    admin,
-    background,
-    client,
-    ecg_commands,
-    embedded,
-    keys,
-    openapi_command,
-    operations,
-    tour,
-    users,
-)
-from isoline.embedded_state import read_state
+from isoline import client
+from isoline.cli import accounts, ecgs, keys, openapi, operations, tour, users
+from isoline.embedded import background
+from isoline.embedded.process import serve
+from isoline.embedded.state import read_state
 from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
 from shared.runtime.process import EXIT_CONFIGURATION, run_until_told
@@ -38,8 +30,8 @@ _EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="keys")
-ecg_commands.add_to(app)
-app.add_typer(openapi_command.app, name="openapi")
+ecgs.add_to(app)
+app.add_typer(openapi.app, name="openapi")
 operations.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
@@ -48,7 +40,7 @@ app.command("processor")(processor.__main__.main)
 @app.command("embedded")
 def run_embedded() -> None:
     """Run everything in one process, in the foreground: for a developer's machine."""
-    sys.exit(run_until_told(embedded.serve))
+    sys.exit(run_until_told(serve))
 
 
 @app.command()
@@ -115,7 +107,7 @@ def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
 @app.command("create-admin")
 def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
     """Create an administrator: admin/admin in the embedded mode on loopback, else as user create does."""
-    typer.echo(asyncio.run(admin.create_first_admin(name)))
+    typer.echo(asyncio.run(accounts.create_first_admin(name)))
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.__main__ import parts_of_database
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
-from isoline.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
-from isoline.embedded_state import hold_state
-from isoline.postgres_server import open_postgres_server
-from isoline.private_files import open_private
+from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
+from isoline.embedded.postgres_server import open_postgres_server
+from isoline.embedded.private_files import open_private
+from isoline.embedded.state import hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from isoline.postgres_server import PostgresServer
+    from isoline.embedded.postgres_server import PostgresServer
 
 _QUEUE: Final = "processor.ecg-submitted"
 KEY_FILE: Final = "token.key"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.private_files import open_private
+from isoline.embedded.private_files import open_private
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from gateway.accounts.use_cases import (
     create_account,
     delete_account,
 )
-from isoline.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
-from isoline.embedded_state import read_state
-from isoline.postgres_server import open_postgres_server
+from isoline.embedded.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
+from isoline.embedded.postgres_server import open_postgres_server
+from isoline.embedded.state import read_state
 from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import (

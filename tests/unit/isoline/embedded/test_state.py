@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isoline.embedded_state import EmbeddedState, hold_state, read_state
-from isoline.private_files import open_private
+from isoline.embedded.private_files import open_private
+from isoline.embedded.state import EmbeddedState, hold_state, read_state
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:

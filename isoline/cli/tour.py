@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from isoline.cli.ecg_tables import leads_table
 from isoline.client import RefusedError, open_client
-from isoline.demo_accounts import DEMO_ACCOUNTS
-from isoline.ecg_tables import leads_table
+from isoline.embedded.demo_accounts import DEMO_ACCOUNTS
 
 if TYPE_CHECKING:
-    from isoline.embedded_state import EmbeddedState
+    from isoline.embedded.state import EmbeddedState
 
-_ECG: Final = Path(__file__).parents[1] / "examples" / "data" / "ptbxl_06004.json"
+_ECG: Final = Path(__file__).parents[2] / "examples" / "data" / "ptbxl_06004.json"
 _WAIT_S: Final = 30
 # It was ready a moment ago; if it is away now, somebody has stopped it.
 _PATIENCE_S: Final = 3.0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.embedded_state import EmbeddedState, read_state
-from isoline.private_files import open_private
+from isoline.embedded.private_files import open_private
+from isoline.embedded.state import EmbeddedState, read_state
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:

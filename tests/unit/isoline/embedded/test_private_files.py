@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isoline.embedded import write_key
-from isoline.embedded_state import hold_state
-from isoline.private_files import open_private
+from isoline.embedded.private_files import open_private
+from isoline.embedded.process import write_key
+from isoline.embedded.state import hold_state
 
 if TYPE_CHECKING:
     from pathlib import Path

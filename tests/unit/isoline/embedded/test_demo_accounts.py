@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from isoline.demo_accounts import is_loopback
+from isoline.embedded.demo_accounts import is_loopback
 from shared.domain.errors import ConfigurationError
 
 

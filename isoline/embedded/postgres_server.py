@@ -22,9 +22,16 @@ from typing import BinaryIO
 
 import asyncpg
 
-from isoline.postgres_home import PostgresServerError, Site, choose_site, is_initialised, launcher, short_hash
-from isoline.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
-from isoline.private_files import open_private
+from isoline.embedded.postgres_home import (
+    PostgresServerError,
+    Site,
+    choose_site,
+    is_initialised,
+    launcher,
+    short_hash,
+)
+from isoline.embedded.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
+from isoline.embedded.private_files import open_private
 
 _OPTIONS = {
     "cluster_name": "isoline",
