@@ -35,16 +35,16 @@ test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
 faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name or mix, SEED=1 MINUTES=1), write docs/faults.md
-	@$(BIN)/python -m tests.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
+	@$(BIN)/python -m tests.programs.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
 mutants: $(VENV)/.dev ## Change our code in one place at a time: which test notices? (ALL=1, ONLY=part or file, SEED=1)
 	@$(BIN)/python -m tests.programs.mutants $(if $(ALL),--all) $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1)
 
 bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
-	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+	@$(BIN)/python -m tests.programs.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway (ONLY=text of a shape)
-	@$(BIN)/python -m tests.benchmarks.hostile_clients $(if $(ONLY),--only "$(ONLY)")
+	@$(BIN)/python -m tests.programs.hostile $(if $(ONLY),--only "$(ONLY)")
 
 compose-test: $(VENV)/.dev ## Start docker-compose.yml on a Docker of its own and roll it under load (root; apt)
 	@scripts/compose-test

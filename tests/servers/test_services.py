@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from aiohttp import web
 
-from tests.faults.service import Service
+from tests.programs.faults.installation.service import Service
 from tests.servers import redis_server, services
 from tests.servers.listeners import listens
 from tests.servers.redis_server import RedisServer

@@ -1,0 +1,140 @@
+"""Break everything, lose nothing: ``make faults``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import random
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.programs.faults import catalogue  # noqa: F401 - importing it enters every fault
+from tests.programs.faults.fault import CATALOGUE, Fault
+from tests.programs.faults.installation.clock import library
+from tests.programs.faults.installation.world import World, open_world
+from tests.programs.faults.report import duplicate_share, row, table, write_page
+from tests.programs.faults.run import Outcome, run_fault
+
+if TYPE_CHECKING:
+    from tests.programs.faults.installation.footprint import Footprint
+
+_KEPT: Final = Path("var/faults")
+_MOST_DUPLICATES: Final = 0.01
+_NO_FAULT: Final = "nothing"
+_MIX: Final = "mix"
+
+
+@dataclass
+class Findings:
+    """What the faults so far have shown."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    footprints: dict[str, Footprint] = field(default_factory=dict)
+    servers: dict[str, str] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome, and say so."""
+        self.outcomes.append(outcome)
+        breaches = "".join(f"  BROKEN {it}\n" for it in outcome.breaches[:5])
+        sys.stdout.write(f"{row(outcome)} {outcome.took_s:.0f} s\n{breaches}")
+        sys.stdout.flush()
+
+    def broken(self, *, is_whole: bool) -> list[str]:
+        """Every broken promise in a sentence; the share of duplicates is one that a whole run makes."""
+        broken = [f"{it.name}: {breach}" for it in self.outcomes for breach in it.breaches]
+        share = duplicate_share(self.outcomes)
+        is_too_much = is_whole and share > _MOST_DUPLICATES
+        return broken + [f"{share:.2%} of the event deliveries are duplicates"] * is_too_much
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Run the faults; the exit status."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # that the broker is away is no news here
+    logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
+    begun_s = time.monotonic()
+    chosen = [it for name, it in CATALOGUE.items() if not arguments.only or arguments.only in name]
+    found = Findings()
+    mixes = arguments.only in {None, _MIX}
+    for nodes in sorted({it.nodes for it in chosen} | ({1} if mixes else set())):
+        mix_s = 60 * arguments.minutes if nodes == 1 and mixes else 0
+        # First a load that nothing disturbs: what processes take then is what they are held to.
+        first = [CATALOGUE[_NO_FAULT]] if nodes == 1 else []
+        faults = first + [it for it in chosen if it.nodes == nodes and it not in first]
+        await _run(faults, found, nodes=nodes, seed=arguments.seed, mix_s=mix_s)
+    sys.stdout.write(f"\n{table(found.outcomes)}\n\n")
+    for breach in (broken := found.broken(is_whole=not arguments.only))[:50]:
+        sys.stdout.write(f"BROKEN {breach}\n")
+    if not arguments.only and not broken:
+        write_page(
+            found.outcomes,
+            command=f"make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}",
+            minutes=(time.monotonic() - begun_s) / 60,
+            cores=os.cpu_count() or 0,
+            footprints=found.footprints,
+            servers=found.servers,
+        )
+    return 1 if broken else 0
+
+
+async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, mix_s: float) -> None:
+    """Run these faults on an installation of their own, whose RabbitMQ has so many nodes, then the mix."""
+    async with open_world(nodes=nodes) as world:
+        try:
+            for fault in faults:
+                found.add(await run_fault(world, fault))
+            await _mix(world, found, seed=seed, until_s=time.monotonic() + mix_s)
+            found.footprints = found.footprints or world.footprints()
+            found.servers = await _versions(world)
+        finally:
+            _keep_logs(world, nodes)
+
+
+async def _mix(world: World, found: Findings, *, seed: int, until_s: float) -> None:
+    """Two faults at a time, drawn by chance, for so long."""
+    drawn = random.Random(seed)  # noqa: S311 - the same mix for the same seed
+    able = [fault for fault in CATALOGUE.values() if fault.random and not fault.spares_clients]
+    while time.monotonic() < until_s:
+        one, other = drawn.sample(able, 2)
+
+        async def both(world: World, one: Fault = one, other: Fault = other) -> None:
+            await one.harm(world)
+            await other.harm(world)
+
+        found.add(await run_fault(world, Fault(f"mix: {one.name}, then {other.name}", both)))
+
+
+async def _versions(world: World) -> dict[str, str]:
+    [found] = await world.postgres.query("SHOW server_version")
+    async with world.rabbitmq.channel() as channel:
+        connection = (await channel.get_underlay_channel()).connection
+        rabbitmq = str(connection.server_properties["version"])
+    return {"PostgreSQL": str(found[0]), "RabbitMQ": rabbitmq}
+
+
+def _keep_logs(world: World, nodes: int) -> None:
+    kept = _KEPT / ("cluster" if nodes > 1 else "")
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in (
+        *world.logs.glob("*.log"),
+        *world.logs.glob("disk/*.log"),
+        *world.logs.glob("rabbitmq/*.log"),
+    ):
+        shutil.copy(log, kept)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.programs.faults", description=__doc__)
+    parser.add_argument("--only", help="run the faults whose name holds this, or only the mix")
+    parser.add_argument("--seed", type=int, default=1, help="of the mix")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of the mix")
+    try:
+        library()
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    sys.exit(asyncio.run(main(parser.parse_args())))

@@ -1,0 +1,38 @@
+"""Faults of the network, on each leg between a service and a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from tests.programs.faults.fault import Harm, fault
+
+if TYPE_CHECKING:
+    from tests.programs.faults.installation.world import World
+
+_CUT_S: Final = 2.0
+_SILENT_S: Final = 12.0
+
+
+def _cut(leg: str) -> Harm:
+    async def harm(world: World) -> None:
+        world.legs[leg].is_refusing = True
+        world.legs[leg].cut()
+        await asyncio.sleep(_CUT_S)
+        world.legs[leg].heal()
+
+    return harm
+
+
+def _black_hole(leg: str) -> Harm:
+    async def harm(world: World) -> None:
+        world.legs[leg].black_hole()
+        await asyncio.sleep(_SILENT_S)
+        world.legs[leg].heal()
+
+    return harm
+
+
+for _leg in ("gateway-postgres", "gateway-rabbitmq", "processor-postgres", "processor-rabbitmq"):
+    fault(f"network {_leg}: cut")(_cut(_leg))
+    fault(f"network {_leg}: black hole 12 s")(_black_hole(_leg))

@@ -1,0 +1,53 @@
+"""What a fault is, and the catalogue of them: each has a name and one function that does its harm."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from tests.programs.faults.installation.world import World
+
+Harm = Callable[["World"], Awaitable[None]]
+
+
+class Fault(NamedTuple):
+    """A fault.
+
+    Attributes:
+        harm: Done while ECGs come in; it has been undone when this returns.
+        spares_clients: Whether no client may see a failed request meanwhile.
+        random: Whether the seeded mix may draw it: not what takes a minute, plants things, or needs root.
+        prepare: What is done before ECGs come in.
+        restore: What is done after the verdict.
+        nodes: How many nodes the RabbitMQ has that it happens to.
+    """
+
+    name: str
+    harm: Harm
+    spares_clients: bool = False
+    random: bool = True
+    prepare: Harm | None = None
+    restore: Harm | None = None
+    nodes: int = 1
+
+
+CATALOGUE: Final[dict[str, Fault]] = {}
+
+
+def fault(
+    name: str,
+    *,
+    spares_clients: bool = False,
+    random: bool = True,
+    prepare: Harm | None = None,
+    restore: Harm | None = None,
+    nodes: int = 1,
+) -> Callable[[Harm], Harm]:
+    """Enter the function into the catalogue."""
+
+    def enter(harm: Harm) -> Harm:
+        CATALOGUE[name] = Fault(name, harm, spares_clients, random, prepare, restore, nodes)
+        return harm
+
+    return enter

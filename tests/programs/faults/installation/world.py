@@ -1,0 +1,217 @@
+"""Everything that a fault may happen to: two of each service, their servers, and the legs between them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import signal
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from gateway.accounts.use_cases import Passwords, create_account
+from shared.domain.account import Role
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.database import open_database
+from shared.storage.schema.migrations import migrate
+from tests.programs.faults.installation.balancer import Balancer, open_balancer
+from tests.programs.faults.installation.clock import Clock
+from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
+from tests.programs.faults.installation.leg import Leg, open_leg
+from tests.programs.faults.installation.listener import Listener, open_listener
+from tests.programs.faults.installation.servers import (
+    Disk,
+    Postgres,
+    Rabbitmq,
+    open_disk,
+    open_postgres,
+    open_rabbitmq,
+)
+from tests.programs.faults.installation.service import Service
+from tests.programs.faults.load import PASSWORD
+from tests.servers.services import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.e2e.load import KnownEcg
+
+_EACH: Final = 2
+# The services own nothing in the database and prove who they are.
+SERVICE_ROLE: Final = "isoline_service"
+SERVICE_PASSWORD: Final = "a rotated password"
+
+
+@dataclass(kw_only=True)
+class World:
+    """An installation, and what is expected of it.
+
+    Attributes:
+        clock: By which every service and PostgreSQL may live.
+        clock_of_one: By which one gateway alone may live.
+    """
+
+    postgres: Postgres
+    rabbitmq: Rabbitmq
+    disk: Disk
+    legs: Mapping[str, Leg]
+    gateways: list[Service]
+    processors: list[Service]
+    balancer: Balancer
+    listener: Listener
+    clock: Clock
+    clock_of_one: Clock
+    logs: Path
+    known: dict[str, KnownEcg] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    must_fail: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    generations: dict[str, int] = field(default_factory=dict)
+    planted_letters: int = 0
+    has_run_release_before: bool = False
+    plateau: dict[str, Footprint] = field(default_factory=dict)
+
+    @property
+    def services(self) -> list[Service]:
+        """All of them, gateways first."""
+        return [*self.gateways, *self.processors]
+
+    def heal(self) -> None:
+        """No leg does anything wrong any more, and nobody is frozen: no service, no node."""
+        for leg in self.legs.values():
+            leg.heal()
+        for service in self.services:
+            service.send(signal.SIGCONT)
+        for node in self.rabbitmq.nodes:
+            node.send(signal.SIGCONT)
+
+    async def until_ready(self) -> None:
+        """Every service says that it is ready, and new clients come to every gateway."""
+        await asyncio.gather(*(service.until_ready() for service in self.services))
+        await self.balancer.until_all_ready()
+
+    async def roll(self, code: Path | None = None) -> None:
+        """Restart one gateway and one processor after the other; with other code where that is given."""
+        for pair in zip(self.gateways, self.processors, strict=True):
+            for service in pair:
+                service.code = code or service.code
+            statuses = await asyncio.gather(*(service.restart() for service in pair))
+            assert statuses == [0, 0], f"gateway and processor left with {statuses}"
+            await self.balancer.until_all_ready()
+
+    async def restart_all(self, code: Path) -> None:
+        """Restart every service at once with other code."""
+        for service in self.services:
+            service.code = code
+        await asyncio.gather(*(service.restart() for service in self.services))
+
+    def footprints(self) -> dict[str, Footprint]:
+        """What each service's process holds."""
+        return {
+            f"{service.module} {number}": footprint_of(service.pid)
+            for kind in (self.gateways, self.processors)
+            for number, service in enumerate(kind, 1)
+        }
+
+    def largest_footprints(self) -> dict[str, Footprint]:
+        """The most that a process of each kind holds."""
+        return largest_by_kind(self.footprints())
+
+
+@asynccontextmanager
+async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
+    """Start it all on servers of its own, RabbitMQ with so many nodes."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isoline-faults-", dir="/tmp")))
+        folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
+        disk = await stack.enter_async_context(open_disk(folder / "disk"))
+        postgres = await stack.enter_async_context(open_postgres(folder / "disk" / "postgres"))
+        rabbitmq = await stack.enter_async_context(open_rabbitmq(folder, nodes))
+        await migrate(postgres.url)
+        await postgres.admit(SERVICE_ROLE, SERVICE_PASSWORD)
+        await _create_account(postgres.url)
+        legs = {
+            f"{service}-{server}": await stack.enter_async_context(open_leg(connect))
+            for service in ("gateway", "processor")
+            for server, connect in (("postgres", postgres.connect), ("rabbitmq", rabbitmq.connect))
+        }
+        gateways, processors = (
+            [
+                _service(kind, legs, _broker(kind, number, legs, rabbitmq), folder, number)
+                for number in range(_EACH)
+            ]
+            for kind in ("gateway", "processor")
+        )
+        await stack.enter_async_context(_running([*gateways, *processors]))
+        world = World(
+            postgres=postgres,
+            rabbitmq=rabbitmq,
+            disk=disk,
+            legs=legs,
+            gateways=gateways,
+            processors=processors,
+            balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
+            listener=await stack.enter_async_context(open_listener(rabbitmq.urls)),
+            clock=Clock(folder),
+            clock_of_one=Clock(folder, "clock-of-one"),
+            logs=folder,
+        )
+        await world.until_ready()
+        yield world
+
+
+def _broker(kind: str, number: int, legs: Mapping[str, Leg], rabbitmq: Rabbitmq) -> str:
+    """The leg to the only node, or all nodes, each service beginning with another."""
+    if len(rabbitmq.nodes) == 1:
+        return f"amqp://guest:guest@127.0.0.1:{legs[f'{kind}-rabbitmq'].port}/"
+    first = (number + (kind == "processor")) % len(rabbitmq.urls)
+    return ",".join(rabbitmq.urls[first:] + rabbitmq.urls[:first])
+
+
+def _database_url(port: int) -> str:
+    login = f"{SERVICE_ROLE}:{quote(SERVICE_PASSWORD)}"
+    return f"postgresql://{login}@127.0.0.1:{port}/isoline?sslmode=disable"
+
+
+def _service(kind: str, legs: Mapping[str, Leg], broker: str, logs: Path, number: int) -> Service:
+    port = free_port()
+    environment = {
+        "ISOLINE_DATABASE_URL": _database_url(legs[f"{kind}-postgres"].port),
+        "ISOLINE_AMQP_URL": broker,
+        "ISOLINE_TOKEN_KEY": _KEY,
+        "ISOLINE_HOST": "127.0.0.1",
+        "ISOLINE_PORT": str(port),
+        "ISOLINE_RATE_PER_ADDRESS": "1000000",  # all clients share one
+        "ISOLINE_RATE_PER_CALLER": "1000000",
+        "ISOLINE_RATE_OF_LOGINS": "10000",
+        "ISOLINE_HEALTH_HOST": "127.0.0.1",
+        "ISOLINE_HEALTH_PORT": str(port),
+    }
+    return Service(kind, port, environment, logs / f"{kind}-{number}.log")
+
+
+@asynccontextmanager
+async def _running(services: list[Service]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(service.keep_running()) for service in services]
+    try:
+        yield
+    finally:
+        for service in services:
+            service.end()
+        _, late = await asyncio.wait(tasks, timeout=40)
+        for service in services if late else ():
+            service.send(signal.SIGKILL)
+        await asyncio.wait(tasks)
+
+
+async def _create_account(url: str) -> None:
+    async with open_database(url) as database:
+        accounts = PostgresAccountStore(database)
+        await create_account("ada", PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+
+
+_KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()

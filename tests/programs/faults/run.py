@@ -1,0 +1,128 @@
+"""One fault from load to verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from shared.runtime.supervision import failure_of
+from tests.programs.faults.invariants import Breach, broken_invariants, until_back, until_quiet
+from tests.programs.faults.load import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tests.programs.faults.fault import Fault
+    from tests.programs.faults.installation.world import World
+
+ECGS: Final = 640
+_BEGIN_AT: Final = 0.15
+# No fault needs a fifth of these on a quiet machine.
+_STEP_WITHIN_S: Final = 300.0
+_QUIET_WITHIN_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one fault went.
+
+    Attributes:
+        accepted: ECGs answered with 202, or planted as such.
+        retries: Requests that clients had to send again.
+        duplicates: Event deliveries beyond the first of each event.
+        events: Event deliveries in all.
+        stall_s: The longest time in which the subscriber heard nothing, from the first event to the last.
+        drain_s: From when the last ECG was accepted and the fault was over until nothing was left to do.
+        took_s: From the preparation to the verdict.
+    """
+
+    name: str
+    accepted: int
+    retries: int
+    duplicates: int
+    events: int
+    stall_s: float
+    drain_s: float
+    took_s: float
+    breaches: list[Breach]
+
+    def count(self, kind: str) -> int:
+        """How many promises of this kind were broken."""
+        return sum(breach.number for breach in self.breaches if breach.kind == kind)
+
+
+async def run_fault(world: World, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
+    """Load the installation, do the harm, wait for quiet, check every invariant."""
+    begun_s = time.monotonic()
+    accepted = len(world.accepted)
+    breaches = await _broken_by(_prepare(world, fault))
+    deliveries, heard = world.listener.deliveries.total(), len(world.listener.heard_s)
+    load = Load(world.balancer.address, ecgs, f"{len(world.known)}")
+    breaches = breaches or await _broken_by(_load_and_harm(world, fault, load))
+    breaches += _broken_by_load(load, ecgs, spares_clients=fault.spares_clients)
+    world.known |= load.ecgs
+    world.accepted |= load.accepted
+    loaded_s = time.monotonic()
+    breaches += await until_quiet(world, within_s=_QUIET_WITHIN_S)
+    drain_s = time.monotonic() - loaded_s
+    breaches += await _broken_by(world.until_ready())
+    world.plateau = world.plateau or world.largest_footprints()
+    breaches += await until_back(world) + await broken_invariants(world)
+    if fault.restore:
+        breaches += await _broken_by(fault.restore(world))
+    times = sorted(world.listener.heard_s.values())[heard:]
+    events = world.listener.deliveries.total() - deliveries
+    return Outcome(
+        name=fault.name,
+        accepted=len(world.accepted) - accepted,
+        retries=load.retries,
+        duplicates=events - (len(world.listener.heard_s) - heard),
+        events=events,
+        stall_s=max((later - one for one, later in pairwise(times)), default=0.0),
+        drain_s=drain_s,
+        took_s=time.monotonic() - begun_s,
+        breaches=breaches,
+    )
+
+
+async def _prepare(world: World, fault: Fault) -> None:
+    if fault.prepare:
+        await fault.prepare(world)
+    await world.until_ready()
+
+
+async def _load_and_harm(world: World, fault: Fault, load: Load) -> None:
+    loading = asyncio.create_task(load.run())
+    try:
+        await load.until_accepted(_BEGIN_AT)
+        failure = await failure_of(fault.harm(world))
+        world.heal()
+        load.finish()
+        await loading
+        if failure:
+            raise failure
+    finally:
+        world.heal()
+        loading.cancel()
+        await asyncio.wait([loading])
+
+
+def _broken_by_load(load: Load, ecgs: int, *, spares_clients: bool) -> list[Breach]:
+    breaches = [Breach("other", f"a client was refused {refusal}") for refusal in load.refused]
+    if missing := max(ecgs - len(load.accepted), 0):
+        breaches.append(Breach("stuck", f"{missing} ECGs were not accepted in time", missing))
+    if spares_clients and load.retries:
+        breaches.append(Breach("other", f"{load.retries} requests of clients failed"))
+    return breaches
+
+
+async def _broken_by(step: Awaitable[object]) -> list[Breach]:
+    async def in_time() -> None:
+        async with asyncio.timeout(_STEP_WITHIN_S):
+            await step
+
+    failure = await failure_of(in_time())
+    return [Breach("other", f"the fault itself failed: {failure!r}")] if failure else []
