@@ -12,9 +12,9 @@ import uvloop
 
 from shared.broker.topology import Topology
 from shared.storage.postgres.database import open_database
-from tests.databases import open_empty_database, open_private_postgres, open_template
-from tests.servers.folders import server_folder
-from tests.servers.rabbitmq_server import open_rabbitmq_server
+from tests.support.databases import open_empty_database, open_private_postgres, open_template
+from tests.support.servers.folders import server_folder
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
     import asyncio

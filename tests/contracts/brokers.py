@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel
 
     from shared.ports.broker import Consumer, Publisher
-    from tests.servers.rabbitmq_server import RabbitmqServer
+    from tests.support.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S: Final = 30
 

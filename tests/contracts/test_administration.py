@@ -32,9 +32,9 @@ from shared.storage.postgres.errors import translated
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.known_schema import KnownSchema
-from tests.builders import a_submission, an_ecg
-from tests.databases import open_empty_database
-from tests.logs import capture_logs
+from tests.support.builders import a_submission, an_ecg
+from tests.support.databases import open_empty_database
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -15,15 +15,15 @@ from shared.broker.topology import Topology
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import InProcessUnderTest, RabbitmqUnderTest
-from tests.servers.folders import server_folder
-from tests.servers.rabbitmq_server import open_rabbitmq_server
+from tests.support.servers.folders import server_folder
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from shared.ports.broker import Consumer, Delivery, Publisher
     from tests.contracts.brokers import BrokerUnderTest
-    from tests.servers.rabbitmq_server import RabbitmqServer
+    from tests.support.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S = 30
 _RESTART_LIMIT_S = 90

@@ -10,8 +10,8 @@ import pytest
 from gateway.limits.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
 from gateway.limits.redis_counters import open_counter_store
 from shared.domain.errors import ConfigurationError, UnavailableError
-from tests.logs import capture_logs
-from tests.servers.redis_server import RedisServer, open_redis_server
+from tests.support.logs import capture_logs
+from tests.support.servers.redis_server import RedisServer, open_redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

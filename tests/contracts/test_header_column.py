@@ -16,7 +16,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate
-from tests.builders import a_lead, a_submission, an_ecg
+from tests.support.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Ecg, Lead

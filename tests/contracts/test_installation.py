@@ -14,7 +14,7 @@ from shared.storage.postgres.checks import check_erasures, check_results
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.schema.migrations import migrate
-from tests.databases import open_empty_database
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Database

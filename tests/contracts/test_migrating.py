@@ -13,8 +13,8 @@ import pytest
 from shared.domain.errors import ConfigurationError, ConflictError
 from shared.storage.schema.compatibility import MIGRATIONS, NEWEST_SCHEMA, OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate, read_statements
-from tests.databases import open_empty_database
-from tests.releases import RELEASE_BEFORE
+from tests.support.databases import open_empty_database
+from tests.support.releases import RELEASE_BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

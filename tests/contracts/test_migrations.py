@@ -10,7 +10,7 @@ import asyncpg
 from pogo_core.util import migrate as pogo
 
 from shared.storage.schema.compatibility import MIGRATIONS
-from tests.databases import open_empty_database
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import pytest
 
-from tests.plans import DUE_BUNDLES, Plan, explain_hot_queries, open_explaining_database
+from tests.support.plans import DUE_BUNDLES, Plan, explain_hot_queries, open_explaining_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

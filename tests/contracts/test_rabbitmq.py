@@ -29,8 +29,8 @@ from shared.ports.dead_letters import Fate
 from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
-from tests.logs import capture_logs
-from tests.servers.services import free_port
+from tests.support.logs import capture_logs
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

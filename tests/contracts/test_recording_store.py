@@ -23,7 +23,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from tests.builders import SOURCE, a_lead, an_ecg
+from tests.support.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

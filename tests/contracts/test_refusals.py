@@ -21,10 +21,10 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
-from tests.logs import capture_logs
-from tests.servers.folders import server_folder
-from tests.servers.rabbitmq_server import open_rabbitmq_server
-from tests.servers.services import free_port
+from tests.support.logs import capture_logs
+from tests.support.servers.folders import server_folder
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from shared.broker.rabbitmq.consumer import RabbitmqConsumer
     from shared.broker.rabbitmq.publisher import RabbitmqPublisher
-    from tests.servers.rabbitmq_server import RabbitmqServer
+    from tests.support.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S = 30
 _TIMEOUT_S = 2.0  # a gateway's

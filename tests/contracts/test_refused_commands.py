@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from tests.databases import open_empty_database
 from tests.e2e.conftest import ROOT
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

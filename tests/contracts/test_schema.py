@@ -15,7 +15,7 @@ from shared.storage.schema.compatibility import (
     connection_name,
 )
 from shared.storage.schema.migrations import migrate
-from tests.databases import open_empty_database
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Database

@@ -27,7 +27,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.signals.joined import encode_signals
-from tests.builders import SOURCE, a_lead, a_submission, an_ecg
+from tests.support.builders import SOURCE, a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

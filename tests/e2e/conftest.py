@@ -21,8 +21,8 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed
 from shared.storage.postgres.accounts import PostgresAccountStore
-from tests.builders import SOURCE
-from tests.servers.services import free_port, leave, open_service
+from tests.support.builders import SOURCE
+from tests.support.servers.services import free_port, leave, open_service
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

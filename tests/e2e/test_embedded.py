@@ -17,9 +17,9 @@ import pytest
 
 from tests.e2e.conftest import ROOT
 from tests.e2e.load import known_findings, real_ecgs, submit_all
-from tests.golden import PTB_XL_06004
-from tests.servers.folders import server_folder
-from tests.servers.services import free_port
+from tests.support.golden import PTB_XL_06004
+from tests.support.servers.folders import server_folder
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

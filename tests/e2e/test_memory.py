@@ -16,8 +16,8 @@ import orjson
 
 from gateway.auth.access_tokens import Tokens
 from shared.domain.account import Role
-from tests.builders import an_ecg_body
-from tests.servers.services import free_port, open_service
+from tests.support.builders import an_ecg_body
+from tests.support.servers.services import free_port, open_service
 
 _LIMIT_S: Final = 120
 _MIB: Final = 2**20

@@ -12,8 +12,8 @@ import aiohttp
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.events import submitted
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from tests.builders import SOURCE, a_submission
-from tests.servers.services import leave
+from tests.support.builders import SOURCE, a_submission
+from tests.support.servers.services import leave
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology

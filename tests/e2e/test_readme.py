@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.e2e.test_embedded import Embedded
-from tests.servers.folders import server_folder
+from tests.support.servers.folders import server_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

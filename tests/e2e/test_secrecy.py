@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from tests.builders import a_binary_body, an_ecg_body
 from tests.e2e.conftest import PASSWORD, Installation
+from tests.support.builders import a_binary_body, an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from yarl import URL
 
 from tests.e2e.conftest import PASSWORD, Installation
 from tests.e2e.load import known_findings, real_ecgs, submit_all
-from tests.servers.services import free_port
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.auth.access_tokens import Tokens
 from gateway.auth.database_clock import LEEWAY_S
 from shared.domain.account import Role
-from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, TOKEN_KEY, TOKENS, open_client, problem_of
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable

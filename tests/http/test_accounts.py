@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, problem_of
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     import aiohttp

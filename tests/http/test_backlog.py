@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import an_ecg_body
 from tests.http.conftest import open_client, open_test_gateway, problem_of
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker

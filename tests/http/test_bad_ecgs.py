@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import an_ecg_body
 from tests.http.conftest import QUEUE, open_client, open_test_gateway, problem_of
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

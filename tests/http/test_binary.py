@@ -14,7 +14,6 @@ import pytest
 import zstandard
 
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
 from tests.http.conftest import (
     open_client,
     open_gateway_alone,
@@ -22,6 +21,7 @@ from tests.http.conftest import (
     open_test_gateway,
     problem_of,
 )
+from tests.support.builders import a_binary_body, a_binary_ecg, an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

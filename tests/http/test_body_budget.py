@@ -18,7 +18,6 @@ from gateway.http.bodies import body_memory as body_memory_module
 from gateway.http.bodies.body_memory import MemoryBudget
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import a_binary_body, a_binary_ecg, an_ecg_body
 from tests.http.conftest import (
     TOKENS,
     open_client,
@@ -27,6 +26,7 @@ from tests.http.conftest import (
     open_test_gateway,
     problem_of,
 )
+from tests.support.builders import a_binary_body, a_binary_ecg, an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

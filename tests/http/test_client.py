@@ -10,8 +10,8 @@ from aiohttp import web
 
 import isoline.client
 from isoline.client import AwayError, RefusedError, UrlError, open_client
-from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, open_test_processor
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

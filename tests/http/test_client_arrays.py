@@ -11,9 +11,9 @@ from aiohttp import web
 
 import isoline.client
 from isoline.client import RefusedError, open_client
-from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD
 from tests.http.test_client import serving
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,8 +15,8 @@ from shared.domain.errors import UnavailableError
 from shared.ports.accounts import AccountChanges
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
-from tests.builders import an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway, problem_of
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from tests.builders import an_ecg_body
 from tests.e2e.conftest import ROOT
 from tests.http.conftest import PASSWORD
+from tests.support.builders import an_ecg_body
 
 _WITHIN_S: Final = 60.0
 

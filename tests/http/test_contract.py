@@ -8,8 +8,8 @@ import pytest
 
 from gateway.app import ROUTES, contract
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import an_ecg_body
 from tests.http.conftest import ROLES, open_client
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     import aiohttp

@@ -24,9 +24,9 @@ from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, FRESH_S, open_issuer_ke
 from gateway.auth.refused_tokens import RefusalLog
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
-from tests.builders import an_ecg_body
 from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
-from tests.logs import capture_logs
+from tests.support.builders import an_ecg_body
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

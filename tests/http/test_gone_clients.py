@@ -21,9 +21,9 @@ from gateway.http.bodies.body_memory import SMALL_BYTES
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from tests.builders import a_binary_body, an_ecg_body
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway
-from tests.logs import capture_logs
+from tests.support.builders import a_binary_body, an_ecg_body
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -13,7 +13,6 @@ import pytest
 
 from shared.observability import logs
 from shared.observability.logs import Journal
-from tests.builders import an_ecg_body
 from tests.http.conftest import (
     answered,
     open_client,
@@ -21,8 +20,9 @@ from tests.http.conftest import (
     open_raw,
     problem_of,
 )
-from tests.logs import capture_logs
-from tests.servers.redis_server import open_redis_server
+from tests.support.builders import an_ecg_body
+from tests.support.logs import capture_logs
+from tests.support.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

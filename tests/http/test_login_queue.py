@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from shared.domain.errors import TooOftenError
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import PASSWORD, open_test_gateway
-from tests.servers.redis_server import open_redis_server
+from tests.support.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,7 +14,7 @@ import zstandard
 
 from gateway.ecgs import handlers as handlers_module
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from tests.builders import a_binary_body, an_ecg_body
+from tests.support.builders import a_binary_body, an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -19,8 +19,8 @@ from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.builders import SOURCE, AnInstallation, an_ecg_body
 from tests.http.conftest import QUEUE, answered, open_client, open_test_gateway, problem_of
+from tests.support.builders import SOURCE, AnInstallation, an_ecg_body
 
 if TYPE_CHECKING:
     import aiohttp

@@ -18,8 +18,8 @@ from isoline.client import open_client as open_python_client
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
-from tests.builders import an_ecg_body
 from tests.http.conftest import TOKENS, open_client, open_gateway_alone, open_test_gateway
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,8 +25,6 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_submissions
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.operations import PostgresOperations
-from tests.builders import an_ecg_body
-from tests.databases import open_empty_database
 from tests.http.conftest import (
     QUEUE,
     open_client,
@@ -35,6 +33,8 @@ from tests.http.conftest import (
     part_of_schema,
     problem_of,
 )
+from tests.support.builders import an_ecg_body
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

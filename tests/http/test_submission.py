@@ -5,7 +5,7 @@ from typing import Final
 import aiohttp
 import pytest
 
-from tests.builders import an_ecg_body
+from tests.support.builders import an_ecg_body
 
 _OF_ITS_OWN: Final = ("Date", "X-Request-ID", "RateLimit")
 

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.ecgs import handlers
 from shared.events import EventType
-from tests.builders import a_binary_ecg, an_ecg_body
 from tests.http.conftest import QUEUE
+from tests.support.builders import a_binary_ecg, an_ecg_body
 
 if TYPE_CHECKING:
     import aiohttp

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from shared.storage.schema.compatibility import MIGRATIONS, NEWEST_SCHEMA
-from tests.databases import open_empty_database
 from tests.e2e.conftest import ROOT
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,7 +25,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from tests.builders import SOURCE, AnInstallation, a_submission
+from tests.support.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Database

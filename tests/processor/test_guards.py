@@ -11,7 +11,7 @@ import pytest
 
 from shared.events import EcgKey, processed
 from shared.ports.ecgs import Settlement
-from tests.builders import SOURCE, a_submission
+from tests.support.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from shared.ports.ecgs import Claim

@@ -12,8 +12,8 @@ from processor.deliveries.settle import Bench, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
-from tests.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.processor.conftest import HandedOver, Listener
+from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

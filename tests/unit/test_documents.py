@@ -23,7 +23,7 @@ from shared.runtime.settings import (
     ProcessorSettings,
     read_settings,
 )
-from tests.releases import RELEASE_BEFORE, file_of
+from tests.support.releases import RELEASE_BEFORE, file_of
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings

@@ -16,7 +16,7 @@ import pytest
 
 from shared.domain.errors import ConfigurationError
 from shared.runtime.workers import hold_port
-from tests.servers.services import free_port
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

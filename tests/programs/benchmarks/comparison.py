@@ -24,7 +24,7 @@ from tests.programs.benchmarks.steps import (
     Windows,
     run_through,
 )
-from tests.servers.services import free_port, open_service
+from tests.support.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,7 +25,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.benchmarks.baselines import textbook
 from tests.programs.benchmarks.load.subscriber import subscribe
-from tests.servers.services import free_port, open_service
+from tests.support.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

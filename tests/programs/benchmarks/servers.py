@@ -13,7 +13,7 @@ import asyncpg
 
 from isoline.embedded.postgres_server import open_postgres_server
 from tests.programs.benchmarks.load.meter import cpu_s
-from tests.servers.rabbitmq_server import open_rabbitmq_server
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -41,8 +41,8 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.builders import SOURCE, AnInstallation, a_lead, a_submission, an_ecg
-from tests.databases import open_empty_database
+from tests.support.builders import SOURCE, AnInstallation, a_lead, a_submission, an_ecg
+from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence

@@ -35,7 +35,6 @@ from shared.observability.logs import configure_logs
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
-from tests.builders import an_ecg_body
 from tests.programs.hostile.costs import (
     MAX_BYSTANDER_S,
     MAX_CPU_S,
@@ -46,8 +45,9 @@ from tests.programs.hostile.costs import (
     memory_mib,
 )
 from tests.programs.hostile.shapes import SHAPES
-from tests.servers.rabbitmq_server import open_rabbitmq_server
-from tests.servers.services import free_port, open_service
+from tests.support.builders import an_ecg_body
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
+from tests.support.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -16,12 +16,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.databases import open_private_postgres
 from tests.programs.mutants.equivalents import read_equivalents, unknown_equivalents
 from tests.programs.mutants.modules import MODULES, Module
 from tests.programs.mutants.mutant import ROOT
 from tests.programs.mutants.python import mutants_of
 from tests.programs.mutants.trial import try_tests
+from tests.support.databases import open_private_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from shared.domain.account import Account, Role
 from shared.domain.ecg import Ecg, Lead, narrowed
 from shared.domain.errors import InvalidEcgError, Problem
 from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
-from tests.builders import a_lead, an_ecg
+from tests.support.builders import a_lead, an_ecg
 
 _NO_SIGNAL: Any = np.zeros(0, np.float64)
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.domain.findings import Finding
 from shared.domain.insights import EcgInsight, LeadInsight, Needs, ordered
-from tests.builders import a_lead_insight, an_ecg_insight
+from tests.support.builders import a_lead_insight, an_ecg_insight
 
 if TYPE_CHECKING:
     from shared.domain.insights import Insight

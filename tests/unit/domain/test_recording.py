@@ -6,7 +6,7 @@ import numpy as np
 
 from shared.domain.header import Header, LeadHeader
 from shared.domain.recording import recording_of
-from tests.builders import a_lead, an_ecg
+from tests.support.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Samples

@@ -15,7 +15,7 @@ from gateway.ecgs.backlog import open_backlog
 from gateway.ecgs.result_waiter import open_waiting
 from shared.domain.errors import UnavailableError
 from shared.ports.accounts import AccountChanges
-from tests.builders import a_queued_state
+from tests.support.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

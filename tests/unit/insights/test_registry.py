@@ -13,7 +13,7 @@ from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared.domain.catalogue import CATALOGUE_FILE, catalogue, catalogue_of
 from shared.domain.findings import Finding
 from shared.domain.insights import ordered
-from tests.builders import a_lead, an_ecg
+from tests.support.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Ecg

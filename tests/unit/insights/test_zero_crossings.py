@@ -17,8 +17,8 @@ from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossin
 from shared.domain.findings import Finding
 from shared.domain.header import INT32_MAX, INT32_MIN
 from shared.domain.insights import Signal
-from tests.builders import a_lead
-from tests.golden import PTB_XL_06004
+from tests.support.builders import a_lead
+from tests.support.golden import PTB_XL_06004
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

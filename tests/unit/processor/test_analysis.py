@@ -8,7 +8,7 @@ from processor.analysis import analyse
 from shared.domain.errors import AnalysisError
 from shared.domain.findings import Absent, Finding
 from shared.domain.insights import Earlier, Needs
-from tests.builders import a_lead, a_lead_insight, an_ecg, an_ecg_insight
+from tests.support.builders import a_lead, a_lead_insight, an_ecg, an_ecg_insight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from shared.events import (
     read_submitted,
     submitted,
 )
-from tests.builders import SOURCE
+from tests.support.builders import SOURCE
 
 if TYPE_CHECKING:
     from shared.events import Event

@@ -14,8 +14,8 @@ from shared import relay
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Bundle, EcgKey, Event, EventType
 from shared.relay import run_relay, tell
-from tests.builders import AnInstallation
-from tests.logs import capture_logs
+from tests.support.builders import AnInstallation
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

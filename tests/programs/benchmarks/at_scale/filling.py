@@ -10,8 +10,8 @@ import asyncpg
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.events import MAX_ECGS_PER_EVENT, EcgKey, submitted
-from tests.builders import SOURCE, an_ecg_body
 from tests.programs.benchmarks.pipelines import OWNER, PATH
+from tests.support.builders import SOURCE, an_ecg_body
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.plans import DUE_BUNDLES, explain_hot_queries, open_explaining_database
 from tests.programs.benchmarks.at_scale import filling
 from tests.programs.benchmarks.pipelines import OWNER, open_isoline
 from tests.programs.benchmarks.report import say
 from tests.programs.benchmarks.servers import open_servers
+from tests.support.plans import DUE_BUNDLES, explain_hot_queries, open_explaining_database
 
 _FINISHED: Final = 1_000_000
 _QUEUED: Final = 100_000

@@ -19,8 +19,8 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from tests.builders import SOURCE, a_lead, an_ecg
 from tests.programs.faults.fault import fault
+from tests.support.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
     from tests.programs.faults.installation.world import World

@@ -12,7 +12,7 @@ from shared.storage.schema.compatibility import NEWEST_SCHEMA
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.fault import fault
 from tests.programs.faults.installation.service import THIS_CODE
-from tests.releases import RELEASE_BEFORE, unpack
+from tests.support.releases import RELEASE_BEFORE, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

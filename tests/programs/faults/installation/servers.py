@@ -20,7 +20,7 @@ import orjson
 
 from isoline.embedded import postgres_server
 from isoline.embedded.postgres_home import launcher
-from tests.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
+from tests.support.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from tests.servers.listeners import listens
+from tests.support.servers.listeners import listens
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

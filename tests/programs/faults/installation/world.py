@@ -33,7 +33,7 @@ from tests.programs.faults.installation.servers import (
 )
 from tests.programs.faults.installation.service import Service
 from tests.programs.faults.load import PASSWORD
-from tests.servers.services import free_port
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

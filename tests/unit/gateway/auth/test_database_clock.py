@@ -4,7 +4,7 @@ import pytest
 
 from gateway.auth.database_clock import LEEWAY_S, DatabaseClock
 from shared.domain.errors import UnavailableError
-from tests.logs import capture_logs
+from tests.support.logs import capture_logs
 
 
 class HandSet:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.ecgs.lookup_batcher import Lookups, open_lookups
 from shared.domain.errors import UnavailableError
-from tests.builders import a_queued_state
+from tests.support.builders import a_queued_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

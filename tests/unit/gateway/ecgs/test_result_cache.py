@@ -11,7 +11,7 @@ import pytest
 import gateway.ecgs.result_cache
 from gateway.ecgs.result_cache import Results
 from shared.ports.ecgs import Status
-from tests.builders import a_queued_state, a_state
+from tests.support.builders import a_queued_state, a_state
 
 if TYPE_CHECKING:
     from gateway.ecgs.result_waiter import Waiting

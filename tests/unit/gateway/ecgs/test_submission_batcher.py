@@ -12,8 +12,8 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.ports.ecgs import Submission
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from tests.builders import AnInstallation, a_lead, a_submission, an_ecg
-from tests.logs import capture_logs
+from tests.support.builders import AnInstallation, a_lead, a_submission, an_ecg
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, document_of
 from gateway.http.validation import MAX_FIELDS
 from shared.runtime.settings import SubmissionLimits
-from tests.builders import an_ecg_body
+from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable

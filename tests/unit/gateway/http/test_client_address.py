@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gateway.http.client_address import CallerAddresses
-from tests.logs import capture_logs
+from tests.support.logs import capture_logs
 
 _PROXY = "192.0.2.1"
 

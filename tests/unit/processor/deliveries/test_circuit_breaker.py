@@ -17,7 +17,7 @@ from shared.events import EcgKey, Event, EventType, submitted
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.builders import SOURCE, AnInstallation, a_submission
+from tests.support.builders import SOURCE, AnInstallation, a_submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence

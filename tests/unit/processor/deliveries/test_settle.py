@@ -29,8 +29,8 @@ from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from tests.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
-from tests.logs import capture_logs
+from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from shared.observability.logs import Journal, Logger, log_with
-from tests.logs import capture_logs
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

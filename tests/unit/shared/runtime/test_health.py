@@ -12,7 +12,7 @@ import orjson
 from shared.domain.errors import UnavailableError
 from shared.runtime import health, outages
 from shared.runtime.health import Health, Part, open_health, part_of_process
-from tests.logs import capture_logs
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

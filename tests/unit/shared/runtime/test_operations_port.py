@@ -11,7 +11,7 @@ import pytest
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.health import Health, Part
 from shared.runtime.operations_port import open_operations_port
-from tests.logs import capture_logs
+from tests.support.logs import capture_logs
 
 _LIMIT_S = 10
 

@@ -5,8 +5,8 @@ import pytest
 from shared.runtime import outages
 from shared.runtime.outages import Outages
 from shared.storage.postgres.database import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
-from tests.clocks import stopped_clock
-from tests.logs import capture_logs
+from tests.support.clocks import stopped_clock
+from tests.support.logs import capture_logs
 
 
 def test_each_reason_is_told_once_however_often_it_is_met() -> None:

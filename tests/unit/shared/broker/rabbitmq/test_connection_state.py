@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.broker.rabbitmq.connection_state import Standing
-from tests.clocks import stopped_clock
-from tests.logs import capture_logs
+from tests.support.clocks import stopped_clock
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     import pytest

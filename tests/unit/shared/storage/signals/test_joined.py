@@ -21,7 +21,7 @@ from shared.storage.signals.joined import (
     join_signals,
 )
 from shared.storage.signals.samples import EncodedSamples, decode_samples
-from tests.builders import a_lead, an_ecg
+from tests.support.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import asyncpg
 
 from isoline.embedded.postgres_server import open_postgres_server
 from shared.storage.schema.migrations import migrate
-from tests.servers.folders import server_folder
+from tests.support.servers.folders import server_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

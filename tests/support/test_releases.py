@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from packaging.requirements import Requirement
 
-from tests.releases import RELEASE_BEFORE, file_of
+from tests.support.releases import RELEASE_BEFORE, file_of
 
 
 def test_what_the_release_before_depends_on_is_installed() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.servers.listeners import listens
+from tests.support.servers.listeners import listens
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -8,8 +8,8 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from tests.servers import rabbitmq_server
-from tests.servers.rabbitmq_server import (
+from tests.support.servers import rabbitmq_server
+from tests.support.servers.rabbitmq_server import (
     RabbitmqServer,
     RabbitmqServerError,
     open_rabbitmq_server,

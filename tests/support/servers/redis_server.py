@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.servers.listeners import listens
-from tests.servers.services import free_port
+from tests.support.servers.listeners import listens
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

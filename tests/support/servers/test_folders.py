@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import folders
-from tests.servers.folders import has_room, remove_leftovers, server_folder
+from tests.support.servers import folders
+from tests.support.servers.folders import has_room, remove_leftovers, server_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _OWNER = """
 import sys
 from pathlib import Path
-from tests.servers import folders
+from tests.support.servers import folders
 folders._MEMORY = folders._DISK = Path(sys.argv[1])
 with folders.server_folder() as folder:
     (folder / "data").mkdir()

@@ -22,7 +22,7 @@ import aio_pika
 import aio_pika.exceptions
 from yarl import URL
 
-from tests.servers.listeners import listens
+from tests.support.servers.listeners import listens
 
 _LIBRARY = Path("/usr/lib/rabbitmq/lib")
 # Neither alarm may go off because the test machine is small.

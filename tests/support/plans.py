@@ -22,7 +22,7 @@ from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from tests.builders import SOURCE, a_submission
+from tests.support.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,10 +16,10 @@ import pytest
 from isoline.embedded import postgres_home, postgres_server
 from isoline.embedded.postgres_home import PostgresServerError
 from isoline.embedded.postgres_server import PostgresServer, open_postgres_server
-from tests.servers.folders import server_folder
+from tests.support.servers.folders import server_folder
 
 _LIMIT_S = 30
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 # Not `asyncio.run`'s own way with SIGINT: it wakes the loop only if the main thread gets the signal, and the
 # one that waits for the server may.
 _OWNER = """

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from tests.programs.faults.installation.service import Service
-from tests.servers import redis_server, services
-from tests.servers.listeners import listens
-from tests.servers.redis_server import RedisServer
-from tests.servers.services import free_port, open_service
+from tests.support.servers import redis_server, services
+from tests.support.servers.listeners import listens
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.services import free_port, open_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

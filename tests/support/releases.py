@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_ROOT: Final = Path(__file__).parents[1]
+_ROOT: Final = Path(__file__).parents[2]
 
 
 class Release(NamedTuple):
