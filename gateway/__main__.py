@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.app import (
-    NO_ACCOUNT_IS_SERVED,
-    NO_ECG_IS_ERASED,
-    NO_RECORDING_IS_TAKEN,
-    NO_REQUEST_IS_SERVED,
-    NO_RESULT_IS_READ,
-    NO_SUBMISSION_IS_TAKEN,
-    open_gateway,
-)
+from gateway.app import open_gateway
 from gateway.heap import share_one_heap
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
@@ -111,31 +103,39 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, 
 def parts_of_database(database: Database) -> dict[str, Part]:
     """What a gateway needs of PostgreSQL; it can do without some while others are served."""
     return {
-        **parts_of_schema(database, means=NO_REQUEST_IS_SERVED),
+        **parts_of_schema(database, means="Requests are answered with 503 and may be sent again later."),
         "submissions": Part(
-            check=partial(check_submissions, database), means=NO_SUBMISSION_IS_TAKEN, is_logged=False
+            check=partial(check_submissions, database),
+            means="Submissions are answered with 503 and may be sent again later.",
+            is_logged=False,
         ),
         "recordings": Part(
             check=partial(check_recordings, database),
-            means=NO_RECORDING_IS_TAKEN,
+            means=(
+                "ECGs of more than 500,000 samples are answered with 503 and may be sent again later; "
+                "others are taken."
+            ),
             is_logged=False,
             fails_after_s=math.inf,
         ),
         "results": Part(
             check=partial(check_reading, database),
-            means=NO_RESULT_IS_READ,
+            means="Requests for results and lists are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
         "erasures": Part(
             check=partial(check_erasures, database),
-            means=NO_ECG_IS_ERASED,
+            means="Requests to erase an ECG are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
         "accounts": Part(
             check=partial(check_accounts, database),
-            means=NO_ACCOUNT_IS_SERVED,
+            means=(
+                "Logins, or changes of accounts, are answered with 503; "
+                "tokens serve on while the part `tokens` is ok."
+            ),
             is_logged=False,
             fails_after_s=math.inf,
         ),

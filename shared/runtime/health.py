@@ -65,6 +65,15 @@ class Part:
     is_logged: bool = True
 
 
+def without_waiting(check: Callable[[], None]) -> Check:
+    """The check of a part by what is known in memory."""
+
+    async def run() -> None:
+        check()
+
+    return run
+
+
 def part_of_process(told_to_leave: asyncio.Event) -> Part:
     """The process itself, which takes no more work once it was told to leave."""
     return Part(

@@ -1,0 +1,68 @@
+"""Opening what tells whose token a request has."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.auth.authenticator import Callers
+from gateway.auth.external_issuer import ExternalIssuer
+from gateway.auth.jwks import open_issuer_keys
+from gateway.auth.revocations import open_revocations
+from shared.runtime.health import Part, without_waiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from gateway.auth.access_tokens import Tokens
+    from gateway.auth.database_clock import DatabaseClock
+    from shared.ports.accounts import AccountStore
+    from shared.runtime.settings import GatewayOnlySettings
+
+
+class Authentication(NamedTuple):
+    """The authenticator, and what of it may fail while the process runs, by name, for health."""
+
+    callers: Callers
+    parts: Mapping[str, Part]
+
+
+@asynccontextmanager
+async def open_authentication(
+    settings: GatewayOnlySettings, *, tokens: Tokens, accounts: AccountStore, clock: DatabaseClock
+) -> AsyncIterator[Authentication]:
+    """Yield it; revocations and the external issuer's keys are kept current while the context is open."""
+    async with AsyncExitStack() as opened:
+        revocations = await opened.enter_async_context(
+            open_revocations(accounts, clock, within_s=settings.revocation_s)
+        )
+        parts = {
+            "tokens": Part(
+                check=without_waiting(revocations.check),
+                means="Requests with a token are answered with 503 and may be sent again later.",
+                is_free=True,
+            )
+        }
+        external = None
+        if settings.oidc_issuer:
+            keys = await opened.enter_async_context(
+                open_issuer_keys(settings.oidc_issuer, settings.oidc_jwks_url or None)
+            )
+            external = ExternalIssuer(
+                issuer=settings.oidc_issuer,
+                audience=settings.oidc_audience,
+                roles_claim=settings.oidc_roles_claim,
+                keys=keys,
+            )
+            parts["issuer"] = Part(
+                check=without_waiting(keys.check),
+                means=(
+                    "Tokens of the external issuer by a key not known yet are answered with 503; "
+                    "others serve on."
+                ),
+                fails_after_s=math.inf,
+                is_free=True,
+                is_logged=False,
+            )
+        yield Authentication(Callers(tokens, revocations, clock, external), parts)

@@ -1,0 +1,100 @@
+"""The feature of ECGs: submit, read, list and erase them."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.contract.feature import Feature
+from gateway.ecgs.backlog import open_backlog
+from gateway.ecgs.handlers import Handlers
+from gateway.ecgs.result_cache import Results
+from gateway.ecgs.result_waiter import open_waiting
+from gateway.ecgs.routes import ECG_ROUTES
+from gateway.ecgs.submission_batcher import open_intake
+from gateway.formats.registry import Formats
+from gateway.formats.spool import Spools
+from shared.runtime.health import Part, without_waiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.auth.database_clock import DatabaseClock
+    from shared.ports.broker import Publisher
+    from shared.ports.ecgs import EcgStore, RecordingStore
+    from shared.ports.installation import Installation
+    from shared.ports.outbox import Outbox
+    from shared.ports.owned_ecgs import OwnedEcgs
+    from shared.runtime.settings import GatewayOnlySettings
+
+
+@asynccontextmanager
+async def open_ecgs(
+    settings: GatewayOnlySettings,
+    *,
+    store: EcgStore,
+    recordings: RecordingStore,
+    owned_ecgs: OwnedEcgs,
+    outbox: Outbox,
+    publisher: Publisher,
+    installation: Installation,
+    clock: DatabaseClock,
+) -> AsyncIterator[Feature]:
+    """Yield the feature; it takes submissions for as long as the context is open.
+
+    Raises:
+        ConfigurationError: There is nowhere to spool to.
+    """
+    async with (
+        open_waiting(store) as waiting,
+        open_intake(
+            store=store,
+            publisher=publisher,
+            installation=installation,
+            publish_timeout_s=settings.publish_timeout_s,
+        ) as intake,
+        open_backlog(store, limit=settings.max_backlog) as backlog,
+    ):
+        yield Feature(
+            routes=ECG_ROUTES,
+            handlers=Handlers(
+                intake=intake,
+                recordings=recordings,
+                formats=Formats(settings, _spools(settings)),
+                owned_ecgs=owned_ecgs,
+                outbox=outbox,
+                publisher=publisher,
+                installation=installation,
+                backlog=backlog,
+                results=Results(waiting, max_bytes=settings.result_cache_bytes),
+                clock=clock,
+                settings=settings,
+            ),
+            parts={
+                "backlog": Part(
+                    check=without_waiting(backlog.check_measured),
+                    means=(
+                        "New ECGs are answered with 503 while the backlog is at its limit, "
+                        "or was when last known."
+                    ),
+                    fails_after_s=math.inf,
+                    is_free=True,
+                    is_logged=False,
+                ),
+                "waiting": Part(
+                    check=without_waiting(waiting.check),
+                    means="Requests that wait for a result (`?wait=`) are told late that it is there.",
+                    fails_after_s=math.inf,
+                    is_free=True,
+                    is_logged=False,
+                ),
+            },
+            begin_drain=waiting.leave,  # else draining would take as long as the last request waits
+        )
+
+
+def _spools(settings: GatewayOnlySettings) -> Spools:
+    spools = Spools(settings.spool_dir, max_bytes=settings.max_spooled_bytes)
+    spools.check()
+    return spools

@@ -1,0 +1,28 @@
+"""The feature of operations: whether the gateway is alive and ready."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.contract.feature import Feature
+from gateway.operations.handlers import HealthHandlers
+from gateway.operations.routes import HEALTH_ROUTES
+from shared.runtime.health import open_health
+from shared.runtime.operations_port import open_operations_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from shared.runtime.health import Part
+
+
+@asynccontextmanager
+async def open_operations(parts: Mapping[str, Part], *, host: str, port: int) -> AsyncIterator[Feature]:
+    """Yield the feature; the parts are watched and the operations port is open as long as the context is.
+
+    Raises:
+        ConfigurationError: The port is taken.
+    """
+    async with open_health(parts) as health, open_operations_port(host, port, health=health):
+        yield Feature(routes=HEALTH_ROUTES, handlers=HealthHandlers(health))
