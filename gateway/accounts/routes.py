@@ -147,7 +147,7 @@ ACCOUNT_ROUTES: Final = (
         role=Role.ADMIN,
         tag=_ACCOUNTS,
         summary="Delete an account",
-        description="Its tokens end within the time that the README states.",
+        description="Its access tokens end within `ISOLINE_REVOCATION_S` (5 s by default); its ECGs stay.",
         answers={HTTPStatus.NO_CONTENT: Answer(description="It is gone.")},
         problems={**_NO_ACCOUNT, **_LAST_ADMIN},
     ),

@@ -177,7 +177,7 @@ async def _log_in_new_user(report: Report) -> str:
 
 
 async def _see_subscriber(report: Report, token: str, password: str) -> None:
-    """The example subscriber of the README hears of an ECG."""
+    """The example subscriber of docs/events.md hears of an ECG."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "examples/subscriber.py",

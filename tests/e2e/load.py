@@ -1,4 +1,4 @@
-"""Submitting as the README tells clients to: the same again after every failure that may pass."""
+"""Submitting as docs/http.md tells clients to: the same again after every failure that may pass."""
 
 from __future__ import annotations
 

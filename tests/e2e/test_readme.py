@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
@@ -19,31 +19,58 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _README: Final = (_ROOT / "README.md").read_text()
+_HTTP: Final = (_ROOT / "docs/http.md").read_text()
 _CLIENTS: Final = (_ROOT / "docs/clients.md").read_text()
-_TOUR: Final = re.findall(r"```console\n\$ make run\n\.\.\.\n(.*?)```", _README, re.DOTALL)
+_CONSOLE: Final = re.compile(r"```console\n(.*?)```", re.DOTALL)
+_MAKE_RUN: Final = "$ make run\n"
 _SNIPPETS: Final = re.findall(r"```python\n(.*?)```", _CLIENTS, re.DOTALL)
 _COMMANDS: Final = re.findall(r"```sh\n(isoline submit.*?)```", _CLIENTS, re.DOTALL)
 _WITHIN_S: Final = 60
 
 
+class Started(NamedTuple):
+    """An embedded Isoline that runs, and what its start printed."""
+
+    embedded: Embedded
+    printed: str
+
+
 @pytest.fixture(scope="module")
-async def embedded() -> AsyncIterator[Embedded]:
+async def started() -> AsyncIterator[Started]:
     with server_folder() as folder:
         embedded = Embedded(folder / "var")
         status, printed = await embedded.isoline("up")
         assert status == 0, printed
-        yield embedded
+        yield Started(embedded, printed)
         await embedded.isoline("down")
 
 
-def test_the_tour_prints_what_it_shows(embedded: Embedded) -> None:
-    [tour] = _TOUR
-    lines = tour.replace("localhost:8080", embedded.address).splitlines()
-    commands = [line.removeprefix("$ ") + " && echo" * ("$(" not in line) for line in lines if line[0] == "$"]
+@pytest.fixture
+def embedded(started: Started) -> Embedded:
+    return started.embedded
 
-    printed = _output("bash", "-euc", "\n".join(commands))
+
+def test_the_first_result_is_what_make_run_prints(started: Started) -> None:
+    [shown] = [block for block in _CONSOLE.findall(_README) if block.startswith(_MAKE_RUN)]
+    expected = shown.removeprefix(_MAKE_RUN).replace("http://127.0.0.1:8080", started.embedded.address)
+
+    # A line of three dots stands for any lines.
+    pattern = re.escape(expected).replace(re.escape("...\n"), "(?:.*\n)*")
+
+    assert re.fullmatch(pattern, started.printed)
+
+
+@pytest.mark.parametrize("document", [_README, _HTTP], ids=["README.md", "docs/http.md"])
+def test_a_tour_prints_what_it_shows(embedded: Embedded, document: str) -> None:
+    blocks = [block for block in _CONSOLE.findall(document) if not block.startswith(_MAKE_RUN)]
+    lines = "".join(blocks).replace("localhost:8080", embedded.address).splitlines()
+    commands = [line.removeprefix("$ ") + " && echo" * ("$(" not in line) for line in lines if line[0] == "$"]
+    program = "\n".join(commands).replace(".venv/bin/isoline", "isoline")
+
+    printed = _output("bash", "-euc", program, ISOLINE_URL=embedded.address)
 
     shown = [line for line in lines if line[0] != "$"]
+    assert shown
     assert [_at_any_time(line) for line in printed.splitlines() if line] == list(map(_at_any_time, shown))
 
 
@@ -57,8 +84,8 @@ def test_the_commands_work_as_they_stand(embedded: Embedded) -> None:
 
 def test_the_tour_needs_no_curl_of_today() -> None:
     # Debian 11 has 7.74; --json came with 7.82, --fail-with-body with 7.76.
-    assert "--json" not in _README
-    assert "--fail-with-body" not in _README
+    assert "--json" not in _README + _HTTP
+    assert "--fail-with-body" not in _README + _HTTP
 
 
 @pytest.mark.parametrize("snippet", _SNIPPETS)
@@ -89,6 +116,7 @@ def _output(*command: str, **settings: str) -> str:
         timeout=_WITHIN_S,
         env=environment,
         check=False,
+        cwd=_ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from gateway.ecgs.queries import MAX_WAIT_S
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
+from shared.events import EcgKey, processed
 from shared.runtime.settings import (
     DatabaseSettings,
     EmbeddedSettings,
@@ -241,6 +243,39 @@ def test_the_changelog_of_a_release_is_what_it_was_when_that_was_made() -> None:
     _, _, then = file_of(RELEASE_BEFORE, "CHANGELOG.md").partition(heading)
 
     assert now == then, "what is new belongs under Unreleased"
+
+
+def test_the_limits_that_are_shown_are_the_defaults() -> None:
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \| ", (_ROOT / "docs/http.md").read_text(), re.MULTILINE))
+    default = {name: field.default for name, field in GatewaySettings.model_fields.items()}
+
+    assert rows["body"].startswith(f"{default['max_body_bytes'] >> 20} MiB, ")
+    assert f"within {default['read_timeout_s']:g} s" in rows["head of a request"]
+    assert f"within {default['read_timeout_s']:g} s" in rows["body"]
+    assert rows["requests in a minute"] == (
+        f"{default['rate_per_caller']:,} of a caller, {default['rate_per_address']:,} of an address, "
+        f"{default['rate_of_logins']:,} logins of an address"
+    )
+    assert rows["bodies in memory at a time"].startswith(f"{default['max_bytes_in_flight'] >> 20} MiB in all")
+    assert rows["long ECGs on disk while they arrive"].startswith(
+        f"{default['max_spooled_bytes'] >> 30} GiB in all"
+    )
+    assert rows["ECGs that are queued"] == f"{default['max_backlog']:,}"
+
+
+def test_the_event_that_is_shown_is_what_services_publish() -> None:
+    [example] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs/events.md").read_text(), re.DOTALL)
+    event = json.loads(example)
+
+    published = processed(
+        EcgKey(event["data"]["owner"], event["data"]["id"], event["data"]["generation"]),
+        {name: event["data"][name] for name in ("leads", "insights")},
+        source=event["source"],
+        now=datetime.fromisoformat(event["time"]),
+        traceparent=event["traceparent"],
+    )
+
+    assert event == json.loads(published.body)
 
 
 _ARCHITECTURE: Final = (_ROOT / "docs/architecture.md").read_text()

@@ -1,4 +1,4 @@
-"""A load of real ECGs whose clients do as the README tells them: the same again after whatever may pass."""
+"""A load of real ECGs whose clients do as docs/http.md tells them: the same again after whatever may pass."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _PAGE: Final = """\
 
 Written by `{command}` ({minutes:.0f} minutes on {cores} cores), and only by a run in which no promise was broken.
 Two gateways behind a balancer, two processors and a subscriber run on a PostgreSQL and a RabbitMQ of the suite's own;
-every leg between service and server is a proxy. Clients send real ECGs and retry as the README tells them.
+every leg between service and server is a proxy. Clients send real ECGs and retry as docs/http.md tells them.
 During each fault some hundred ECGs come in; then the suite waits until nothing is left to do and checks: every 202 is
 in the table and terminal (I1), has one event by id, equal to the row (I2), and the reference's result (I3); no ECG is half
 there (I4); queues and outbox are empty and dead letters hold what was planted (I5); each service's resident

@@ -29,7 +29,7 @@ _JUMP: Final = timedelta(hours=2)
 # Behind and ahead, by what NTP may leave between two machines; and ahead by a wrong time zone.
 _SKEWS: Final = tuple(timedelta(seconds=seconds) for seconds in (-2, 2, 7200))
 _SKEW_TOLERANCE: Final = timedelta(seconds=1.9)  # `Date` has whole seconds
-_REVOKED_WITHIN_S: Final = 5.0  # what the README promises
+_REVOKED_WITHIN_S: Final = 5.0  # what docs/security.md promises
 _POLL_S: Final = 0.1
 
 
