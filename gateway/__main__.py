@@ -16,7 +16,7 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, part_of_process
-from shared.runtime.process import run_until_told, this_worker
+from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 
 
-async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
-    """Run the gateway, or the parent of its workers, until told to leave."""
+async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
+    """Run the gateway, or the parent of its workers, until a stop is requested."""
     settings = read_settings(GatewaySettings, workers=workers)
     worker = this_worker()
     configure_logs("gateway", settings.log_level, worker=worker.number if worker else None)
     if settings.workers > 1 and worker is None:
         async with hold_port(settings.host, settings.port):
-            await run_workers(settings.workers, told_to_leave)
+            await run_workers(settings.workers, stop_requested)
     else:
-        await _serve_alone(settings, told_to_leave, worker.number if worker else 1)
+        await _serve_alone(settings, stop_requested, worker.number if worker else 1)
 
 
-async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, worker: int) -> None:
+async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event, worker: int) -> None:
     async with (
         open_database(
             settings.database_url.get_secret_value(),
@@ -84,7 +84,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, 
             publisher=publisher,
             installation=PostgresInstallation(database, source=settings.source),
             parts={
-                "process": part_of_process(told_to_leave),
+                "process": part_of_process(stop_requested),
                 **parts_of_database(database),
                 "broker": Part(
                     check=publisher.check_taken,
@@ -97,7 +97,7 @@ async def _serve_alone(settings: GatewaySettings, told_to_leave: asyncio.Event, 
             shares_port=settings.workers > 1,
         ),
     ):
-        await told_to_leave.wait()
+        await stop_requested.wait()
 
 
 def parts_of_database(database: Database) -> dict[str, Part]:
@@ -143,11 +143,11 @@ def parts_of_database(database: Database) -> dict[str, Part]:
 
 
 def main(workers: WorkersOption = None) -> None:
-    """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    """Run a gateway against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until a stop is requested."""
     share_one_heap()
     gc.freeze()  # modules never become garbage
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    sys.exit(run_until_told(partial(serve, workers=workers)))
+    sys.exit(run_until_signal(partial(serve, workers=workers)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, open_health, part_of_process
 from shared.runtime.operations_port import open_operations_port
-from shared.runtime.process import run_until_told, this_worker
+from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.postgres.checks import check_results
@@ -38,18 +38,18 @@ _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 _WITHOUT_EVENTS_S: Final = 60.0
 
 
-async def serve(told_to_leave: asyncio.Event, *, workers: str | None) -> None:
-    """Run a processor, or the parent of its workers, until told to leave."""
+async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
+    """Run a processor, or the parent of its workers, until a stop is requested."""
     settings = read_settings(ProcessorSettings, workers=workers)
     worker = this_worker()
     configure_logs("processor", settings.log_level, worker=worker.number if worker else None)
     if settings.workers > 1 and worker is None:
-        await run_workers(settings.workers, told_to_leave)
+        await run_workers(settings.workers, stop_requested)
     else:
-        await _serve_alone(settings, told_to_leave, worker.number if worker else 1)
+        await _serve_alone(settings, stop_requested, worker.number if worker else 1)
 
 
-async def _serve_alone(settings: ProcessorSettings, told_to_leave: asyncio.Event, worker: int) -> None:
+async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Event, worker: int) -> None:
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     topology = Topology(settings.amqp_namespace)
     async with (
@@ -66,7 +66,7 @@ async def _serve_alone(settings: ProcessorSettings, told_to_leave: asyncio.Event
     ):
         breaker = CircuitBreaker(partial(check_results, database))
         parts = {
-            "process": part_of_process(told_to_leave),
+            "process": part_of_process(stop_requested),
             **parts_of_schema(database, means=NOTHING_IS_ANALYSED),
             "results": Part(check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False),
             "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
@@ -91,15 +91,15 @@ async def _serve_alone(settings: ProcessorSettings, told_to_leave: asyncio.Event
                 installation=PostgresInstallation(database, source=settings.source),
                 consumer=consumer,
                 breaker=breaker,
-                told_to_leave=told_to_leave,
+                stop_requested=stop_requested,
             )
 
 
 def main(workers: WorkersOption = None) -> None:
-    """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until told to leave."""
+    """Run a processor against ISOLINE_DATABASE_URL and ISOLINE_AMQP_URL until a stop is requested."""
     gc.freeze()  # modules never become garbage
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    sys.exit(run_until_told(partial(serve, workers=workers)))
+    sys.exit(run_until_signal(partial(serve, workers=workers)))
 
 
 if __name__ == "__main__":

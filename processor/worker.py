@@ -37,9 +37,9 @@ async def run_processor(
     installation: Installation,
     consumer: Consumer,
     breaker: CircuitBreaker,
-    told_to_leave: asyncio.Event,
+    stop_requested: asyncio.Event,
 ) -> None:
-    """Work until told to leave, then finish what is in hand; what takes too long comes again elsewhere.
+    """Work until a stop is requested, then finish what is in hand; what takes too long comes again elsewhere.
 
     So does everything in hand while PostgreSQL can't be used, at once. Messages are taken only while it can.
     """
@@ -65,10 +65,10 @@ async def run_processor(
             relaying = tasks.create_task(lasting(relay, "the relay"))
             breaking = tasks.create_task(lasting(partial(breaker.run, consumer), "the circuit breaker"))
             workers = [
-                tasks.create_task(_work(consumer, bench, settings.batch_messages, told_to_leave))
+                tasks.create_task(_work(consumer, bench, settings.batch_messages, stop_requested))
                 for _ in range(settings.concurrency)
             ]
-            await told_to_leave.wait()
+            await stop_requested.wait()
             relaying.cancel()
             limit.reschedule(asyncio.get_running_loop().time() + _LEAVE_WITHIN_S)
             breaker.drain()
@@ -79,35 +79,35 @@ async def run_processor(
         _log.warning("left with work in hand, which will be delivered again", waited_s=_LEAVE_WITHIN_S)
 
 
-async def _work(consumer: Consumer, bench: Bench, batch_messages: int, told_to_leave: asyncio.Event) -> None:
-    """Work until told to leave.
+async def _work(consumer: Consumer, bench: Bench, batch_messages: int, stop_requested: asyncio.Event) -> None:
+    """Work until a stop is requested.
 
     Raises:
         RuntimeError: Something else ended it, be it a cancellation that nobody asked for.
     """
-    failure = await failure_of(_work_on(consumer, bench, batch_messages, told_to_leave))
+    failure = await failure_of(_work_on(consumer, bench, batch_messages, stop_requested))
     if failure is not None:
         raise RuntimeError("a worker ended") from failure
 
 
 async def _work_on(
-    consumer: Consumer, bench: Bench, batch_messages: int, told_to_leave: asyncio.Event
+    consumer: Consumer, bench: Bench, batch_messages: int, stop_requested: asyncio.Event
 ) -> None:
-    while deliveries := await _received(consumer, batch_messages, told_to_leave):
+    while deliveries := await _received(consumer, batch_messages, stop_requested):
         await settle_deliveries(deliveries, bench=bench)
 
 
-async def _received(consumer: Consumer, limit: int, told_to_leave: asyncio.Event) -> list[Delivery]:
-    """The next deliveries, or none when told to leave."""
+async def _received(consumer: Consumer, limit: int, stop_requested: asyncio.Event) -> list[Delivery]:
+    """The next deliveries, or none after a stop request."""
     receiving = asyncio.ensure_future(consumer.receive(limit))
-    leaving = asyncio.ensure_future(told_to_leave.wait())
+    leaving = asyncio.ensure_future(stop_requested.wait())
     try:
         await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
         deliveries = receiving.result() if receiving.done() else []
     finally:
         receiving.cancel()
         leaving.cancel()
-    if not told_to_leave.is_set():
+    if not stop_requested.is_set():
         return deliveries
     for delivery in deliveries:
         await delivery.requeue()

@@ -19,7 +19,7 @@ from isoline.embedded.process import serve
 from isoline.embedded.state import read_state
 from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError
-from shared.runtime.process import EXIT_CONFIGURATION, run_until_told
+from shared.runtime.process import EXIT_CONFIGURATION, run_until_signal
 from shared.runtime.settings import DatabaseSettings, EmbeddedSettings, read_settings
 from shared.storage.schema import migrations
 from shared.storage.schema.compatibility import NEWEST_SCHEMA
@@ -40,7 +40,7 @@ app.command("processor")(processor.__main__.main)
 @app.command("embedded")
 def run_embedded() -> None:
     """Run everything in one process, in the foreground: for a developer's machine."""
-    sys.exit(run_until_told(serve))
+    sys.exit(run_until_signal(serve))
 
 
 @app.command()

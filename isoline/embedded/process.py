@@ -44,8 +44,8 @@ _QUEUE: Final = "processor.ecg-submitted"
 KEY_FILE: Final = "token.key"
 
 
-async def serve(told_to_leave: asyncio.Event) -> None:
-    """Run everything until told to leave.
+async def serve(stop_requested: asyncio.Event) -> None:
+    """Run everything until a stop is requested.
 
     Raises:
         ConfigurationError: The port is taken, this folder's Isoline runs already, or other machines could
@@ -63,14 +63,14 @@ async def serve(told_to_leave: asyncio.Event) -> None:
             ready = partial(publish_state, server.url, is_local)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_end_with(server))
-                await _serve_on(server.url, settings, told_to_leave, ready, is_local=is_local)
+                await _serve_on(server.url, settings, stop_requested, ready, is_local=is_local)
                 watch.cancel()
 
 
 async def _serve_on(
     database_url: str,
     settings: EmbeddedSettings,
-    told_to_leave: asyncio.Event,
+    stop_requested: asyncio.Event,
     ready: Callable[[str], None],
     *,
     is_local: bool,
@@ -107,7 +107,7 @@ async def _serve_on(
             publisher=broker.publisher(),
             installation=installation,
             parts={
-                "process": part_of_process(told_to_leave),
+                "process": part_of_process(stop_requested),
                 **parts_of_database(database),
                 "analysis": Part(
                     check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
@@ -116,7 +116,7 @@ async def _serve_on(
             operations_port=settings.operations_port,
         )
         async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit
-            tasks.create_task(_answer(gateway, told_to_leave, ready))
+            tasks.create_task(_answer(gateway, stop_requested, ready))
             await run_processor(
                 settings,
                 store=store,
@@ -125,16 +125,16 @@ async def _serve_on(
                 installation=installation,
                 consumer=consumer,
                 breaker=breaker,
-                told_to_leave=told_to_leave,
+                stop_requested=stop_requested,
             )
 
 
 async def _answer(
-    gateway: AbstractAsyncContextManager[str], told_to_leave: asyncio.Event, ready: Callable[[str], None]
+    gateway: AbstractAsyncContextManager[str], stop_requested: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     async with gateway as address:
         ready(address)
-        await told_to_leave.wait()
+        await stop_requested.wait()
 
 
 def token_key(var: Path) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime import outages
-from shared.runtime.process import check_staying
+from shared.runtime.process import check_not_stopping
 from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def without_waiting(check: Callable[[], None]) -> Check:
     return run
 
 
-def part_of_process(told_to_leave: asyncio.Event) -> Part:
-    """The process itself, which takes no more work once it was told to leave."""
+def part_of_process(stop_requested: asyncio.Event) -> Part:
+    """The process itself, which takes no more work after a stop request."""
     return Part(
-        check=partial(check_staying, told_to_leave),
+        check=partial(check_not_stopping, stop_requested),
         means="This process finishes what it has in hand; others take what is new.",
         is_free=True,
         is_logged=False,

@@ -1,4 +1,4 @@
-"""How a process of Isoline lives: it runs until told to leave, and says why when it must."""
+"""Run a main function until SIGTERM or SIGINT, within a time limit, and choose the exit status."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _EXIT_DIED: Final = 1
 _WORKER_VARIABLE: Final = "ISOLINE_WORKER"
 _PR_SET_PDEATHSIG: Final = 1
 
-# Below the 30 s after which compose and Kubernetes kill, above the 20 s for work in hand.
-LEAVE_LIMIT_S: Final = 28.0
+# Below the 30 s after which compose and Kubernetes kill, above the 20 s for unfinished work.
+SHUTDOWN_LIMIT_S: Final = 28.0
 
 _log = Logger(__name__)
 
 
 class Worker(NamedTuple):
-    """What a process is that is one of several under a parent.
+    """One of several worker processes under a parent.
 
     Attributes:
-        number: Which of them, from 1.
+        number: From 1.
         parent: The parent's process id.
     """
 
@@ -43,37 +43,37 @@ class Worker(NamedTuple):
     parent: int
 
     def environment(self) -> dict[str, str]:
-        """What makes a process started with it this worker."""
+        """Environment variables that make a new process this worker."""
         return {_WORKER_VARIABLE: f"{self.number}:{self.parent}"}
 
 
 def this_worker() -> Worker | None:
-    """Which worker this process is; None for a process by itself, or a parent."""
-    told = os.environ.get(_WORKER_VARIABLE)
-    return Worker(*map(int, told.split(":"))) if told else None
+    """Which worker this process is; None for a single process or a parent."""
+    variable = os.environ.get(_WORKER_VARIABLE)
+    return Worker(*map(int, variable.split(":"))) if variable else None
 
 
-def run_until_told(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run ``main`` with an event that SIGTERM or SIGINT sets; a second signal leaves at once.
+def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run ``main`` with an event that SIGTERM or SIGINT sets; a second signal ends the process at once.
 
-    To a worker that is for its parent to say, with which it ends: it may well be signalled twice when the
-    parent was told once, by the parent and by a systemd that signals all processes of a service.
+    A worker ignores a second signal and ends when its parent ends: one stop request may signal it twice, by
+    its parent and by a systemd that signals all processes of a service.
 
     Returns:
-        The exit status: 0 when told to leave, 1 when something died, 2 when a setting is wrong.
+        The exit status: 0 after a stop request, 1 after a failure, 2 when a setting is wrong.
     """
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_with_signals(main))
     except asyncio.CancelledError:
-        return _exit_status(RuntimeError("cancelled, though nobody told the process to leave"))
-    except Exception as error:  # noqa: BLE001 - the last frame of the process: whatever it was ends it
+        return _exit_status(RuntimeError("cancelled without a stop request"))
+    except Exception as error:  # noqa: BLE001 - the last frame of the process: any error ends it
         return _exit_status(error)
     return 0
 
 
 def _exit_status(error: Exception) -> int:
-    """Say once why the process ends."""
+    """The exit status for an error, which is logged or printed once."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ConfigurationError):
@@ -85,47 +85,47 @@ def _exit_status(error: Exception) -> int:
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """The error and what caused it, or those that a task group wrapped, at whatever depth."""
+    """The error and its causes; in place of an exception group its members, at any depth."""
     if isinstance(error, ExceptionGroup):
         for member in error.exceptions:
             yield from _causes(member)
     else:
         yield error
-        if isinstance(error.__cause__, Exception):  # of supervised work that ended
+        if isinstance(error.__cause__, Exception):  # of a supervised task that ended
             yield from _causes(error.__cause__)
 
 
-async def check_staying(told_to_leave: asyncio.Event) -> None:
-    """A readiness check: a process that was told to leave takes no more work.
+async def check_not_stopping(stop_requested: asyncio.Event) -> None:
+    """A readiness check: a process that was asked to stop takes no more work.
 
     Raises:
-        UnavailableError: It is leaving.
+        UnavailableError: A stop was requested.
     """
-    if told_to_leave.is_set():
+    if stop_requested.is_set():
         raise UnavailableError("leaving", is_logged=True)
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    told_to_leave = asyncio.Event()
+    stop_requested = asyncio.Event()
     worker = this_worker()
     if worker is not None:
         _end_with(worker.parent)
 
     def on_signal(name: str) -> None:
-        if told_to_leave.is_set():
+        if stop_requested.is_set():
             if worker is None:
                 os._exit(_EXIT_DIED)
             return
-        _log.info("told to leave", signal=name)
-        told_to_leave.set()
-        _limit_leaving()
+        _log.info("stop requested", signal=name)
+        stop_requested.set()
+        _limit_shutdown()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
-    await main(told_to_leave)
-    if not told_to_leave.is_set():
-        raise RuntimeError("the work ended, though nobody told the process to leave")
+    await main(stop_requested)
+    if not stop_requested.is_set():
+        raise RuntimeError("the work ended without a stop request")
 
 
 def _end_with(parent: int) -> None:
@@ -135,13 +135,13 @@ def _end_with(parent: int) -> None:
         os._exit(_EXIT_DIED)
 
 
-def _limit_leaving() -> None:
-    """Whatever hangs, be it a thread that measures, the process is gone in time."""
+def _limit_shutdown() -> None:
+    """End the process after the time limit, even when a thread hangs."""
 
-    def leave() -> None:
-        _log.error("leaving took too long and was cut short", waited_s=LEAVE_LIMIT_S)
+    def end() -> None:
+        _log.error("shutdown took too long and was cut short", waited_s=SHUTDOWN_LIMIT_S)
         os._exit(_EXIT_DIED)
 
-    limit = threading.Timer(LEAVE_LIMIT_S, leave)
+    limit = threading.Timer(SHUTDOWN_LIMIT_S, end)
     limit.daemon = True
     limit.start()

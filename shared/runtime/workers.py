@@ -1,8 +1,8 @@
-"""Several processes of one service under a parent, which to whoever started it are one process.
+"""Worker processes of one service under a parent process; an orchestrator sees the parent only.
 
-The parent runs its own command again for each worker, in an environment that says which one it is. A worker
-ends with its parent, whatever ends that. When a worker ends unasked, the parent has the others leave and ends
-too: an orchestrator sees that and starts all anew, while it would not see a parent that goes on with fewer.
+The parent runs its own command once more for each worker, with the worker's number in the environment. A
+worker ends with its parent, even one that is killed. When a worker ends unasked, the parent stops the others
+and ends too: an orchestrator then restarts the service, but would not notice a parent with fewer workers.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ WorkersOption: TypeAlias = Annotated[
 _log = Logger(__name__)
 
 
-async def run_workers(count: int, told_to_leave: asyncio.Event) -> None:
-    """Run this command ``count`` times until told to leave, or until one ends; all have left then.
+async def run_workers(count: int, stop_requested: asyncio.Event) -> None:
+    """Run this command ``count`` times until a stop is requested or one of them ends; then all have ended.
 
     Raises:
-        ConfigurationError: A worker found a setting wrong, and has said which.
-        ChildProcessError: A worker ended unasked, or did not leave in order.
+        ConfigurationError: A worker found a setting wrong, and printed which.
+        ChildProcessError: A worker ended unasked, or with another status than 0 after the stop request.
     """
     workers = [await _start(number) for number in range(1, count + 1)]
     ends = [asyncio.create_task(worker.wait()) for worker in workers]
-    telling = asyncio.create_task(told_to_leave.wait())
-    await asyncio.wait([telling, *ends], return_when=asyncio.FIRST_COMPLETED)
-    telling.cancel()
-    ended_unasked = not told_to_leave.is_set()
+    stopping = asyncio.create_task(stop_requested.wait())
+    await asyncio.wait([stopping, *ends], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    ended_unasked = not stop_requested.is_set()
     for number, worker in enumerate(workers, start=1):
         if ended_unasked and worker.returncode is not None:
-            _log.error("a worker ended; the others leave too", worker=number, status=worker.returncode)
+            _log.error("a worker ended; the others are stopped", worker=number, status=worker.returncode)
         with suppress(ProcessLookupError):
             worker.terminate()
-    _judge(await asyncio.gather(*ends), ended_unasked=ended_unasked)
+    _check_statuses(await asyncio.gather(*ends), ended_unasked=ended_unasked)
 
 
 async def _start(number: int) -> Process:
@@ -61,30 +61,30 @@ async def _start(number: int) -> Process:
         sys.executable,
         *sys.orig_argv[1:],
         env=os.environ | Worker(number, parent=os.getpid()).environment(),
-        start_new_session=True,  # a terminal's Ctrl-C is for the parent, which tells the workers
+        start_new_session=True,  # a terminal's Ctrl-C signals the parent alone, which signals the workers
     )
     _log.info("a worker begins", worker=number, pid=worker.pid)
     return worker
 
 
-def _judge(statuses: Sequence[int], *, ended_unasked: bool) -> None:
+def _check_statuses(statuses: Sequence[int], *, ended_unasked: bool) -> None:
     if EXIT_CONFIGURATION in statuses:
         raise ConfigurationError("no worker can run with these settings")
-    # SIGTERM kills one that has not begun yet; one that has begun leaves with 0.
+    # SIGTERM kills a worker that has not installed its handler yet; after that it ends with 0.
     if ended_unasked or not {0, -signal.SIGTERM}.issuperset(statuses):
         raise ChildProcessError(f"the workers ended with {', '.join(map(str, statuses))}")
 
 
 @asynccontextmanager
 async def hold_port(host: str, port: int) -> AsyncIterator[None]:
-    """Inside, the port is for the workers of this process alone.
+    """Reserve the port for the workers of this process.
 
-    With SO_REUSEPORT the kernel would let a second Isoline of the same user in, and share connections out to
-    both. So the port is tried without it. Workers take a second or two until they listen: meanwhile a name
-    among the kernel's abstract sockets, which goes with this process, keeps another parent from trying.
+    With SO_REUSEPORT the kernel would let a second Isoline of the same user listen too, and share connections
+    out to both. So the port is first bound without it. Workers need a second or two until they listen: until
+    then an abstract socket, which the kernel removes with this process, keeps another parent away.
 
     Raises:
-        ConfigurationError: It is taken, or none that several processes could share.
+        ConfigurationError: The port is taken, or 0, which several processes can't share.
     """
     if port == 0:
         raise ConfigurationError("ISOLINE_PORT: several workers need one port to share, not 0")

@@ -22,7 +22,7 @@ from shared.domain.account import Role
 from shared.events import EcgKey, processed
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.support.builders import SOURCE
-from tests.support.servers.services import free_port, leave, open_service
+from tests.support.servers.services import free_port, open_service, stop
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -73,7 +73,7 @@ class Installation:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "processor"), stdout=output, stderr=output, env=environment
             )
-        self._services.push_async_callback(leave, process)
+        self._services.push_async_callback(stop, process)
         return process, f"http://127.0.0.1:{port}"
 
     async def _start(self, command: list[str], address: str, **settings: str) -> Process:
@@ -143,7 +143,7 @@ async def subscriber(
         subscriber.events.clear()
         yield subscriber
     finally:
-        await leave(process)
+        await stop(process)
         async with await aio_pika.connect(amqp_url) as connection:
             channel = await connection.channel()
             await channel.queue_delete(f"{topology.namespace}sub.example.processed")

@@ -13,7 +13,7 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.events import submitted
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.support.builders import SOURCE, a_submission
-from tests.support.servers.services import leave
+from tests.support.servers.services import stop
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology
@@ -43,7 +43,7 @@ async def test_a_processor_that_may_not_log_in_keeps_no_message_from_the_others(
     async with asyncio.timeout(_WITHIN_S):
         while await _count_queued(database):
             await asyncio.sleep(_POLL_S)
-    status = await leave(doomed)
+    status = await stop(doomed)
 
     messages = [record["message"] for record in installation.records("processor")]
     assert "queued ECGs were announced again" not in messages  # the relay had to rescue none

@@ -87,7 +87,7 @@ async def test_each_worker_of_both_services_is_asked_for_its_health_by_itself(
     assert ports["processor"][1] == ports["processor"][0] + 1
 
 
-async def test_requests_while_the_workers_leave_are_all_answered(installation: Installation) -> None:
+async def test_requests_while_the_workers_stop_are_all_answered(installation: Installation) -> None:
     installation.environment["ISOLINE_DRAIN_S"] = "5"  # longer than the rest of this test's requests take
     gateway = await installation.start_gateway(*_TWO)
     statuses: list[int] = []
@@ -106,7 +106,7 @@ async def test_requests_while_the_workers_leave_are_all_answered(installation: I
                 clients.create_task(submit_some(client))
             await _until(lambda: len(statuses) >= _SOME)
             gateway.terminate()
-            await _until(lambda: _workers_told_to_leave(installation) == {1, 2})
+            await _until(lambda: _workers_asked_to_stop(installation) == {1, 2})
             so_far = len(statuses)
             await _until(lambda: len(statuses) >= so_far + _SOME)
             enough.set()
@@ -160,10 +160,10 @@ async def _until(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-def _workers_told_to_leave(installation: Installation) -> set[int]:
+def _workers_asked_to_stop(installation: Installation) -> set[int]:
     records = installation.records("gateway")
     return {
-        record["worker"] for record in records if record["message"] == "told to leave" and "worker" in record
+        record["worker"] for record in records if record["message"] == "stop requested" and "worker" in record
     }
 
 

@@ -99,7 +99,7 @@ async def open_test_gateway(
 @asynccontextmanager
 async def open_test_processor(database: Database, broker: InProcessBroker) -> AsyncIterator[None]:
     """A processor that works for as long as the context is open."""
-    told_to_leave = asyncio.Event()
+    stop_requested = asyncio.Event()
     async with asyncio.TaskGroup() as tasks, broker.consumer(QUEUE, prefetch=16) as consumer:
         tasks.create_task(
             run_processor(
@@ -110,11 +110,11 @@ async def open_test_processor(database: Database, broker: InProcessBroker) -> As
                 installation=PostgresInstallation(database),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
-                told_to_leave=told_to_leave,
+                stop_requested=stop_requested,
             )
         )
         yield
-        told_to_leave.set()
+        stop_requested.set()
 
 
 @asynccontextmanager

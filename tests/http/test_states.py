@@ -494,15 +494,15 @@ class TestHealth:
     async def test_a_gateway_that_leaves_says_so_at_once(
         self, database: Database, broker: InProcessBroker
     ) -> None:
-        told_to_leave = asyncio.Event()
-        parts = {"process": part_of_process(told_to_leave), "schema": part_of_schema(database)}
+        stop_requested = asyncio.Event()
+        parts = {"process": part_of_process(stop_requested), "schema": part_of_schema(database)}
 
         async with (
             open_test_gateway(database, broker.publisher(), parts=parts) as gateway,
             open_client(gateway) as nobody,
         ):
             await found(nobody, "/health/ready")
-            told_to_leave.set()
+            stop_requested.set()
             async with nobody.get("/health/ready") as answer:
                 document = await answer.json()
 

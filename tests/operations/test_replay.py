@@ -108,7 +108,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
     broker = InProcessBroker()
     broker.bind(_QUEUE, EventType.SUBMITTED)
     broker.bind("subscriber", EventType.PROCESSED)
-    operations, told_to_leave = PostgresOperations(database), asyncio.Event()
+    operations, stop_requested = PostgresOperations(database), asyncio.Event()
 
     async with broker.consumer(_QUEUE, prefetch=16) as consumer, asyncio.TaskGroup() as tasks:
         tasks.create_task(
@@ -120,7 +120,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 installation=AnInstallation(),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
-                told_to_leave=told_to_leave,
+                stop_requested=stop_requested,
             )
         )
         first = await replay(Selection(owner="ada"), _WHY, operations=operations)
@@ -128,7 +128,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
         async with asyncio.timeout(20):
             while {status for status, _ in (await rows(database)).values()} != {"completed"}:
                 await asyncio.sleep(0.02)
-        told_to_leave.set()
+        stop_requested.set()
 
     expected = [*first, *second]
     heard = [_key(body) for body in broker.waiting("subscriber")]

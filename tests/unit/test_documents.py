@@ -198,7 +198,7 @@ def test_the_balancer_stops_using_a_gateway_long_before_it_stops_accepting() -> 
     assert int(resolve_s) * 2 <= drain_s
 
 
-def test_the_balancer_waits_longer_than_a_long_poll_and_is_given_time_to_leave() -> None:
+def test_the_balancer_waits_longer_than_a_long_poll_and_is_given_time_to_stop() -> None:
     seconds = {
         name: int(it)
         for name, it in re.findall(r"^\s+(timeout server|hard-stop-after) (\d+)s", _BALANCER, re.MULTILINE)

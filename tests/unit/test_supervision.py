@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from shared.domain.errors import ConfigurationError
-from shared.runtime.process import run_until_told
+from shared.runtime.process import run_until_signal
 from shared.runtime.supervision import lasting, running
 
 
@@ -36,7 +36,7 @@ async def test_the_cause_is_told() -> None:
     assert repr(raised.value.__cause__) == "ValueError('why')"
 
 
-async def test_leaving_ends_the_work_quietly() -> None:
+async def test_cancellation_ends_the_work_quietly() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:
@@ -51,7 +51,7 @@ async def test_leaving_ends_the_work_quietly() -> None:
     assert ended.is_set()
 
 
-async def test_leaving_before_it_has_begun_leaves_nothing_behind() -> None:
+async def test_cancellation_before_it_has_begun_leaves_nothing_behind() -> None:
     begun = []
 
     async def work() -> None:
@@ -95,14 +95,14 @@ def test_a_process_whose_work_ends_by_itself_has_a_status_that_says_so(error: Ba
     async def main(_: asyncio.Event) -> None:
         await _end_after(0, error)
 
-    assert run_until_told(main) == 1
+    assert run_until_signal(main) == 1
 
 
-def test_a_process_that_was_told_to_leave_has_status_0() -> None:
-    async def main(told_to_leave: asyncio.Event) -> None:
-        told_to_leave.set()
+def test_a_process_that_was_asked_to_stop_has_status_0() -> None:
+    async def main(stop_requested: asyncio.Event) -> None:
+        stop_requested.set()
 
-    assert run_until_told(main) == 0
+    assert run_until_signal(main) == 0
 
 
 def test_a_process_whose_work_finds_a_setting_wrong_has_a_status_that_says_so(
@@ -112,5 +112,5 @@ def test_a_process_whose_work_finds_a_setting_wrong_has_a_status_that_says_so(
         async with running(partial(_end_after, 0, ConfigurationError("ISOLINE_X: wrong")), "the work"):
             await asyncio.sleep(10)
 
-    assert run_until_told(main) == 2
+    assert run_until_signal(main) == 2
     assert capsys.readouterr().err == "ISOLINE_X: wrong\n"

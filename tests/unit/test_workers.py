@@ -30,28 +30,28 @@ _COUNT: Final = 2
 _SERVICE: Final = """
 import asyncio, os, sys
 from shared.domain.errors import ConfigurationError
-from shared.runtime.process import run_until_told, this_worker
+from shared.runtime.process import run_until_signal, this_worker
 from shared.observability.logs import configure_logs
 from shared.runtime.workers import run_workers
 
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: all workers write to one pipe
 
-async def main(told_to_leave: asyncio.Event) -> None:
+async def main(stop_requested: asyncio.Event) -> None:
     worker = this_worker()
     configure_logs("test", "info", worker=worker.number if worker else None)
     if worker is None:
-        await run_workers({count}, told_to_leave)
+        await run_workers({count}, stop_requested)
         return
     say(worker.number, "works", os.getpid())
     {work}
     say(worker.number, "left")
 
-sys.exit(run_until_told(main))
+sys.exit(run_until_signal(main))
 """
-_WORKING: Final = "await told_to_leave.wait()"
-_HANGING: Final = "await told_to_leave.wait(); say('hangs'); await asyncio.sleep(60)"
-_SLOW_TO_LEAVE: Final = "await told_to_leave.wait(); say('leaves'); await asyncio.sleep(0.5)"
+_WORKING: Final = "await stop_requested.wait()"
+_HANGING: Final = "await stop_requested.wait(); say('hangs'); await asyncio.sleep(60)"
+_SLOW_TO_STOP: Final = "await stop_requested.wait(); say('stops'); await asyncio.sleep(0.5)"
 
 
 class Parent:
@@ -109,7 +109,7 @@ async def open_parent(work: str = _WORKING, *, count_that_work: int = _COUNT) ->
             await process.wait()
 
 
-async def test_told_to_leave_all_workers_leave_in_order() -> None:
+async def test_on_a_stop_request_all_workers_stop_in_order() -> None:
     async with open_parent() as parent:
         parent.process.send_signal(signal.SIGTERM)
 
@@ -168,7 +168,7 @@ async def test_a_second_signal_ends_the_parent_and_its_workers_at_once() -> None
 
 
 async def test_workers_that_are_signalled_beside_their_parent_still_leave_in_order() -> None:
-    async with open_parent(_SLOW_TO_LEAVE) as parent:
+    async with open_parent(_SLOW_TO_STOP) as parent:
         for pid in (parent.process.pid, *parent.workers.values()):  # as systemd does
             os.kill(pid, signal.SIGTERM)
 
@@ -177,7 +177,7 @@ async def test_workers_that_are_signalled_beside_their_parent_still_leave_in_ord
     assert (status, left) == (0, ["1", "2"])
 
 
-async def test_told_to_leave_before_its_workers_work_it_leaves_in_order() -> None:
+async def test_a_stop_request_before_its_workers_work_stops_it_in_order() -> None:
     async with open_parent(count_that_work=0) as parent:
         assert parent.process.stderr
         await parent.process.stderr.readline()  # the first worker begins
@@ -194,7 +194,7 @@ async def test_each_record_of_a_worker_says_which() -> None:
 
         _, _, records = await parent.ended()
 
-    told = [record.get("worker") for record in records if record["message"] == "told to leave"]
+    told = [record.get("worker") for record in records if record["message"] == "stop requested"]
     assert sorted(told, key=str) == [1, 2, None]
 
 

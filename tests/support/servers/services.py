@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READY_WITHIN_S: Final = 30.0
-_LEAVE_WITHIN_S: Final = 30.0
+_STOP_WITHIN_S: Final = 30.0
 _POLL_S: Final = 0.05
 
 
@@ -54,14 +54,14 @@ async def open_service(
         await _until_ready(process, address, log)
         yield process
     finally:
-        await leave(process)
+        await stop(process)
 
 
-async def leave(process: Process) -> int:
-    """Tell the process to leave, and wait; its exit status."""
+async def stop(process: Process) -> int:
+    """Send SIGTERM and wait; the exit status."""
     if process.returncode is None:
         process.terminate()
-    async with asyncio.timeout(_LEAVE_WITHIN_S):
+    async with asyncio.timeout(_STOP_WITHIN_S):
         return await process.wait()
 
 

@@ -43,7 +43,7 @@ def answering(result: bytes) -> Handler:
 
 
 def main() -> None:
-    """Serve until told to leave."""
+    """Serve until a stop is requested."""
     port, result = int(sys.argv[1]), Path(sys.argv[2]).read_bytes()
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.add_routes(

@@ -79,7 +79,7 @@ class Service:
             self._process.send_signal(number)
 
     async def restart(self, **environment: str) -> int:
-        """Tell it to leave and start it with these additions; the old one's exit status."""
+        """Stop it and start it with these additions; the old one's exit status."""
         await self.until_ready()  # one that has just died gets no signal
         self._once = environment
         count = len(self.statuses)
@@ -132,7 +132,7 @@ class Service:
             return None
 
     def end(self) -> None:
-        """Let it leave and not come back."""
+        """Stop it for good."""
         self._is_wanted = False
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)

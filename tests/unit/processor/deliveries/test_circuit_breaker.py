@@ -61,12 +61,12 @@ class Refusing(PostgresEcgStore):
 class Processor:
     """A processor at work."""
 
-    def __init__(self, working: asyncio.Task[None], told_to_leave: asyncio.Event) -> None:
+    def __init__(self, working: asyncio.Task[None], stop_requested: asyncio.Event) -> None:
         self._working = working
-        self._told_to_leave = told_to_leave
+        self._stop_requested = stop_requested
 
     async def leave(self) -> None:
-        self._told_to_leave.set()
+        self._stop_requested.set()
         await self._working
 
 
@@ -90,7 +90,7 @@ def broker() -> InProcessBroker:
 async def open_processor(
     store: Refusing, database: Database, broker: InProcessBroker
 ) -> AsyncIterator[Processor]:
-    told_to_leave = asyncio.Event()
+    stop_requested = asyncio.Event()
     async with (
         asyncio.timeout(_LIMIT_S),
         broker.consumer(_QUEUE, prefetch=100) as consumer,
@@ -105,11 +105,11 @@ async def open_processor(
                 installation=AnInstallation(),
                 consumer=consumer,
                 breaker=CircuitBreaker(store.check),
-                told_to_leave=told_to_leave,
+                stop_requested=stop_requested,
             )
         )
-        yield Processor(working, told_to_leave)
-        told_to_leave.set()
+        yield Processor(working, stop_requested)
+        stop_requested.set()
 
 
 async def submit(store: PostgresEcgStore, broker: InProcessBroker, *ids: str) -> None:

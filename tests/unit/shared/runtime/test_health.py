@@ -233,12 +233,12 @@ class TestCost:
         assert document["parts"]["broker"]["state"] == "ok"
 
 
-async def test_a_process_that_is_told_to_leave_says_so_at_once_and_gives_its_reason_elsewhere() -> None:
-    told_to_leave = asyncio.Event()
+async def test_a_process_that_is_asked_to_stop_says_so_at_once_and_gives_its_reason_elsewhere() -> None:
+    stop_requested = asyncio.Event()
     with capture_logs() as records:
-        async with open_health({"process": part_of_process(told_to_leave)}) as watched:
+        async with open_health({"process": part_of_process(stop_requested)}) as watched:
             staying, _ = await ready(watched)
-            told_to_leave.set()
+            stop_requested.set()
             leaving, document = await ready(watched)
 
     assert (staying, leaving) == (200, 503)

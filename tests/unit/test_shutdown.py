@@ -1,4 +1,4 @@
-"""How a process leaves, seen from outside."""
+"""The shutdown of a process, seen from outside."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import asyncio, sys, threading, time
 from shared.runtime import process
 from shared.observability.logs import configure_logs
 
-process.LEAVE_LIMIT_S = 0.5
+process.SHUTDOWN_LIMIT_S = 0.5
 
-async def main(told_to_leave: asyncio.Event) -> None:
+async def main(stop_requested: asyncio.Event) -> None:
     configure_logs("test", "info")
     print("ready", flush=True)
-    await told_to_leave.wait()
+    await stop_requested.wait()
     {then}
 
-sys.exit(process.run_until_told(main))
+sys.exit(process.run_until_signal(main))
 """
 
 
@@ -58,7 +58,7 @@ async def test_the_first_signal_lets_it_finish() -> None:
 
 
 async def test_the_second_signal_ends_it_at_once() -> None:
-    process = await a_process("process.LEAVE_LIMIT_S = 60; print('leaving'); await asyncio.sleep(60)")
+    process = await a_process("process.SHUTDOWN_LIMIT_S = 60; print('stopping'); await asyncio.sleep(60)")
 
     process.send_signal(signal.SIGTERM)
     await asyncio.sleep(0.3)
@@ -74,7 +74,7 @@ async def test_a_thread_that_hangs_does_not_keep_it() -> None:
     status, records = await ended(process)
 
     assert status == 1
-    assert b"leaving took too long and was cut short" in records[-1]
+    assert b"shutdown took too long and was cut short" in records[-1]
 
 
 async def test_a_part_that_dies_is_told_in_one_line() -> None:
