@@ -18,8 +18,8 @@ _DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/storage/signals/test_j
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
 _DELIVERY: Final = (
     *(
-        "tests/unit/processor/deliveries/test_settle.py",
-        "tests/unit/processor/deliveries/test_circuit_breaker.py",
+        "tests/processor/test_settle.py",
+        "tests/processor/test_circuit_breaker.py",
     ),
     "tests/processor",
 )
@@ -45,7 +45,7 @@ MODULES: Final = (
     Module(
         "submissions",
         "gateway/ecgs/submission_batcher.py",
-        ("tests/unit/gateway/ecgs/test_submission_batcher.py",),
+        ("tests/http/test_submission_batcher.py",),
     ),
     Module("submissions", "shared/storage/postgres/submissions.py", _STORE),
     Module("submissions", "shared/storage/postgres/ecgs.py", _STORE),
