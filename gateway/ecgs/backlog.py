@@ -1,4 +1,4 @@
-"""How much is queued, and whether that is too much to take more."""
+"""The backlog limit: submissions are refused while too many ECGs are queued."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEASURE_EVERY_S: Final = 1.0
 
 
 class Backlog:
-    """Knows within a second or so whether more ECGs are queued than may be."""
+    """Knows, a second or so late, whether the limit of queued ECGs is reached."""
 
     def __init__(self, store: EcgStore, limit: int) -> None:
         self._store = store
@@ -27,33 +27,33 @@ class Backlog:
         self._failure: UnavailableError | None = None
 
     def check(self) -> None:
-        """Return if there is room for one more.
+        """Return if another ECG may be queued.
 
         Raises:
             UnavailableError: The limit is reached; the processors have to catch up first.
         """
         if self._is_full:
-            raise self._reached(is_logged=True)  # by readiness, of which this is a part
+            raise self._limit_reached(is_logged=True)  # readiness, which includes this check, logs it
 
     def check_measured(self) -> None:
-        """The same, unless it could not be measured last: then it is taken to be as it was before.
+        """The check of readiness: as `check`, and it fails too if the last measurement did.
 
         Raises:
-            UnavailableError: The limit is reached, or nobody knows, for this reason.
+            UnavailableError: The limit is reached, or the backlog could not be measured, for this reason.
         """
         if self._is_full:
-            raise self._reached(is_logged=False)
+            raise self._limit_reached(is_logged=False)
         if self._failure is not None:
             raise self._failure.again()
 
-    def _reached(self, *, is_logged: bool) -> UnavailableError:
+    def _limit_reached(self, *, is_logged: bool) -> UnavailableError:
         return UnavailableError(
             f"the backlog limit of {self._limit} queued ECGs is reached",
             for_sender=f"As many ECGs are queued as may be, {self._limit}: their analysis is behind.",
             is_logged=is_logged,
         )
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Measure forever: one query a second, however many submissions there are."""
         while True:
             try:
@@ -68,5 +68,5 @@ class Backlog:
 async def open_backlog(store: EcgStore, *, limit: int) -> AsyncIterator[Backlog]:
     """Yield a backlog that is measured for as long as the context is open."""
     backlog = Backlog(store, limit)
-    async with running(backlog.watch, "measuring the backlog"):
+    async with running(backlog.run, "measuring the backlog"):
         yield backlog

@@ -1,4 +1,4 @@
-"""Erase an ECG: first for good, then tell; nobody waits for the broker."""
+"""Erase an ECG: commit first, then announce; an unavailable broker delays only the announcement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def erase(
     now: datetime,
     traceparent: str,
 ) -> None:
-    """Erase an ECG, queued or finished, with all that was kept of it, and announce that.
+    """Erase an ECG, queued or finished, with its signals and results, and announce that.
 
     Once this returns it is gone: if that could not be announced in time, the relay will do it.
 
@@ -44,11 +44,11 @@ async def erase(
     """
     source = await installation.source()
     event_of = partial(deleted, source=source, now=now, traceparent=traceparent)
-    bundle = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
-    if bundle is None:
+    event_batch = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
+    if event_batch is None:
         raise NotFoundError("You have no ECG of this id.")
     try:
         async with asyncio.timeout(publish_timeout_s):
-            await tell([bundle], outbox=outbox, publisher=publisher)
+            await tell([event_batch], outbox=outbox, publisher=publisher)
     except (TimeoutError, UnavailableError) as error:
         _log.warning("an erasure may not be announced yet; the relay will", reason=str(error))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from gateway.contract.feature import Feature
 from gateway.ecgs.backlog import open_backlog
-from gateway.ecgs.handlers import Handlers
-from gateway.ecgs.result_cache import Results
-from gateway.ecgs.result_waiter import open_waiting
+from gateway.ecgs.handlers import EcgHandlers
+from gateway.ecgs.result_cache import ResultCache
+from gateway.ecgs.result_waiter import open_result_waiter
 from gateway.ecgs.routes import ECG_ROUTES
-from gateway.ecgs.submission_batcher import open_intake
+from gateway.ecgs.submission_batcher import open_submission_batcher
 from gateway.formats.registry import Formats
 from gateway.formats.spool import Spools
 from shared.runtime.health import Part, without_waiting
@@ -47,19 +47,19 @@ async def open_ecgs(
         ConfigurationError: There is nowhere to spool to.
     """
     async with (
-        open_waiting(store) as waiting,
-        open_intake(
+        open_result_waiter(store) as waiter,
+        open_submission_batcher(
             store=store,
             publisher=publisher,
             installation=installation,
             publish_timeout_s=settings.publish_timeout_s,
-        ) as intake,
+        ) as batcher,
         open_backlog(store, limit=settings.max_backlog) as backlog,
     ):
         yield Feature(
             routes=ECG_ROUTES,
-            handlers=Handlers(
-                intake=intake,
+            handlers=EcgHandlers(
+                batcher=batcher,
                 recordings=recordings,
                 formats=Formats(settings, _spools(settings)),
                 owned_ecgs=owned_ecgs,
@@ -67,7 +67,7 @@ async def open_ecgs(
                 publisher=publisher,
                 installation=installation,
                 backlog=backlog,
-                results=Results(waiting, max_bytes=settings.result_cache_bytes),
+                result_cache=ResultCache(waiter, max_bytes=settings.result_cache_bytes),
                 clock=clock,
                 settings=settings,
             ),
@@ -83,14 +83,14 @@ async def open_ecgs(
                     is_logged=False,
                 ),
                 "waiting": Part(
-                    check=without_waiting(waiting.check),
+                    check=without_waiting(waiter.check),
                     means="Requests that wait for a result (`?wait=`) are told late that it is there.",
                     fails_after_s=math.inf,
                     is_free=True,
                     is_logged=False,
                 ),
             },
-            begin_drain=waiting.leave,  # else draining would take as long as the last request waits
+            begin_drain=waiter.drain,  # else draining would take as long as the longest wait
         )
 
 

@@ -1,4 +1,4 @@
-"""Look-ups of ECGs that come in together: one query for all of them."""
+"""Batch the look-ups of concurrent requests into one query, as a DataLoader does."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import EcgState, EcgStore
 
 # Enough for every connection of a busy gateway, and a query of a few milliseconds.
-_MOST_AT_A_TIME: Final = 500
+_MAX_BATCH: Final = 500
 
-Owned: TypeAlias = tuple[str, str]
-"""An ECG by its owner and its id."""
+OwnedEcgId: TypeAlias = tuple[str, str]
+"""An ECG's owner and id."""
 
-_Answer: TypeAlias = "asyncio.Future[EcgState | None]"
+_StateFuture: TypeAlias = "asyncio.Future[EcgState | None]"
 
 
-class Lookups:
-    """Looks ECGs up, two queries at a time: what comes in meanwhile goes out with the next."""
+class LookupBatcher:
+    """Looks ECGs up, two queries at a time; look-ups made meanwhile share the next query."""
 
     def __init__(self, store: EcgStore) -> None:
         self._store = store
-        self._wanted: dict[Owned, list[_Answer]] = {}
-        self._somebody_asks = asyncio.Event()
+        self._pending: dict[OwnedEcgId, list[_StateFuture]] = {}
+        self._has_pending = asyncio.Event()
 
-    async def state(self, owned: Owned) -> EcgState | None:
-        """How the ECG stands after this was called; None if there is none.
+    async def load(self, owned: OwnedEcgId) -> EcgState | None:
+        """The ECG's state, read after this was called; None if there is no such ECG.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        self._wanted.setdefault(owned, []).append(answer)
-        self._somebody_asks.set()
-        return await answer
+        future: _StateFuture = asyncio.get_running_loop().create_future()
+        self._pending.setdefault(owned, []).append(future)
+        self._has_pending.set()
+        return await future
 
-    async def work(self) -> None:
-        """Answer forever."""
+    async def run(self) -> None:
+        """Run queries forever."""
         while True:
-            await self._somebody_asks.wait()
-            await self._look()
+            await self._has_pending.wait()
+            await self._run_query()
 
-    async def _look(self) -> None:
-        taken = {owned: self._wanted.pop(owned) for owned in list(islice(self._wanted, _MOST_AT_A_TIME))}
-        if not self._wanted:
-            self._somebody_asks.clear()
-        if not taken:
+    async def _run_query(self) -> None:
+        batch = {owned: self._pending.pop(owned) for owned in list(islice(self._pending, _MAX_BATCH))}
+        if not self._pending:
+            self._has_pending.clear()
+        if not batch:
             return
         try:
-            states = await self._store.find(list(taken))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who ask
-            for answer in _unanswered(taken.values()):
-                answer.set_exception(error)
+            states = await self._store.find(list(batch))
+        except Exception as error:  # noqa: BLE001 - raised in each look-up of the query
+            for future in _not_done(batch.values()):
+                future.set_exception(error)
             return
-        for owned, answers in taken.items():
-            for answer in _unanswered([answers]):
-                answer.set_result(states.get(owned))
+        for owned, futures in batch.items():
+            for future in _not_done([futures]):
+                future.set_result(states.get(owned))
 
 
-def _unanswered(asked: Iterable[Iterable[_Answer]]) -> Iterator[_Answer]:
-    """Those whose asker has not gone meanwhile."""
-    return (answer for answers in asked for answer in answers if not answer.done())
+def _not_done(batch: Iterable[Iterable[_StateFuture]]) -> Iterator[_StateFuture]:
+    """The futures that were not cancelled meanwhile."""
+    return (future for futures in batch for future in futures if not future.done())
 
 
 @asynccontextmanager
-async def open_lookups(store: EcgStore) -> AsyncIterator[Lookups]:
-    """Yield `Lookups` that answer for as long as the context is open."""
-    lookups = Lookups(store)
+async def open_lookup_batcher(store: EcgStore) -> AsyncIterator[LookupBatcher]:
+    """Yield a batcher that works for as long as the context is open."""
+    lookups = LookupBatcher(store)
     async with (
-        running(lookups.work, "looking ECGs up"),
-        running(lookups.work, "looking ECGs up"),  # a second, while the first waits for PostgreSQL
+        running(lookups.run, "looking up ECGs"),
+        running(lookups.run, "looking up ECGs"),  # a second, while the first waits for PostgreSQL
     ):
         yield lookups

@@ -1,4 +1,4 @@
-"""What clients ask about ECGs behind the question mark, and the cursors of their pages."""
+"""Query parameters of the ECG routes, and the cursors of pages."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
 _Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 
 
-def _readable(cursor: str) -> str:
-    if place_of(cursor) is None:
+def _valid_cursor(cursor: str) -> str:
+    if decode_cursor(cursor) is None:
         raise PydanticCustomError("cursor", "expected the next_cursor of an earlier page")
     return cursor
 
 
 class EcgQuery(Query):
-    """How to ask for one ECG."""
+    """Query parameters for one ECG."""
 
     wait: Annotated[
         _Wait,
@@ -49,7 +49,7 @@ class EcgQuery(Query):
 
 
 class EcgsQuery(Query):
-    """How to ask for a page of ECGs."""
+    """Query parameters for a page of ECGs."""
 
     limit: Annotated[
         _Limit,
@@ -60,7 +60,7 @@ class EcgsQuery(Query):
         Annotated[
             str,
             Field(max_length=_MAX_CURSOR_LENGTH, json_schema_extra={"format": "isoline-cursor"}),
-            AfterValidator(_readable),
+            AfterValidator(_valid_cursor),
         ]
         | None,
         Field(
@@ -77,24 +77,24 @@ class EcgsQuery(Query):
     ] = None
 
 
-def cursor_of(place: Place) -> str:
-    """A place in a list as a word for clients, who need not know what it means."""
-    microseconds = (place.submitted_at - _EPOCH) // _MICROSECOND
-    return base64.urlsafe_b64encode(orjson.dumps([microseconds, place.id])).rstrip(b"=").decode()
+def encode_cursor(position: Place) -> str:
+    """An opaque cursor for a position in the list."""
+    microseconds = (position.submitted_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(orjson.dumps([microseconds, position.id])).rstrip(b"=").decode()
 
 
-def place_of(cursor: str) -> Place | None:
-    """The place that `cursor_of` made the word of; None when it made no such word."""
+def decode_cursor(cursor: str) -> Place | None:
+    """The position that `encode_cursor` encoded; None if this is no such cursor."""
     try:
-        microseconds, ecg_id = _unpacked(cursor)
+        microseconds, ecg_id = _decoded(cursor)
         submitted_at = _EPOCH + microseconds * _MICROSECOND
     except (ValueError, TypeError, OverflowError):
         return None
-    is_place = type(microseconds) is int and isinstance(ecg_id, str) and ECG_ID.fullmatch(ecg_id)
-    return Place(submitted_at, ecg_id) if is_place else None
+    is_position = type(microseconds) is int and isinstance(ecg_id, str) and ECG_ID.fullmatch(ecg_id)
+    return Place(submitted_at, ecg_id) if is_position else None
 
 
-def _unpacked(cursor: str) -> Any:
+def _decoded(cursor: str) -> Any:
     try:
         return orjson.loads(
             base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

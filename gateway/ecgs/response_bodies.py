@@ -1,4 +1,4 @@
-"""What clients are answered about ECGs, as models: the same that the contract shows."""
+"""Response bodies of the ECG routes, as models for the contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Id = Annotated[str, Field(description="The ECG's id, as its sender gave it.")]
 
 
 def _may_be_absent(schema: dict[str, Any]) -> None:
-    """Absent is not null: no default is said."""
+    """Name no default: an absent field is not null."""
     del schema["default"]
 
 

@@ -1,7 +1,7 @@
-"""Results as they are answered. A finished one is kept for a few seconds, within a number of bytes.
+"""The result cache: finished results as prebuilt responses, for 5 s and within a number of bytes.
 
-A result never changes within its generation, so it may be kept, unless the next generation is queued already;
-an erasure or a replay through another gateway is not heard of here, so it may not be kept for long.
+A result never changes within its generation, so it may be cached, unless the next generation is queued
+already. An erasure or a replay through another gateway does not invalidate it here, so not for long.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gateway.http.responses import JSON, Head
 from shared.ports.ecgs import Status
 
 if TYPE_CHECKING:
-    from gateway.ecgs.lookup_batcher import Owned
-    from gateway.ecgs.result_waiter import Waiting
+    from gateway.ecgs.lookup_batcher import OwnedEcgId
+    from gateway.ecgs.result_waiter import ResultWaiter
     from shared.ports.ecgs import EcgState
 
 # Within so many seconds an erased ECG is gone from every gateway.
@@ -34,11 +34,11 @@ _HEADERS: Final = {
 }
 
 
-class Result(NamedTuple):
-    """How an ECG stands, as an answer.
+class RenderedResult(NamedTuple):
+    """The response for an ECG's state.
 
     Attributes:
-        head: What goes with it; among it the entity tag of what was found.
+        head: With an entity tag unless it is queued.
         body: JSON.
     """
 
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    result: Result
+    result: RenderedResult
     looked_up_at: float
 
     @property
@@ -55,75 +55,77 @@ class _Entry(NamedTuple):
         return len(self.result.body) + _ENTRY_BYTES
 
 
-class Results:
-    """Looks results up, and remembers the finished ones.
+class ResultCache:
+    """Looks results up, and caches the finished ones.
 
     Args:
-        waiting: Where they are looked up.
-        max_bytes: What all that is remembered may take; 0 remembers nothing.
+        waiter: Looks up what is not cached.
+        max_bytes: Of all entries together; 0 caches nothing.
     """
 
-    def __init__(self, waiting: Waiting, *, max_bytes: int) -> None:
-        self._waiting = waiting
+    def __init__(self, waiter: ResultWaiter, *, max_bytes: int) -> None:
+        self._waiter = waiter
         self._max_bytes = max_bytes
-        self._kept: dict[Owned, _Entry] = {}
+        self._entries: dict[OwnedEcgId, _Entry] = {}
         self._size = 0
-        self._erasures = 0
+        self._invalidations = 0
 
-    async def result(self, owned: Owned, *, wait_s: float) -> Result | None:
-        """What to answer, as `Waiting.state` finds it; not older than `MAX_AGE_S`. None if there is none.
+    async def get(self, owned: OwnedEcgId, *, wait_s: float) -> RenderedResult | None:
+        """The response for an ECG, as `ResultWaiter.wait` finds it, or not older than `MAX_AGE_S`.
+
+        None if there is no such ECG.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
-        now = time.monotonic()  # finding the loop, for its clock, takes a system call
-        kept = self._kept.get(owned)
-        if kept is not None and now - kept.looked_up_at <= MAX_AGE_S:
-            return kept.result
-        erasures = self._erasures
-        state = await self._waiting.state(owned, wait_s=wait_s)
+        now = time.monotonic()  # the loop's clock would cost a system call, to find the loop
+        cached = self._entries.get(owned)
+        if cached is not None and now - cached.looked_up_at <= MAX_AGE_S:
+            return cached.result
+        invalidations = self._invalidations
+        state = await self._waiter.wait(owned, wait_s=wait_s)
         if state is None:
             return None
         result = _result(state)
-        if state.is_final and erasures == self._erasures:
-            self._keep(owned, _Entry(result, now))
+        if state.is_final and invalidations == self._invalidations:
+            self._put(owned, _Entry(result, now))
         return result
 
-    def forget(self, owned: Owned) -> None:
-        """The ECG was erased: it is not answered again, nor is a look-up that was under way kept."""
-        self._erasures += 1
+    def invalidate(self, owned: OwnedEcgId) -> None:
+        """Drop an ECG that was erased; results of look-ups under way are not cached either."""
+        self._invalidations += 1
         self._drop(owned)
 
-    def _keep(self, owned: Owned, entry: _Entry) -> None:
+    def _put(self, owned: OwnedEcgId, entry: _Entry) -> None:
         self._drop(owned)
-        self._kept[owned] = entry
+        self._entries[owned] = entry
         self._size += entry.size
         too_long_ago = entry.looked_up_at - MAX_AGE_S
-        while self._kept:
-            oldest, its_entry = next(iter(self._kept.items()))
+        while self._entries:
+            oldest, its_entry = next(iter(self._entries.items()))
             if self._size <= self._max_bytes and its_entry.looked_up_at >= too_long_ago:
                 return
             self._drop(oldest)
 
-    def _drop(self, owned: Owned) -> None:
-        entry = self._kept.pop(owned, None)
+    def _drop(self, owned: OwnedEcgId) -> None:
+        entry = self._entries.pop(owned, None)
         if entry is not None:
             self._size -= entry.size
 
 
-def _result(state: EcgState) -> Result:
-    answer: dict[str, object] = {"id": state.id, "status": state.status}
-    answer.update((name, value) for name, value in _said(state) if value is not None)
+def _result(state: EcgState) -> RenderedResult:
+    content: dict[str, object] = {"id": state.id, "status": state.status}
+    content.update((name, value) for name, value in _header_fields(state) if value is not None)
     if state.document is not None:
-        answer |= orjson.loads(state.document)
-    body = orjson.dumps(answer)
+        content |= orjson.loads(state.document)
+    body = orjson.dumps(content)
     headers = dict(_HEADERS)
     if state.status is not Status.QUEUED:
         headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[: 2 * _TAG_BYTES]}"'
-    return Result(Head(headers=headers), body)
+    return RenderedResult(Head(headers=headers), body)
 
 
-def _said(state: EcgState) -> tuple[tuple[str, object], ...]:
+def _header_fields(state: EcgState) -> tuple[tuple[str, object], ...]:
     return (
         ("reanalysis", state.reanalysis),
         ("error", state.error),

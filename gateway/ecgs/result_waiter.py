@@ -1,4 +1,4 @@
-"""Requests that wait for a result: one query for all of them, however many they are."""
+"""Long polling: requests that wait for a result (``?wait=``) share one periodic query."""
 
 from __future__ import annotations
 
@@ -6,94 +6,94 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from gateway.ecgs.lookup_batcher import open_lookups
+from gateway.ecgs.lookup_batcher import open_lookup_batcher
 from shared.domain.errors import UnavailableError
 from shared.runtime.supervision import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.ecgs.lookup_batcher import Lookups, Owned
+    from gateway.ecgs.lookup_batcher import LookupBatcher, OwnedEcgId
     from shared.ports.ecgs import EcgState, EcgStore
 
-_SHORTEST_PAUSE_S: Final = 0.01
-_LONGEST_PAUSE_S: Final = 0.25
+_MIN_BACKOFF_S: Final = 0.01
+_MAX_BACKOFF_S: Final = 0.25
 
 
-class Waiting:
-    """Answers when an ECG is not queued any more, or gone, by looking again and again, ever more slowly."""
+class ResultWaiter:
+    """Waits until an ECG is final or erased, by polling PostgreSQL with a backoff."""
 
-    def __init__(self, store: EcgStore, lookups: Lookups) -> None:
+    def __init__(self, store: EcgStore, lookups: LookupBatcher) -> None:
         self._store = store
         self._lookups = lookups
-        self._waiting: dict[Owned, set[asyncio.Future[EcgState | None]]] = {}
-        self._somebody_waits = asyncio.Event()
-        self._pause_s = _SHORTEST_PAUSE_S
-        self._is_leaving = False
+        self._pending: dict[OwnedEcgId, set[asyncio.Future[EcgState | None]]] = {}
+        self._has_pending = asyncio.Event()
+        self._backoff_s = _MIN_BACKOFF_S
+        self._is_draining = False
         self._failure: UnavailableError | None = None
 
     def check(self) -> None:
-        """Return unless somebody waits, and the last look failed.
+        """Return unless requests wait and the last poll failed.
 
         Raises:
-            UnavailableError: It did, for this reason.
+            UnavailableError: It failed, for this reason.
         """
-        if self._waiting and self._failure is not None:
+        if self._pending and self._failure is not None:
             raise self._failure.again()
 
-    async def state(self, owned: Owned, *, wait_s: float) -> EcgState | None:
-        """The ECG's state as soon as it is final, after ``wait_s`` at the latest; None if there is none.
+    async def wait(self, owned: OwnedEcgId, *, wait_s: float) -> EcgState | None:
+        """The ECG's state once it is final, after ``wait_s`` at the latest; None if there is no such ECG.
 
-        So a re-analysis is waited for, although its last finished generation could be shown. Nobody waits
-        for one that leaves.
+        A queued re-analysis is waited for too, although its last finished generation could be shown. After
+        `drain` this returns without waiting.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
-        present = await self._lookups.state(owned)
-        if present is None or present.is_final or not wait_s or self._is_leaving:
+        present = await self._lookups.load(owned)
+        if present is None or present.is_final or not wait_s or self._is_draining:
             return present
         try:
             async with asyncio.timeout(wait_s):
-                return await self._final(owned)
+                return await self._wait_until_final(owned)
         except TimeoutError:
             return present
 
-    def leave(self) -> None:
-        """From now on answer at once, and all who wait already, with what is known."""
-        self._is_leaving = True
-        for answer in [answer for answers in self._waiting.values() for answer in answers]:
-            if not answer.done():
-                answer.set_exception(TimeoutError("leaving"))
+    def drain(self) -> None:
+        """End all waits, present and future: `wait` returns the state that it read first."""
+        self._is_draining = True
+        for future in [future for futures in self._pending.values() for future in futures]:
+            if not future.done():
+                future.set_exception(TimeoutError("draining"))
 
-    async def _final(self, owned: Owned) -> EcgState | None:
-        answer: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owned, set()).add(answer)
-        self._pause_s = _SHORTEST_PAUSE_S
-        self._somebody_waits.set()
+    async def _wait_until_final(self, owned: OwnedEcgId) -> EcgState | None:
+        future: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()
+        self._pending.setdefault(owned, set()).add(future)
+        self._backoff_s = _MIN_BACKOFF_S
+        self._has_pending.set()
         try:
-            return await answer
+            return await future
         finally:
-            self._forget(owned, answer)
+            self._remove(owned, future)
 
-    def _forget(self, owned: Owned, answer: asyncio.Future[EcgState | None]) -> None:
-        others = self._waiting.get(owned, set())
-        others.discard(answer)
+    def _remove(self, owned: OwnedEcgId, future: asyncio.Future[EcgState | None]) -> None:
+        others = self._pending.get(owned, set())
+        others.discard(future)
         if not others:
-            self._waiting.pop(owned, None)
-        if not self._waiting:
-            self._somebody_waits.clear()
+            self._pending.pop(owned, None)
+        if not self._pending:
+            self._has_pending.clear()
 
-    async def watch(self) -> None:
-        """Look for all who wait, forever."""
+    async def run(self) -> None:
+        """Poll forever, for all that wait."""
         while True:
-            await self._somebody_waits.wait()
-            await asyncio.sleep(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-            await self._look()
+            await self._has_pending.wait()
+            await asyncio.sleep(self._backoff_s)
+            self._backoff_s = min(2 * self._backoff_s, _MAX_BACKOFF_S)
+            await self._poll()
 
-    async def _look(self) -> None:
-        wanted = list(self._waiting)
+    async def _poll(self) -> None:
+        wanted = list(self._pending)
         try:
             states = await self._store.find(wanted)
         except UnavailableError as error:
@@ -103,18 +103,18 @@ class Waiting:
         for owned in wanted:
             state = states.get(owned)
             if state is None or state.is_final:
-                self._answer(owned, state)
+                self._resolve(owned, state)
 
-    def _answer(self, owned: Owned, state: EcgState | None) -> None:
-        for answer in self._waiting.get(owned, ()):
-            if not answer.done():
-                answer.set_result(state)
+    def _resolve(self, owned: OwnedEcgId, state: EcgState | None) -> None:
+        for future in self._pending.get(owned, ()):
+            if not future.done():
+                future.set_result(state)
 
 
 @asynccontextmanager
-async def open_waiting(store: EcgStore) -> AsyncIterator[Waiting]:
-    """Yield a `Waiting` that looks for as long as the context is open."""
-    async with open_lookups(store) as lookups:
-        waiting = Waiting(store, lookups)
-        async with running(waiting.watch, "looking for results"):
-            yield waiting
+async def open_result_waiter(store: EcgStore) -> AsyncIterator[ResultWaiter]:
+    """Yield a `ResultWaiter` that polls for as long as the context is open."""
+    async with open_lookup_batcher(store) as lookups:
+        waiter = ResultWaiter(store, lookups)
+        async with running(waiter.run, "polling for results"):
+            yield waiter

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.contract.route import Answer, Route
-from gateway.ecgs.handlers import Handlers
+from gateway.ecgs.handlers import EcgHandlers
 from gateway.ecgs.queries import EcgQuery, EcgsQuery
 from gateway.ecgs.response_bodies import EcgAnswer, EcgsAnswer, ReceiptAnswer
 from gateway.formats.models import EcgBody
@@ -89,7 +89,7 @@ ECG_ROUTES: Final = (
     Route(
         method="POST",
         path="/ecg/process",
-        handler=Handlers.post_ecg,
+        handler=EcgHandlers.post_ecg,
         role=Role.USER,
         tag=_TAG,
         summary="Submit an ECG",
@@ -121,7 +121,7 @@ ECG_ROUTES: Final = (
     Route(
         method="GET",
         path="/ecg",
-        handler=Handlers.get_ecgs,
+        handler=EcgHandlers.get_ecgs,
         role=Role.USER,
         tag=_TAG,
         summary="List your ECGs, newest first",
@@ -139,7 +139,7 @@ ECG_ROUTES: Final = (
     Route(
         method="GET",
         path="/ecg/{id}",
-        handler=Handlers.get_ecg,
+        handler=EcgHandlers.get_ecg,
         role=Role.USER,
         tag=_TAG,
         summary="Get an ECG's result",
@@ -176,7 +176,7 @@ ECG_ROUTES: Final = (
     Route(
         method="DELETE",
         path="/ecg/{id}",
-        handler=Handlers.delete_ecg,
+        handler=EcgHandlers.delete_ecg,
         role=Role.USER,
         tag=_TAG,
         summary="Erase an ECG",

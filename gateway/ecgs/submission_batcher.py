@@ -1,7 +1,6 @@
-"""Where the submissions of concurrent requests meet, to be kept and announced together.
+"""Batch the submissions of concurrent requests: one commit and one publish for all of a batch.
 
-No timer collects them: whoever is there or about to be is taken, and while PostgreSQL writes one batch the
-next one gathers.
+No timer delays a batch: it holds what is pending, and the next one fills while PostgreSQL writes it.
 """
 
 from __future__ import annotations
@@ -29,52 +28,52 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import EcgStore, Receipt, Submission
     from shared.ports.installation import Installation
 
-# While one batch is written, the other is on its way or gathers.
+# While one batch is written, the other fills or is on its way to PostgreSQL.
 _FLUSHERS: Final = 2
 _BATCH_ECGS: Final = 200
 # 4 MB as 16 bits; an ECG with more is a batch by itself.
 _BATCH_SAMPLES: Final = 2_000_000
-# So few are prepared with the batch, one right after the other: in their requests' own turns, between all
-# else that these do, it takes twice the 5 us. A batch of 200 takes 1 ms to prepare.
-_FEW_SAMPLES: Final = 500
+# Up to this size ECGs are prepared in a loop over the batch, 1 ms for 200. Each in its own request's task
+# takes twice the 5 us.
+_PREPARED_WITH_BATCH_SAMPLES: Final = 500
 # Encoding a large ECG takes four times the memory of its samples.
-_PREPARED_AT_A_TIME: Final = 2
-# An ECG whose bytes are here takes a turn of the event loop for its head, one for its body, one to be read.
-# Without these turns, batches of STANDARD ECGs from 16 connections had 2 or 3 members instead of 7, and took
-# 1.25 times the CPU in the gateway, 1.4 in the processor, 1.6 in PostgreSQL and in RabbitMQ.
-_TURNS_FOR_COMPANY: Final = 3
-# While others come all the time, the first of a batch waits so long for them and no longer.
-_LONGEST_FOR_COMPANY_S: Final = 0.1
-# Batches whose announcement is not confirmed yet. A broker that answers nobody keeps each of them waiting for
-# the time limit, and so more clients than 16 x 200 from being taken in that time.
-_UNCONFIRMED: Final = 16
-# A frozen PostgreSQL takes 10 s to fail each batch: the last of thousands would wait for minutes, to be kept
-# long after their senders have gone. Who has waited longer is told so when the next batch is taken.
-_LONGEST_WAIT_S: Final = 10.0
+_MAX_CONCURRENT_PREPARES: Final = 2
+# An ECG whose bytes have arrived takes one iteration of the event loop each for its head, its body and its
+# parsing. Without these, batches of STANDARD ECGs from 16 connections had 2 or 3 members instead of 7, and
+# took 1.25 times the CPU in the gateway, 1.4 in the processor, 1.6 in PostgreSQL and in RabbitMQ.
+_LINGER_TURNS: Final = 3
+# Bounds the linger under steady load, where each iteration adds a submission.
+_MAX_LINGER_S: Final = 0.1
+# Batches published and not confirmed yet. A broker that confirms nothing holds each of them until the publish
+# timeout, and so limits submissions to 16 x 200 in that time.
+_MAX_UNCONFIRMED_BATCHES: Final = 16
+# A frozen PostgreSQL takes 10 s to fail each batch: the last of thousands would wait for minutes, to be
+# stored long after its sender gave up. One that waited longer than this fails when the next batch is taken.
+_MAX_WAIT_S: Final = 10.0
 
 
-_ENDED: Final = "submissions are not taken in any more"
-_ENDED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."
+_CLOSED: Final = "submissions are not taken in any more"
+_CLOSED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."
 
 
-class _Waiting(NamedTuple):
-    """A submission and who waits for its receipt."""
+class _PendingSubmission(NamedTuple):
+    """A submission and the future of its receipt."""
 
     submission: Submission
-    answer: asyncio.Future[Receipt]
-    since_s: float
+    future: asyncio.Future[Receipt]
+    queued_at_s: float
 
     def succeed(self, receipt: Receipt) -> None:
-        if not self.answer.done():
-            self.answer.set_result(receipt)
+        if not self.future.done():
+            self.future.set_result(receipt)
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
-class Intake:
-    """Takes submissions in, many at a time."""
+class SubmissionBatcher:
+    """Stores and announces submissions in batches."""
 
     def __init__(
         self, *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
@@ -83,197 +82,199 @@ class Intake:
         self._publisher = publisher
         self._installation = installation
         self._publish_timeout_s = publish_timeout_s
-        self._waiting: OrderedDict[asyncio.Future[Receipt], _Waiting] = OrderedDict()
-        self._somebody_waits = asyncio.Event()
-        self._gathering = asyncio.Lock()
-        self._unanswered: set[asyncio.Future[Receipt]] = set()
-        self._unconfirmed = asyncio.Semaphore(_UNCONFIRMED)
-        self._preparing = asyncio.Semaphore(_PREPARED_AT_A_TIME)
-        self._has_ended = False
-        self._outages = Outages("announcing ECGs that were kept, which the relay does then")
+        self._pending: OrderedDict[asyncio.Future[Receipt], _PendingSubmission] = OrderedDict()
+        self._has_pending = asyncio.Event()
+        self._collecting = asyncio.Lock()
+        self._unresolved: set[asyncio.Future[Receipt]] = set()
+        self._unconfirmed_slots = asyncio.Semaphore(_MAX_UNCONFIRMED_BATCHES)
+        self._prepare_slots = asyncio.Semaphore(_MAX_CONCURRENT_PREPARES)
+        self._is_closed = False
+        self._outages = Outages("announcing stored ECGs, which the relay does then")
 
-    async def take(self, submission: Submission) -> Receipt:
-        """Keep an ECG and announce it if it is new.
+    async def submit(self, submission: Submission) -> Receipt:
+        """Store an ECG and announce it if it is new.
 
-        Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it. Who is
-        cancelled takes nobody else's submission along.
+        Once this returns, the ECG is safe: if it could not be announced in time, the relay will do it.
+        Cancelling this cancels no other submission of the batch.
 
         Raises:
-            UnavailableError: It may have been kept. Taking the same again is safe.
+            UnavailableError: It may have been stored. Submitting the same again is safe.
         """
-        if submission.ecg.header.num_samples > _FEW_SAMPLES:
-            async with self._preparing:
+        if submission.ecg.header.num_samples > _PREPARED_WITH_BATCH_SAMPLES:
+            async with self._prepare_slots:
                 submission = await self._store.prepare(submission)
-        if self._has_ended:
-            raise UnavailableError(_ENDED, for_sender=_ENDED_FOR_SENDER)
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._unanswered.add(answer)
-        self._waiting[answer] = _Waiting(submission, answer, time.monotonic())
-        self._somebody_waits.set()
+        if self._is_closed:
+            raise UnavailableError(_CLOSED, for_sender=_CLOSED_FOR_SENDER)
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._unresolved.add(future)
+        self._pending[future] = _PendingSubmission(submission, future, time.monotonic())
+        self._has_pending.set()
         try:
-            return await answer
+            return await future
         finally:
-            self._unanswered.discard(answer)
-            self._waiting.pop(answer, None)
+            self._unresolved.discard(future)
+            self._pending.pop(future, None)
 
-    async def announce(self, kept: Sequence[tuple[EcgKey, str | None]]) -> None:
-        """Publish one event for up to 64 of these; what the broker does not take in time, the relay does.
+    async def announce(self, stored: Sequence[tuple[EcgKey, str | None]]) -> None:
+        """Publish one event for up to 64 ECGs; events not confirmed in time are left to the relay.
 
         Args:
-            kept: Each with the trace in which it came. An event carries that of its first ECG; each ECG's
+            stored: Keys of ECGs with their trace contexts. An event carries that of its first ECG; each ECG's
                 own is stored with it.
         """
         began_s = time.monotonic()
-        failures = [failure for failure in await self._published(kept) if failure is not None]
+        failures = [failure for failure in await self._published(stored) if failure is not None]
         if failures:
             self._outages.begin(str(failures[0]), waited_s=time.monotonic() - began_s)
         else:
             self._outages.end_past()
 
     async def run(self) -> None:
-        """Take in whatever waits, forever; nobody is left waiting when it ends.
+        """Process pending submissions forever; when it ends, those still pending fail.
 
         Raises:
-            ExceptionGroup: A part of it ended.
+            ExceptionGroup: A flusher failed.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(_FLUSHERS):
-                    tasks.create_task(lasting(partial(self._flush, tasks), "taking a batch in"))
+                    tasks.create_task(lasting(partial(self._flush, tasks), "flushing batches"))
         finally:
-            self._end()
+            self._close()
 
-    def _end(self) -> None:
-        self._has_ended = True
-        for answer in self._unanswered:
-            if not answer.done():
-                answer.set_exception(UnavailableError(_ENDED, for_sender=_ENDED_FOR_SENDER))
+    def _close(self) -> None:
+        self._is_closed = True
+        for future in self._unresolved:
+            if not future.done():
+                future.set_exception(UnavailableError(_CLOSED, for_sender=_CLOSED_FOR_SENDER))
 
     async def _flush(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            async with self._gathering:
-                await self._somebody_waits.wait()
-                await self._let_others_come()
+            async with self._collecting:
+                await self._has_pending.wait()
+                await self._linger()
                 batch = self._next_batch()
             if batch:
-                await self._keep(batch, tasks)
+                await self._store_batch(batch, tasks)
 
-    async def _let_others_come(self) -> None:
-        """Give those who are nearly here a few turns of the event loop, and again whenever one has come."""
-        came, turns = len(self._waiting), 0
-        while turns < _TURNS_FOR_COMPANY and self._has_room():
+    async def _linger(self) -> None:
+        """Let requests reach the batch for a few iterations of the event loop, and again after each one."""
+        count, turns = len(self._pending), 0
+        while turns < _LINGER_TURNS and self._may_linger():
             await asyncio.sleep(0)
-            turns = turns + 1 if len(self._waiting) == came else 0
-            came = len(self._waiting)
+            turns = turns + 1 if len(self._pending) == count else 0
+            count = len(self._pending)
 
-    def _has_room(self) -> bool:
-        """Whether somebody waits, and may wait for more."""
-        if not 0 < len(self._waiting) < _BATCH_ECGS:
+    def _may_linger(self) -> bool:
+        """Whether the batch is neither empty nor full, and its oldest submission may wait longer."""
+        if not 0 < len(self._pending) < _BATCH_ECGS:
             return False
-        return time.monotonic() - self._oldest().since_s < _LONGEST_FOR_COMPANY_S
+        return time.monotonic() - self._oldest().queued_at_s < _MAX_LINGER_S
 
-    def _next_batch(self) -> list[_Waiting]:
-        self._give_up()
-        batch: list[_Waiting] = []
-        room = _BATCH_SAMPLES
-        while self._waiting and len(batch) < _BATCH_ECGS:
-            room -= self._oldest().submission.ecg.header.num_samples
-            if batch and room < 0:
+    def _next_batch(self) -> list[_PendingSubmission]:
+        self._fail_expired()
+        batch: list[_PendingSubmission] = []
+        samples_left = _BATCH_SAMPLES
+        while self._pending and len(batch) < _BATCH_ECGS:
+            samples_left -= self._oldest().submission.ecg.header.num_samples
+            if batch and samples_left < 0:
                 break
-            waiting = self._take_oldest()
-            if not waiting.answer.done():  # else its sender goes at this moment
-                batch.append(waiting)
-        if not self._waiting:
-            self._somebody_waits.clear()
+            pending = self._pop_oldest()
+            if not pending.future.done():  # done: cancelled just now, its client has disconnected
+                batch.append(pending)
+        if not self._pending:
+            self._has_pending.clear()
         return batch
 
-    def _give_up(self) -> None:
-        """Turn away who has waited for too long; the oldest are in front."""
-        too_long_ago_s = time.monotonic() - _LONGEST_WAIT_S
-        while self._waiting and self._oldest().since_s < too_long_ago_s:
+    def _fail_expired(self) -> None:
+        """Fail submissions that have waited for too long."""
+        too_long_ago_s = time.monotonic() - _MAX_WAIT_S
+        while self._pending and self._oldest().queued_at_s < too_long_ago_s:
             error = UnavailableError(
                 "too many submissions wait for storage; this one was not kept",
                 for_sender="Too many submissions wait for the gateway's database; this one was not kept.",
             )
-            self._take_oldest().fail(error)
+            self._pop_oldest().fail(error)
 
-    def _oldest(self) -> _Waiting:
-        return next(iter(self._waiting.values()))
+    def _oldest(self) -> _PendingSubmission:
+        return next(iter(self._pending.values()))
 
-    def _take_oldest(self) -> _Waiting:
-        return self._waiting.popitem(last=False)[1]
+    def _pop_oldest(self) -> _PendingSubmission:
+        return self._pending.popitem(last=False)[1]
 
-    async def _keep(self, batch: Sequence[_Waiting], tasks: asyncio.TaskGroup) -> None:
-        """Keep a batch and answer all of it, those that are new when they were announced."""
+    async def _store_batch(self, batch: Sequence[_PendingSubmission], tasks: asyncio.TaskGroup) -> None:
+        """Store a batch and resolve its futures; those of new ECGs after the announcement."""
         try:
-            receipts = await self._store.add([waiting.submission for waiting in batch])
+            receipts = await self._store.add([pending.submission for pending in batch])
         except UnavailableError as error:
-            for waiting in batch:
-                waiting.fail(error.again())
-        except Exception as error:  # noqa: BLE001 - a defect that one submission met must not fail the others
-            await self._keep_alone(batch, error, tasks)
+            for pending in batch:
+                pending.fail(error.again())
+        except Exception as error:  # noqa: BLE001 - one bad submission must not fail the others of its batch
+            await self._store_each(batch, error, tasks)
         else:
             failpoint.reach("after-commit-before-publish")
-            await self._answer(batch, receipts, tasks)
+            await self._resolve(batch, receipts, tasks)
 
-    async def _keep_alone(
-        self, batch: Sequence[_Waiting], error: Exception, tasks: asyncio.TaskGroup
+    async def _store_each(
+        self, batch: Sequence[_PendingSubmission], error: Exception, tasks: asyncio.TaskGroup
     ) -> None:
         if len(batch) == 1:
             batch[0].fail(error)
             return
-        for waiting in batch:
-            await self._keep([waiting], tasks)
+        for pending in batch:
+            await self._store_batch([pending], tasks)
 
-    async def _answer(
-        self, batch: Sequence[_Waiting], receipts: Sequence[Receipt], tasks: asyncio.TaskGroup
+    async def _resolve(
+        self, batch: Sequence[_PendingSubmission], receipts: Sequence[Receipt], tasks: asyncio.TaskGroup
     ) -> None:
         new = []
-        for waiting, receipt in zip(batch, receipts, strict=True):
+        for pending, receipt in zip(batch, receipts, strict=True):
             if receipt.is_new:
-                new.append((waiting, receipt))
+                new.append((pending, receipt))
             else:
-                waiting.succeed(receipt)
+                pending.succeed(receipt)
         if new:
-            await self._unconfirmed.acquire()
-            tasks.create_task(self._announce(new))  # the next batch need not wait for the broker
+            await self._unconfirmed_slots.acquire()
+            tasks.create_task(self._announce(new))  # the next batch does not wait for the broker
 
-    async def _announce(self, new: Sequence[tuple[_Waiting, Receipt]]) -> None:
-        """Announce these, and answer who waits, whether or not the broker has it."""
+    async def _announce(self, new: Sequence[tuple[_PendingSubmission, Receipt]]) -> None:
+        """Announce new ECGs and resolve their futures, whether or not the broker confirmed."""
         try:
-            await self.announce([(receipt.key, waiting.submission.traceparent) for waiting, receipt in new])
+            await self.announce([(receipt.key, pending.submission.traceparent) for pending, receipt in new])
         finally:
-            self._unconfirmed.release()
-            for waiting, receipt in new:
-                waiting.succeed(receipt)
+            self._unconfirmed_slots.release()
+            for pending, receipt in new:
+                pending.succeed(receipt)
 
     async def _published(
-        self, kept: Sequence[tuple[EcgKey, str | None]]
+        self, stored: Sequence[tuple[EcgKey, str | None]]
     ) -> Sequence[UnroutableError | UnavailableError | None]:
         try:
             async with asyncio.timeout(self._publish_timeout_s):
-                return await self._publisher.publish(_events(kept, await self._installation.source()))
+                return await self._publisher.publish(_events(stored, await self._installation.source()))
         except TimeoutError:
             return [UnavailableError(f"no answer from the broker within {self._publish_timeout_s:g} s")]
         except UnavailableError as error:
             return [error]
 
 
-def _events(kept: Sequence[tuple[EcgKey, str | None]], source: str) -> list[Event]:
+def _events(stored: Sequence[tuple[EcgKey, str | None]], source: str) -> list[Event]:
     now = datetime.now(UTC)
-    pages = [kept[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(kept), MAX_ECGS_PER_EVENT)]
+    pages = [
+        stored[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(stored), MAX_ECGS_PER_EVENT)
+    ]
     return [
         submitted([key for key, _ in page], source=source, now=now, traceparent=page[0][1]) for page in pages
     ]
 
 
 @asynccontextmanager
-async def open_intake(
+async def open_submission_batcher(
     *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
-) -> AsyncIterator[Intake]:
-    """Yield an intake that takes in for as long as the context is open."""
-    intake = Intake(
+) -> AsyncIterator[SubmissionBatcher]:
+    """Yield a batcher that works for as long as the context is open."""
+    batcher = SubmissionBatcher(
         store=store, publisher=publisher, installation=installation, publish_timeout_s=publish_timeout_s
     )
-    async with running(intake.run, "taking submissions in"):
-        yield intake
+    async with running(batcher.run, "batching submissions"):
+        yield batcher

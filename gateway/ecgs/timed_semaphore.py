@@ -1,4 +1,4 @@
-"""A semaphore whose places are not waited for without end."""
+"""A semaphore with a timeout."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 
 class TimedSemaphore:
-    """Lets a bounded number in at a time, in the order in which they came.
+    """Admits a bounded number at a time, first come, first served.
 
     Args:
-        places: How many are let in.
-        within_s: How long one waits for a place.
-        kind: What waits, in the plural, for the sentence to those who waited too long.
+        slots: How many are admitted at a time.
+        timeout_s: How long to wait for a slot.
+        kind: What is admitted, in the plural, for the message of a timeout.
     """
 
-    def __init__(self, places: int, *, within_s: float, kind: str) -> None:
-        self._semaphore = asyncio.Semaphore(places)
-        self._within_s = within_s
+    def __init__(self, slots: int, *, timeout_s: float, kind: str) -> None:
+        self._semaphore = asyncio.Semaphore(slots)
+        self._timeout_s = timeout_s
         self._kind = kind
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place for as long as the context is open.
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold a slot for as long as the context is open.
 
         Raises:
-            UnavailableError: None was free in time.
+            UnavailableError: No slot was free in time.
         """
         try:
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(self._timeout_s):
                 await self._semaphore.acquire()
         except TimeoutError:
             raise UnavailableError(

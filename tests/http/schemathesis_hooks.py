@@ -8,7 +8,7 @@ from typing import Any, Final
 import schemathesis
 from hypothesis import strategies as st
 
-from gateway.ecgs.queries import cursor_of
+from gateway.ecgs.queries import encode_cursor
 from shared.ports.owned_ecgs import Place
 
 _LONGEST_NAME: Final = 32
@@ -20,7 +20,8 @@ _TIMES: Final = st.datetimes(max_value=datetime(2024, 12, 31), timezones=st.just
 schemathesis.openapi.format("date", _DATES.map(str))
 schemathesis.openapi.format("date-time", _TIMES.map(datetime.isoformat))
 schemathesis.openapi.format(
-    "isoline-cursor", st.builds(Place, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(cursor_of)
+    "isoline-cursor",
+    st.builds(Place, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(encode_cursor),
 )
 
 

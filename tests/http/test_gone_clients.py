@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from gateway.accounts import use_cases as accounts_module
-from gateway.ecgs import result_waiter as waiting_module
-from gateway.ecgs import submission_batcher as intake_module
-from gateway.ecgs.result_waiter import Waiting
+from gateway.ecgs import result_waiter as waiter_module
+from gateway.ecgs import submission_batcher as batcher_module
+from gateway.ecgs.result_waiter import ResultWaiter
 from gateway.formats import json_reader as json_module
 from gateway.http.bodies.body_memory import SMALL_BYTES
 from shared.runtime.settings import GatewayOnlySettings
@@ -110,33 +110,33 @@ async def sent_and_gone(
 async def test_nobody_waits_for_a_result_for_a_client_that_has_gone(
     ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[Waiting] = []
+    opened: list[ResultWaiter] = []
 
-    class KnownWaiting(Waiting):
+    class RecordedWaiter(ResultWaiter):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             opened.append(self)
 
-    monkeypatch.setattr(waiting_module, "Waiting", KnownWaiting)
+    monkeypatch.setattr(waiter_module, "ResultWaiter", RecordedWaiter)
     async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
         assert answer.status == 202
     async with open_test_gateway(database, broker.publisher()) as address:
-        [waiting] = opened
+        [waiter] = opened
         before = len(asyncio.all_tasks())
         requests = [a_request("GET /ecg/10?wait=30", client=ada)] * _SENDERS
         async with sent_and_gone(
-            address, requests, lambda: sum(map(len, waiting._waiting.values())) == _SENDERS
+            address, requests, lambda: sum(map(len, waiter._pending.values())) == _SENDERS
         ) as gone:
             await gone.have_ended(_SENDERS)
 
-        assert waiting._waiting == {}
+        assert waiter._pending == {}
         await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
 async def test_a_submission_that_waits_for_storage_is_dropped_with_its_sender(
     gateway: str, ada: aiohttp.ClientSession, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "_BATCH_ECGS", 1)
+    monkeypatch.setattr(batcher_module, "_BATCH_ECGS", 1)
     began, ended = 0, 0
     may_end = asyncio.Event()
     add = PostgresEcgStore.add

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from gateway.ecgs import submission_batcher as intake_module
-from gateway.ecgs.submission_batcher import Intake, open_intake
+from gateway.ecgs import submission_batcher as batcher_module
+from gateway.ecgs.submission_batcher import SubmissionBatcher, open_submission_batcher
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.ports.ecgs import Submission
@@ -90,14 +90,14 @@ def publisher() -> GatedPublisher:
     return GatedPublisher()
 
 
-def opened(
+def open_batcher(
     store: PostgresEcgStore,
     publisher: GatedPublisher,
     *,
     installation: Installation | None = None,
     publish_timeout_s: float = _LIMIT_S,
-) -> AbstractAsyncContextManager[Intake]:
-    return open_intake(
+) -> AbstractAsyncContextManager[SubmissionBatcher]:
+    return open_submission_batcher(
         store=store,
         publisher=publisher,
         installation=installation or AnInstallation(),
@@ -105,22 +105,24 @@ def opened(
     )
 
 
-def told(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What an intake said; a gateway that tests of the same process share may have spoken meanwhile."""
+def outages_in(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The outages that a batcher logged, without records of a gateway that runs in the same process."""
     return [record for record in records if str(record.get("what", "")).startswith("announcing")]
 
 
-async def taking(intake: Intake, *submissions: Submission | str) -> list[asyncio.Task[Receipt]]:
-    """These, as requests that have got as far as they can without anybody's answer."""
+async def submit_all(
+    batcher: SubmissionBatcher, *submissions: Submission | str
+) -> list[asyncio.Task[Receipt]]:
+    """Submit from one task each; return once all are pending or in a batch."""
     tasks = [
-        asyncio.create_task(intake.take(a_submission(s) if isinstance(s, str) else s)) for s in submissions
+        asyncio.create_task(batcher.submit(a_submission(s) if isinstance(s, str) else s)) for s in submissions
     ]
-    await moments_later()
+    await let_tasks_run()
     return tasks
 
 
-async def moments_later() -> None:
-    """Whatever can go on without waiting for anything has gone on."""
+async def let_tasks_run() -> None:
+    """Let each task run until it waits for I/O or an event."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -141,25 +143,25 @@ def numbers(count: int) -> list[str]:
 
 
 class TestBatches:
-    async def test_one_that_comes_alone_is_taken_in_alone_and_at_once(
+    async def test_a_single_submission_is_a_batch_by_itself_without_delay(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with opened(store, publisher) as intake:
-            receipt = await intake.take(a_submission("10"))
+        async with open_batcher(store, publisher) as batcher:
+            receipt = await batcher.submit(a_submission("10"))
 
         assert receipt.key == EcgKey("ada", "10", 1)
         assert receipt.is_new
         assert store.batches == [["10"]]
         assert publisher.announced == [["10"]]
 
-    async def test_what_comes_while_two_batches_are_written_becomes_the_next(
+    async def test_submissions_made_while_two_batches_are_written_form_the_next(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         store.gate.clear()
-        async with opened(store, publisher) as intake:
-            first = await taking(intake, "first")
-            second = await taking(intake, "second")
-            rest = await taking(intake, *numbers(50))
+        async with open_batcher(store, publisher) as batcher:
+            first = await submit_all(batcher, "first")
+            second = await submit_all(batcher, "second")
+            rest = await submit_all(batcher, *numbers(50))
             batches_before = list(store.batches)
             store.gate.set()
             receipts = await answers([*first, *second, *rest])
@@ -172,29 +174,31 @@ class TestBatches:
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         large = a_submission(ecg=an_ecg("large", leads=[a_lead(signal=range(501))]))
-        async with opened(store, publisher) as intake:
-            receipts = await answers(await taking(intake, "small", large))
+        async with open_batcher(store, publisher) as batcher:
+            receipts = await answers(await submit_all(batcher, "small", large))
 
         assert store.prepared == ["large"]
         assert [receipt.is_new for receipt in receipts] == [True, True]
 
-    async def test_who_is_nearly_here_comes_along(self, store: GatedStore, publisher: GatedPublisher) -> None:
-        async with opened(store, publisher) as intake:
-            first = asyncio.create_task(intake.take(a_submission("first")))
-            for _ in range(3):  # its head is read, its body is, it is understood
+    async def test_a_request_whose_body_is_being_read_joins_the_batch(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        async with open_batcher(store, publisher) as batcher:
+            first = asyncio.create_task(batcher.submit(a_submission("first")))
+            for _ in range(3):  # head, body, parsing
                 await asyncio.sleep(0)
-            await answers([first, *await taking(intake, "second")])
+            await answers([first, *await submit_all(batcher, "second")])
 
         assert store.batches == [["first", "second"]]
 
-    async def test_who_comes_first_does_not_wait_until_nobody_comes_any_more(
+    async def test_the_first_of_a_batch_does_not_wait_until_submissions_stop_arriving(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(intake_module, "_BATCH_ECGS", 10**9)
+        monkeypatch.setattr(batcher_module, "_BATCH_ECGS", 10**9)
         tasks: list[asyncio.Task[Receipt]] = []
-        async with opened(store, publisher) as intake, asyncio.timeout(_LIMIT_S):
+        async with open_batcher(store, publisher) as batcher, asyncio.timeout(_LIMIT_S):
             while not store.batches:
-                tasks.append(asyncio.create_task(intake.take(a_submission(str(len(tasks))))))
+                tasks.append(asyncio.create_task(batcher.submit(a_submission(str(len(tasks))))))
                 await asyncio.sleep(0)
             await answers(tasks)
 
@@ -203,8 +207,8 @@ class TestBatches:
     async def test_a_batch_has_two_hundred_at_the_most(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with opened(store, publisher) as intake:
-            receipts = await answers(await taking(intake, *numbers(401)))
+        async with open_batcher(store, publisher) as batcher:
+            receipts = await answers(await submit_all(batcher, *numbers(401)))
 
         assert [len(batch) for batch in store.batches] == [200, 200, 1]
         assert [receipt.key.id for receipt in receipts] == numbers(401)
@@ -212,15 +216,15 @@ class TestBatches:
     async def test_a_batch_has_so_many_samples_at_the_most_and_a_larger_ecg_is_one_by_itself(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(intake_module, "_BATCH_SAMPLES", 10)
+        monkeypatch.setattr(batcher_module, "_BATCH_SAMPLES", 10)
         sizes = {"a": 4, "b": 6, "c": 1, "d": 11, "e": 1}
         submissions = [
             a_submission(ecg=an_ecg(ecg_id, leads=[a_lead(signal=[1] * size)]))
             for ecg_id, size in sizes.items()
         ]
 
-        async with opened(store, publisher) as intake:
-            await answers(await taking(intake, *submissions))
+        async with open_batcher(store, publisher) as batcher:
+            await answers(await submit_all(batcher, *submissions))
 
         assert store.batches == [["a", "b"], ["c"], ["d"], ["e"]]
 
@@ -230,42 +234,42 @@ class TestReceipts:
         await store.add([a_submission("there"), a_submission("taken")])
         other = a_submission(ecg=an_ecg("taken", leads=[a_lead(signal=[9])]))
 
-        async with opened(store, publisher) as intake:
-            new, there, taken = await answers(await taking(intake, "new", "there", other))
+        async with open_batcher(store, publisher) as batcher:
+            new, there, taken = await answers(await submit_all(batcher, "new", "there", other))
 
         assert (new.is_new, new.is_conflict) == (True, False)
         assert (there.is_new, there.is_conflict) == (False, False)
         assert (taken.is_new, taken.is_conflict) == (False, True)
         assert publisher.announced == [["new"]]
 
-    async def test_all_of_a_batch_hear_that_storage_is_away(
+    async def test_unavailable_storage_fails_each_submission_of_the_batch(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def away(_: object) -> list[Receipt]:
             raise UnavailableError("PostgreSQL: away")
 
-        async with opened(store, publisher) as intake:
+        async with open_batcher(store, publisher) as batcher:
             monkeypatch.setattr(store, "add", away)
-            failures = await answers(await taking(intake, "1", "2", "3"))
+            failures = await answers(await submit_all(batcher, "1", "2", "3"))
             monkeypatch.undo()
-            afterwards = await intake.take(a_submission("1"))
+            afterwards = await batcher.submit(a_submission("1"))
 
         assert [repr(failure) for failure in failures] == ["UnavailableError('PostgreSQL: away')"] * 3
         assert afterwards.is_new
 
-    async def test_who_waited_for_too_long_is_turned_away_and_not_kept(
+    async def test_a_submission_that_waited_too_long_fails_and_is_not_stored(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.gate.clear()
-        async with opened(store, publisher) as intake:
-            busy = [*await taking(intake, "1"), *await taking(intake, "2")]
-            late = await taking(intake, "late", "later")
-            monkeypatch.setattr(intake_module, "_LONGEST_WAIT_S", 0.0)
+        async with open_batcher(store, publisher) as batcher:
+            in_progress = [*await submit_all(batcher, "1"), *await submit_all(batcher, "2")]
+            late = await submit_all(batcher, "late", "later")
+            monkeypatch.setattr(batcher_module, "_MAX_WAIT_S", 0.0)
             store.gate.set()
-            kept, turned_away = await answers(busy), await answers(late)
+            kept, rejected = await answers(in_progress), await answers(late)
 
         assert all(receipt.is_new for receipt in kept)
-        assert [type(answer) for answer in turned_away] == [UnavailableError] * 2
+        assert [type(answer) for answer in rejected] == [UnavailableError] * 2
         assert store.batches == [["1"], ["2"]]
 
     async def test_one_that_storage_can_not_hold_fails_alone(
@@ -273,8 +277,8 @@ class TestReceipts:
     ) -> None:
         unfit = a_submission(ecg=an_ecg("unfit", date="2023\0"))
 
-        async with opened(store, publisher) as intake:
-            before, failure, after = await answers(await taking(intake, "before", unfit, "after"))
+        async with open_batcher(store, publisher) as batcher:
+            before, failure, after = await answers(await submit_all(batcher, "before", unfit, "after"))
 
         assert before.is_new
         assert after.is_new
@@ -283,29 +287,29 @@ class TestReceipts:
         assert store.batches == [["before", "unfit", "after"], ["before"], ["unfit"], ["after"]]
         assert publisher.announced == [["before"], ["after"]]
 
-    async def test_who_goes_while_waiting_is_not_taken_in_and_takes_nobody_along(
+    async def test_a_submission_cancelled_while_pending_is_not_stored_and_cancels_no_other(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         store.gate.clear()
-        async with opened(store, publisher) as intake:
-            busy = [*await taking(intake, "1"), *await taking(intake, "2")]
-            gone, stays = await taking(intake, "gone", "stays")
+        async with open_batcher(store, publisher) as batcher:
+            in_progress = [*await submit_all(batcher, "1"), *await submit_all(batcher, "2")]
+            gone, stays = await submit_all(batcher, "gone", "stays")
             gone.cancel()
-            await moments_later()
+            await let_tasks_run()
             store.gate.set()
-            receipts = await answers([*busy, stays])
+            receipts = await answers([*in_progress, stays])
 
         assert all(receipt.is_new for receipt in receipts)
         assert store.batches == [["1"], ["2"], ["stays"]]
 
-    async def test_who_goes_while_being_taken_in_takes_nobody_along(
+    async def test_a_submission_cancelled_while_being_stored_cancels_no_other(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         store.gate.clear()
-        async with opened(store, publisher) as intake:
-            gone, stays = await taking(intake, "gone", "stays")
+        async with open_batcher(store, publisher) as batcher:
+            gone, stays = await submit_all(batcher, "gone", "stays")
             gone.cancel()
-            await moments_later()
+            await let_tasks_run()
             store.gate.set()
             [receipt] = await answers([stays])
 
@@ -317,8 +321,8 @@ class TestAnnouncements:
     async def test_a_batch_is_announced_by_one_event_for_up_to_64(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with opened(store, publisher) as intake:
-            await answers(await taking(intake, *numbers(130)))
+        async with open_batcher(store, publisher) as batcher:
+            await answers(await submit_all(batcher, *numbers(130)))
 
         assert publisher.announced == [numbers(130)[:64], numbers(130)[64:128], numbers(130)[128:]]
         assert len(publisher.published) == 1
@@ -332,19 +336,19 @@ class TestAnnouncements:
             Submission("ada", an_ecg(ecg_id), trace) for ecg_id, trace in zip(ids, traces, strict=True)
         ]
 
-        async with opened(store, publisher) as intake:
-            await answers(await taking(intake, *submissions))
+        async with open_batcher(store, publisher) as batcher:
+            await answers(await submit_all(batcher, *submissions))
 
         [events] = publisher.published
         assert [orjson.loads(event.body)["traceparent"] for event in events] == [traces[0], traces[64]]
 
-    async def test_who_is_new_waits_for_the_broker_and_who_is_not_does_not(
+    async def test_a_new_ecg_waits_for_the_publisher_confirm_and_a_known_one_does_not(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         await store.add([a_submission("there")])
         publisher.gate.clear()
-        async with opened(store, publisher) as intake:
-            new, there = await taking(intake, "new", "there")
+        async with open_batcher(store, publisher) as batcher:
+            new, there = await submit_all(batcher, "new", "there")
             [receipt] = await answers([there])
             waited = not new.done()
             publisher.gate.set()
@@ -353,75 +357,75 @@ class TestAnnouncements:
         assert waited
         assert not receipt.is_new
 
-    async def test_a_slow_broker_is_waited_for_so_long_and_then_left_to_the_relay(
+    async def test_a_slow_broker_is_waited_for_until_the_publish_timeout_and_then_left_to_the_relay(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         publisher.gate.clear()
-        async with opened(store, publisher, publish_timeout_s=0.05) as intake:
+        async with open_batcher(store, publisher, publish_timeout_s=0.05) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await taking(intake, "1", "2"))
+                receipts = await answers(await submit_all(batcher, "1", "2"))
 
         assert [receipt.is_new for receipt in receipts] == [True, True]
-        assert told(records) == [
+        assert outages_in(records) == [
             {
                 "message": "not available",
                 "level": "warning",
-                "what": "announcing ECGs that were kept, which the relay does then",
+                "what": "announcing stored ECGs, which the relay does then",
                 "reason": "no answer from the broker within 0.05 s",
             }
         ]
 
-    async def test_a_broker_that_refuses_fails_nobody_and_is_told_once(
+    async def test_a_broker_that_refuses_fails_no_submission_and_is_logged_once(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         publisher.outcome = UnavailableError("away")
-        async with opened(store, publisher) as intake:
+        async with open_batcher(store, publisher) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await taking(intake, *numbers(100)))
-                receipts += await answers(await taking(intake, "later"))
+                receipts = await answers(await submit_all(batcher, *numbers(100)))
+                receipts += await answers(await submit_all(batcher, "later"))
 
         assert all(receipt.is_new for receipt in receipts)
-        assert [record["reason"] for record in told(records)] == ["away"]
+        assert [record["reason"] for record in outages_in(records)] == ["away"]
 
     async def test_a_source_that_is_not_known_leaves_announcing_to_the_relay(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with opened(store, publisher, installation=UnknownInstallation()) as intake:
+        async with open_batcher(store, publisher, installation=UnknownInstallation()) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await taking(intake, *numbers(100)))
+                receipts = await answers(await submit_all(batcher, *numbers(100)))
 
         assert all(receipt.is_new for receipt in receipts)
         assert publisher.published == []
-        assert [record["reason"] for record in told(records)] == ["not known"]
+        assert [record["reason"] for record in outages_in(records)] == ["not known"]
 
     async def test_the_next_batches_do_not_wait_for_the_broker(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         publisher.gate.clear()
-        async with opened(store, publisher) as intake:
+        async with open_batcher(store, publisher) as batcher:
             tasks = []
             for ecg_id in numbers(5):
-                tasks += await taking(intake, ecg_id)
+                tasks += await submit_all(batcher, ecg_id)
                 await until(lambda: len(publisher.published) == len(tasks))  # noqa: B023 - awaited here
-            anybody_answered = any(task.done() for task in tasks)
+            any_done = any(task.done() for task in tasks)
             publisher.gate.set()
             await answers(tasks)
 
-        assert not anybody_answered
+        assert not any_done
         assert publisher.announced == [[ecg_id] for ecg_id in numbers(5)]
 
-    async def test_announcements_in_flight_are_bounded(
+    async def test_unconfirmed_batches_are_bounded(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(intake_module, "_UNCONFIRMED", 1)
+        monkeypatch.setattr(batcher_module, "_MAX_UNCONFIRMED_BATCHES", 1)
         publisher.gate.clear()
-        async with opened(store, publisher) as intake:
-            tasks = await taking(intake, "1")
+        async with open_batcher(store, publisher) as batcher:
+            tasks = await submit_all(batcher, "1")
             await until(lambda: publisher.published)
             for ecg_id in ("2", "3", "4"):
-                tasks += await taking(intake, ecg_id)
+                tasks += await submit_all(batcher, ecg_id)
             await until(lambda: len(store.batches) == 3)
-            await moments_later()
+            await let_tasks_run()
             announced_meanwhile = publisher.announced
             batches_meanwhile = list(store.batches)
             publisher.gate.set()
@@ -432,8 +436,8 @@ class TestAnnouncements:
         assert sorted(publisher.announced) == [["1"], ["2"], ["3"], ["4"]]
 
 
-class TestEnding:
-    async def test_a_flusher_that_dies_interrupts_what_depends_on_it_and_leaves_nobody_waiting(
+class TestClosing:
+    async def test_a_failed_flusher_cancels_the_gateway_and_fails_pending_submissions(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def defective(_: object) -> list[Receipt]:
@@ -443,31 +447,31 @@ class TestEnding:
         tasks: list[asyncio.Task[Receipt]] = []
 
         async def serve() -> None:
-            async with opened(store, publisher) as intake:
-                tasks.extend(asyncio.create_task(intake.take(a_submission(ecg_id))) for ecg_id in "12")
+            async with open_batcher(store, publisher) as batcher:
+                tasks.extend(asyncio.create_task(batcher.submit(a_submission(ecg_id))) for ecg_id in "12")
                 await asyncio.Event().wait()
 
         async with asyncio.timeout(_LIMIT_S):
-            with pytest.raises(RuntimeError, match="taking submissions in ended"):
+            with pytest.raises(RuntimeError, match="batching submissions ended"):
                 await serve()
 
         assert [type(answer) for answer in await answers(tasks)] == [UnavailableError] * 2
 
-    async def test_nothing_is_taken_in_after_the_end(
+    async def test_a_closed_batcher_refuses_submissions(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with opened(store, publisher) as intake:
-            await intake.take(a_submission("10"))
+        async with open_batcher(store, publisher) as batcher:
+            await batcher.submit(a_submission("10"))
 
         async with asyncio.timeout(_LIMIT_S):
             with pytest.raises(UnavailableError):
-                await intake.take(a_submission("11"))
+                await batcher.submit(a_submission("11"))
 
-    async def test_who_waits_at_the_end_is_told_so(
+    async def test_closing_fails_pending_submissions(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         store.gate.clear()
-        async with opened(store, publisher) as intake:
-            tasks = await taking(intake, "1", "2")
+        async with open_batcher(store, publisher) as batcher:
+            tasks = await submit_all(batcher, "1", "2")
 
         assert [type(answer) for answer in await answers(tasks)] == [UnavailableError] * 2

@@ -12,7 +12,7 @@ from gateway.auth import revocations as of_revocations
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.revocations import Revocations, open_revocations
 from gateway.ecgs.backlog import open_backlog
-from gateway.ecgs.result_waiter import open_waiting
+from gateway.ecgs.result_waiter import open_result_waiter
 from shared.domain.errors import UnavailableError
 from shared.ports.accounts import AccountChanges
 from tests.support.builders import a_queued_state
@@ -180,16 +180,16 @@ async def test_a_backlog_at_its_limit_is_told_by_readiness_and_not_by_each_reque
     assert (of_readiness.value.is_logged, of_request.value.is_logged) == (False, True)
 
 
-async def test_looks_that_fail_for_those_who_wait_are_told_while_somebody_waits() -> None:
+async def test_a_failed_poll_fails_the_check_while_requests_wait() -> None:
     store = Store()
-    async with open_waiting(cast("EcgStore", store)) as waiting:
-        asked = asyncio.create_task(waiting.state(("ada", "1"), wait_s=_LIMIT_S))
+    async with open_result_waiter(cast("EcgStore", store)) as waiter:
+        asked = asyncio.create_task(waiter.wait(("ada", "1"), wait_s=_LIMIT_S))
         await store.was_asked.wait()
-        waiting.check()
+        waiter.check()
         store.is_refused = True
-        reason = await refusal(waiting.check)
-        waiting.leave()
+        reason = await refusal(waiter.check)
+        waiter.drain()
         await asked
-        waiting.check()
+        waiter.check()
 
     assert reason == _REFUSED

@@ -9,7 +9,7 @@ from gateway.ecgs.erase import erase
 from shared.domain.errors import UnavailableError
 
 
-async def test_while_it_is_not_known_whose_event_it_would_be_nothing_is_erased() -> None:
+async def test_while_the_event_source_is_unknown_nothing_is_erased() -> None:
     installation, owned_ecgs = AsyncMock(), AsyncMock()
     installation.source.side_effect = UnavailableError("away")
 

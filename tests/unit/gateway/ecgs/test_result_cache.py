@@ -1,4 +1,4 @@
-"""What is remembered of results, and for how long."""
+"""Which results are cached, and for how long."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import orjson
 import pytest
 
 import gateway.ecgs.result_cache
-from gateway.ecgs.result_cache import Results
+from gateway.ecgs.result_cache import ResultCache
 from shared.ports.ecgs import Status
 from tests.support.builders import a_queued_state, a_state
 
 if TYPE_CHECKING:
-    from gateway.ecgs.result_waiter import Waiting
+    from gateway.ecgs.result_waiter import ResultWaiter
 
 _DOCUMENT = b'{"leads":[{"I":{"zero_crossings":2}}],"insights":{"zero_crossings":1}}'
-_ROOMY = 2**20
+_AMPLE = 2**20
 
 
 class Clock:
-    """What the results take for the time."""
+    """The time that the cache reads."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0
@@ -43,77 +43,77 @@ def state() -> AsyncMock:
     return AsyncMock(side_effect=lambda owned, **_: a_state(owned[1], document=_DOCUMENT))
 
 
-def results_of(state: AsyncMock, *, max_bytes: int) -> Results:
-    waiting = AsyncMock()
-    waiting.state = state
-    return Results(cast("Waiting", waiting), max_bytes=max_bytes)
+def result_cache_of(state: AsyncMock, *, max_bytes: int) -> ResultCache:
+    waiter = AsyncMock()
+    waiter.wait = state
+    return ResultCache(cast("ResultWaiter", waiter), max_bytes=max_bytes)
 
 
-def kept_by(results: Results) -> list[str]:
-    return [ecg_id for _, ecg_id in results._kept]
+def cached_in(results: ResultCache) -> list[str]:
+    return [ecg_id for _, ecg_id in results._entries]
 
 
-@pytest.mark.parametrize(("after_s", "looks"), [(4.9, 1), (5.1, 2)])
+@pytest.mark.parametrize(("after_s", "lookups"), [(4.9, 1), (5.1, 2)])
 async def test_a_finished_result_is_looked_up_once_in_five_seconds(
-    clock: Clock, state: AsyncMock, after_s: float, looks: int
+    clock: Clock, state: AsyncMock, after_s: float, lookups: int
 ) -> None:
-    results = results_of(state, max_bytes=_ROOMY)
-    first = await results.result(("ada", "10"), wait_s=0)
+    results = result_cache_of(state, max_bytes=_AMPLE)
+    first = await results.get(("ada", "10"), wait_s=0)
     clock.now_s += after_s
 
-    assert await results.result(("ada", "10"), wait_s=0) == first
-    assert state.await_count == looks
+    assert await results.get(("ada", "10"), wait_s=0) == first
+    assert state.await_count == lookups
 
 
-async def test_what_is_too_old_to_be_answered_takes_no_memory(clock: Clock, state: AsyncMock) -> None:
-    results = results_of(state, max_bytes=_ROOMY)
+async def test_expired_results_are_dropped(clock: Clock, state: AsyncMock) -> None:
+    results = result_cache_of(state, max_bytes=_AMPLE)
     for second in range(10):
-        await results.result(("ada", str(second)), wait_s=0)
+        await results.get(("ada", str(second)), wait_s=0)
         clock.now_s += 1
 
-    assert kept_by(results) == ["4", "5", "6", "7", "8", "9"]
+    assert cached_in(results) == ["4", "5", "6", "7", "8", "9"]
 
 
 @pytest.mark.usefixtures("clock")
-async def test_past_its_bytes_it_forgets_what_it_looked_up_the_longest_ago(state: AsyncMock) -> None:
-    results = results_of(state, max_bytes=4_000)  # an entry takes 1.6 kB
+async def test_past_its_byte_limit_it_evicts_the_oldest_result(state: AsyncMock) -> None:
+    results = result_cache_of(state, max_bytes=4_000)  # an entry takes 1.6 kB
     for ecg_id in ("10", "11", "12"):
-        await results.result(("ada", ecg_id), wait_s=0)
+        await results.get(("ada", ecg_id), wait_s=0)
 
-    assert kept_by(results) == ["11", "12"]
-
-
-@pytest.mark.usefixtures("clock")
-async def test_without_room_nothing_is_kept(state: AsyncMock) -> None:
-    results = results_of(state, max_bytes=0)
-    await results.result(("ada", "10"), wait_s=0)
-    await results.result(("ada", "10"), wait_s=0)
-
-    assert (kept_by(results), state.await_count) == ([], 2)
+    assert cached_in(results) == ["11", "12"]
 
 
 @pytest.mark.usefixtures("clock")
-async def test_what_is_analysed_again_has_a_tag_and_is_looked_up_each_time() -> None:
+async def test_a_limit_of_0_bytes_caches_nothing(state: AsyncMock) -> None:
+    results = result_cache_of(state, max_bytes=0)
+    await results.get(("ada", "10"), wait_s=0)
+    await results.get(("ada", "10"), wait_s=0)
+
+    assert (cached_in(results), state.await_count) == ([], 2)
+
+
+@pytest.mark.usefixtures("clock")
+async def test_an_ecg_queued_for_re_analysis_has_an_etag_and_is_not_cached() -> None:
     finished, again = a_state(), a_state()._replace(reanalysis=Status.QUEUED)
     state = AsyncMock(side_effect=[again, again, finished])
-    results = results_of(state, max_bytes=_ROOMY)
+    results = result_cache_of(state, max_bytes=_AMPLE)
 
-    first, second, third = [await results.result(("ada", "10"), wait_s=0) for _ in range(3)]
+    first, second, third = [await results.get(("ada", "10"), wait_s=0) for _ in range(3)]
 
     assert first
     assert third
     assert first == second
     assert first.head.headers["ETag"] != third.head.headers["ETag"]
     assert orjson.loads(first.body) == orjson.loads(third.body) | {"reanalysis": "queued"}
-    assert kept_by(results) == ["10"]
+    assert cached_in(results) == ["10"]
 
 
 @pytest.mark.usefixtures("clock")
-async def test_what_nobody_said_is_left_out() -> None:
+async def test_absent_fields_are_left_out() -> None:
     state = a_state()._replace(sampling_rate_hz=500.0, unit="uV")
-    results = results_of(AsyncMock(side_effect=[state, a_queued_state()]), max_bytes=0)
+    results = result_cache_of(AsyncMock(side_effect=[state, a_queued_state()]), max_bytes=0)
 
-    finished, queued = [await results.result(("ada", "10"), wait_s=0) for _ in range(2)]
+    finished, queued = [await results.get(("ada", "10"), wait_s=0) for _ in range(2)]
 
     assert finished
     assert queued

@@ -10,23 +10,23 @@ from shared.domain.errors import UnavailableError
 _LIMIT_S = 20
 
 
-async def test_a_place_is_not_waited_for_without_end() -> None:
-    storing = TimedSemaphore(2, within_s=0.01, kind="recordings")
+async def test_waiting_for_a_slot_times_out() -> None:
+    semaphore = TimedSemaphore(2, timeout_s=0.01, kind="recordings")
 
-    async with storing.place(), storing.place():
+    async with semaphore.slot(), semaphore.slot():
         with pytest.raises(UnavailableError, match="too many recordings wait to be stored"):
-            async with storing.place():
+            async with semaphore.slot():
                 pass
 
 
-async def test_a_place_is_free_again_however_its_holder_or_who_waited_for_it_ended() -> None:
-    storing = TimedSemaphore(1, within_s=_LIMIT_S, kind="recordings")
+async def test_a_slot_is_released_when_its_holder_fails_or_a_waiter_is_cancelled() -> None:
+    semaphore = TimedSemaphore(1, timeout_s=_LIMIT_S, kind="recordings")
 
     async def hold() -> None:
-        async with storing.place():
+        async with semaphore.slot():
             raise LookupError
 
-    async with storing.place():
+    async with semaphore.slot():
         waiting = asyncio.ensure_future(hold())
         await asyncio.sleep(0)
         waiting.cancel()
@@ -35,5 +35,5 @@ async def test_a_place_is_free_again_however_its_holder_or_who_waited_for_it_end
     with pytest.raises(LookupError):
         await hold()
 
-    async with asyncio.timeout(_LIMIT_S), storing.place():
+    async with asyncio.timeout(_LIMIT_S), semaphore.slot():
         pass
