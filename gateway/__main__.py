@@ -87,7 +87,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
                 "process": part_of_process(stop_requested),
                 **parts_of_database(database),
                 "broker": Part(
-                    check=publisher.check_taken,
+                    check=publisher.check_last_publish,
                     means="ECGs are taken and kept; they are announced once the broker takes them.",
                     fails_after_s=math.inf,
                     is_free=True,

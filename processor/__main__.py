@@ -71,7 +71,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
             "results": Part(check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False),
             "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
             "events": Part(
-                check=publisher.check_taken,
+                check=publisher.check_last_publish,
                 means="Results are kept; what is not announced yet goes out once the broker takes it.",
                 fails_after_s=_WITHOUT_EVENTS_S,
                 is_free=True,

@@ -147,10 +147,10 @@ class TestPublishing:
             assert await publisher.publish([]) == []
 
     async def test_four_unroutable_events_at_once_are_each_reported(self, broker: BrokerUnderTest) -> None:
-        unheard = [an_event(type_=EventType.FAILED)] * 4
+        unrouted = [an_event(type_=EventType.FAILED)] * 4
 
         async with broker.publisher() as publisher, asyncio.timeout(_LIMIT_S):
-            outcomes = await publisher.publish(unheard)
+            outcomes = await publisher.publish(unrouted)
 
         assert kinds_of(outcomes) == [UnroutableError] * 4
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
     from aiormq.abc import AbstractChannel
 
-    from shared.broker.rabbitmq.consumer import RabbitmqConsumer, _Hearing
+    from shared.broker.rabbitmq.consumer import RabbitmqConsumer, _ConsumerSession
     from shared.broker.rabbitmq.publisher import RabbitmqPublisher
     from shared.broker.topology import Topology
     from shared.ports.broker import Consumer, Delivery, Publisher
@@ -138,7 +138,7 @@ class TestMessages:
             body=b"",
             channel=cast("AbstractChannel", None),
         )
-        delivery = RabbitmqDelivery(redelivered, cast("_Hearing", None))
+        delivery = RabbitmqDelivery(redelivered, cast("_ConsumerSession", None))
 
         assert delivery.attempt == 2
 
@@ -319,8 +319,8 @@ class TestConnections:
     async def test_a_consumer_behind_a_black_hole_connects_again(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.2)
-        monkeypatch.setattr(rabbitmq, "_LOOK_WITHIN_S", 0.5)
+        monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.2)
+        monkeypatch.setattr(rabbitmq, "_PROBE_WITHIN_S", 0.5)
         async with open_network(amqp_url) as network, a_consumer(network.url, topology) as consumer:
             network.freeze()
 
@@ -331,27 +331,27 @@ class TestConnections:
                 while not consumer.is_connected:
                     await asyncio.sleep(0.05)
 
-    async def test_a_deaf_consumer_connects_again(
+    async def test_a_stalled_consumer_connects_again(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.2)
-        monkeypatch.setattr(rabbitmq_consumer, "DEAF_AFTER_S", 0.5)
+        monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.2)
+        monkeypatch.setattr(rabbitmq_consumer, "STALLED_AFTER_S", 0.5)
         async with (
             a_publisher(amqp_url, topology) as publisher,
             a_consumer(amqp_url, topology) as consumer,
         ):
-            hearing = consumer._hearing
-            assert hearing is not None
-            assert hearing.consumer_tag is not None
-            await hearing._channel.basic_cancel(
-                hearing.consumer_tag
+            session = consumer._session
+            assert session is not None
+            assert session.consumer_tag is not None
+            await session._channel.basic_cancel(
+                session.consumer_tag
             )  # the broker has forgotten us and nobody said so
             await publish_when_possible(publisher, an_event(b"1"))
 
             assert await receive_one(consumer) == b"1"
 
     @pytest.mark.usefixtures("versions")
-    async def test_what_was_acked_before_leaving_does_not_come_again(
+    async def test_what_was_acked_before_closing_does_not_come_again(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with a_publisher(amqp_url, topology) as publisher:
@@ -379,10 +379,10 @@ class TestConnections:
             assert await publisher.publish([an_event()] * 50) == [None] * 50
             while len(deliveries) < 50:
                 deliveries += await consumer.receive(50)
-            hearing = consumer._hearing
-            assert hearing is not None
+            session = consumer._session
+            assert session is not None
             written: list[ChannelFrame] = []
-            queue = hearing._channel.connection.write_queue
+            queue = session._channel.connection.write_queue
             put = queue.put
 
             async def spy(frame: ChannelFrame) -> None:
@@ -394,11 +394,11 @@ class TestConnections:
 
             assert [len(frame.payload) for frame in written] == [21]  # as many bytes as one acknowledgement
 
-    async def test_a_consumer_that_is_busy_is_not_taken_for_deaf(
+    async def test_a_consumer_that_is_busy_is_not_taken_for_stalled(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.1)
-        monkeypatch.setattr(rabbitmq_consumer, "DEAF_AFTER_S", 0.2)
+        monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.1)
+        monkeypatch.setattr(rabbitmq_consumer, "STALLED_AFTER_S", 0.2)
         async with (
             a_publisher(amqp_url, topology) as publisher,
             a_consumer(amqp_url, topology, prefetch=1) as consumer,
@@ -442,7 +442,7 @@ class TestConnections:
         async def end(*_: Any) -> None:
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(rabbitmq, "_stay_connected", end)
+        monkeypatch.setattr(rabbitmq, "_reconnect_forever", end)
 
         with pytest.raises(RuntimeError, match="isoline consumer ended"):
             async with a_consumer(amqp_url, topology):

@@ -62,9 +62,9 @@ async def test_it_is_what_the_installed_versions_get(amqp_url: str, topology: To
 
 
 async def test_returns_among_many_acks_reach_their_own_events(amqp_url: str, topology: Topology) -> None:
-    heard, unheard = EventType.SUBMITTED, EventType.DELETED
-    types = [heard, unheard, heard, heard, unheard, unheard, unheard] * 300
-    expected = {heard: type(None), unheard: UnroutableError}
+    routed, unrouted = EventType.SUBMITTED, EventType.DELETED
+    types = [routed, unrouted, routed, routed, unrouted, unrouted, unrouted] * 300
+    expected = {routed: type(None), unrouted: UnroutableError}
 
     async with a_publisher(amqp_url, topology) as publisher:
         calls = [types[start : start + 250] for start in range(0, len(types), 250)]
@@ -111,7 +111,7 @@ async def test_events_on_a_connection_that_is_cut_midway_are_unavailable_at_once
 ) -> None:
     async with open_network(amqp_url) as network, a_publisher(network.url, topology) as publisher:
         publishing = asyncio.create_task(publisher.publish([an_event(b"x" * 1_000)] * 20_000))
-        while pipeline_of(publisher)._unconfirmed.next_tag < 2_000:
+        while pipeline_of(publisher)._confirms.next_tag < 2_000:
             await asyncio.sleep(0)
         network.cut()
 
@@ -136,7 +136,7 @@ async def test_of_what_nobody_confirms_no_more_than_the_window_is_ever_sent(
         for _ in range(3):
             outcomes = await publisher.publish([an_event()] * 2_000)
             assert {type(outcome) for outcome in outcomes} == {UnavailableError}
-        on_the_way = pipeline_of(publisher)._unconfirmed.next_tag - 1
+        on_the_way = pipeline_of(publisher)._confirms.next_tag - 1
         network.heal()
         await publish_when_possible(publisher)
 
@@ -164,17 +164,17 @@ async def test_confirmations_of_what_was_cancelled_are_not_taken_for_those_of_ot
 async def test_a_connection_whose_confirmations_are_lost_is_replaced(
     amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.1)
     monkeypatch.setattr(rabbitmq_publisher, "_CONFIRM_WITHIN_S", 0.2)
     async with a_publisher(amqp_url, topology, timeout_s=0.3) as publisher:
-        deaf = pipeline_of(publisher)
-        monkeypatch.setattr(deaf._unconfirmed, "confirm", lambda *_, **__: None)
+        stalled = pipeline_of(publisher)
+        monkeypatch.setattr(stalled._confirms, "confirm", lambda *_, **__: None)
 
         [outcome] = await publisher.publish([an_event()])
         await publish_when_possible(publisher)
 
         assert isinstance(outcome, UnavailableError)
-        assert pipeline_of(publisher) is not deaf
+        assert pipeline_of(publisher) is not stalled
 
 
 async def test_nothing_is_sent_while_the_broker_blocks_publishers(amqp_url: str, topology: Topology) -> None:

@@ -60,8 +60,8 @@ def promptly_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts to connect and looks at a connection follow each other closely."""
     monkeypatch.setattr(rabbitmq, "_RECONNECT_FIRST_S", 0.05)
     monkeypatch.setattr(rabbitmq, "_RECONNECT_LONGEST_S", 0.1)
-    monkeypatch.setattr(rabbitmq, "_PROVEN_AFTER_S", 0.1)
-    monkeypatch.setattr(rabbitmq, "_LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(rabbitmq, "_STABLE_AFTER_S", 0.1)
+    monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.2)
 
 
 def an_event() -> Event:
@@ -92,7 +92,7 @@ async def until_trouble(check: Callable[[], Awaitable[None]], words: str) -> Non
 
 async def until_failures(end: RabbitmqPublisher | RabbitmqConsumer, count: int) -> None:
     async with asyncio.timeout(_LIMIT_S):
-        while end._standing.failures < count:
+        while end._connection_state.failures < count:
             await asyncio.sleep(0.02)
 
 
@@ -138,7 +138,7 @@ class TestRefusals:
             ):
                 await until_failures(publisher, 3)
                 await until_failures(consumer, 3)
-                of_publisher = await trouble_of(publisher.check_taken)
+                of_publisher = await trouble_of(publisher.check_last_publish)
                 of_consumer = await trouble_of(consumer.check)
 
         assert of_publisher.startswith(f"RabbitMQ: {words}")
@@ -163,7 +163,7 @@ class TestRefusals:
         with capture_logs() as records:
             async with a_server_that_says(answer) as url, a_publisher(url, Topology()) as publisher:
                 await until_failures(publisher, 2)
-                trouble = await trouble_of(publisher.check_taken)
+                trouble = await trouble_of(publisher.check_last_publish)
 
         assert trouble.startswith(f"RabbitMQ: {words}")
         assert len(told(records, "broker is away")) == 1
@@ -196,10 +196,10 @@ class TestRefusals:
         with capture_logs() as records:
             async with a_publisher(amqp_url, topology) as publisher:
                 await until_failures(publisher, 3)
-                trouble = await trouble_of(publisher.check_taken)
+                trouble = await trouble_of(publisher.check_last_publish)
                 async with open_channel(amqp_url) as channel:
                     await channel.queue_delete(topology.submitted_queue)
-                await until_trouble(publisher.check_taken, "")
+                await until_trouble(publisher.check_last_publish, "")
 
         assert trouble.startswith("RabbitMQ: PRECONDITION_FAILED - inequivalent arg 'x-")
         assert len(told(records, "broker is away")) == 1
@@ -224,9 +224,9 @@ class TestAdministration:
                 await publish_when_possible(publisher)
                 await server.control("change_password", "isoline", "second")
                 await server.control("close_all_user_connections", "isoline", "rotated")
-                await until_trouble(publisher.check_taken, "ACCESS_REFUSED - Login was refused")
+                await until_trouble(publisher.check_last_publish, "ACCESS_REFUSED - Login was refused")
                 await server.control("change_password", "isoline", "first")
-                await until_trouble(publisher.check_taken, "")
+                await until_trouble(publisher.check_last_publish, "")
                 await publish_when_possible(publisher)
 
         forced, refused = told(records, "broker is away")
@@ -237,7 +237,7 @@ class TestAdministration:
     async def test_a_right_to_write_that_is_taken_away_is_told_once_though_connecting_works(
         self, server: RabbitmqServer, own_topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rabbitmq, "_PROVEN_AFTER_S", 2)
+        monkeypatch.setattr(rabbitmq, "_STABLE_AFTER_S", 2)
         url = str(URL(server.amqp_url).with_user("isoline").with_password("first"))
         with capture_logs() as records:
             async with a_publisher(url, own_topology) as publisher:
@@ -247,13 +247,13 @@ class TestAdministration:
                 # A channel goes by the rights that it has asked for until it has been idle for a while.
                 await server.control("close_all_user_connections", "isoline", "other rights")
                 async with asyncio.timeout(_LIMIT_S):
-                    while publisher._standing.failures < 3:
+                    while publisher._connection_state.failures < 3:
                         await publisher.publish([an_event()])
                         await asyncio.sleep(0.02)
-                trouble = await trouble_of(publisher.check_taken)
+                trouble = await trouble_of(publisher.check_last_publish)
                 await server.control("set_permissions", "isoline", ".*", ".*", ".*")
                 await publish_when_possible(publisher)
-                await until_trouble(publisher.check_taken, "")
+                await until_trouble(publisher.check_last_publish, "")
 
         forced, reason = told(records, "broker is away")
         assert forced == "CONNECTION_FORCED - other rights"
@@ -272,7 +272,7 @@ class TestAdministration:
         async with a_publisher(str(URL(server.amqp_url).with_path("/clinic")), own_topology) as publisher:
             await publish_when_possible(publisher)
             await server.control("delete_vhost", "clinic")
-            await until_trouble(publisher.check_taken, "NOT_ALLOWED - vhost clinic not found")
+            await until_trouble(publisher.check_last_publish, "NOT_ALLOWED - vhost clinic not found")
             await make()
 
             await publish_when_possible(publisher)
@@ -293,12 +293,12 @@ class TestWaiting:
                 begun_s = time.monotonic()
                 outcomes = [await publisher.publish([an_event()]) for _ in range(100)]
                 lasted_s = time.monotonic() - begun_s
-                trouble = await trouble_of(publisher.check_taken)
+                trouble = await trouble_of(publisher.check_last_publish)
             finally:
                 await server.control("set_disk_free_limit", "1MB")
             await until_trouble(publisher.check, "")
             await publish_when_possible(publisher)
-            await until_trouble(publisher.check_taken, "")
+            await until_trouble(publisher.check_last_publish, "")
 
         assert {type(outcome) for [outcome] in outcomes} == {UnavailableError}
         assert lasted_s < 100 * _TIMEOUT_S / 10
@@ -312,12 +312,12 @@ class TestWaiting:
                 queue = await channel.get_queue(topology.submitted_queue)
                 await queue.unbind(topology.exchange, EventType.SUBMITTED)
             [outcome] = await publisher.publish([an_event()])
-            trouble = await trouble_of(publisher.check_taken)
+            trouble = await trouble_of(publisher.check_last_publish)
             await publish_when_possible(publisher)
 
             assert isinstance(outcome, UnroutableError)
             assert trouble == "RabbitMQ: no queue is bound to ecg.submitted"
-            assert await trouble_of(publisher.check_taken) == ""
+            assert await trouble_of(publisher.check_last_publish) == ""
 
     async def test_what_no_subscriber_is_bound_to_is_no_trouble(
         self, amqp_url: str, topology: Topology
@@ -326,7 +326,7 @@ class TestWaiting:
             [outcome] = await publisher.publish([Event(uuid4(), EventType.PROCESSED, b"{}")])
 
             assert isinstance(outcome, UnroutableError)
-            assert await trouble_of(publisher.check_taken) == ""
+            assert await trouble_of(publisher.check_last_publish) == ""
 
 
 async def test_the_broker_says_what_it_is_short_of(server: RabbitmqServer, own_topology: Topology) -> None:

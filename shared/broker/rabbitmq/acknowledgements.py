@@ -1,4 +1,4 @@
-"""How the deliveries of one channel ended, in as few words to the broker as are safe."""
+"""Acknowledgements of one channel's deliveries, in as few frames as are safe."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Ending(Enum):
-    """What is to become of a delivery's message."""
+class Disposition(Enum):
+    """What the broker does with a delivery's message."""
 
     ACK = auto()
     REQUEUE = auto()
     DEAD_LETTER = auto()
 
 
-class Endings:
-    """Deliveries by their tags: those in our hands, and those whose ending is still to be told."""
+class Acknowledgements:
+    """Unsettled delivery tags, and dispositions that are decided but not sent yet."""
 
     def __init__(self) -> None:
-        self._in_hand: dict[int, None] = {}  # in the order of their tags, which is that of their coming
-        self._untold: list[tuple[int, Ending]] = []
+        self._unsettled: dict[int, None] = {}  # in the order of their tags, which is that of delivery
+        self._unsent: list[tuple[int, Disposition]] = []
 
     def __len__(self) -> int:
-        """How many are still to be told."""
-        return len(self._untold)
+        """Number of dispositions that are not sent yet."""
+        return len(self._unsent)
 
     @property
-    def in_hand(self) -> int:
-        """How many deliveries have not ended."""
-        return len(self._in_hand)
+    def unsettled(self) -> int:
+        """Number of deliveries without a disposition."""
+        return len(self._unsettled)
 
-    def begin(self, tag: int) -> None:
-        """One more delivery is in our hands, younger than all others."""
-        self._in_hand[tag] = None
+    def add(self, tag: int) -> None:
+        """Add a delivery; its tag is above all earlier ones."""
+        self._unsettled[tag] = None
 
-    def end(self, tag: int, ending: Ending) -> None:
-        """This delivery is in our hands no more."""
-        del self._in_hand[tag]
-        self._untold.append((tag, ending))
+    def settle(self, tag: int, disposition: Disposition) -> None:
+        """Decide the disposition of an unsettled delivery, to be sent later."""
+        del self._unsettled[tag]
+        self._unsent.append((tag, disposition))
 
     def frames(self) -> Iterator[spec.Basic.Ack | spec.Basic.Reject]:
-        """All that is to be told; it stays so until `forget`.
+        """Every disposition that is not sent yet; it stays unsent until `mark_sent`.
 
-        Acknowledgements below everything in our hands are one: a quorum queue logs each by itself, and of
-        200 that came at once it had lost some when the channel closed behind them.
+        Acks below the oldest unsettled delivery become one with ``multiple``: a quorum queue logs each ack by
+        itself, and of 200 that came at once it lost some when the channel closed right after them.
         """
-        oldest_in_hand = next(iter(self._in_hand), None)
-        together = 0
-        for tag, ending in self._untold:
-            if ending is not Ending.ACK:
+        oldest_unsettled = next(iter(self._unsettled), None)
+        multiple = 0
+        for tag, disposition in self._unsent:
+            if disposition is not Disposition.ACK:
                 # Not nack, which RabbitMQ 4.3 no longer counts as an attempt.
-                yield spec.Basic.Reject(tag, requeue=ending is Ending.REQUEUE)
-            elif oldest_in_hand is None or tag < oldest_in_hand:
-                together = max(together, tag)
+                yield spec.Basic.Reject(tag, requeue=disposition is Disposition.REQUEUE)
+            elif oldest_unsettled is None or tag < oldest_unsettled:
+                multiple = max(multiple, tag)
             else:
                 yield spec.Basic.Ack(tag)
-        if together:
-            yield spec.Basic.Ack(together, multiple=True)  # last: what it must not touch was rejected above
+        if multiple:
+            yield spec.Basic.Ack(multiple, multiple=True)  # last: below it, rejects are sent already
 
-    def forget(self, count: int) -> None:
-        """The first so many were told."""
-        del self._untold[:count]
+    def mark_sent(self, count: int) -> None:
+        """The first ``count`` dispositions were sent."""
+        del self._unsent[:count]

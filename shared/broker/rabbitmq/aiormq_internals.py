@@ -1,16 +1,16 @@
 """The one file that reaches into aiormq and aio-pika, with the versions in `PROVEN` only.
 
 With any other version the log says so once, and the adapters use documented methods alone. That is slower:
-each event is published, and each acknowledgement sent, by itself. A connection that is refused is told in the
-library's words, and one that can't say goodbye is left behind instead of dropped.
+each event is published, and each acknowledgement sent, by itself. The reason of a refused connection is then
+the library's own text, and a connection that can't be closed in order is abandoned instead of aborted.
 
-What is touched, none of it private or documented unless said:
+What is used, none of it private or documented unless said:
 
 * `aiormq.Channel._on_confirm_frame` and `._on_return_frame` (private) are replaced. The library makes two
-  futures and a task for each message; we count publisher confirms off.
+  futures and a task for each message; we match publisher confirms by tag.
 * `aiormq.Channel._get_frame` and `._read_content` (private) read the content that follows a `Basic.Return`.
-* `aiormq.Connection.__handle_connection_blocked` (private) is wrapped: it tells at once that the broker
-  blocks publishers, and what it is short of.
+* `aiormq.Connection.__handle_connection_blocked` (private) is wrapped: it reports at once that the broker
+  blocks publishers, and which resource it is short of.
 * `aiormq.Connection.connection_tune` has the largest frame that the broker takes.
 * `aiormq.Connection.write_queue` takes an `aiormq.abc.ChannelFrame`: the bytes of one write.
 * `aio_pika.Connection.kwargs` go to `aiormq.connect`, whose `transport_factory` we are. Through
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pamqp.header import ContentHeader
     from yarl import URL
 
-# The versions with which `tests/contracts` was run. Whoever renews the locks runs it and moves these.
+# The versions with which `tests/contracts` was run. Run it when you renew the locks, then change these.
 PROVEN: Final = {"aio-pika": "10.2.1", "aiormq": "7.2.4", "pamqp": "4.0.1"}
 
 _log = Logger(__name__)
@@ -76,9 +76,9 @@ async def write(
     """Queue marshalled frames for one write; cancelled, none of them is queued.
 
     Args:
-        channel: Whose connection writes them.
+        channel: Its connection writes them.
         frames: As they go over the wire.
-        drained: Gets its result when they have left our buffers.
+        drained: Is resolved when they have left our buffers.
     """
     frame = aiormq.abc.ChannelFrame(payload=frames, should_close=False, drain_future=drained)
     await channel.connection.write_queue.put(frame)
@@ -91,13 +91,13 @@ def take_over_confirms(
     on_return: Callable[[str | None], None],
     on_blocked: Callable[[str], None],
 ) -> None:
-    """Have the broker's answers handled here; from now on the library's own publishing does not work.
+    """Pass the broker's confirms and returns to these callbacks; the library's own publish stops working.
 
     Args:
-        channel: What is published on.
-        on_confirm: Is called with each acknowledgement of a message, positive or negative.
-        on_return: Is called with the id of each message that is unroutable.
-        on_blocked: Is called when the broker blocks publishers, with the reason that it gives.
+        channel: The publishing channel.
+        on_confirm: Called with each ack or nack of a message.
+        on_return: Called with the id of each unroutable message.
+        on_blocked: Called when the broker blocks publishers, with the reason that it gives.
     """
     inside = cast("Any", channel)
     handle_blocked = inside.connection._Connection__handle_connection_blocked
@@ -105,7 +105,7 @@ def take_over_confirms(
     async def confirm(frame: ConfirmationFrameType) -> None:
         on_confirm(frame)
 
-    async def give_back(frame: spec.Basic.Return) -> None:
+    async def return_message(frame: spec.Basic.Return) -> None:
         header: ContentHeader = await inside._get_frame()
         await inside._read_content(frame, header)
         on_return(header.properties.message_id)
@@ -115,14 +115,14 @@ def take_over_confirms(
         on_blocked(frame.reason or "")
 
     inside._on_confirm_frame = confirm
-    inside._on_return_frame = give_back
+    inside._on_return_frame = return_message
     inside.connection._Connection__handle_connection_blocked = block
 
 
 class Transport:
-    """The sockets of one connection: they are listened to during the handshake, and can be dropped.
+    """The socket of one connection: its handshake is recorded, and it can be aborted.
 
-    With versions that are not `PROVEN` nothing is heard, and nothing can be dropped.
+    With versions that are not `PROVEN` neither happens.
     """
 
     def __init__(self, connection: aio_pika.Connection) -> None:
@@ -132,7 +132,7 @@ class Transport:
             connection.kwargs["transport_factory"] = self
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect as the library would; it calls this."""
+        """Connect as the library would; the library calls this."""
         library = aiormq.connection
         factory = library.TLSTransportFactory() if url.scheme == "amqps" else library.TCPTransportFactory()
         reader, self._writer = await factory.create(url, **kwargs)
@@ -144,11 +144,11 @@ class Transport:
         return self._reader.refusal() if self._reader is not None else ""
 
     def finish_handshake(self) -> None:
-        """The handshake is over, and listening costs nothing from now on."""
+        """The handshake is over: record nothing more."""
         if self._reader is not None:
             self._reader.finish()
 
     def abort(self) -> None:
-        """Drop the connection, and whatever was still to be sent."""
+        """Drop the connection and its unsent bytes."""
         if self._writer is not None:
             self._writer.transport.abort()

@@ -1,12 +1,11 @@
-"""Being connected to RabbitMQ: one connection, one channel and the topology, made anew after every loss.
+"""Keep one connection to RabbitMQ with one channel and the topology declared; reconnect after every loss.
 
 The publisher and the consumer each keep a connection of their own: short of memory, the broker stops
 reading from a connection that publishes, and acks on it would wait too.
 
-The library's robust connection is not used: it replays on a channel what was declared there, and where
-that fails it has no second way. Its consumer (aio-pika 10.2.1) stayed deaf after an exchange was deleted
-together with its queue. Here whatever ends a channel ends the connection, and the next one begins with
-everything.
+The library's robust connection is not used: it declares again what was declared on a channel, and if that
+fails it does not recover. Its consumer (aio-pika 10.2.1) received nothing more after an exchange was deleted
+together with its queue. Here the end of a channel ends the connection, and the next one declares everything.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from yarl import URL
 
 from shared.broker.rabbitmq.aiormq_internals import Transport
 from shared.broker.rabbitmq.nodes import urls_of_nodes
-from shared.broker.rabbitmq.refusals import words_of
+from shared.broker.rabbitmq.refusals import describe_failure
 from shared.events import EventType
 from shared.runtime.retry import jittered_pause_s
 from shared.runtime.supervision import failure_of, running
@@ -35,61 +34,64 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel as UnderlayChannel
 
-    from shared.broker.rabbitmq.connection_state import Standing
+    from shared.broker.rabbitmq.connection_state import ConnectionState
     from shared.broker.topology import Topology
 
 _RECONNECT_FIRST_S: Final = 1.0
 _RECONNECT_LONGEST_S: Final = 5.0
-# A connection after one that was lost has to last for so long until it is taken for well: one without the
-# right to write lasts until the first publish.
-_PROVEN_AFTER_S: Final = 1.0
-# Whoever waits on a connection that ends hears of it before what tells why.
-_LAST_WORDS_WITHIN_S: Final = 0.5
+# A reconnect counts as a success only after this time: without write permission a connection lasts until the
+# first publish.
+_STABLE_AFTER_S: Final = 1.0
+# A call on a connection that ends may fail before the callback that gives the reason.
+_CLOSE_REASON_WITHIN_S: Final = 0.5
 _HEARTBEAT_S: Final = 15  # aiormq gives a silent broker three of them and 3 s: 48 s
 _CLOSE_TIMEOUT_S: Final = 3.0
-_DROP_WITHIN_S: Final = 0.5  # what can't be dropped is left behind
-# A black hole shows after 15 s at the latest, long before the heartbeats tell.
-_LOOK_EVERY_S: Final = 5.0
-_LOOK_WITHIN_S: Final = 10.0
+_ABORT_WITHIN_S: Final = 0.5  # after that the closing task is abandoned
+# A network that drops packets is noticed after 15 s at the latest, long before missing heartbeats.
+_PROBE_EVERY_S: Final = 5.0
+_PROBE_WITHIN_S: Final = 10.0
 _DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
 
-End: TypeAlias = Callable[[str], None]
-Look: TypeAlias = Callable[[], Awaitable[None]]
-Attach: TypeAlias = Callable[[AbstractChannel, End], AbstractAsyncContextManager[Look]]
+EndChannel: TypeAlias = Callable[[str], None]
+Probe: TypeAlias = Callable[[], Awaitable[None]]
+Attach: TypeAlias = Callable[[AbstractChannel, EndChannel], AbstractAsyncContextManager[Probe]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """Where the broker is, what it has to hold, and what it calls this connection.
+class ConnectionOptions:
+    """How to connect.
 
     Attributes:
         url: Of the broker, or of each node of a cluster with commas between them, tried in turn.
-        standing: What is to be known of the connection.
+        name: Of the connection, as the broker lists it.
+        topology: Exchanges and queues, declared on every connect.
+        connect_timeout_s: Limit of one attempt.
+        state: Updated whenever the connection is opened or lost.
     """
 
     url: str = field(repr=False)
     name: str
     topology: Topology
     connect_timeout_s: float
-    standing: Standing
+    state: ConnectionState
 
 
 @asynccontextmanager
-async def keep_connected(link: Link, attach: Attach) -> AsyncIterator[None]:
-    """Inside, there is a connection whenever the broker is there.
+async def keep_connected(options: ConnectionOptions, attach: Attach) -> AsyncIterator[None]:
+    """Connect, and reconnect after every loss, while the context is open; it opens after the first attempt.
 
-    It begins after the first attempt, whether that succeeded or not. Each channel is held by ``attach``,
-    from when the topology is declared until the channel is lost, or ended with the function given. Every few
-    seconds the function that ``attach`` yields looks whether the channel still works, and raises if not.
+    For each channel, once the topology is declared, ``attach`` is entered, and left when the channel is lost
+    or ended by the function that ``attach`` gets. Every 5 s the probe that ``attach`` yields checks that the
+    channel still works, and raises if not.
     """
     attempted = asyncio.Event()
-    async with running(partial(_stay_connected, link, attach, attempted), link.name):
+    async with running(partial(_reconnect_forever, options, attach, attempted), options.name):
         await attempted.wait()
         yield
 
 
 async def is_blocked(channel: UnderlayChannel) -> bool:
-    """Whether the broker has said that it reads nothing that is published here: it is short of something."""
+    """Whether the broker blocks publishers on this connection, because it is short of memory or disk."""
     try:
         async with asyncio.timeout(0):
             await channel.connection.ready()
@@ -98,57 +100,59 @@ async def is_blocked(channel: UnderlayChannel) -> bool:
     return False
 
 
-async def _stay_connected(link: Link, attach: Attach, attempted: asyncio.Event) -> None:
-    for url in cycle(urls_of_nodes(link.url)):
-        # A dying channel cancels who waits on it: that must end the connection and not this loop.
-        failure = await failure_of(_connect_once(link, url, attach, attempted))
-        link.standing.lose(words_of(failure or ConnectionError("it ended")))
+async def _reconnect_forever(options: ConnectionOptions, attach: Attach, attempted: asyncio.Event) -> None:
+    for url in cycle(urls_of_nodes(options.url)):
+        # A channel that closes cancels calls on it: that must end the connection and not this loop.
+        failure = await failure_of(_connect_once(options, url, attach, attempted))
+        options.state.mark_lost(describe_failure(failure or ConnectionError("it ended")))
         attempted.set()
         await asyncio.sleep(
             jittered_pause_s(
-                link.standing.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S
+                options.state.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S
             )
         )
 
 
-async def _connect_once(link: Link, url: str, attach: Attach, attempted: asyncio.Event) -> NoReturn:
-    """Be connected to the node at this URL.
+async def _connect_once(
+    options: ConnectionOptions, url: str, attach: Attach, attempted: asyncio.Event
+) -> NoReturn:
+    """Connect to the node at this URL and stay connected until the connection ends.
 
     Raises:
-        ConnectionError: Why that ended; whatever else the library raises means the same.
+        ConnectionError: Why it ended; any other exception of the library means the same.
     """
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with open_connection(url, link.name, within_s=link.connect_timeout_s) as connection:
+    async with open_connection(url, options.name, within_s=options.connect_timeout_s) as connection:
         connection.close_callbacks.add(lambda _, error: _end_by(ended, error))
-        failure = await failure_of(_use(connection, link, attach, attempted, ended))
-        await asyncio.wait([ended], timeout=_LAST_WORDS_WITHIN_S)
-    raise ConnectionError(ended.result() if ended.done() else words_of(failure or ConnectionError()))
+        failure = await failure_of(_use_channel(connection, options, attach, attempted, ended))
+        await asyncio.wait([ended], timeout=_CLOSE_REASON_WITHIN_S)
+    raise ConnectionError(ended.result() if ended.done() else describe_failure(failure or ConnectionError()))
 
 
-async def _use(
+async def _use_channel(
     connection: aio_pika.Connection,
-    link: Link,
+    options: ConnectionOptions,
     attach: Attach,
     attempted: asyncio.Event,
     ended: asyncio.Future[str],
 ) -> None:
     async with AsyncExitStack() as stack:
-        async with _time_limit(link.connect_timeout_s):
+        async with _time_limit(options.connect_timeout_s):
             channel = await connection.channel(on_return_raises=True)
             channel.close_callbacks.add(lambda _, error: _end_by(ended, error))
-            await declare(channel, link.topology)
-            look = await stack.enter_async_context(attach(channel, partial(_end, ended)))
+            await declare(channel, options.topology)
+            probe = await stack.enter_async_context(attach(channel, partial(_end, ended)))
         attempted.set()
-        if not link.standing.failures:
-            link.standing.stand()
-        look_after_s = _PROVEN_AFTER_S
+        if not options.state.failures:
+            options.state.mark_connected()
+        probe_after_s = _STABLE_AFTER_S
         while not ended.done():
-            await asyncio.wait([ended], timeout=look_after_s)
+            await asyncio.wait([ended], timeout=probe_after_s)
             if not ended.done():
-                async with _time_limit(_LOOK_WITHIN_S):
-                    await look()
-                link.standing.stand()
-            look_after_s = _LOOK_EVERY_S
+                async with _time_limit(_PROBE_WITHIN_S):
+                    await probe()
+                options.state.mark_connected()
+            probe_after_s = _PROBE_EVERY_S
 
 
 @asynccontextmanager
@@ -161,9 +165,9 @@ async def _time_limit(limit_s: float) -> AsyncIterator[None]:
 
 
 def _end_by(ended: asyncio.Future[str], error: BaseException | None) -> None:
-    """It ends by an error of the library's; a cancellation says nothing, and another error follows."""
+    """EndChannel with the library's error; a cancellation gives no reason, and another error follows it."""
     if isinstance(error, Exception):
-        _end(ended, words_of(error))
+        _end(ended, describe_failure(error))
 
 
 def _end(ended: asyncio.Future[str], reason: str) -> None:
@@ -173,52 +177,52 @@ def _end(ended: asyncio.Future[str], reason: str) -> None:
 
 @asynccontextmanager
 async def open_connection(url: str, name: str, *, within_s: float) -> AsyncIterator[aio_pika.Connection]:
-    """Be connected for as long as the context is open.
+    """Open a connection, closed with the context.
 
     Raises:
-        ConnectionError: There is no connection, for this reason.
+        ConnectionError: It could not be opened, for this reason.
     """
-    # Not `aio_pika.connect`: one that fails leaves its connection to the garbage collector, which has it
-    # close itself in whatever thread it runs, where that is a coroutine that is never awaited.
+    # Not `aio_pika.connect`: when it fails, the garbage collector closes its connection, in any thread, by a
+    # coroutine that is never awaited.
     connection = aio_pika.Connection(
         URL(url).update_query(heartbeat=_HEARTBEAT_S), client_properties={"connection_name": name}
     )
     transport = Transport(connection)
     try:
-        await _shake_hands(connection, transport, within_s)
+        await _handshake(connection, transport, within_s)
         yield connection
     finally:
         await _close(connection, transport)
 
 
-async def _shake_hands(connection: aio_pika.Connection, transport: Transport, within_s: float) -> None:
+async def _handshake(connection: aio_pika.Connection, transport: Transport, within_s: float) -> None:
     try:
         async with _time_limit(within_s):
             failure = await failure_of(connection.connect())
     except ConnectionError as error:
         failure = error
     if failure is not None:
-        raise ConnectionError(transport.refusal() or words_of(failure)) from None
+        raise ConnectionError(transport.refusal() or describe_failure(failure)) from None
     transport.finish_handshake()
 
 
 async def _close(connection: aio_pika.Connection, transport: Transport) -> None:
-    """Say goodbye, and drop the connection if that takes too long.
+    """Close the connection in order, and abort its transport if that takes too long.
 
-    Saying goodbye can't be cancelled. It lasts for as long as the broker does not read, and a broker that is
+    The library's close can't be cancelled. It lasts as long as the broker does not read, and a broker that is
     short of memory does not read from publishers.
     """
-    # A failure must not take the place of the cancellation that may have brought us here.
+    # A failure must not replace the cancellation that may have led here.
     closing = asyncio.create_task(failure_of(connection.close()))
     try:
         await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT_S)
     finally:
-        transport.abort()  # also what an interrupted attempt had opened before it was the connection's
-    await asyncio.wait([closing], timeout=_DROP_WITHIN_S)
+        transport.abort()  # also a socket of an interrupted attempt, which the connection does not know yet
+    await asyncio.wait([closing], timeout=_ABORT_WITHIN_S)
 
 
 async def declare(channel: AbstractChannel, topology: Topology) -> None:
-    """Make sure of every exchange and queue, so that no event finds the broker without a queue for it."""
+    """Declare every exchange and queue, so that a submission is always routed."""
     dead_letters = await channel.declare_exchange(
         topology.dead_letter_exchange, aio_pika.ExchangeType.FANOUT, durable=True
     )

@@ -1,4 +1,4 @@
-"""How a connection to RabbitMQ stands, and what the log is told of it."""
+"""State of a connection to RabbitMQ, and one log record per change of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MOST_REASONS: Final = 32  # of several nodes each may have its own
 _log = Logger(__name__)
 
 
-class Standing:
-    """Whether a connection is there, and why not.
+class ConnectionState:
+    """Whether a connection is open, and why not.
 
     Args:
         name: Of the connection, for the log.
 
     Attributes:
-        reason: Why it is not there; nothing if it is.
-        failures: How often in a row it was lost or could not be made.
+        reason: Why it is not open; empty if it is.
+        failures: How often in a row it was lost or could not be opened.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,7 +32,7 @@ class Standing:
         self._lost_s = time.monotonic()
 
     def check(self) -> None:
-        """Return if the connection is there.
+        """Return if the connection is open.
 
         Raises:
             UnavailableError: It is not, for this reason.
@@ -40,8 +40,8 @@ class Standing:
         if self.reason:
             raise UnavailableError(f"RabbitMQ: {self.reason}")
 
-    def lose(self, reason: str) -> None:
-        """It is not there; the log is told once for each reason."""
+    def mark_lost(self, reason: str) -> None:
+        """The connection is not open; logged once per reason."""
         if not self.reason:
             self._lost_s = time.monotonic()
         self.reason = reason
@@ -50,8 +50,8 @@ class Standing:
             self._logged.add(reason)
             _log.warning("broker is away", connection=self._name, reason=reason)
 
-    def stand(self) -> None:
-        """It is there."""
+    def mark_connected(self) -> None:
+        """The connection is open and works."""
         if self.reason:
             was_away_s = round(time.monotonic() - self._lost_s, 1)
             _log.info("broker is connected", connection=self._name, was_away_s=was_away_s)

@@ -1,4 +1,4 @@
-"""Reading the submitted queue at RabbitMQ."""
+"""Consume the submitted queue of RabbitMQ."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp.frame import marshal
 
-from shared.broker.rabbitmq.acknowledgements import Ending, Endings
+from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Disposition
 from shared.broker.rabbitmq.aiormq_internals import is_proven, write
-from shared.broker.rabbitmq.connection import Link, keep_connected
-from shared.broker.rabbitmq.connection_state import Standing
+from shared.broker.rabbitmq.connection import ConnectionOptions, keep_connected
+from shared.broker.rabbitmq.connection_state import ConnectionState
 from shared.broker.rabbitmq.one_by_one import AcknowledgeOneByOne
-from shared.broker.rabbitmq.refusals import words_of
+from shared.broker.rabbitmq.refusals import describe_failure
 from shared.domain.errors import UnavailableError
 from shared.runtime.supervision import failure_of, running
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as UnderlayChannel
     from aiormq.abc import DeliveredMessage
 
-    from shared.broker.rabbitmq.connection import End, Look
+    from shared.broker.rabbitmq.connection import EndChannel, Probe
     from shared.broker.topology import Topology
     from shared.ports.broker import Delivery
 
 _NAME: Final = "isoline consumer"
 # Longer than a quorum queue takes to elect a leader.
-DEAF_AFTER_S: Final = 10.0
+STALLED_AFTER_S: Final = 10.0
 # By `asyncio.timeout` and not as aiormq's own limits: on Python 3.11 its `asyncio.wait_for` loses a
 # cancellation that comes together with the answer.
 _CANCEL_WITHIN_S: Final = 3.0
 _CONSUME_WITHIN_S: Final = 10.0
-_LAST_WORD_WITHIN_S: Final = 1.0
+_FLUSH_WITHIN_S: Final = 1.0
 
 
 @asynccontextmanager
@@ -49,44 +49,42 @@ async def open_rabbitmq_consumer(
     is_paused: bool = False,
     connect_timeout_s: float = 10.0,
 ) -> AsyncIterator[RabbitmqConsumer]:
-    """Open a consumer, whether or not the broker is there: it connects as soon as that is possible.
+    """Open a consumer, whether or not the broker is up: it connects as soon as that is possible.
 
-    What is unsettled at the end goes back to the queue.
+    Deliveries that are unsettled at the end go back to the queue.
 
     Args:
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
-        topology: What is declared there, whenever it connects.
-        prefetch: How many deliveries may be unsettled at any time.
-        is_paused: Whether it takes nothing until it is resumed.
-        connect_timeout_s: How long one attempt to connect may take, and so this opening too.
+        topology: Exchanges and queues, declared on every connect.
+        prefetch: Most deliveries that are unsettled at any time.
+        is_paused: Whether it consumes nothing until it is resumed.
+        connect_timeout_s: Limit of one attempt to connect, and of this opening.
     """
-    standing = Standing(_NAME)
-    consumer = RabbitmqConsumer(
-        topology.submitted_queue, prefetch=prefetch, is_paused=is_paused, standing=standing
+    state = ConnectionState(_NAME)
+    consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch, is_paused=is_paused, state=state)
+    options = ConnectionOptions(
+        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, state=state
     )
-    link = Link(
-        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
-    )
-    async with keep_connected(link, consumer.attach):
+    async with keep_connected(options, consumer.attach):
         yield consumer
 
 
 class RabbitmqConsumer:
     """A `shared.ports.broker.Consumer`."""
 
-    def __init__(self, queue: str, *, prefetch: int, is_paused: bool, standing: Standing) -> None:
+    def __init__(self, queue: str, *, prefetch: int, is_paused: bool, state: ConnectionState) -> None:
         self._name = queue
-        self._standing = standing
+        self._connection_state = state
         self._prefetch = prefetch
-        self._arrived: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
-        self._hearing: _Hearing | None = None
+        self._received: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
+        self._session: _ConsumerSession | None = None
         self._is_paused = is_paused
-        self._switching = asyncio.Lock()
+        self._consume_lock = asyncio.Lock()
 
     @property
     def is_connected(self) -> bool:
         """Whether deliveries can come now, unless it is paused."""
-        return self._hearing is not None
+        return self._session is not None
 
     async def check(self) -> None:
         """Return if deliveries can come.
@@ -94,183 +92,189 @@ class RabbitmqConsumer:
         Raises:
             UnavailableError: They can't, for this reason.
         """
-        if self._hearing is None:
-            raise UnavailableError(f"RabbitMQ: {self._standing.reason or 'the connection was lost'}")
+        if self._session is None:
+            raise UnavailableError(f"RabbitMQ: {self._connection_state.reason or 'the connection was lost'}")
 
     @asynccontextmanager
-    async def attach(self, channel: AbstractChannel, end: End) -> AsyncIterator[Look]:
-        """Consume on this channel until the broker ends that, as it does when the queue is deleted."""
+    async def attach(self, channel: AbstractChannel, end: EndChannel) -> AsyncIterator[Probe]:
+        """Consume on this channel until the broker cancels that, as it does when the queue is deleted."""
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: end("the broker ended the consumer"))
         await channel.set_qos(prefetch_count=self._prefetch)
-        async with _open_hearing(underlay, self._prefetch, end) as hearing:
-            self._hearing = hearing
+        async with _open_session(underlay, self._prefetch, end) as session:
+            self._session = session
             try:
-                await self._switch(hearing)
-                yield partial(_look, channel, self._name, hearing)
+                await self._apply_pause(session)
+                yield partial(_probe, channel, self._name, session)
             finally:
-                self._hearing = None
+                self._session = None
 
-    async def _put(self, hearing: _Hearing, message: DeliveredMessage) -> None:
-        delivery = RabbitmqDelivery(message, hearing)
-        hearing.begin(delivery.tag)
-        await self._arrived.put(delivery)
+    async def _on_message(self, session: _ConsumerSession, message: DeliveredMessage) -> None:
+        delivery = RabbitmqDelivery(message, session)
+        session.add(delivery.tag)
+        await self._received.put(delivery)
 
     async def pause(self) -> list[Delivery]:
         self._is_paused = True
-        await self._switch_or_end()
-        unheard = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
-        return [delivery for delivery in unheard if delivery.is_live]
+        await self._apply_pause_or_end_channel()
+        unreceived = [self._received.get_nowait() for _ in range(self._received.qsize())]
+        return [delivery for delivery in unreceived if delivery.is_live]
 
     async def resume(self) -> None:
         self._is_paused = False
-        await self._switch_or_end()
+        await self._apply_pause_or_end_channel()
 
-    async def _switch_or_end(self) -> None:
-        """Switch the channel that there is; one that can't be is ended, and the next begins right."""
-        if self._hearing is not None:
-            hearing = self._hearing
-            failure = await failure_of(self._switch(hearing))
+    async def _apply_pause_or_end_channel(self) -> None:
+        """Pause or resume the open session; if that fails, end its channel: the next session starts right."""
+        if self._session is not None:
+            session = self._session
+            failure = await failure_of(self._apply_pause(session))
             if failure is not None:
-                hearing.end_channel(words_of(failure))
+                session.end_channel(describe_failure(failure))
 
-    async def _switch(self, hearing: _Hearing) -> None:
-        """Have this channel consume, or not, as was asked for last."""
-        async with self._switching:
+    async def _apply_pause(self, session: _ConsumerSession) -> None:
+        """Consume or not, as the last call of `pause` or `resume` asked for."""
+        async with self._consume_lock:
             if self._is_paused:
-                await hearing.stop()
+                await session.stop()
             else:
-                # A handler would be cancelled with its channel, so this one only puts the message down.
-                await hearing.start(self._name, partial(self._put, hearing))
+                # aiormq cancels a handler together with its channel, so this one only queues the message.
+                await session.start(self._name, partial(self._on_message, session))
 
     async def receive(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
         while not deliveries:
-            arrived = [await self._arrived.get()]
-            while len(arrived) < limit and not self._arrived.empty():
-                arrived.append(self._arrived.get_nowait())
-            deliveries = [delivery for delivery in arrived if delivery.is_live]
+            received = [await self._received.get()]
+            while len(received) < limit and not self._received.empty():
+                received.append(self._received.get_nowait())
+            deliveries = [delivery for delivery in received if delivery.is_live]
         return deliveries
 
 
-class _Hearing:
-    """What one channel's consumer has heard, and what it has to say of that.
+class _ConsumerSession:
+    """Consuming on one channel: its unsettled deliveries, and acknowledgements sent in batches.
 
-    What is said at the same time goes into one write.
+    Deliveries that are settled at the same time are acknowledged in one write.
     """
 
-    def __init__(self, channel: UnderlayChannel, prefetch: int, end: End) -> None:
+    def __init__(self, channel: UnderlayChannel, prefetch: int, end: EndChannel) -> None:
         self.consumer_tag: str | None = None
-        self.is_over = False
+        self.is_closed = False
         self._channel = channel
         self.end_channel = end
         self._prefetch = prefetch
-        self._silent_since_s = time.monotonic()
-        self._endings = Endings()
-        self._has_endings = asyncio.Event()
-        self._told = asyncio.Event()
-        self._send = partial(_send_together, channel) if is_proven() else AcknowledgeOneByOne(channel).send
+        self._idle_since_s = time.monotonic()
+        self._acknowledgements = Acknowledgements()
+        self._has_unsent = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._send = (
+            partial(_send_in_one_write, channel) if is_proven() else AcknowledgeOneByOne(channel).send
+        )
 
     @property
     def is_live(self) -> bool:
-        """Whether deliveries can still be ended; when not, they come again."""
-        return not (self.is_over or self._channel.is_closed)
+        """Whether deliveries can still be settled; when not, they come again."""
+        return not (self.is_closed or self._channel.is_closed)
 
-    def begin(self, tag: int) -> None:
-        """One more delivery is in our hands."""
-        self._endings.begin(tag)
-        self._silent_since_s = time.monotonic()
+    def add(self, tag: int) -> None:
+        """Add a delivery, unsettled."""
+        self._acknowledgements.add(tag)
+        self._idle_since_s = time.monotonic()
 
-    async def end(self, tag: int, ending: Ending) -> None:
-        """Return when the broker was told how a delivery ended, or can't be told any more."""
-        if self._endings.in_hand == self._prefetch:
-            self._silent_since_s = time.monotonic()  # until now there was no room for another
-        self._endings.end(tag, ending)
+    async def settle(self, tag: int, disposition: Disposition) -> None:
+        """Return when the disposition of a delivery was sent, or can't be sent any more."""
+        if self._acknowledgements.unsettled == self._prefetch:
+            self._idle_since_s = time.monotonic()  # until now the prefetch allowed no other delivery
+        self._acknowledgements.settle(tag, disposition)
         if self.is_live:
-            self._has_endings.set()
-            await self._told.wait()
+            self._has_unsent.set()
+            await self._sent.wait()
 
-    def deaf_s(self) -> float:
-        """For how long nothing has come though it could."""
-        is_listening = self.consumer_tag is not None and self._endings.in_hand < self._prefetch
-        return time.monotonic() - self._silent_since_s if is_listening else 0.0
+    def stalled_s(self) -> float:
+        """For how long nothing was delivered although it consumes and the prefetch allows more."""
+        is_consuming = self.consumer_tag is not None and self._acknowledgements.unsettled < self._prefetch
+        return time.monotonic() - self._idle_since_s if is_consuming else 0.0
 
     async def start(
         self, queue: str, handler: Callable[[DeliveredMessage], Coroutine[None, None, None]]
     ) -> None:
-        """Let messages come."""
+        """Start consuming."""
         if self.consumer_tag is None:
             async with asyncio.timeout(_CONSUME_WITHIN_S):
                 consuming = await self._channel.basic_consume(queue, handler)
             self.consumer_tag = consuming.consumer_tag
-            self._silent_since_s = time.monotonic()
+            self._idle_since_s = time.monotonic()
 
     async def stop(self) -> None:
-        """Let nothing more come."""
+        """Stop consuming."""
         tag, self.consumer_tag = self.consumer_tag, None
         if tag is not None:
             async with asyncio.timeout(_CANCEL_WITHIN_S):
                 await self._channel.basic_cancel(tag)
 
-    async def keep_telling(self) -> None:
-        """Tell what there is to tell, for ever."""
+    async def send_forever(self) -> None:
+        """Send dispositions as they are decided, for ever."""
         while True:
-            await self._has_endings.wait()
-            self._has_endings.clear()
-            await self._tell()
+            await self._has_unsent.wait()
+            self._has_unsent.clear()
+            await self._send_unsent()
 
-    async def tell_the_rest(self) -> None:
-        """Return when the last word is out: closing the connection would drop what still waits in it."""
-        self.is_over = True
+    async def send_the_rest(self) -> None:
+        """Return when all dispositions are sent: closing the connection drops what its buffer holds."""
+        self.is_closed = True
         try:
             if not self._channel.is_closed:
-                async with asyncio.timeout(_LAST_WORD_WITHIN_S):
-                    await self._tell()
+                async with asyncio.timeout(_FLUSH_WITHIN_S):
+                    await self._send_unsent()
         finally:
-            self._told.set()
+            self._sent.set()
 
-    async def _tell(self) -> None:
-        told = self._told
-        self._told = asyncio.Event()  # who ends a delivery from now on waits for the next time
+    async def _send_unsent(self) -> None:
+        sent = self._sent
+        self._sent = asyncio.Event()  # a delivery that is settled from now on waits for the next write
         try:
-            await self._send(self._endings)
+            await self._send(self._acknowledgements)
         finally:
-            told.set()
+            sent.set()
 
 
-async def _send_together(channel: UnderlayChannel, endings: Endings) -> None:
-    """Return when all that was to be told is sent, in one write."""
-    count, drained = len(endings), asyncio.get_running_loop().create_future()
-    frames = b"".join(marshal(frame, channel.number) for frame in endings.frames())
-    await write(channel, frames, drained=drained)  # cancelled, nothing was queued, and nothing is forgotten
-    endings.forget(count)
+async def _send_in_one_write(channel: UnderlayChannel, acknowledgements: Acknowledgements) -> None:
+    """Return when every unsent disposition is sent, in one write."""
+    count, drained = len(acknowledgements), asyncio.get_running_loop().create_future()
+    frames = b"".join(marshal(frame, channel.number) for frame in acknowledgements.frames())
+    await write(
+        channel, frames, drained=drained
+    )  # cancelled, it queues nothing, and nothing is marked as sent
+    acknowledgements.mark_sent(count)
     await drained
 
 
 @asynccontextmanager
-async def _open_hearing(channel: UnderlayChannel, prefetch: int, end: End) -> AsyncIterator[_Hearing]:
-    """A consumer on this channel that says what it has to say until the end."""
-    hearing = _Hearing(channel, prefetch, end)
+async def _open_session(
+    channel: UnderlayChannel, prefetch: int, end: EndChannel
+) -> AsyncIterator[_ConsumerSession]:
+    """A session on this channel that sends acknowledgements until the end."""
+    session = _ConsumerSession(channel, prefetch, end)
     try:
-        async with running(hearing.keep_telling, "telling how deliveries ended"):
-            yield hearing
+        async with running(session.send_forever, "sending acknowledgements"):
+            yield session
     finally:
-        await failure_of(hearing.tell_the_rest())
+        await failure_of(session.send_the_rest())
 
 
 class RabbitmqDelivery:
     """A `shared.ports.broker.Delivery`."""
 
-    def __init__(self, message: DeliveredMessage, hearing: _Hearing) -> None:
+    def __init__(self, message: DeliveredMessage, session: _ConsumerSession) -> None:
         self._message = message
         self.tag = message.delivery_tag or 0
-        self._hearing = hearing
-        self._is_ended = False
+        self._session = session
+        self._is_settled = False
 
     @property
     def is_live(self) -> bool:
-        """Whether it can still be ended; when its channel is gone, the message comes again."""
-        return self._hearing.is_live
+        """Whether it can still be settled; when its channel is closed, the message comes again."""
+        return self._session.is_live
 
     @property
     def body(self) -> bytes:
@@ -284,28 +288,28 @@ class RabbitmqDelivery:
         return 1 + max(known, int(self._message.redelivered or 0))
 
     async def ack(self) -> None:
-        await self._end(Ending.ACK)
+        await self._settle(Disposition.ACK)
 
     async def requeue(self) -> None:
-        await self._end(Ending.REQUEUE)
+        await self._settle(Disposition.REQUEUE)
 
     async def dead_letter(self) -> None:
-        await self._end(Ending.DEAD_LETTER)
+        await self._settle(Disposition.DEAD_LETTER)
 
-    async def _end(self, ending: Ending) -> None:
-        if not self._is_ended:
-            self._is_ended = True
-            await self._hearing.end(self.tag, ending)
+    async def _settle(self, disposition: Disposition) -> None:
+        if not self._is_settled:
+            self._is_settled = True
+            await self._session.settle(self.tag, disposition)
 
 
-async def _look(channel: AbstractChannel, queue: str, hearing: _Hearing) -> None:
-    """Ask the broker how many messages wait, which also shows whether it still answers.
+async def _probe(channel: AbstractChannel, queue: str, session: _ConsumerSession) -> None:
+    """Ask the broker how many messages are ready, which also shows whether it still answers.
 
     Raises:
-        ConnectionError: Messages wait, there is room for them, and none has come for too long.
+        ConnectionError: Messages are ready, the prefetch allows more, and none was delivered for too long.
     """
     declared = await channel.declare_queue(queue, passive=True)
     waiting = declared.declaration_result.message_count or 0
-    deaf_s = hearing.deaf_s()
-    if waiting and deaf_s > DEAF_AFTER_S:
-        raise ConnectionError(f"deaf: {waiting} messages wait and none has come for {deaf_s:.0f} s")
+    stalled_s = session.stalled_s()
+    if waiting and stalled_s > STALLED_AFTER_S:
+        raise ConnectionError(f"stalled: {waiting} messages wait and none has come for {stalled_s:.0f} s")

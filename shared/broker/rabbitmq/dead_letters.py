@@ -1,8 +1,8 @@
-"""The dead letters at RabbitMQ: looked at, sent again or dropped by an operator.
+"""The dead-letter queue of RabbitMQ: list, replay or drop its messages.
 
-A quorum queue counts how often a message is given back, and from RabbitMQ 4.0 drops it at the 20th time: an
-operator who only looks would destroy it. So what is to stay is put into the queue once more, confirmed, and
-only then taken out. A crash between the two leaves it there twice, never not at all.
+A quorum queue counts how often a message is requeued, and from RabbitMQ 4.0 drops it at the 20th time:
+listing them by requeueing would destroy them. So a letter that is kept is published to the queue once more,
+confirmed, and only then acked. A crash between the two leaves it there twice, never not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aio_pika.exceptions import AMQPException, PublishError
 
 from shared.broker.rabbitmq.connection import open_connection
 from shared.broker.rabbitmq.nodes import urls_of_nodes
-from shared.broker.rabbitmq.refusals import is_for_operator, words_of
+from shared.broker.rabbitmq.refusals import describe_failure, is_for_operator
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 from shared.ports.dead_letters import DeadLetter, Fate
@@ -41,7 +41,7 @@ class RabbitmqDeadLetters:
         self._topology = topology
 
     async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
-        async with _translated():
+        async with _translating_errors():
             queue = await self._channel.declare_queue(self._topology.dead_letter_queue, passive=True)
             letters: list[DeadLetter] = []
             for _ in range(queue.declaration_result.message_count or 0):
@@ -53,7 +53,7 @@ class RabbitmqDeadLetters:
             return letters
 
     async def _carry_out(self, fate: Fate, message: AbstractIncomingMessage) -> None:
-        # By the exchange that brought it: to publish to the default one is a right to fill anybody's queue.
+        # Through the dead-letter exchange: permission to publish to the default one would open every queue.
         name, key = self._topology.dead_letter_exchange, ""
         if fate is Fate.REPLAY:
             name, key = self._topology.exchange, EventType.SUBMITTED
@@ -68,7 +68,7 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[Ra
     """Open the dead-letter queue of a broker, at the first of its nodes that answers.
 
     Raises:
-        UnavailableError: The broker is away, or has no such queue yet.
+        UnavailableError: No node answers, or the queue does not exist yet.
     """
     async with AsyncExitStack() as opened:
         connection = await _connected(urls_of_nodes(url), opened)
@@ -84,12 +84,12 @@ async def _connected(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connec
 
 
 async def _connect(url: str, opened: AsyncExitStack) -> aio_pika.Connection:
-    async with _translated():
+    async with _translating_errors():
         return await opened.enter_async_context(open_connection(url, "isoline dlq", within_s=_TIMEOUT_S))
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translating_errors() -> AsyncIterator[None]:
     try:
         yield
     except PublishError:
@@ -98,7 +98,7 @@ async def _translated() -> AsyncIterator[None]:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        words = words_of(error)
+        words = describe_failure(error)
         raise UnavailableError(f"RabbitMQ: {words}", needs_operator=is_for_operator(words)) from error
 
 

@@ -6,8 +6,5 @@ import re
 
 
 def urls_of_nodes(url: str) -> list[str]:
-    """The URL of each node: several may stand in one text with commas between them.
-
-    A comma in a password is none of those, since no scheme follows it.
-    """
+    """The URL of each node of a list with commas; a comma in a password separates none: no scheme follows."""
     return re.split(r",(?=amqps?://)", url)

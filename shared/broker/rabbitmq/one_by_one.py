@@ -1,6 +1,6 @@
-"""Publishing and acknowledging one by one, by documented methods of aio-pika and aiormq alone.
+"""Publish and acknowledge one by one, with documented methods of aio-pika and aiormq alone.
 
-For the versions that `aiormq_internals` is not proven with.
+For library versions that `aiormq_internals` is not proven with.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp import commands as spec
 
 from shared.broker.rabbitmq.connection import is_blocked
-from shared.broker.rabbitmq.publisher_confirms import Fate, Tally
-from shared.broker.rabbitmq.refusals import words_of
+from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublishOutcome
+from shared.broker.rabbitmq.refusals import describe_failure
 from shared.events import CONTENT_TYPE
 from shared.runtime.supervision import failure_of
 
@@ -25,57 +25,57 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractExchange
     from aiormq.abc import AbstractChannel
 
-    from shared.broker.rabbitmq.acknowledgements import Endings
+    from shared.broker.rabbitmq.acknowledgements import Acknowledgements
     from shared.events import Event
 
-_MAX_IN_FLIGHT: Final = 256
+_MAX_CONCURRENT: Final = 256
 
 
-class OneByOne:
-    """Sends each event by itself; it has what `Pipeline` has."""
+class PublishOneByOne:
+    """Sends each event by itself; same interface as `Pipeline`."""
 
-    shortage: Final = ""
+    blocked_reason: Final = ""
 
     def __init__(self, channel: AbstractChannel, exchange: AbstractExchange) -> None:
         self.channel = channel
         self._exchange = exchange
-        self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
+        self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
-    async def send(self, events: Sequence[Event], tally: Tally) -> str:
-        """Return when all was tried, and why a fate is unknown if one is."""
+    async def send(self, events: Sequence[Event], batch: BatchOutcomes) -> str:
+        """Return when every event was tried; the reason if an outcome is unknown."""
         reasons = await asyncio.gather(
-            *(self._send(event, tally, place) for place, event in enumerate(events))
+            *(self._send(event, batch, place) for place, event in enumerate(events))
         )
         return next(filter(None, reasons), "")
 
-    def waited_s(self) -> float:
-        """It does not know."""
+    def oldest_wait_s(self) -> float:
+        """Always 0: not measured here."""
         return 0.0
 
-    async def _send(self, event: Event, tally: Tally, place: int) -> str:
-        async with self._in_flight:
-            # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
-            # and be published long after we had called it unavailable and published it again.
+    async def _send(self, event: Event, batch: BatchOutcomes, place: int) -> str:
+        async with self._semaphore:
+            # Short of memory, the broker stops reading. An event sent now would wait in the socket and be
+            # published long after we had reported it unavailable and published it again.
             if await is_blocked(self.channel):
                 return "the broker blocks publishers"
             failure = await failure_of(self._exchange.publish(_message(event), event.type, mandatory=True))
         match failure:
             case None:
-                tally.settle(place, Fate.TAKEN)
+                batch.resolve(place, PublishOutcome.CONFIRMED)
             case PublishError():
-                tally.settle(place, Fate.UNROUTABLE)
+                batch.resolve(place, PublishOutcome.UNROUTABLE)
             case DeliveryError():
-                tally.settle(place, Fate.REFUSED)
+                batch.resolve(place, PublishOutcome.NACKED)
             case _:
-                return words_of(failure)
+                return describe_failure(failure)
         return ""
 
 
 def _message(event: Event) -> Message:
     return Message(
         event.body,
-        # Not the event's id: the library tells returned messages apart by this one, and of four with the
-        # same id in flight it took three for confirmed.
+        # Not the event's id: the library matches returned messages by message id, and of four unconfirmed
+        # ones with the same id it took three for confirmed.
         message_id=uuid4().hex,
         content_type=CONTENT_TYPE,
         type=event.type,
@@ -88,16 +88,16 @@ class AcknowledgeOneByOne:
 
     def __init__(self, channel: AbstractChannel) -> None:
         self._channel = channel
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def send(self, endings: Endings) -> None:
-        """Return when all that was to be told is sent; cancelled, it is sent all the same."""
-        frames = list(endings.frames())
-        endings.forget(len(endings))
+    async def send(self, acknowledgements: Acknowledgements) -> None:
+        """Return when every unsent disposition is sent; after a cancellation it is sent all the same."""
+        frames = list(acknowledgements.frames())
+        acknowledgements.mark_sent(len(acknowledgements))
         await asyncio.shield(self._send(frames))
 
     async def _send(self, frames: Sequence[spec.Basic.Ack | spec.Basic.Reject]) -> None:
-        async with self._turn:  # an ack of several must not overtake a rejection of one of them
+        async with self._lock:  # an ack of several must not overtake a rejection of one of them
             for frame in frames:
                 if isinstance(frame, spec.Basic.Ack):
                     await self._channel.basic_ack(frame.delivery_tag or 0, multiple=frame.multiple)

@@ -1,7 +1,7 @@
-"""Publishing many messages to a write, with the versions of aiormq that `aiormq_internals` is proven with.
+"""Publish many messages per write, with the versions of aiormq that `aiormq_internals` is proven with.
 
-Through aio-pika each message is a task, two futures and a write of its own: 12,000 events/s at the most.
-Here the frames of up to 64 go out together, and publisher confirms are counted off instead of awaited one by
+Through aio-pika each message is a task, two futures and a write of its own: 12,000 events/s at the most. Here
+one write takes the frames of up to 64 messages, and confirms are matched by tag instead of awaited one by
 one.
 """
 
@@ -14,7 +14,7 @@ from pamqp import commands as spec
 
 from shared.broker.rabbitmq.aiormq_internals import largest_frame, take_over_confirms, write
 from shared.broker.rabbitmq.publish_frames import PublishFrames
-from shared.broker.rabbitmq.publisher_confirms import Fate, Tally, Unconfirmed
+from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublisherConfirms, PublishOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,70 +28,71 @@ _WRITE_BYTES: Final = 256 * 2**10
 
 
 class Pipeline:
-    """Sends many events to a write; nobody else may publish on its channel.
+    """Sends many events per write; nothing else may publish on its channel.
 
     Args:
-        channel: What it publishes on.
-        exchange: Where it publishes.
-        on_blocked: Is called when the broker blocks publishers.
+        channel: To publish on.
+        exchange: To publish to.
+        on_blocked: Called when the broker blocks publishers.
 
     Attributes:
-        shortage: What the broker is short of when it blocks publishers, as far as it said so.
+        blocked_reason: The resource that the broker is short of when it blocks publishers, if it named one.
     """
 
     def __init__(self, channel: AbstractChannel, exchange: str, *, on_blocked: Callable[[], None]) -> None:
         self.channel = channel
-        self.shortage = ""
+        self.blocked_reason = ""
         self._frames = PublishFrames(exchange, channel=channel.number, frame_max=largest_frame(channel))
-        self._unconfirmed = Unconfirmed()
-        self._turn = asyncio.Lock()
-        self._cut_short = on_blocked
+        self._confirms = PublisherConfirms()
+        self._lock = asyncio.Lock()
+        self._notify_blocked = on_blocked
         take_over_confirms(
             channel, on_confirm=self._on_confirm, on_return=self._on_return, on_blocked=self._on_blocked
         )
 
-    async def send(self, events: Sequence[Event], tally: Tally) -> str:
-        """Return when the fate of each event is known; callers take turns, a write each."""
+    async def send(self, events: Sequence[Event], batch: BatchOutcomes) -> str:
+        """Return when the outcome of each event is known; concurrent callers alternate, a write each."""
         start = 0
         while start < len(events):
-            portion = _portion(events, start)
-            async with self._turn:
-                await self._write(portion, tally, start)
-            start += len(portion)
-        await tally.complete.wait()
+            chunk = _chunk(events, start)
+            async with self._lock:
+                await self._write(chunk, batch, start)
+            start += len(chunk)
+        await batch.complete.wait()
         return ""
 
-    def waited_s(self) -> float:
+    def oldest_wait_s(self) -> float:
         """For how long the oldest event has been waiting for its confirm."""
-        return self._unconfirmed.waited_s()
+        return self._confirms.oldest_wait_s()
 
-    async def _write(self, events: Sequence[Event], tally: Tally, start: int) -> None:
-        await self._unconfirmed.room.wait()
-        # Short of memory, the broker stops reading. What we sent all the same would wait in the socket,
-        # and be published long after we had called it unavailable and published it again.
+    async def _write(self, events: Sequence[Event], batch: BatchOutcomes, start: int) -> None:
+        await self._confirms.has_capacity.wait()
+        # Short of memory, the broker stops reading. Events sent now would wait in the socket and be published
+        # long after we had reported them unavailable and published them again.
         await self.channel.connection.ready()
-        # Nobody else takes a tag meanwhile, and cancelled, nothing was queued: tags stay in step.
-        first_tag = self._unconfirmed.next_tag
+        # The lock keeps other callers from taking a tag, and a cancelled write queues nothing: tags stay in
+        # step.
+        first_tag = self._confirms.next_tag
         frames = (part for tag, event in enumerate(events, first_tag) for part in self._frames.of(event, tag))
         await write(self.channel, b"".join(frames))
-        self._unconfirmed.add(events, tally, start)
+        self._confirms.add(events, batch, start)
 
     def _on_confirm(self, frame: ConfirmationFrameType) -> None:
-        fate = Fate.TAKEN if isinstance(frame, spec.Basic.Ack) else Fate.REFUSED
-        self._unconfirmed.confirm(frame.delivery_tag or 0, fate, multiple=getattr(frame, "multiple", False))
+        outcome = PublishOutcome.CONFIRMED if isinstance(frame, spec.Basic.Ack) else PublishOutcome.NACKED
+        self._confirms.confirm(frame.delivery_tag or 0, outcome, multiple=getattr(frame, "multiple", False))
 
     def _on_return(self, message_id: str | None) -> None:
         tag = self._frames.tag_of(message_id)
         if tag is not None:
-            self._unconfirmed.give_back(tag)
+            self._confirms.mark_unroutable(tag)
 
     def _on_blocked(self, reason: str) -> None:
-        self.shortage = reason
-        self._cut_short()
+        self.blocked_reason = reason
+        self._notify_blocked()
 
 
-def _portion(events: Sequence[Event], start: int) -> Sequence[Event]:
-    """What goes into one write: so many messages and bytes at the most, or one larger message."""
+def _chunk(events: Sequence[Event], start: int) -> Sequence[Event]:
+    """The events of one write: up to 64 messages and about 256 KiB, or one larger message."""
     end, size = start, 0
     while end < min(len(events), start + _WRITE_MESSAGES) and size < _WRITE_BYTES:
         size += len(events[end].body)

@@ -1,4 +1,4 @@
-"""Publishing to RabbitMQ, each event confirmed by it."""
+"""Publish events to RabbitMQ with publisher confirms."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from shared.broker.rabbitmq.aiormq_internals import is_proven
-from shared.broker.rabbitmq.connection import Link, declare, is_blocked, keep_connected
-from shared.broker.rabbitmq.connection_state import Standing
-from shared.broker.rabbitmq.one_by_one import OneByOne
+from shared.broker.rabbitmq.connection import ConnectionOptions, declare, is_blocked, keep_connected
+from shared.broker.rabbitmq.connection_state import ConnectionState
+from shared.broker.rabbitmq.one_by_one import PublishOneByOne
 from shared.broker.rabbitmq.pipeline import Pipeline
-from shared.broker.rabbitmq.publisher_confirms import Fate, Tally
-from shared.broker.rabbitmq.publisher_state import Taken
+from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublishOutcome
+from shared.broker.rabbitmq.publisher_state import PublisherState
 from shared.domain.errors import UnavailableError, UnroutableError
 
 if TYPE_CHECKING:
@@ -21,47 +21,47 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-    from shared.broker.rabbitmq.connection import End, Look
+    from shared.broker.rabbitmq.connection import EndChannel, Probe
     from shared.broker.topology import Topology
     from shared.events import Event
 
 _NAME: Final = "isoline publisher"
-# A confirmation that was lost would take its place on the way for ever. Quorum queues elect a leader in less.
+# A lost confirm would occupy capacity for ever. Quorum queues elect a leader in less time.
 _CONFIRM_WITHIN_S: Final = 30.0
 
-_Sender: TypeAlias = Pipeline | OneByOne
+_Sender: TypeAlias = Pipeline | PublishOneByOne
 
 
 @asynccontextmanager
 async def open_rabbitmq_publisher(
     url: str, *, topology: Topology, timeout_s: float = 5.0, connect_timeout_s: float = 10.0
 ) -> AsyncIterator[RabbitmqPublisher]:
-    """Open a publisher, whether or not the broker is there: it connects as soon as that is possible.
+    """Open a publisher, whether or not the broker is up: it connects as soon as that is possible.
 
     Args:
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
-        topology: What is declared there, whenever it connects.
-        timeout_s: How long a publish may take; after it the outcome is unknown.
-        connect_timeout_s: How long one attempt to connect may take, and so this opening too.
+        topology: Exchanges and queues, declared on every connect.
+        timeout_s: Limit of one publish; after it the outcome is unknown.
+        connect_timeout_s: Limit of one attempt to connect, and of this opening.
     """
-    standing = Standing(_NAME)
-    publisher = RabbitmqPublisher(topology, standing=standing, timeout_s=timeout_s)
-    link = Link(
-        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, standing=standing
+    state = ConnectionState(_NAME)
+    publisher = RabbitmqPublisher(topology, state=state, timeout_s=timeout_s)
+    options = ConnectionOptions(
+        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, state=state
     )
-    async with keep_connected(link, publisher.attach):
+    async with keep_connected(options, publisher.attach):
         yield publisher
 
 
 class RabbitmqPublisher:
     """A `shared.ports.broker.Publisher`."""
 
-    def __init__(self, topology: Topology, *, standing: Standing, timeout_s: float) -> None:
+    def __init__(self, topology: Topology, *, state: ConnectionState, timeout_s: float) -> None:
         self._topology = topology
-        self._standing = standing
+        self._connection_state = state
         self._timeout_s = timeout_s
-        self._taken = Taken()
-        self._limits: set[asyncio.Timeout] = set()
+        self._publisher_state = PublisherState()
+        self._timeouts: set[asyncio.Timeout] = set()
         self._sender: _Sender | None = None
 
     @property
@@ -70,107 +70,109 @@ class RabbitmqPublisher:
         return self._sender is not None
 
     @asynccontextmanager
-    async def attach(self, channel: AbstractChannel, _end: End) -> AsyncIterator[Look]:
-        """Publish on this channel; nobody else may."""
+    async def attach(self, channel: AbstractChannel, _end: EndChannel) -> AsyncIterator[Probe]:
+        """Publish on this channel, which nothing else may publish on."""
         sender = self._sender = await self._make_sender(channel)
-        sender.channel.closing.add_done_callback(lambda _: self._lose(sender))
+        sender.channel.closing.add_done_callback(lambda _: self._detach(sender))
         try:
-            yield partial(self._look, channel, sender)
+            yield partial(self._probe, channel, sender)
         finally:
-            self._lose(sender)
+            self._detach(sender)
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        tally = Tally(len(events))
-        reason = await self._send(events, tally) if events else ""
-        outcomes = [_outcome(event, fate, reason) for event, fate in zip(events, tally.fates, strict=True)]
-        self._taken.note(events, outcomes)
+        batch = BatchOutcomes(len(events))
+        reason = await self._send(events, batch) if events else ""
+        outcomes = [
+            _outcome(event, outcome, reason) for event, outcome in zip(events, batch.outcomes, strict=True)
+        ]
+        self._publisher_state.record(events, outcomes)
         return outcomes
 
     async def check(self) -> None:
-        if trouble := await self._trouble():
-            raise UnavailableError(f"RabbitMQ: {trouble}", is_logged=True)
+        if reason := await self._failure_reason():
+            raise UnavailableError(f"RabbitMQ: {reason}", is_logged=True)
 
-    async def check_taken(self) -> None:
-        """Return if the broker can take events, and took those that were published last.
+    async def check_last_publish(self) -> None:
+        """Return if the broker can take events, and confirmed those that were published last.
 
         Raises:
             UnavailableError: It can't, or did not, for this reason.
         """
-        self._standing.check()
+        self._connection_state.check()
         await self.check()
-        self._taken.check()
+        self._publisher_state.check()
 
     async def _make_sender(self, channel: AbstractChannel) -> _Sender:
         underlay = await channel.get_underlay_channel()
         if is_proven():
-            return Pipeline(underlay, self._topology.exchange, on_blocked=self._cut_short)
-        return OneByOne(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
+            return Pipeline(underlay, self._topology.exchange, on_blocked=self._expire_timeouts)
+        return PublishOneByOne(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
 
-    async def _look(self, channel: AbstractChannel, sender: _Sender) -> None:
-        """See whether the broker answers and confirms, and declare everything again if that may help.
+    async def _probe(self, channel: AbstractChannel, sender: _Sender) -> None:
+        """Check that the broker answers and confirms; declare the topology again after an unrouted event.
 
         Raises:
-            ConnectionError: A message has been waiting for too long.
+            ConnectionError: A message has waited too long for its confirm.
         """
-        if await is_blocked(sender.channel):  # it may not answer
+        if await is_blocked(sender.channel):  # the broker may not answer
             return
-        if self._taken.is_unrouted:
+        if self._publisher_state.is_unrouted:
             await declare(channel, self._topology)
-            self._taken = Taken()
+            self._publisher_state = PublisherState()
         else:
             await channel.get_exchange(self._topology.exchange, ensure=True)
-        waited_s = sender.waited_s()
-        if waited_s > _CONFIRM_WITHIN_S:
-            raise ConnectionError(f"a message has not been confirmed for {waited_s:.0f} s")
+        wait_s = sender.oldest_wait_s()
+        if wait_s > _CONFIRM_WITHIN_S:
+            raise ConnectionError(f"a message has not been confirmed for {wait_s:.0f} s")
 
-    async def _trouble(self) -> str:
-        """Why publishing can't succeed now; nothing if it can."""
+    async def _failure_reason(self) -> str:
+        """Why publishing can't succeed now; empty if it can."""
         sender = self._sender
         if sender is None:
-            return self._standing.reason or "the connection was lost"
+            return self._connection_state.reason or "the connection was lost"
         if await is_blocked(sender.channel):
-            return f"the broker blocks publishers{sender.shortage and f': {sender.shortage}'}"
-        if sender.waited_s() > self._timeout_s:
+            return f"the broker blocks publishers{sender.blocked_reason and f': {sender.blocked_reason}'}"
+        if sender.oldest_wait_s() > self._timeout_s:
             return "the broker answers and confirms nothing"
         return ""
 
-    async def _send(self, events: Sequence[Event], tally: Tally) -> str:
-        """Send the events and wait for their fates; why one may still be unknown."""
-        sender, trouble = self._sender, await self._trouble()
-        if sender is None or trouble:
-            return trouble
+    async def _send(self, events: Sequence[Event], batch: BatchOutcomes) -> str:
+        """Send the events and wait for their outcomes; the reason if one stays unknown."""
+        sender, reason = self._sender, await self._failure_reason()
+        if sender is None or reason:
+            return reason
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
-                with self._cutting_short(limit):
-                    return await sender.send(events, tally)
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                with self._expirable(timeout):
+                    return await sender.send(events, batch)
         except TimeoutError:
-            return await self._trouble() or f"none came in {self._timeout_s:g} s"
+            return await self._failure_reason() or f"none came in {self._timeout_s:g} s"
 
     @contextmanager
-    def _cutting_short(self, limit: asyncio.Timeout) -> Iterator[None]:
-        """Inside, the time limit is up as soon as waiting is useless."""
-        self._limits.add(limit)
+    def _expirable(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Inside, `_expire_timeouts` ends the timeout early, when waiting has become useless."""
+        self._timeouts.add(timeout)
         try:
             yield
         finally:
-            self._limits.remove(limit)
+            self._timeouts.remove(timeout)
 
-    def _cut_short(self) -> None:
-        for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(asyncio.get_running_loop().time())
+    def _expire_timeouts(self) -> None:
+        for timeout in self._timeouts:
+            if not timeout.expired():
+                timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _lose(self, sender: _Sender) -> None:
-        """The channel is gone; what is on its way stays unknown, and nobody waits for it any longer."""
+    def _detach(self, sender: _Sender) -> None:
+        """The channel is closed: unconfirmed events stay unknown, and waiting for them ends now."""
         if self._sender is sender:
             self._sender = None
-            self._cut_short()
+            self._expire_timeouts()
 
 
-def _outcome(event: Event, fate: Fate, reason: str) -> UnroutableError | UnavailableError | None:
-    if fate is Fate.TAKEN:
+def _outcome(event: Event, outcome: PublishOutcome, reason: str) -> UnroutableError | UnavailableError | None:
+    if outcome is PublishOutcome.CONFIRMED:
         return None
-    if fate is Fate.UNROUTABLE:
+    if outcome is PublishOutcome.UNROUTABLE:
         return UnroutableError(f"no queue is bound to {event.type}")
-    why = "it refused" if fate is Fate.REFUSED else reason
+    why = "it refused" if outcome is PublishOutcome.NACKED else reason
     return UnavailableError(f"the broker did not confirm {event.type}: {why}")

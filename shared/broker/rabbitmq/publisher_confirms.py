@@ -1,4 +1,4 @@
-"""Messages on their way to the broker, by delivery tag, and what it says of them."""
+"""Publisher confirms: unconfirmed messages by delivery tag, and their outcomes."""
 
 from __future__ import annotations
 
@@ -13,97 +13,97 @@ if TYPE_CHECKING:
 
     from shared.events import Event
 
-# What may be on its way on one connection, timed out or not: so much memory it may take.
+# Limit of unconfirmed messages on one connection, timed out or not, because they hold memory.
 MAX_MESSAGES: Final = 1_024
 MAX_BYTES: Final = 4 * 2**20
 
 
-class Fate(Enum):
-    """What became of a message."""
+class PublishOutcome(Enum):
+    """How the broker answered a published message."""
 
     UNKNOWN = auto()
-    TAKEN = auto()
+    CONFIRMED = auto()
     UNROUTABLE = auto()
-    REFUSED = auto()
+    NACKED = auto()
 
 
-class Tally:
-    """What becomes of the events of one call, in their order."""
+class BatchOutcomes:
+    """The outcomes of the events of one call, in their order."""
 
     def __init__(self, count: int) -> None:
-        self.fates = [Fate.UNKNOWN] * count
+        self.outcomes = [PublishOutcome.UNKNOWN] * count
         self.complete = asyncio.Event()
         self._open = count
 
-    def settle(self, index: int, fate: Fate) -> None:
-        """The last word on an event; what was returned before stays unroutable though it is taken."""
-        if self.fates[index] is Fate.UNKNOWN:
-            self.fates[index] = fate
+    def resolve(self, index: int, outcome: PublishOutcome) -> None:
+        """Set the final outcome of an event; a returned one stays unroutable though it is confirmed."""
+        if self.outcomes[index] is PublishOutcome.UNKNOWN:
+            self.outcomes[index] = outcome
         self._open -= 1
         if not self._open:
             self.complete.set()
 
 
 class _Message(NamedTuple):
-    tally: Tally
+    batch: BatchOutcomes
     place: int
     size: int
     sent_s: float
 
 
-class Unconfirmed:
+class PublisherConfirms:
     """The messages of one channel that the broker has not confirmed yet.
 
-    A message stays here when nobody waits for it any more: it may still be in a buffer of ours, and its
-    confirmation is still to come.
+    A message stays here after its caller timed out: it may still be in a buffer of ours, and its confirm is
+    still to come.
     """
 
     def __init__(self) -> None:
         self.next_tag = 1
-        self.room = asyncio.Event()
-        self.room.set()
+        self.has_capacity = asyncio.Event()
+        self.has_capacity.set()
         self._messages: dict[int, _Message] = {}  # in the order of their tags
         self._bytes = 0
 
-    def add(self, events: Sequence[Event], tally: Tally, start: int) -> None:
-        """These were sent just now, in this order; they are the events from ``start`` on in their tally."""
+    def add(self, events: Sequence[Event], batch: BatchOutcomes, start: int) -> None:
+        """Add events that were sent just now, in this order, from the batch's index ``start`` on."""
         now_s = time.monotonic()
         for index, event in enumerate(events, start):
-            self._messages[self.next_tag] = _Message(tally, index, len(event.body), now_s)
+            self._messages[self.next_tag] = _Message(batch, index, len(event.body), now_s)
             self._bytes += len(event.body)
             self.next_tag += 1
-        self._tell_room()
+        self._update_capacity()
 
-    def confirm(self, tag: int, fate: Fate, *, multiple: bool = False) -> None:
-        """The broker's last word on a message, or on all up to it; on others it has no effect."""
+    def confirm(self, tag: int, outcome: PublishOutcome, *, multiple: bool = False) -> None:
+        """The broker confirms a message, or all up to it; for an unknown tag nothing happens."""
         if not multiple:
-            self._settle(tag, fate)
+            self._resolve(tag, outcome)
         else:
-            last = tag or self.next_tag  # 0 is AMQP's word for all there are
-            # Of those that wait, not of all tags: millions may have been confirmed one by one before.
+            last = tag or self.next_tag  # in AMQP tag 0 means all
+            # Iterate the unconfirmed, not all tags: millions may have been confirmed one by one before.
             for each in list(takewhile(last.__ge__, self._messages)):
-                self._settle(each, fate)
-        self._tell_room()
+                self._resolve(each, outcome)
+        self._update_capacity()
 
-    def give_back(self, tag: int) -> None:
-        """The broker found no queue for it; that it has done with it comes separately."""
+    def mark_unroutable(self, tag: int) -> None:
+        """The broker returned a message as unroutable; its confirm follows separately."""
         message = self._messages.get(tag)
         if message is not None:
-            message.tally.fates[message.place] = Fate.UNROUTABLE
+            message.batch.outcomes[message.place] = PublishOutcome.UNROUTABLE
 
-    def waited_s(self) -> float:
-        """For how long the oldest has been waiting; 0 when nothing does."""
+    def oldest_wait_s(self) -> float:
+        """For how long the oldest unconfirmed message has waited; 0 when there is none."""
         oldest = next(iter(self._messages.values()), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.sent_s
 
-    def _settle(self, tag: int, fate: Fate) -> None:
+    def _resolve(self, tag: int, outcome: PublishOutcome) -> None:
         message = self._messages.pop(tag, None)
         if message is not None:
             self._bytes -= message.size
-            message.tally.settle(message.place, fate)
+            message.batch.resolve(message.place, outcome)
 
-    def _tell_room(self) -> None:
+    def _update_capacity(self) -> None:
         if len(self._messages) < MAX_MESSAGES and self._bytes < MAX_BYTES:
-            self.room.set()
+            self.has_capacity.set()
         else:
-            self.room.clear()
+            self.has_capacity.clear()

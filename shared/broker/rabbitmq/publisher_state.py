@@ -1,4 +1,4 @@
-"""Whether the broker takes what is published, as far as the last outcomes show."""
+"""Whether the broker confirms what is published, judged by the last outcomes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from shared.events import Event
 
-# So long after the last refusal nobody knows any more: nothing has been published since.
+# A failure is forgotten after this time without a publish: it says nothing about the present any more.
 _FORGET_AFTER_S: Final = 30.0
 
 
-class Taken:
-    """Remembers what the broker refused until it takes something, or for a while.
+class PublisherState:
+    """Remembers the last failed publish until one succeeds, or for 30 s.
 
     Attributes:
-        is_unrouted: Whether the processors' queue was found missing, or not bound.
+        is_unrouted: Whether an event was unrouted because the processors' queue is missing or not bound.
     """
 
     def __init__(self) -> None:
@@ -29,30 +29,30 @@ class Taken:
         self._reason = ""
         self._refused_s = 0.0
 
-    def note(
+    def record(
         self, events: Sequence[Event], outcomes: Sequence[UnroutableError | UnavailableError | None]
     ) -> None:
-        """These events had these outcomes."""
+        """Record the outcomes of these events."""
         if any(outcomes):
-            self._note_failures(events, outcomes)
+            self._record_failures(events, outcomes)
         elif outcomes:
             self._reason = ""
 
     def check(self) -> None:
-        """Return if nothing was refused of late.
+        """Return if the last publish succeeded, or was long ago.
 
         Raises:
-            UnavailableError: Something was, for this reason.
+            UnavailableError: It failed, for this reason.
         """
         if self._reason and time.monotonic() - self._refused_s < _FORGET_AFTER_S:
             raise UnavailableError(f"RabbitMQ: {self._reason}")
 
-    def _note_failures(
+    def _record_failures(
         self, events: Sequence[Event], outcomes: Sequence[UnroutableError | UnavailableError | None]
     ) -> None:
         for event, outcome in zip(events, outcomes, strict=True):
             is_unrouted = isinstance(outcome, UnroutableError)
-            # What is found is for subscribers, of whom there need not be any.
+            # Other events are for subscribers, and there may be none.
             if outcome is None or (is_unrouted and event.type is not EventType.SUBMITTED):
                 continue
             self.is_unrouted |= is_unrouted

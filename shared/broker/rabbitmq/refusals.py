@@ -1,8 +1,7 @@
 """Why there is no connection to RabbitMQ, in the broker's own words where it said any.
 
-A broker that refuses says why in a `Connection.Close`. Once connected the library hands that on; before, it
-tells of most as a frame that it did not expect, and of another protocol as a frame that is no frame. So the
-bytes of the handshake are listened to.
+A broker that refuses says why in a `Connection.Close`. Once connected, the library passes that on; during the
+handshake it reports an unexpected or malformed frame instead. So the bytes of the handshake are recorded.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
 
 _FRAMES: Final = {FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT}
 _TLS_ALERT: Final = 21
-_MOST_HEARD: Final = 65_536
-_MOST_SHOWN: Final = 40
+_MAX_RECORDED_BYTES: Final = 65_536
+_MAX_SHOWN_BYTES: Final = 40
 _FOR_OPERATOR: Final = ("ACCESS_REFUSED", "NOT_ALLOWED", "the port ", "the broker's ", "TLS failed", "cafile")
 _ADDRESS: Final = re.compile(r" object at 0x[0-9a-f]+")
 
 
 class HandshakeReader:
-    """A stream reader, and what was read of it until the handshake is over; after that it costs nothing."""
+    """A stream reader that records the bytes of the handshake; after that it costs nothing."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
-        self._heard = bytearray()
+        self._recorded = bytearray()
         self._is_at_end = False
-        self.readexactly: Callable[[int], Awaitable[bytes]] = self._listen
+        self.readexactly: Callable[[int], Awaitable[bytes]] = self._read_and_record
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -47,29 +46,29 @@ class HandshakeReader:
         self.readexactly = self._reader.readexactly
 
     def refusal(self) -> str:
-        """Why the other side refuses, as far as it said so; nothing if it did not."""
-        heard = bytes(self._heard)
-        if not heard:
+        """Why the other side refused the connection; empty if it gave no reason."""
+        recorded = bytes(self._recorded)
+        if not recorded:
             return "the connection was closed without an answer" if self._is_at_end else ""
-        if heard.startswith(b"AMQP"):
+        if recorded.startswith(b"AMQP"):
             return "the port speaks another version of AMQP"
-        if heard[0] == _TLS_ALERT:
+        if recorded[0] == _TLS_ALERT:
             return "the port expects TLS, amqps://"
-        if heard[0] not in _FRAMES:
-            return f"the port does not speak AMQP: {heard[:_MOST_SHOWN]!r}"
-        closes = (frame for frame in _frames(heard) if isinstance(frame, spec.Connection.Close))
+        if recorded[0] not in _FRAMES:
+            return f"the port does not speak AMQP: {recorded[:_MAX_SHOWN_BYTES]!r}"
+        closes = (frame for frame in _frames(recorded) if isinstance(frame, spec.Connection.Close))
         close = next(closes, None)
         return "" if close is None else str(close.reply_text)
 
-    async def _listen(self, count: int) -> bytes:
+    async def _read_and_record(self, count: int) -> bytes:
         try:
             data = await self._reader.readexactly(count)
         except asyncio.IncompleteReadError as error:
-            self._heard += error.partial
+            self._recorded += error.partial
             self._is_at_end = True
             raise
-        if len(self._heard) < _MOST_HEARD:
-            self._heard += data
+        if len(self._recorded) < _MAX_RECORDED_BYTES:
+            self._recorded += data
         return data
 
 
@@ -77,17 +76,17 @@ def _frames(data: bytes) -> Iterator[object]:
     while data:
         try:
             size, _, frame = unmarshal(data)
-        except (PAMQPException, ValueError):  # the rest of one did not come
+        except (PAMQPException, ValueError):  # the last frame is incomplete
             return
         yield frame
         data = data[size:]
 
 
-def words_of(error: BaseException) -> str:
-    """Why a connection or channel failed, in words that are the same each time it fails for that reason."""
+def describe_failure(error: BaseException) -> str:
+    """Why a connection or channel failed; the same text each time it fails for the same reason."""
     cause = error.__cause__ or error
     if isinstance(cause, OSError) and cause.strerror:
-        return _words_of_system(cause)
+        return _describe_os_error(cause)
     if isinstance(error, AMQPError) and error.args:
         words = str(error.args[-1])
     else:
@@ -96,11 +95,11 @@ def words_of(error: BaseException) -> str:
 
 
 def is_for_operator(words: str) -> bool:
-    """Whether what kept a connection from being made is the URL's, the account's or a certificate's fault."""
+    """Whether an operator must act: the URL, the account or a certificate is wrong."""
     return words.startswith(_FOR_OPERATOR)
 
 
-def _words_of_system(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"the broker's certificate is not trusted: {error.verify_message}"

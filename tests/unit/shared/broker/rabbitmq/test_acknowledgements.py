@@ -1,4 +1,4 @@
-"""Telling a broker how deliveries ended, checked with a broker that does what it is told."""
+"""Acknowledgements, checked with a broker that follows the rules of AMQP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
-from shared.broker.rabbitmq.acknowledgements import Ending, Endings
+from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Disposition
 
 
 class Broker:
@@ -14,76 +14,76 @@ class Broker:
 
     def __init__(self) -> None:
         self.outstanding: set[int] = set()
-        self.ended: dict[int, Ending] = {}
+        self.settled: dict[int, Disposition] = {}
 
-    def hear(self, frame: spec.Basic.Ack | spec.Basic.Reject) -> None:
+    def receive(self, frame: spec.Basic.Ack | spec.Basic.Reject) -> None:
         tag = frame.delivery_tag or 0
         if isinstance(frame, spec.Basic.Reject):
-            self._end({tag}, Ending.REQUEUE if frame.requeue else Ending.DEAD_LETTER)
+            self._settle({tag}, Disposition.REQUEUE if frame.requeue else Disposition.DEAD_LETTER)
         elif frame.multiple:
-            self._end({other for other in self.outstanding if other <= tag}, Ending.ACK)
+            self._settle({other for other in self.outstanding if other <= tag}, Disposition.ACK)
         else:
-            self._end({tag}, Ending.ACK)
+            self._settle({tag}, Disposition.ACK)
 
-    def _end(self, tags: set[int], ending: Ending) -> None:
+    def _settle(self, tags: set[int], disposition: Disposition) -> None:
         assert tags <= self.outstanding, "it closes the channel: unknown delivery tag"
         self.outstanding -= tags
-        self.ended |= dict.fromkeys(tags, ending)
+        self.settled |= dict.fromkeys(tags, disposition)
 
 
 @given(st.data())
-def test_every_delivery_ends_as_it_was_ended_and_no_other(data: st.DataObject) -> None:
-    endings, broker = Endings(), Broker()
-    in_hand: list[int] = []
-    ended: dict[int, Ending] = {}
+def test_every_delivery_gets_its_own_disposition_and_no_other(data: st.DataObject) -> None:
+    acknowledgements, broker = Acknowledgements(), Broker()
+    unsettled: list[int] = []
+    settled: dict[int, Disposition] = {}
     next_tag = 1
     for _ in range(data.draw(st.integers(1, 40))):
-        match data.draw(st.sampled_from(["begin", "begin", "end", "end", "tell"])):
-            case "begin":
-                endings.begin(next_tag)
+        match data.draw(st.sampled_from(["deliver", "deliver", "settle", "settle", "send"])):
+            case "deliver":
+                acknowledgements.add(next_tag)
                 broker.outstanding.add(next_tag)
-                in_hand.append(next_tag)
+                unsettled.append(next_tag)
                 next_tag += 1
-            case "end" if in_hand:
-                tag = in_hand.pop(data.draw(st.integers(0, len(in_hand) - 1)))
-                ended[tag] = data.draw(st.sampled_from(Ending))
-                endings.end(tag, ended[tag])
+            case "settle" if unsettled:
+                tag = unsettled.pop(data.draw(st.integers(0, len(unsettled) - 1)))
+                settled[tag] = data.draw(st.sampled_from(Disposition))
+                acknowledgements.settle(tag, settled[tag])
             case _:
-                tell(endings, broker)
-    tell(endings, broker)
+                send(acknowledgements, broker)
+    send(acknowledgements, broker)
 
-    assert broker.ended == ended
-    assert broker.outstanding == set(in_hand)
-    assert endings.in_hand == len(in_hand)
-
-
-def tell(endings: Endings, broker: Broker) -> None:
-    for frame in endings.frames():
-        broker.hear(frame)
-    endings.forget(len(endings))
+    assert broker.settled == settled
+    assert broker.outstanding == set(unsettled)
+    assert acknowledgements.unsettled == len(unsettled)
 
 
-def test_acknowledgements_below_everything_in_hand_are_one() -> None:
-    endings = Endings()
+def send(acknowledgements: Acknowledgements, broker: Broker) -> None:
+    for frame in acknowledgements.frames():
+        broker.receive(frame)
+    acknowledgements.mark_sent(len(acknowledgements))
+
+
+def test_acks_below_the_oldest_unsettled_delivery_are_one() -> None:
+    acknowledgements = Acknowledgements()
     for tag in range(1, 6):
-        endings.begin(tag)
+        acknowledgements.add(tag)
     for tag in (3, 1, 2, 5):
-        endings.end(tag, Ending.ACK)
+        acknowledgements.settle(tag, Disposition.ACK)
 
-    told = [(frame.delivery_tag, getattr(frame, "multiple", None)) for frame in endings.frames()]
+    frames = [(frame.delivery_tag, getattr(frame, "multiple", None)) for frame in acknowledgements.frames()]
 
-    assert told == [(5, False), (3, True)]
+    assert frames == [(5, False), (3, True)]
 
 
-def test_what_ends_while_others_are_told_is_told_next() -> None:
-    endings = Endings()
-    endings.begin(1)
-    endings.begin(2)
-    endings.end(1, Ending.ACK)
-    told = len(endings)
-    endings.end(2, Ending.REQUEUE)
+def test_what_is_settled_while_others_are_sent_is_sent_next() -> None:
+    acknowledgements = Acknowledgements()
+    acknowledgements.add(1)
+    acknowledgements.add(2)
+    acknowledgements.settle(1, Disposition.ACK)
+    sent = len(acknowledgements)
+    acknowledgements.settle(2, Disposition.REQUEUE)
 
-    endings.forget(told)
+    acknowledgements.mark_sent(sent)
 
-    [frame] = endings.frames()
+    [frame] = acknowledgements.frames()
     assert (type(frame), frame.delivery_tag) == (spec.Basic.Reject, 2)

@@ -52,7 +52,7 @@ class Broker:
     """The other side of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._heard: asyncio.Queue[int] = asyncio.Queue()
+        self._received: asyncio.Queue[int] = asyncio.Queue()
         self._reader = reader
         self._writer = writer
 
@@ -66,36 +66,36 @@ class Broker:
             rest = await self._reader.readexactly(int.from_bytes(head[3:], "big") + 1)
             _, channel, frame = unmarshal(head + rest)
             if isinstance(frame, spec.Basic.Ack):
-                self._heard.put_nowait(frame.delivery_tag)
+                self._received.put_nowait(frame.delivery_tag)
             elif type(frame) in _ANSWERS:
                 self.say(_ANSWERS[type(frame)], channel=channel)
 
     def say(self, *frames: FrameTypes, channel: int = 1) -> None:
         self._writer.write(b"".join(marshal(frame, channel) for frame in frames))
 
-    async def hear_tags(self, count: int) -> list[int]:
+    async def received_tags(self, count: int) -> list[int]:
         async with asyncio.timeout(_LIMIT_S):
-            return [await self._heard.get() for _ in range(count)]
+            return [await self._received.get() for _ in range(count)]
 
 
 class Answers:
-    """What the broker was heard to answer."""
+    """The broker's answers, in order."""
 
     def __init__(self, channel: AbstractChannel) -> None:
-        self._heard: asyncio.Queue[object] = asyncio.Queue()
+        self._received: asyncio.Queue[object] = asyncio.Queue()
         take_over_confirms(
             channel,
-            on_confirm=self._heard_confirm,
-            on_return=self._heard.put_nowait,
-            on_blocked=self._heard.put_nowait,
+            on_confirm=self._on_confirm,
+            on_return=self._received.put_nowait,
+            on_blocked=self._received.put_nowait,
         )
 
-    def _heard_confirm(self, frame: ConfirmationFrameType) -> None:
-        self._heard.put_nowait((type(frame), frame.delivery_tag, getattr(frame, "multiple", None)))
+    def _on_confirm(self, frame: ConfirmationFrameType) -> None:
+        self._received.put_nowait((type(frame), frame.delivery_tag, getattr(frame, "multiple", None)))
 
     async def next(self) -> object:
         async with asyncio.timeout(_LIMIT_S):
-            return await self._heard.get()
+            return await self._received.get()
 
 
 def an_ack(tag: int) -> bytes:
@@ -128,7 +128,7 @@ def test_the_installed_versions_are_those_that_were_proven() -> None:
     assert installed_versions() == PROVEN
 
 
-async def test_confirms_are_heard_as_they_come(connected: tuple[Broker, AbstractChannel]) -> None:
+async def test_confirms_are_passed_on_as_they_come(connected: tuple[Broker, AbstractChannel]) -> None:
     broker, channel = connected
     answers = Answers(channel)
 
@@ -138,7 +138,7 @@ async def test_confirms_are_heard_as_they_come(connected: tuple[Broker, Abstract
     assert await answers.next() == (spec.Basic.Nack, 8, False)
 
 
-async def test_of_a_returned_message_the_id_is_heard_and_its_content_is_read(
+async def test_of_a_returned_message_the_id_is_passed_on_and_its_content_is_read(
     connected: tuple[Broker, AbstractChannel],
 ) -> None:
     broker, channel = connected
@@ -154,7 +154,9 @@ async def test_of_a_returned_message_the_id_is_heard_and_its_content_is_read(
     assert await answers.next() == (spec.Basic.Ack, 1, False)
 
 
-async def test_a_block_is_heard_with_its_reason_and_ends(connected: tuple[Broker, AbstractChannel]) -> None:
+async def test_a_block_is_passed_on_with_its_reason_and_ends(
+    connected: tuple[Broker, AbstractChannel],
+) -> None:
     broker, channel = connected
     answers = Answers(channel)
     before = await is_blocked(channel)
@@ -180,7 +182,7 @@ async def test_a_write_is_sent_as_it_is_and_tells_when_it_was(
     async with asyncio.timeout(_LIMIT_S):
         await drained
 
-    assert await broker.hear_tags(2) == [1, 2]
+    assert await broker.received_tags(2) == [1, 2]
 
 
 async def test_a_write_that_is_cancelled_sends_nothing(connected: tuple[Broker, AbstractChannel]) -> None:
@@ -194,7 +196,7 @@ async def test_a_write_that_is_cancelled_sends_nothing(connected: tuple[Broker, 
         writing.throw(asyncio.CancelledError())
     await write(channel, an_ack(12))
 
-    assert await broker.hear_tags(11) == [*range(1, 11), 12]
+    assert await broker.received_tags(11) == [*range(1, 11), 12]
 
 
 async def test_the_largest_frame_is_what_the_broker_stated(connected: tuple[Broker, AbstractChannel]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.broker.rabbitmq.connection_state import Standing
+from shared.broker.rabbitmq.connection_state import ConnectionState
 from tests.support.clocks import stopped_clock
 from tests.support.logs import capture_logs
 
@@ -14,14 +14,14 @@ def test_how_long_the_broker_was_away_is_told_however_often_it_was_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = stopped_clock(monkeypatch)
-    standing = Standing("publisher")
-    standing.stand()
+    state = ConnectionState("publisher")
+    state.mark_connected()
 
     with capture_logs() as records:
         for clock.now_s in (200.0, 220.0):
-            standing.lose("refused")
+            state.mark_lost("refused")
         clock.now_s = 240.0
-        standing.stand()
+        state.mark_connected()
 
     away, connected = records
     assert (away["message"], connected["message"]) == ("broker is away", "broker is connected")

@@ -9,123 +9,133 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.broker.rabbitmq import publisher_confirms
-from shared.broker.rabbitmq.publisher_confirms import Fate, Tally, Unconfirmed
+from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublisherConfirms, PublishOutcome
 from shared.events import Event, EventType
 
-_FATES = st.sampled_from([Fate.TAKEN, Fate.REFUSED, Fate.UNROUTABLE])
+_OUTCOMES = st.sampled_from([PublishOutcome.CONFIRMED, PublishOutcome.NACKED, PublishOutcome.UNROUTABLE])
 
 
 def events(count: int, size: int = 2) -> list[Event]:
     return [Event(uuid4(), EventType.SUBMITTED, b"x" * size)] * count
 
 
-@given(st.lists(st.lists(_FATES, min_size=1, max_size=8), min_size=1, max_size=8), st.data())
-def test_every_call_learns_the_fate_of_each_of_its_events(
-    calls: list[list[Fate]], data: st.DataObject
+@given(st.lists(st.lists(_OUTCOMES, min_size=1, max_size=8), min_size=1, max_size=8), st.data())
+def test_every_call_learns_the_outcome_of_each_of_its_events(
+    calls: list[list[PublishOutcome]], data: st.DataObject
 ) -> None:
-    way, tallies = Unconfirmed(), [Tally(len(call)) for call in calls]
-    for tally in tallies:
-        way.add(events(len(tally.fates)), tally, 0)
-    fates = dict(enumerate((fate for call in calls for fate in call), 1))
+    confirms, batches = PublisherConfirms(), [BatchOutcomes(len(call)) for call in calls]
+    for batch in batches:
+        confirms.add(events(len(batch.outcomes)), batch, 0)
+    outcomes = dict(enumerate((outcome for call in calls for outcome in call), 1))
 
-    confirm_all(way, fates, data)
+    confirm_all(confirms, outcomes, data)
 
-    assert [tally.fates for tally in tallies] == calls
-    assert all(tally.complete.is_set() for tally in tallies)
-    assert way.waited_s() == 0
+    assert [batch.outcomes for batch in batches] == calls
+    assert all(batch.complete.is_set() for batch in batches)
+    assert confirms.oldest_wait_s() == 0
 
 
-def confirm_all(way: Unconfirmed, fates: dict[int, Fate], data: st.DataObject) -> None:
-    """Tell the fates one by one in any order, or, in theirs, as runs of one kind."""
-    for tag in [tag for tag, fate in fates.items() if fate is Fate.UNROUTABLE]:
-        way.give_back(tag)  # the broker returns a message before it confirms it
-    word = {tag: Fate.TAKEN if fate is Fate.UNROUTABLE else fate for tag, fate in fates.items()}
+def confirm_all(
+    confirms: PublisherConfirms, outcomes: dict[int, PublishOutcome], data: st.DataObject
+) -> None:
+    """Tell the outcomes one by one in any order, or, in theirs, as runs of one kind."""
+    for tag in [tag for tag, outcome in outcomes.items() if outcome is PublishOutcome.UNROUTABLE]:
+        confirms.mark_unroutable(tag)  # the broker returns a message before it confirms it
+    word = {
+        tag: PublishOutcome.CONFIRMED if outcome is PublishOutcome.UNROUTABLE else outcome
+        for tag, outcome in outcomes.items()
+    }
     if data.draw(st.booleans(), label="in runs"):
-        for fate, run in groupby(word, key=word.__getitem__):
-            way.confirm(max(run), fate, multiple=True)
+        for outcome, run in groupby(word, key=word.__getitem__):
+            confirms.confirm(max(run), outcome, multiple=True)
     else:
         for tag in data.draw(st.permutations(list(word)), label="order"):
-            way.confirm(tag, word[tag])
+            confirms.confirm(tag, word[tag])
 
 
 def test_one_may_be_confirmed_before_all_up_to_a_later_one() -> None:
-    way, tally = Unconfirmed(), Tally(4)
-    way.add(events(4), tally, 0)
+    confirms, batch = PublisherConfirms(), BatchOutcomes(4)
+    confirms.add(events(4), batch, 0)
 
-    way.confirm(2, Fate.REFUSED)
-    way.confirm(3, Fate.TAKEN, multiple=True)
+    confirms.confirm(2, PublishOutcome.NACKED)
+    confirms.confirm(3, PublishOutcome.CONFIRMED, multiple=True)
 
-    assert tally.fates == [Fate.TAKEN, Fate.REFUSED, Fate.TAKEN, Fate.UNKNOWN]
-    assert not tally.complete.is_set()
+    assert batch.outcomes == [
+        PublishOutcome.CONFIRMED,
+        PublishOutcome.NACKED,
+        PublishOutcome.CONFIRMED,
+        PublishOutcome.UNKNOWN,
+    ]
+    assert not batch.complete.is_set()
 
 
 def test_the_first_word_on_many_costs_nothing_for_those_that_were_confirmed_one_by_one() -> None:
-    way, tally = Unconfirmed(), Tally(1)
-    way.next_tag = 2**40
-    way.add(events(1), tally, 0)
+    confirms, batch = PublisherConfirms(), BatchOutcomes(1)
+    confirms.next_tag = 2**40
+    confirms.add(events(1), batch, 0)
 
-    way.confirm(2**40, Fate.TAKEN, multiple=True)
+    confirms.confirm(2**40, PublishOutcome.CONFIRMED, multiple=True)
 
-    assert tally.complete.is_set()
+    assert batch.complete.is_set()
 
 
 def test_zero_means_all_that_were_sent() -> None:
-    way, tally = Unconfirmed(), Tally(3)
-    way.add(events(3), tally, 0)
+    confirms, batch = PublisherConfirms(), BatchOutcomes(3)
+    confirms.add(events(3), batch, 0)
 
-    way.confirm(0, Fate.TAKEN, multiple=True)
+    confirms.confirm(0, PublishOutcome.CONFIRMED, multiple=True)
 
-    assert tally.complete.is_set()
+    assert batch.complete.is_set()
 
 
 def test_what_was_confirmed_before_or_never_sent_changes_nothing() -> None:
-    way, tally = Unconfirmed(), Tally(2)
-    way.add(events(2), tally, 0)
-    way.confirm(1, Fate.TAKEN)
+    confirms, batch = PublisherConfirms(), BatchOutcomes(2)
+    confirms.add(events(2), batch, 0)
+    confirms.confirm(1, PublishOutcome.CONFIRMED)
 
-    way.confirm(1, Fate.REFUSED)
-    way.confirm(99, Fate.REFUSED)
-    way.give_back(99)
+    confirms.confirm(1, PublishOutcome.NACKED)
+    confirms.confirm(99, PublishOutcome.NACKED)
+    confirms.mark_unroutable(99)
 
-    assert tally.fates == [Fate.TAKEN, Fate.UNKNOWN]
+    assert batch.outcomes == [PublishOutcome.CONFIRMED, PublishOutcome.UNKNOWN]
 
 
 def test_an_early_word_on_all_does_not_spoil_what_is_sent_later() -> None:
-    way, tally = Unconfirmed(), Tally(1)
-    way.confirm(99, Fate.REFUSED, multiple=True)
+    confirms, batch = PublisherConfirms(), BatchOutcomes(1)
+    confirms.confirm(99, PublishOutcome.NACKED, multiple=True)
 
-    way.add(events(1), tally, 0)
-    way.confirm(1, Fate.TAKEN, multiple=True)
+    confirms.add(events(1), batch, 0)
+    confirms.confirm(1, PublishOutcome.CONFIRMED, multiple=True)
 
-    assert tally.fates == [Fate.TAKEN]
+    assert batch.outcomes == [PublishOutcome.CONFIRMED]
 
 
 def test_there_is_room_until_so_many_messages_are_on_their_way() -> None:
-    way, tally = Unconfirmed(), Tally(publisher_confirms.MAX_MESSAGES)
-    way.add(events(publisher_confirms.MAX_MESSAGES - 1), tally, 0)
-    assert way.room.is_set()
+    confirms, batch = PublisherConfirms(), BatchOutcomes(publisher_confirms.MAX_MESSAGES)
+    confirms.add(events(publisher_confirms.MAX_MESSAGES - 1), batch, 0)
+    assert confirms.has_capacity.is_set()
 
-    way.add(events(1), tally, publisher_confirms.MAX_MESSAGES - 1)
-    assert not way.room.is_set()
+    confirms.add(events(1), batch, publisher_confirms.MAX_MESSAGES - 1)
+    assert not confirms.has_capacity.is_set()
 
-    way.confirm(1, Fate.TAKEN)
-    assert way.room.is_set()
+    confirms.confirm(1, PublishOutcome.CONFIRMED)
+    assert confirms.has_capacity.is_set()
 
 
 def test_there_is_room_until_so_many_bytes_are_on_their_way() -> None:
-    way, tally = Unconfirmed(), Tally(1)
-    way.add(events(1, size=publisher_confirms.MAX_BYTES), tally, 0)
-    assert not way.room.is_set()
+    confirms, batch = PublisherConfirms(), BatchOutcomes(1)
+    confirms.add(events(1, size=publisher_confirms.MAX_BYTES), batch, 0)
+    assert not confirms.has_capacity.is_set()
 
-    way.confirm(1, Fate.REFUSED)
+    confirms.confirm(1, PublishOutcome.NACKED)
 
-    assert way.room.is_set()
+    assert confirms.has_capacity.is_set()
 
 
 def test_the_oldest_says_how_long_there_has_been_no_word() -> None:
-    way = Unconfirmed()
-    assert way.waited_s() == 0
+    confirms = PublisherConfirms()
+    assert confirms.oldest_wait_s() == 0
 
-    way.add(events(1), Tally(1), 0)
+    confirms.add(events(1), BatchOutcomes(1), 0)
 
-    assert way.waited_s() > 0
+    assert confirms.oldest_wait_s() > 0

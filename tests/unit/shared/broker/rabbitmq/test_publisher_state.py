@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from shared.broker.rabbitmq import publisher_state
-from shared.broker.rabbitmq.publisher_state import Taken
+from shared.broker.rabbitmq.publisher_state import PublisherState
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 
@@ -16,33 +16,33 @@ _PROCESSED = [Event(uuid4(), EventType.PROCESSED, b"{}")]
 
 
 def test_what_was_refused_is_trouble_until_something_is_taken() -> None:
-    last = Taken()
-    last.check()
+    state = PublisherState()
+    state.check()
 
-    last.note(_SUBMITTED, [_REFUSED])
+    state.record(_SUBMITTED, [_REFUSED])
     with pytest.raises(UnavailableError, match=r"^RabbitMQ: the broker did not confirm .*: it refused$"):
-        last.check()
-    last.note(_SUBMITTED, [None])
+        state.check()
+    state.record(_SUBMITTED, [None])
 
-    last.check()
-    assert not last.is_unrouted
+    state.check()
+    assert not state.is_unrouted
 
 
 def test_a_call_without_events_says_nothing_of_the_broker() -> None:
-    last = Taken()
-    last.note(_SUBMITTED, [_REFUSED])
+    state = PublisherState()
+    state.record(_SUBMITTED, [_REFUSED])
 
-    last.note([], [])
+    state.record([], [])
 
     with pytest.raises(UnavailableError):
-        last.check()
+        state.check()
 
 
 def test_the_processors_queue_is_missed_and_a_subscribers_is_not() -> None:
-    of_processors, of_subscribers = Taken(), Taken()
+    of_processors, of_subscribers = PublisherState(), PublisherState()
 
-    of_processors.note(_SUBMITTED, [_UNROUTED])
-    of_subscribers.note(_PROCESSED, [_UNROUTED])
+    of_processors.record(_SUBMITTED, [_UNROUTED])
+    of_subscribers.record(_PROCESSED, [_UNROUTED])
 
     assert of_processors.is_unrouted
     with pytest.raises(UnavailableError, match=r"no queue is bound to ecg\.submitted"):
@@ -52,9 +52,9 @@ def test_the_processors_queue_is_missed_and_a_subscribers_is_not() -> None:
 
 
 def test_long_after_the_last_refusal_nobody_knows_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    last = Taken()
-    last.note(_SUBMITTED, [_REFUSED])
+    state = PublisherState()
+    state.record(_SUBMITTED, [_REFUSED])
 
     monkeypatch.setattr(publisher_state, "_FORGET_AFTER_S", 0)
 
-    last.check()
+    state.check()
