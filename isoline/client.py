@@ -46,8 +46,8 @@ class _SampleType(NamedTuple):
 # The gateway holds a waiting request for 30 s at the most; we ask again well before proxies lose patience.
 _ASK_FOR_S: Final = 20.0
 _ANSWER_WITHIN_S: Final = 60.0
-_FIRST_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 10.0
+_FIRST_BACKOFF_S: Final = 0.2
+_LONGEST_BACKOFF_S: Final = 10.0
 # A token that is about to expire would not survive the way to the gateway.
 _RENEW_BEFORE_S: Final = 30.0
 _PAGE: Final = 100
@@ -178,7 +178,7 @@ class Client:
     """Talks to one gateway as one user; opened by `open_client`.
 
     Every method logs in when it must, and repeats what failed for a reason that passes (429, 502, 503, 504,
-    a lost connection, a time-out) after ``Retry-After`` or a pause that doubles.
+    a lost connection, a time-out) after ``Retry-After`` or a backoff that doubles.
 
     No redirect is followed: what we send is for the gateway that was named.
 
@@ -327,10 +327,10 @@ class Client:
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
             except (aiohttp.ClientError, TimeoutError) as error:
                 reason, asked_s = str(error) or type(error).__name__, None
-            pause_s = _pause_s(attempt) if asked_s is None else asked_s
-            if time.monotonic() + pause_s > deadline:
+            wait_s = _backoff_s(attempt) if asked_s is None else asked_s
+            if time.monotonic() + wait_s > deadline:
                 raise AwayError(f"{method} {path}: {reason}, {attempt} attempts")
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(wait_s)
             attempt += 1
 
 
@@ -535,7 +535,7 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
         return None
 
 
-def _pause_s(attempt: int) -> float:
-    """Doubling up to a longest, half of it by chance: clients that failed together do not return together."""
-    pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 16), _LONGEST_PAUSE_S)
-    return pause_s * random.uniform(0.5, 1)  # nosec B311 # noqa: S311 - nobody gains by guessing it
+def _backoff_s(attempt: int) -> float:
+    """Doubling up to a longest, half of it random: clients that failed together do not retry together."""
+    pause_s = min(_FIRST_BACKOFF_S * 2.0 ** min(attempt - 1, 16), _LONGEST_BACKOFF_S)
+    return pause_s * random.uniform(0.5, 1)  # nosec B311 # noqa: S311 - guessing it gains nothing

@@ -16,7 +16,7 @@ from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
 from shared.observability.logs import Logger
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
-from shared.runtime.retry import jittered_pause_s
+from shared.runtime.retry import backoff_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ async def run_relay(
             is_full, failures = False, failures + 1
             if not error.is_logged:
                 outages.begin(str(error), waited_s=time.monotonic() - began_s)
-        pause_s = jittered_pause_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s)
+        pause_s = backoff_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s)
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError
-from shared.runtime.supervision import running
+from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,5 +68,5 @@ class Backlog:
 async def open_backlog(store: EcgStore, *, limit: int) -> AsyncIterator[Backlog]:
     """Yield a backlog that is measured for as long as the context is open."""
     backlog = Backlog(store, limit)
-    async with running(backlog.run, "measuring the backlog"):
+    async with background_task(backlog.run, "measuring the backlog"):
         yield backlog

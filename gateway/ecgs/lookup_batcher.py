@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from shared.runtime.supervision import running
+from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -75,7 +75,7 @@ async def open_lookup_batcher(store: EcgStore) -> AsyncIterator[LookupBatcher]:
     """Yield a batcher that works for as long as the context is open."""
     lookups = LookupBatcher(store)
     async with (
-        running(lookups.run, "looking up ECGs"),
-        running(lookups.run, "looking up ECGs"),  # a second, while the first waits for PostgreSQL
+        background_task(lookups.run, "looking up ECGs"),
+        background_task(lookups.run, "looking up ECGs"),  # a second, while the first waits for PostgreSQL
     ):
         yield lookups

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.ecgs.lookup_batcher import open_lookup_batcher
 from shared.domain.errors import UnavailableError
-from shared.runtime.supervision import running
+from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,5 +116,5 @@ async def open_result_waiter(store: EcgStore) -> AsyncIterator[ResultWaiter]:
     """Yield a `ResultWaiter` that polls for as long as the context is open."""
     async with open_lookup_batcher(store) as lookups:
         waiter = ResultWaiter(store, lookups)
-        async with running(waiter.run, "polling for results"):
+        async with background_task(waiter.run, "polling for results"):
             yield waiter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from processor.deliveries.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
-from shared.runtime.retry import jittered_pause_s
+from shared.runtime.retry import backoff_s
 from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class CircuitBreaker:
                 failed_since_s = time.monotonic()
             if not self._is_open and time.monotonic() - failed_since_s >= _OPENS_AFTER_S:
                 await self._open(consumer)
-            pause_s = jittered_pause_s(failures, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(backoff_s(failures, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S))
 
     def drain(self) -> None:
         """From now on an open circuit interrupts those too who hold results: others will measure again."""

@@ -14,7 +14,7 @@ from processor.analysis import analyse
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Room
 from processor.deliveries.messages import give_back, named_ecgs
-from processor.deliveries.shielding import finished
+from processor.deliveries.shielding import shielded
 from shared.domain.errors import (
     AnalysisError,
     InvalidEcgError,
@@ -27,7 +27,7 @@ from shared.observability.logs import Logger
 from shared.ports.ecgs import Settlement
 from shared.relay import tell
 from shared.runtime import failpoint
-from shared.runtime.retry import jittered_pause_s, until_available
+from shared.runtime.retry import backoff_s, retry_until_available
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -174,7 +174,7 @@ async def _claimed(
         bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
     async with bench.breaker.interruptible():
-        claims = await until_available(claim)
+        claims = await retry_until_available(claim)
     failpoint.reach("after-claim")
     return claims
 
@@ -203,7 +203,7 @@ async def _settle(
     found = await _measured([claim for claim in tried if claim.key in stored], stored, bench.insights)
     hand.measured(claim.key for claim in claims)
     async with bench.breaker.interruptible(holds_results=True):
-        source = await until_available(bench.installation.source)
+        source = await retry_until_available(bench.installation.source)
     now = datetime.now(UTC)
     given_up = f"Given up after {bench.max_attempts} attempts."
     settlements = [_failed(claim, given_up, source=source, now=now) for claim in exhausted]
@@ -213,7 +213,7 @@ async def _settle(
             await _postpone(claim, outcome, bench)
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome, source=source, now=now))
-    await finished(_conclude(settlements, claims, hand, bench))
+    await shielded(_conclude(settlements, claims, hand, bench))
 
 
 async def _loaded(
@@ -224,7 +224,7 @@ async def _loaded(
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
         async with bench.breaker.interruptible():
-            stored |= await until_available(partial(bench.store.load, missing))
+            stored |= await retry_until_available(partial(bench.store.load, missing))
     return stored
 
 
@@ -264,10 +264,10 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
 
 
 async def _postpone(claim: Claim, error: AnalysisError, bench: Bench) -> None:
-    delay_s = jittered_pause_s(claim.attempt, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
+    delay_s = backoff_s(claim.attempt, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
     async with bench.breaker.interruptible(holds_results=True):  # those of the others in its batch
-        await until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
+        await retry_until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
 
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:
@@ -286,7 +286,7 @@ def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settleme
 async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> None:
     failpoint.reach("before-commit")
     async with bench.breaker.interruptible(holds_results=True):
-        bundle = await until_available(partial(bench.store.settle, settlements))
+        bundle = await retry_until_available(partial(bench.store.settle, settlements))
     failpoint.reach("after-commit")
     settled = len(bundle.events)
     _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)

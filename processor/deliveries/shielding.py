@@ -1,4 +1,4 @@
-"""What has begun to be committed is finished, even by somebody who is told to stop."""
+"""Shield a commit that has begun from cancellation, for a limited time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FINISH_WITHIN_S: Final = 5.0
 _T = TypeVar("_T")
 
 
-async def finished(work: Coroutine[object, object, _T], *, within_s: float = _FINISH_WITHIN_S) -> _T:
-    """What the work returns; a cancellation waits for it, though not for longer than ``within_s``."""
+async def shielded(work: Coroutine[object, object, _T], *, within_s: float = _FINISH_WITHIN_S) -> _T:
+    """What the work returns; a cancellation waits up to ``within_s`` for its end."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

@@ -22,7 +22,7 @@ from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime import outages
 from shared.runtime.process import check_not_stopping
-from shared.runtime.supervision import running
+from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,7 +118,7 @@ class Health:
         """Inside, each part is checked every second; one that takes long holds up no other."""
         async with AsyncExitStack() as stack:
             for part in self._parts:
-                await stack.enter_async_context(running(part.watch, f"watching {part.name}"))
+                await stack.enter_async_context(background_task(part.watch, f"watching {part.name}"))
             yield
 
     def _tell_readiness(self) -> None:

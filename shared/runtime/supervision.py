@@ -1,4 +1,4 @@
-"""Background work that may not end unnoticed: when it dies, so does what depends on it."""
+"""Supervised background tasks: when one ends, the code that depends on it ends too."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 async def failure_of(call: Awaitable[object]) -> Exception | None:
-    """Await a call into a library and give back what it raised.
+    """Await a call into a library and return the exception that it raised, or None.
 
-    A lost channel ends the calls that wait on it with whatever ended itself, CancelledError included.
-    Only when somebody cancelled this task is that a cancellation.
+    A channel that closes ends the calls on it with its own exception, CancelledError included. That counts as
+    a cancellation only when this task was cancelled.
     """
     try:
         await call
@@ -28,43 +28,42 @@ async def failure_of(call: Awaitable[object]) -> Exception | None:
     return None
 
 
-async def lasting(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:
-    """Do work that never ends.
+async def supervised(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:
+    """Run work that must never end, as a child of a task group.
 
-    A task group takes a child that returns, or that is cancelled by nobody, for one that is done: the rest
-    would go on without it.
+    A task group ignores a child that returns or cancels itself: the others would go on without it.
 
     Raises:
-        RuntimeError: It ended.
+        RuntimeError: The work ended.
     """
     failure = await failure_of(work())
     raise RuntimeError(f"{name} ended") from failure
 
 
 @asynccontextmanager
-async def running(work: Callable[[], Awaitable[object]], name: str) -> AsyncIterator[None]:
-    """Inside, the work runs; when it ends, the inside is interrupted.
+async def background_task(work: Callable[[], Awaitable[object]], name: str) -> AsyncIterator[None]:
+    """Run work that must never end beside the body of the context; if it ends, the body is cancelled.
 
-    No task group: it would wrap what the inside raises into an ExceptionGroup.
+    No task group: it would wrap the body's exceptions into an ExceptionGroup.
 
     Raises:
         RuntimeError: The work ended.
     """
-    inside = asyncio.current_task()
-    task = asyncio.create_task(lasting(work, name))
+    body = asyncio.current_task()
+    task = asyncio.create_task(supervised(work, name))
     interrupted = False
 
     def interrupt(_: object) -> None:
         nonlocal interrupted
-        if inside is not None and not inside.done():
+        if body is not None and not body.done():
             interrupted = True
-            inside.cancel()
+            body.cancel()
 
     task.add_done_callback(interrupt)
     try:
         yield
     except asyncio.CancelledError:
-        if not interrupted or inside is None or inside.uncancel() > 0:
+        if not interrupted or body is None or body.uncancel() > 0:
             raise
         await task
     finally:

@@ -148,7 +148,7 @@ class TestPatience:
 
     @pytest.fixture(autouse=True)
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(isoline.client, "_FIRST_PAUSE_S", 0.01)
+        monkeypatch.setattr(isoline.client, "_FIRST_BACKOFF_S", 0.01)
 
     async def test_what_passes_is_repeated_until_it_has_passed(self) -> None:
         failures = [503, 429, 502, 504]

@@ -99,7 +99,7 @@ async def test_what_the_gateway_finds_wrong_with_a_header_is_told(client: Client
 
 
 async def test_arrays_are_sent_whole_again_when_an_answer_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isoline.client, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(isoline.client, "_FIRST_BACKOFF_S", 0.01)
     bodies: list[bytes] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import pytest
 
 from shared.domain.errors import ConfigurationError
 from shared.runtime.process import run_until_signal
-from shared.runtime.supervision import lasting, running
+from shared.runtime.supervision import background_task, supervised
 
 
 async def _end_after(pause_s: float, error: BaseException | None = None) -> None:
@@ -16,21 +16,21 @@ async def _end_after(pause_s: float, error: BaseException | None = None) -> None
         raise error
 
 
-async def test_work_that_returns_interrupts_what_depends_on_it() -> None:
+async def test_a_task_that_returns_cancels_the_body_of_its_context() -> None:
     with pytest.raises(RuntimeError, match="the work ended"):
-        async with running(partial(_end_after, 0.01), "the work"):
+        async with background_task(partial(_end_after, 0.01), "the work"):
             await asyncio.sleep(10)
 
 
-async def test_work_that_was_cancelled_by_nobody_interrupts_what_depends_on_it() -> None:
+async def test_a_task_that_cancels_itself_cancels_the_body_of_its_context() -> None:
     with pytest.raises(RuntimeError, match="the work ended"):
-        async with running(partial(_end_after, 0.01, asyncio.CancelledError()), "the work"):
+        async with background_task(partial(_end_after, 0.01, asyncio.CancelledError()), "the work"):
             await asyncio.sleep(10)
 
 
-async def test_the_cause_is_told() -> None:
+async def test_the_cause_is_in_the_error() -> None:
     with pytest.raises(RuntimeError) as raised:
-        async with running(partial(_end_after, 0.01, ValueError("why")), "the work"):
+        async with background_task(partial(_end_after, 0.01, ValueError("why")), "the work"):
             await asyncio.sleep(10)
 
     assert repr(raised.value.__cause__) == "ValueError('why')"
@@ -45,7 +45,7 @@ async def test_cancellation_ends_the_work_quietly() -> None:
         finally:
             ended.set()
 
-    async with running(work, "the work"):
+    async with background_task(work, "the work"):
         await asyncio.sleep(0)
 
     assert ended.is_set()
@@ -58,7 +58,7 @@ async def test_cancellation_before_it_has_begun_leaves_nothing_behind() -> None:
         begun.append(True)
         await asyncio.sleep(10)
 
-    async with running(work, "the work"):
+    async with background_task(work, "the work"):
         pass
 
     assert begun == []
@@ -66,7 +66,7 @@ async def test_cancellation_before_it_has_begun_leaves_nothing_behind() -> None:
 
 async def test_a_cancellation_from_outside_stays_one() -> None:
     async def inside() -> None:
-        async with running(partial(asyncio.sleep, 10), "the work"):
+        async with background_task(partial(asyncio.sleep, 10), "the work"):
             await asyncio.sleep(10)
 
     task = asyncio.create_task(inside())
@@ -81,7 +81,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 async def test_a_task_group_hears_of_a_child_that_ended() -> None:
     async def supervise() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(lasting(partial(_end_after, 0), "the relay"))
+            tasks.create_task(supervised(partial(_end_after, 0), "the relay"))
             await asyncio.sleep(10)
 
     with pytest.raises(ExceptionGroup) as raised:
@@ -109,7 +109,9 @@ def test_a_process_whose_work_finds_a_setting_wrong_has_a_status_that_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def main(_: asyncio.Event) -> None:
-        async with running(partial(_end_after, 0, ConfigurationError("ISOLINE_X: wrong")), "the work"):
+        async with background_task(
+            partial(_end_after, 0, ConfigurationError("ISOLINE_X: wrong")), "the work"
+        ):
             await asyncio.sleep(10)
 
     assert run_until_signal(main) == 2

@@ -26,8 +26,8 @@ from shared.broker.rabbitmq.aiormq_internals import Transport
 from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.broker.rabbitmq.refusals import describe_failure
 from shared.events import EventType
-from shared.runtime.retry import jittered_pause_s
-from shared.runtime.supervision import failure_of, running
+from shared.runtime.retry import backoff_s
+from shared.runtime.supervision import background_task, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +85,7 @@ async def keep_connected(options: ConnectionOptions, attach: Attach) -> AsyncIte
     channel still works, and raises if not.
     """
     attempted = asyncio.Event()
-    async with running(partial(_reconnect_forever, options, attach, attempted), options.name):
+    async with background_task(partial(_reconnect_forever, options, attach, attempted), options.name):
         await attempted.wait()
         yield
 
@@ -107,9 +107,7 @@ async def _reconnect_forever(options: ConnectionOptions, attach: Attach, attempt
         options.state.mark_lost(describe_failure(failure or ConnectionError("it ended")))
         attempted.set()
         await asyncio.sleep(
-            jittered_pause_s(
-                options.state.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S
-            )
+            backoff_s(options.state.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S)
         )
 
 

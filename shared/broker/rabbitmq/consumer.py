@@ -17,7 +17,7 @@ from shared.broker.rabbitmq.connection_state import ConnectionState
 from shared.broker.rabbitmq.one_by_one import AcknowledgeOneByOne
 from shared.broker.rabbitmq.refusals import describe_failure
 from shared.domain.errors import UnavailableError
-from shared.runtime.supervision import failure_of, running
+from shared.runtime.supervision import background_task, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -256,7 +256,7 @@ async def _open_session(
     """A session on this channel that sends acknowledgements until the end."""
     session = _ConsumerSession(channel, prefetch, end)
     try:
-        async with running(session.send_forever, "sending acknowledgements"):
+        async with background_task(session.send_forever, "sending acknowledgements"):
             yield session
     finally:
         await failure_of(session.send_the_rest())
