@@ -20,7 +20,7 @@ from gateway.contract.routes import DOCUMENT_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
 from gateway.http.bodies.body_memory import MemoryBudget
-from gateway.http.middleware import front
+from gateway.http.middleware import with_middleware
 from gateway.http.router import Router
 from gateway.http.server import open_server
 from gateway.limits.rate_limiter import Policy, RateLimiter
@@ -122,7 +122,7 @@ async def open_gateway(
                 )
             )
         )
-        leaving = asyncio.Event()
+        draining = asyncio.Event()
         guards = Guards(
             authentication.callers,
             counter_store,
@@ -134,22 +134,22 @@ async def open_gateway(
                 read_timeout_s=settings.read_timeout_s,
             ),
         )
-        answer = front(
+        handler = with_middleware(
             _routed(features, guards),
             proxies=settings.trusted_proxies,
             limiter=RateLimiter(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
-            leaving=leaving,
+            draining=draining,
         )
         yield await enter(
             open_server(
-                answer,
+                handler,
                 settings.host,
                 settings.port,
                 head_timeout_s=settings.read_timeout_s,
                 shares_port=shares_port,
             )
         )
-        leaving.set()
+        draining.set()
         for feature in features:
             feature.begin_drain()
         await asyncio.sleep(settings.drain_s)

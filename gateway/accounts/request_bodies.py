@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from gateway.http.validation import Body, read
+from gateway.http.validation import RequestBody, parse_body
 from shared.domain.account import NO_NEW_NAMES, USER_NAME
 
 MAX_PASSWORD_LENGTH: Final = 128
@@ -37,14 +37,14 @@ _NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValida
 _Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
 
 
-class CredentialsBody(Body):
+class CredentialsBody(RequestBody):
     """Who somebody says they are."""
 
     user: str
     password: str
 
 
-class AccountBody(Body):
+class AccountBody(RequestBody):
     """An account to create."""
 
     user: _NewName
@@ -52,19 +52,19 @@ class AccountBody(Body):
     roles: _Roles = ["user"]
 
 
-class RefreshBody(Body):
+class RefreshBody(RequestBody):
     """A refresh token; whether it is one is not for its form to say."""
 
     refresh_token: Annotated[str, Field(max_length=1024)]
 
 
-class RolesBody(Body):
+class RolesBody(RequestBody):
     """The roles that an account is to have."""
 
     roles: _Roles
 
 
-class PasswordBody(Body):
+class PasswordBody(RequestBody):
     """A new password, and the present one where it is one's own."""
 
     password: _NewPassword
@@ -77,7 +77,7 @@ def read_credentials(document: object) -> CredentialsBody:
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return read(CredentialsBody, document, None)
+    return parse_body(CredentialsBody, document, None)
 
 
 def read_account(document: object, *, password_min_length: int) -> AccountBody:
@@ -86,7 +86,7 @@ def read_account(document: object, *, password_min_length: int) -> AccountBody:
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return read(AccountBody, document, password_min_length)
+    return parse_body(AccountBody, document, password_min_length)
 
 
 def read_refresh(document: object) -> RefreshBody:
@@ -95,7 +95,7 @@ def read_refresh(document: object) -> RefreshBody:
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return read(RefreshBody, document, None)
+    return parse_body(RefreshBody, document, None)
 
 
 def read_roles(document: object) -> RolesBody:
@@ -104,7 +104,7 @@ def read_roles(document: object) -> RolesBody:
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return read(RolesBody, document, None)
+    return parse_body(RolesBody, document, None)
 
 
 def read_password(document: object, *, password_min_length: int) -> PasswordBody:
@@ -113,4 +113,4 @@ def read_password(document: object, *, password_min_length: int) -> PasswordBody
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return read(PasswordBody, document, password_min_length)
+    return parse_body(PasswordBody, document, password_min_length)

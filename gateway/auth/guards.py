@@ -113,7 +113,7 @@ def _for_bodies(handler: Handler, *, budget: MemoryBudget) -> Handler:
     """The handler, whose requests have bodies that take memory of this budget."""
 
     def taking(request: Request) -> Awaitable[Response]:
-        request.may_take(budget)
+        request.use_memory_budget(budget)
         return handler(request)
 
     return taking

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
 from gateway.contract.parameters import PATH_PARAMETERS
-from gateway.http.problems import CONTENT_TYPE, ProblemError, document_of, title_of
+from gateway.http.problems import CONTENT_TYPE, ProblemError, problem_document, title_of
 from gateway.http.validation import ResponseBody
 from shared.domain.errors import Problem
 
@@ -181,7 +181,7 @@ def _problem(status: HTTPStatus, detail: str) -> Json:
     errors: Sequence[Problem] = ()
     if status is HTTPStatus.UNPROCESSABLE_ENTITY:
         errors = [Problem("/leads/0/num_samples", "the signal has 3 samples, not 2")]
-    example = document_of(ProblemError(status, detail, errors=errors))
+    example = problem_document(ProblemError(status, detail, errors=errors))
     return {
         "description": title_of(status),
         "headers": _headers(_HEADERS_OF.get(status, {})),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.http.content_negotiation import Document
+from gateway.http.content_negotiation import PrebuiltResponse
 from shared.domain.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Documents:
     """Answers with the contract and the page that shows it."""
 
     def __init__(self, contract: Mapping[str, Any]) -> None:
-        self._contract = _document(orjson.dumps(contract), "application/json")
+        self._contract = _prebuilt_response(orjson.dumps(contract), "application/json")
         self._files = _files()
 
     async def get_contract(self, request: Request) -> Response:
@@ -65,10 +65,12 @@ class Documents:
 
 
 @cache
-def _files() -> dict[str, Document]:
-    return {path.name: _document(path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()}
+def _files() -> dict[str, PrebuiltResponse]:
+    return {
+        path.name: _prebuilt_response(path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()
+    }
 
 
-def _document(body: bytes, content_type: str) -> Document:
+def _prebuilt_response(body: bytes, content_type: str) -> PrebuiltResponse:
     tag = hashlib.sha256(body).hexdigest()[:32]
-    return Document(body, {**_HEADERS, "Content-Type": content_type}, tag=tag)
+    return PrebuiltResponse(body, {**_HEADERS, "Content-Type": content_type}, tag=tag)

@@ -93,7 +93,8 @@ class EcgHandlers:
         return await self._submit_recording(request, found, self.spooled_slots)
 
     async def _submit_ecg(self, request: Request, ecg: Ecg) -> Receipt:
-        if request.takes_memory:  # the body is freed: now the ECG's samples, and their encoding for storage
+        if request.has_body_memory:
+            # The body is freed; the ECG's samples and their encoding for storage take memory now.
             request.memory.resize(2 * sum(lead.signal.nbytes for lead in ecg.leads))
         if ecg.header.num_samples > _IN_PARTS_ABOVE_SAMPLES:
             recording = recording_of(ecg, block_samples=_PART_SAMPLES)

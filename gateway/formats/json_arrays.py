@@ -112,7 +112,7 @@ class CutBody(NamedTuple):
     signals: Mapping[int, WrittenSignal]
     cuts: tuple[tuple[int, int], ...] = ()
 
-    def place(self, place: int) -> int:
+    def offset(self, place: int) -> int:
         """Where in the body it is what stands at a place of the rest."""
         return place + sum(size for bracket, size in self.cuts if bracket < place)
 

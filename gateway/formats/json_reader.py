@@ -116,7 +116,7 @@ def with_written_signals(
     except NotJsonError as error:
         if not found.signals:
             raise
-        raise NotJsonError(error.reason, found.place(error.place)) from None
+        raise NotJsonError(error.reason, found.offset(error.offset)) from None
 
 
 def with_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from gateway.contract.parameters import ECG_ID_SCHEMA
 from gateway.formats.dates import recording_date
 from gateway.formats.fields import ecg_id, is_signal, signal_of
 from gateway.formats.json_arrays import WrittenSignal
-from gateway.http.problems import body_does_not_fit
-from gateway.http.validation import TOO_MANY_FIELDS, Body, has_too_many_fields, validated
+from gateway.http.problems import unprocessable_body
+from gateway.http.validation import TOO_MANY_FIELDS, RequestBody, has_too_many_fields, validate
 from shared.domain.ecg import Ecg, Samples, narrowed
 from shared.domain.errors import Problem
 from shared.domain.header import (
@@ -131,7 +131,7 @@ _MissingValue = Annotated[_Int32, Field(description="Samples of this value were 
 _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_gain` refers to.")]
 
 
-class _LeadBody(Body):
+class _LeadBody(RequestBody):
     """What is said of a lead in either form."""
 
     name: _LeadName
@@ -147,7 +147,7 @@ class _LeadBody(Body):
         return LeadHeader(num_samples=num_samples, **said)
 
 
-class _EcgBody(Body):
+class _EcgBody(RequestBody):
     """What is said of an ECG in either form, but for its leads."""
 
     id: _EcgId
@@ -239,11 +239,11 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     leads = _leads(document)
     oversize_problems = list(_oversize_problems(document, leads, limits) or _samples_problems(leads, limits))
     if oversize_problems:
-        raise body_does_not_fit(oversize_problems)  # too much of it to look at each part
+        raise unprocessable_body(oversize_problems)  # too much of it to look at each part
     cross_problems = _cross_problems(leads)
-    body, problems = validated(EcgBody, document, _Rules(limits, now))
+    body, problems = validate(EcgBody, document, _Rules(limits, now))
     if body is None or cross_problems:
-        raise body_does_not_fit([*problems, *cross_problems])
+        raise unprocessable_body([*problems, *cross_problems])
     return body.ecg()
 
 
@@ -256,11 +256,11 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     leads = _leads(document)
     oversize_problems = _oversize_problems(document, leads, limits)
     if oversize_problems:
-        raise body_does_not_fit(oversize_problems)
-    header, problems = validated(BinaryHeader, document, _Rules(limits, now))
+        raise unprocessable_body(oversize_problems)
+    header, problems = validate(BinaryHeader, document, _Rules(limits, now))
     problems += [*_name_problems(leads), *_total_problems(header, limits)]
     if header is None or problems:
-        raise body_does_not_fit(problems)
+        raise unprocessable_body(problems)
     return header
 
 

@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as it can be believed."""
+"""The client address of a request, resolved through trusted proxies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.observability.logs import Logger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# One customer of a provider has a /64 or more: limits per address would be none.
+# A provider's customer has a /64 or more, so limits count networks of this size.
 _IPV6_PREFIX: Final = 64
 _LOGGED_CHARACTERS: Final = 64
 _BETWEEN_HOPS: Final = ", \t"
@@ -20,23 +20,23 @@ _BETWEEN_HOPS: Final = ", \t"
 _log = Logger(__name__)
 
 
-class CallerAddresses:
-    """The addresses that limits count: of the connection, or what the outermost proxy of ours saw.
+class ClientAddressResolver:
+    """Resolves the address that limits count: the connection's peer, or the hop seen by the outermost proxy.
 
-    What that proxy wrote and is no address (``unknown``, an obfuscated ``_name`` of RFC 7239) counts as a
-    caller of its own: the connection's address would count all callers behind the proxy as one, and what
-    stands before it in the header was sent by somebody whom nobody need believe. The first is logged.
+    A hop that is no address (``unknown``, an obfuscated ``_name`` of RFC 7239) counts as a client of its own:
+    the peer's address would count all clients behind the proxy as one, and earlier hops of the header can be
+    forged. The first such hop is logged.
 
     Args:
-        proxies: How many proxies of ours a request passes; with 0 the header means nothing.
+        proxies: How many trusted proxies a request passes; with 0 ``X-Forwarded-For`` is ignored.
     """
 
     def __init__(self, proxies: int) -> None:
         self._proxies = proxies
         self._logged: set[str] = set()
 
-    def of(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
-        """The address of a request.
+    def resolve(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
+        """The client address of a request.
 
         Args:
             peer: The other end of the connection.
@@ -48,11 +48,11 @@ class CallerAddresses:
         if self._proxies and forwarded_for:
             hop = _without_port(_hop(forwarded_for, self._proxies))
             if hop:
-                return _network(hop) or self._unread(hop)
-            self._log_once("X-Forwarded-For has no address where the outermost proxy of ours should write it")
+                return _network(hop) or self._unreadable(hop)
+            self._log_once("X-Forwarded-For has no address where the outermost trusted proxy should write it")
         return _network(peer) or "unknown"
 
-    def _unread(self, hop: str) -> str:
+    def _unreadable(self, hop: str) -> str:
         message = "X-Forwarded-For has a hop that is no address; each such text counts as one caller"
         self._log_once(message, hop=hop[:_LOGGED_CHARACTERS])
         return f"unread:{hashlib.sha256(hop.encode(errors='replace')).hexdigest()[:32]}"
@@ -63,25 +63,25 @@ class CallerAddresses:
             _log.warning(message, proxies=self._proxies, **fields)
 
 
-def _hop(forwarded_for: Sequence[str], place: int) -> str:
-    """The hop at a place from the end, of a list that goes on from field to field; empty if there is none.
+def _hop(forwarded_for: Sequence[str], position: int) -> str:
+    """The hop at a position from the end, of all fields of the header as one list; empty if there is none.
 
-    Empty elements of a list are none (RFC 9110, 5.6.1). Commas that a sender put before the hop are not gone
-    through: a head has room for 30,000 of them.
+    Empty elements of the list don't count (RFC 9110, 5.6.1). What precedes the hop is not parsed: a head may
+    hold 30,000 commas.
     """
     for value in reversed(forwarded_for):
         rest = value.rstrip(_BETWEEN_HOPS)
         while rest:
             rest, _, hop = rest.rpartition(",")
-            place -= 1
-            if not place:
+            position -= 1
+            if not position:
                 return hop
             rest = rest.rstrip(_BETWEEN_HOPS)
     return ""
 
 
 def _without_port(hop: str) -> str:
-    """A hop without quotes, brackets and port: a client has another port, and would be another, each time."""
+    """A hop without quotes, brackets and port: ports differ with each connection of a client."""
     hop = hop.strip().strip('"')
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
@@ -90,7 +90,7 @@ def _without_port(hop: str) -> str:
     return before if colon and (":" not in before or _network(hop) is None) else hop
 
 
-# The addresses of a minute are few beside its requests, and parsing one takes 2 us.
+# Requests of a minute come from few addresses, and parsing one takes 2 us.
 @lru_cache(maxsize=1024)
 def _network(address: str | None) -> str | None:
     try:

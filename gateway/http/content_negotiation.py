@@ -17,23 +17,22 @@ if TYPE_CHECKING:
 
     from gateway.http.request import Request
 
-# Below this a gzipped answer still takes one packet, and packing it costs time on both sides.
-_WORTH_PACKING_BYTES: Final = 1024
+# A smaller response takes one packet in either case, and gzip costs time on both sides.
+_MIN_GZIP_BYTES: Final = 1024
 _GZIP_LEVEL: Final = 6  # 9 takes twice the time for 1 % of the size
-# Browsers name their encodings in 30 bytes. Who sends a list that is longer than this gets what needs none.
-_MAX_WISHES_BYTES: Final = 1024
+# Browsers send 30 bytes of Accept-Encoding. Where it is longer than this, the response is not compressed.
+_MAX_ACCEPT_ENCODING_BYTES: Final = 1024
 
-# Two encodings of one thing differ in their bytes, so their strong tags differ (RFC 9110, 8.8.3.3), and who
-# names the tag of one has not the other.
+# Two encodings of one resource have different strong tags (RFC 9110, 8.8.3.3).
 _GZIP_SUFFIX: Final = "-gzip"
-_KEPT_BY_304: Final = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy")
+_HEADERS_OF_304: Final = ("ETag", "Cache-Control", "Vary", "Content-Security-Policy")
 
 
-class Document:
-    """What is answered many times as it is, and so is packed once.
+class PrebuiltResponse:
+    """A response that is sent many times, and so is compressed once.
 
     Args:
-        headers: What goes with it, its type among them.
+        headers: Its fields, Content-Type among them.
         tag: Its strong entity tag.
     """
 
@@ -43,22 +42,22 @@ class Document:
         self._gzipped = _gzipped(head, body)
 
     def response(self, request: Request) -> Response:
-        """It, as the client takes it."""
+        """The response, gzipped if the client accepts that."""
         _, body = self._plain
-        return Response(*(self._gzipped if _is_gzipped(request, body) else self._plain))
+        return Response(*(self._gzipped if _should_gzip(request, body) else self._plain))
 
 
-def negotiated(request: Request, response: Response) -> Response:
-    """The response as 304 if the client names the tag of what it has; gzipped if large and accepted."""
+def negotiate(request: Request, response: Response) -> Response:
+    """The response as 304 if If-None-Match has its entity tag; gzipped if large and accepted."""
     head, body = response.head, response.body
-    if _is_gzipped(request, body) and _is_compressible(head):
+    if _should_gzip(request, body) and _is_compressible(head):
         head, body = _gzipped(head, body)
     if hdrs.IF_NONE_MATCH in request.headers:
         tag = head.headers.get(hdrs.ETAG)
-        if tag is not None and _has_it(request, tag):
-            kept = {name: head.headers[name] for name in _KEPT_BY_304 if name in head.headers}
+        if tag is not None and _etag_matches(request, tag):
+            kept = {name: head.headers[name] for name in _HEADERS_OF_304 if name in head.headers}
             head, body = Head(HTTPStatus.NOT_MODIFIED, kept), b""
-    return response if head is response.head else response.changed(head, body)
+    return response if head is response.head else response.with_content(head, body)
 
 
 def _is_compressible(head: Head) -> bool:
@@ -67,9 +66,9 @@ def _is_compressible(head: Head) -> bool:
     return is_of_type and hdrs.CONTENT_ENCODING not in headers
 
 
-def _is_gzipped(request: Request, body: bytes) -> bool:
-    """Whether a body of text goes to this client gzipped."""
-    return len(body) >= _WORTH_PACKING_BYTES and accepts_gzip(request)
+def _should_gzip(request: Request, body: bytes) -> bool:
+    """Whether a compressible body is gzipped for this client."""
+    return len(body) >= _MIN_GZIP_BYTES and accepts_gzip(request)
 
 
 def _gzipped(head: Head, body: bytes) -> tuple[Head, bytes]:
@@ -81,15 +80,15 @@ def _gzipped(head: Head, body: bytes) -> tuple[Head, bytes]:
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Whether the client takes gzip: it names it, by either name, or anything, with a quality above 0."""
+    """Whether the client accepts gzip: as gzip, x-gzip or ``*``, with a quality above 0."""
     fields = request.headers.getall(hdrs.ACCEPT_ENCODING, [])
-    wishes = ",".join(fields)
-    return len(wishes) <= _MAX_WISHES_BYTES and _names_gzip(wishes)
+    accept_encoding = ",".join(fields)
+    return len(accept_encoding) <= _MAX_ACCEPT_ENCODING_BYTES and _lists_gzip(accept_encoding)
 
 
 @lru_cache(maxsize=128)
-def _names_gzip(wishes: str) -> bool:
-    qualities = dict(map(_quality, wishes.split(",")))
+def _lists_gzip(accept_encoding: str) -> bool:
+    qualities = dict(map(_quality, accept_encoding.split(",")))
     return qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0))) > 0
 
 
@@ -102,7 +101,7 @@ def _quality(item: str) -> tuple[str, float]:
         return coding, 0.0
 
 
-def _has_it(request: Request, tag: str) -> bool:
-    """Whether the client names this tag, by weak comparison (RFC 9110, 13.1.2), or any."""
+def _etag_matches(request: Request, tag: str) -> bool:
+    """Whether If-None-Match has this tag, by weak comparison (RFC 9110, 13.1.2), or ``*``."""
     named = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
     return tag in named or named.strip() == "*"

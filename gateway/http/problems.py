@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 ``application/problem+json``: one shape, one place."""
+"""Every error as RFC 9457 ``application/problem+json``: one format, built in one place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.domain.errors import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
-# Headers of a problem after which the connection ends: the unread rest of a body would be the next request.
+# Closes the connection: the unread rest of this body would be parsed as the next request.
 CLOSE: Final = {"Connection": "close"}
 
 _RETRY_AFTER_S: Final = "2"
@@ -37,26 +37,26 @@ _STATUS_OF: Final[Mapping[type[IsolineError], HTTPStatus]] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
 }
 
-# RFC 9110's names, which Python knows from 3.13 on: a problem's type must not depend on who runs it.
+# RFC 9110's names, which Python has from 3.13 on: a problem's type must not depend on the Python version.
 _TITLES: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 
-# orjson's words for a number past the largest of 64 bits, for nesting, and for half a pair of surrogates.
+# In orjson's messages for a number past the largest of 64 bits, for deep nesting, and for a lone surrogate.
 _LIMITS_OF_JSON: Final = ("infinity", "depth limit", "surrogate in string")
 
 _log = Logger(__name__)
 
 
 class ProblemError(Exception):
-    """An answer other than success, known where the request is read.
+    """An error response, raised in the HTTP layer.
 
     Attributes:
         status: The HTTP status.
-        detail: What was found and what was expected, in a sentence for a stranger.
+        detail: What was found and what was expected, in a sentence for the client.
         errors: All that is wrong with the body, by JSON pointer.
-        headers: What the status obliges us to add.
+        headers: Those that the status requires.
     """
 
     def __init__(
@@ -75,35 +75,35 @@ class ProblemError(Exception):
 
 
 class NotJsonError(ProblemError):
-    """The 400 of a body that is no JSON, or JSON past what any reader of it has to take (RFC 8259, 9).
+    """The 400 for a body that is not JSON, or exceeds what a parser must accept (RFC 8259, 9).
 
     Attributes:
-        reason: Why it is none.
-        place: Which of its characters says so.
+        reason: The parser's message.
+        offset: The offset of the error in the body.
     """
 
-    def __init__(self, reason: str, place: int, *, where: str | None = None) -> None:
+    def __init__(self, reason: str, offset: int, *, location: str | None = None) -> None:
         what = "can't be read" if any(limit in reason for limit in _LIMITS_OF_JSON) else "is not JSON"
-        detail = f"The body {what}: {reason}: {where or f'char {place}'}."
+        detail = f"The body {what}: {reason}: {location or f'char {offset}'}."
         super().__init__(HTTPStatus.BAD_REQUEST, detail)
         self.reason: Final = reason
-        self.place: Final = place
+        self.offset: Final = offset
 
 
-def body_does_not_fit(problems: Sequence[Problem]) -> ProblemError:
-    """The 422 that lists all that is wrong with a body."""
+def unprocessable_body(problems: Sequence[Problem]) -> ProblemError:
+    """The 422 with all problems of a body."""
     count = len(problems)
     detail = f"The body does not fit: {count} problem{'s' if count > 1 else ''}, see errors."
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=problems)
 
 
 def unauthorized(detail: str) -> ProblemError:
-    """The 401 that tells what to send (RFC 9110, section 15.5.2)."""
+    """The 401 with the scheme to authenticate by (RFC 9110, section 15.5.2)."""
     return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def problem_answer(error: Exception) -> Response:
-    """Any failure as problem+json; one that nobody foresaw is logged and says nothing of itself."""
+def error_response(error: Exception) -> Response:
+    """Any exception as problem+json; an unexpected one is logged, and its response has no detail of it."""
     return problem_response(_problem(error))
 
 
@@ -112,16 +112,16 @@ def _problem(error: Exception) -> ProblemError:
         case ProblemError():
             return error
         case IsolineError():
-            return _of_ours(error)
+            return _isoline_problem(error)
         case _:
-            _log.error("a request met a defect", exc_info=error)
-            return _defect()
+            _log.error("a request failed with an unexpected exception", exc_info=error)
+            return _internal_server_error()
 
 
-def _of_ours(error: IsolineError) -> ProblemError:
+def _isoline_problem(error: IsolineError) -> ProblemError:
     match error:
         case InvalidEcgError():
-            return body_does_not_fit(error.problems)
+            return unprocessable_body(error.problems)
         case UnavailableError():
             if not error.is_logged:
                 _log.warning("a request could not be served", reason=str(error))
@@ -131,8 +131,8 @@ def _of_ours(error: IsolineError) -> ProblemError:
         case ConflictError() | DeniedError() | NotFoundError():
             return ProblemError(_STATUS_OF[type(error)], str(error))
         case _:
-            _log.error("a request met a defect", exc_info=error)
-            return _defect()
+            _log.error("a request failed with an unexpected exception", exc_info=error)
+            return _internal_server_error()
 
 
 def _unavailable(error: UnavailableError) -> ProblemError:
@@ -146,28 +146,28 @@ def _too_often(error: TooOftenError) -> ProblemError:
     return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 
 
-def _defect() -> ProblemError:
+def _internal_server_error() -> ProblemError:
     detail = "Something in Isoline failed; the request may be sent again."
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def problem_response(problem: ProblemError) -> Response:
-    """The answer that tells a problem; it closes the connection if it says so."""
+    """The response for a problem; it closes the connection if the problem has the headers `CLOSE`."""
     headers = {"Content-Type": CONTENT_TYPE, **problem.headers}
     closes = headers.pop("Connection", "") == "close"
-    response = Response(Head(problem.status, headers), orjson.dumps(document_of(problem)))
+    response = Response(Head(problem.status, headers), orjson.dumps(problem_document(problem)))
     if closes:
         response.force_close()
     return response
 
 
 def title_of(status: HTTPStatus) -> str:
-    """A status in words."""
+    """The reason phrase of a status, by RFC 9110."""
     return _TITLES.get(status, status.phrase)
 
 
-def document_of(problem: ProblemError) -> dict[str, object]:
-    """The body in which a problem is told."""
+def problem_document(problem: ProblemError) -> dict[str, object]:
+    """The JSON body of a problem."""
     title = title_of(problem.status)
     document: dict[str, object] = {
         "type": f"urn:isoline:problem:{title.lower().replace(' ', '-')}",

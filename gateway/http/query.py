@@ -1,4 +1,4 @@
-"""Queries, what stands behind the question mark, as models that say what is wrong with it."""
+"""Query parameters as models; an invalid query is a 400 that says what is wrong."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from gateway.http.problems import ProblemError
-from gateway.http.validation import validated
+from gateway.http.validation import validate
 
 if TYPE_CHECKING:
     from yarl import URL
 
-# Far more than any path takes; the time for finding those that repeat grows as the square of them.
+# Far more than any route has; the time to find repeated ones grows with the square of their number.
 _MAX_PARAMETERS: Final = 32
 _INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
 
 
 class Query(BaseModel):
-    """What every query is: known parameters."""
+    """Base of all query models: unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,14 +38,14 @@ def read_query(model: type[_Q], url: URL) -> _Q:
         ProblemError: 400 with all that is wrong, in a sentence.
     """
     if not url.raw_query_string:
-        return cast("_Q", _asked_for_nothing(model))
+        return cast("_Q", _default_query(model))
     if url.raw_query_string.count("&") >= _MAX_PARAMETERS:
         raise _bad_query(f"expected {_MAX_PARAMETERS} parameters or fewer")
     query = url.query
     repeated = sorted({name for name in query if len(query.getall(name)) > 1})
     if repeated:
         raise _bad_query(f"{repeated[0][:64]}: expected it once")
-    read, problems = validated(model, dict(query), None)
+    read, problems = validate(model, dict(query), None)
     if read is None:
         raise _bad_query("; ".join(f"{pointer[1:65]}: {detail}" for pointer, detail in problems[:5]))
     return read
@@ -66,7 +66,7 @@ def number(text: object) -> float:
 
 
 @cache
-def _asked_for_nothing(model: type[BaseModel]) -> BaseModel:
+def _default_query(model: type[BaseModel]) -> BaseModel:
     return model()
 
 

@@ -1,4 +1,4 @@
-"""Requests and what becomes known of them: who sends one, from where, which trace it belongs to."""
+"""Requests with the state that middleware and guards add: client address, caller, trace, route, memory."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 
 _JSON: Final = "application/json"
 _MAX_TYPE_LENGTH: Final = 256
-_NONE: Final[Mapping[str, str]] = {}
+_NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
 
 class Request(web.BaseRequest):
-    """A request and all that becomes known of it.
+    """A request and its state.
 
-    In attributes, because each look into the dictionary that aiohttp keeps beside a request is two calls.
+    The state is in attributes: aiohttp's dictionary beside a request costs two calls for each access.
 
     Attributes:
-        refusal: Why it is answered with a problem before anything else of it is looked at.
-        address: Where it comes from, as far as that can be believed.
+        refusal: The problem to answer with instead of calling a handler.
+        address: The client address, see `gateway.http.client_address`.
         traceparent: The trace context of its span, which its row and its events carry on.
-        route: Its path in the contract's words, once that is found.
-        parameters: What stands in the place of the names in that path.
-        begun: The beginning of its body, where that had to be looked at before somebody reads all of it.
-        policies: The limits that it was counted against, and
-        left: what is left of them, as draft-ietf-httpapi-ratelimit-headers-10 writes both.
+        route: The path template of its route, once that is found.
+        parameters: The values of the path's parameters.
+        peeked: The beginning of its body, if that was read to detect the format.
+        rate_limit_policies: The limits that it was counted against, and
+        rate_limits_left: what is left of them, both as in draft-ietf-httpapi-ratelimit-headers-10.
     """
 
     refusal: ProblemError | None = None
     address = traceparent = ""
     route: str | None = None
-    parameters: Mapping[str, str] = _NONE
-    begun = b""
-    policies = left = ""
+    parameters: Mapping[str, str] = _NO_PARAMETERS
+    peeked = b""
+    rate_limit_policies = rate_limits_left = ""
     _caller: Caller | None = None
     _memory_budget: MemoryBudget | None = None
     _memory: BodyMemory | None = None
-    _is_abandoned = False
-    _waiting: asyncio.Task[Any] | None = None
+    _is_disconnected = False
+    _cancellable: asyncio.Task[Any] | None = None
 
     @property
     def content_type(self) -> str:
-        """What the body is declared as; nearly all send the same, which need not be parsed.
+        """The media type of the body; the most frequent one is not parsed.
 
         Raises:
-            ProblemError: 415, it is longer than any type is: parsing takes time as the square of that.
+            ProblemError: 415, it is too long: the time to parse it grows with the square of its length.
         """
         declared = self.headers.get(hdrs.CONTENT_TYPE)
         if declared == _JSON:
@@ -71,9 +71,9 @@ class Request(web.BaseRequest):
 
     @property
     def caller(self) -> Caller:
-        """Who sends it to a route that asks for a role."""
+        """The authenticated caller, on a route that requires a role."""
         if self._caller is None:
-            raise LookupError("the route asks nobody who they are")
+            raise LookupError("the route requires no role")
         return self._caller
 
     @caller.setter
@@ -82,65 +82,65 @@ class Request(web.BaseRequest):
 
     @property
     def memory(self) -> BodyMemory:
-        """The memory that its body takes, in the name of its caller or, without one, of its address."""
+        """The memory of its body, counted for its caller or, without one, for its address."""
         if self._memory is None:
             if self._memory_budget is None:
                 raise LookupError("the route takes no body")
-            # No account has a slash in its name.
+            # The slash tells addresses from accounts, whose names have none.
             caller = self._caller.name if self._caller else f"/{self.address}"
             self._memory = BodyMemory(self._memory_budget, caller)
         return self._memory
 
-    def may_take(self, budget: MemoryBudget) -> None:
-        """Have its body take memory of this budget."""
+    def use_memory_budget(self, budget: MemoryBudget) -> None:
+        """Count the memory of its body in this budget."""
         self._memory_budget = budget
 
     @property
-    def takes_memory(self) -> bool:
-        """Whether its body was large enough to be counted."""
+    def has_body_memory(self) -> bool:
+        """Whether memory was counted for its body, which small ones don't need."""
         return self._memory is not None
 
-    def let_go(self) -> None:
-        """Take no memory any longer."""
+    def release_memory(self) -> None:
+        """Release the memory of its body."""
         if self._memory is not None:
             self._memory.release()
 
-    def abandon(self) -> None:
-        """Note that its client has gone, and end what is done `while_connected`."""
-        self._is_abandoned = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+    def disconnect(self) -> None:
+        """Note that the client has disconnected, and cancel work in `while_connected`."""
+        self._is_disconnected = True
+        if self._cancellable is not None:
+            self._cancellable.cancel()
 
     @contextmanager
     def while_connected(self) -> Iterator[None]:
-        """Inside, wait or work for the answer only for as long as somebody is there to read it.
+        """Cancel the work inside as soon as the client disconnects.
 
         Raises:
-            ProblemError: 400, the client has gone, which nobody but the log will hear.
+            ProblemError: 400, the client has disconnected; it appears in the log only.
         """
-        if self._is_abandoned or self.transport is None:  # it may have gone before this began
-            raise _abandoned()
-        task = self._waiting = asyncio.current_task()
+        if self._is_disconnected or self.transport is None:
+            raise _client_disconnected()
+        task = self._cancellable = asyncio.current_task()
         try:
             yield
         except asyncio.CancelledError:
-            if not self._is_abandoned or task is None or task.uncancel() > 0:
-                raise  # somebody else asked for it too
-            raise _abandoned() from None
+            if not self._is_disconnected or task is None or task.uncancel() > 0:
+                raise  # the task was cancelled for another reason too
+            raise _client_disconnected() from None
         finally:
-            self._waiting = None
+            self._cancellable = None
 
-    def note_rate_limit(self, policy: str, left: str) -> None:
-        """Have the response name a rate limit that this was counted against, and what is left of it."""
-        separator = ", " if self.policies else ""
-        self.policies += separator + policy
-        self.left += separator + left
+    def add_rate_limit(self, policy: str, left: str) -> None:
+        """Add a rate limit to the response's headers: its policy and what is left of it."""
+        separator = ", " if self.rate_limit_policies else ""
+        self.rate_limit_policies += separator + policy
+        self.rate_limits_left += separator + left
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-"""What answers requests."""
+"""Responds to a request."""
 
 
-def _abandoned() -> ProblemError:
-    detail = "The connection was lost before the answer."
+def _client_disconnected() -> ProblemError:
+    detail = "The connection was lost before the response."
     return ProblemError(HTTPStatus.BAD_REQUEST, detail, headers=CLOSE)

@@ -1,7 +1,7 @@
-"""Responses: each is whole bytes and leaves in one write. There is no other way out.
+"""Responses: prebuilt heads and complete bodies, sent in one write. There is no other kind.
 
-aiohttp puts a head together from a dictionary, through ten calls and 11 us of the 50 that a GET would take
-with it. Here most of a head is written beforehand, and the rest takes 2 us.
+aiohttp builds a head from a dictionary, in ten calls and 11 us of the 50 that a GET would take with it. Here
+most of a head is prebuilt, and the rest takes 2 us.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.http.connection import Connection
 
 JSON: Final = "application/json"
-# What may come compressed, so that a cache has to tell its forms apart.
+# Types whose responses may be compressed, and so vary by Accept-Encoding.
 COMPRESSIBLE: Final = ("text/", JSON, "application/javascript", "application/problem+json")
 
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -35,15 +35,15 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A status and header fields, written out once for all responses that have them.
+    """A prebuilt response head: a status and header fields, serialized once for many responses.
 
     Attributes:
-        status: Of HTTP.
-        headers: The fields, with ``Vary`` where the body may come compressed.
+        status: The HTTP status.
+        headers: The fields, with ``Vary`` where the body may be compressed.
         text: The status line and the fields as they are sent.
 
     Raises:
-        ValueError: A field would be read as more than one.
+        ValueError: A field has a line break.
     """
 
     status: HTTPStatus = HTTPStatus.OK
@@ -51,7 +51,7 @@ class Head:
     text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Write it out."""
+        """Serialize it."""
         headers = CIMultiDict(self.headers)
         if headers.get(hdrs.CONTENT_TYPE, "").startswith(COMPRESSIBLE):
             headers.setdefault(hdrs.VARY, "Accept-Encoding")
@@ -67,8 +67,8 @@ class Response(web.StreamResponse):
         super().__init__(status=head.status)
         self.head: Final = head
         self.body: Final = body
-        self._added = ""
-        self._stays_open = True
+        self._added_headers = ""
+        self._is_persistent = True
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -77,61 +77,61 @@ class Response(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection stays open behind it."""
-        return self._stays_open
+        """Whether the connection stays open after it."""
+        return self._is_persistent
 
     def force_close(self) -> None:
-        """End the connection behind it."""
-        self._stays_open = False
+        """Close the connection after it."""
+        self._is_persistent = False
 
     def add_header(self, name: str, value: str) -> None:
         """Add a field of this response alone.
 
         Raises:
-            ValueError: It would be read as more than one.
+            ValueError: It has a line break.
         """
-        self._added += _line(name, value)
+        self._added_headers += _line(name, value)
 
-    def changed(self, head: Head, body: bytes) -> Response:
+    def with_content(self, head: Head, body: bytes) -> Response:
         """This response with another head and body."""
-        changed = Response(head, body)
-        changed._added, changed._stays_open = self._added, self._stays_open
-        return changed
+        response = Response(head, body)
+        response._added_headers, response._is_persistent = self._added_headers, self._is_persistent
+        return response
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send all of it.
 
         Raises:
-            ConnectionError: The client has gone.
+            ConnectionError: The client has disconnected.
         """
         if request.protocol.writing_paused:
-            await request.writer.drain()  # a client that asks and does not read is waited for
+            await request.writer.drain()  # backpressure: the client does not read its responses
         transport = request.transport
         if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client has gone")
+            raise ClientConnectionResetError("the client has disconnected")
         connection = cast("Connection", request.protocol)
-        self._stays_open = self._stays_open and request.keep_alive and not connection.is_ending
+        self._is_persistent = self._is_persistent and request.keep_alive and not connection.is_last_response
         head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
-        connection.send(head, body, is_last=not self._stays_open)
+        connection.send(head, body, is_last=not self._is_persistent)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to send."""
+        """Do nothing: `prepare` has sent all of it."""
 
     def _head(self, request: web.BaseRequest) -> bytes:
         is_1_1 = request.version == HttpVersion11
         length = "" if self.head.status in _WITHOUT_BODY else f"Content-Length: {len(self.body)}\r\n"
-        connection = ""  # what the version takes for granted
-        if self._stays_open is not is_1_1:
-            connection = f"Connection: {'keep-alive' if self._stays_open else 'close'}\r\n"
-        fields = f"{self.head.text}{self._added}{length}{connection}{_date(int(time.time()))}"
+        connection = ""  # the version's default
+        if self._is_persistent is not is_1_1:
+            connection = f"Connection: {'keep-alive' if self._is_persistent else 'close'}\r\n"
+        fields = f"{self.head.text}{self._added_headers}{length}{connection}{_date(int(time.time()))}"
         return f"HTTP/1.{is_1_1:d} {fields}\r\n".encode()
 
 
 def json_response(
     document: object, status: HTTPStatus = HTTPStatus.OK, *, headers: Mapping[str, str] = _NO_HEADERS
 ) -> Response:
-    """The response whose body is a document."""
+    """A response whose body is a JSON document."""
     return Response(Head(status, {hdrs.CONTENT_TYPE: JSON, **headers}), orjson.dumps(document))
 
 

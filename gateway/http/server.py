@@ -1,4 +1,4 @@
-"""The gateway's HTTP server: one handler, on one port, for as long as a context is open."""
+"""The gateway's HTTP server: serves one handler on one port while a context is open."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from gateway.http.request import Handler
 
-_LEAVE_WITHIN_S: Final = 20.0
+_SHUTDOWN_TIMEOUT_S: Final = 20.0
 
 
 @asynccontextmanager
 async def open_server(
-    answer: Handler, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
+    handler: Handler, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
 ) -> AsyncIterator[str]:
-    """Answer requests with a handler for as long as the context is open; yields the address.
+    """Serve a handler for as long as the context is open; yields the address.
 
-    A shared port is one on which other processes of this user may listen too: each gets its part of the
-    connections.
+    With ``shares_port`` (``SO_REUSEPORT``) other processes of this user may listen on the port too: the
+    kernel distributes connections among them.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    runner = web.ServerRunner(make_server(answer), shutdown_timeout=_LEAVE_WITHIN_S)
+    runner = web.ServerRunner(make_server(handler), shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        listening = _listening(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
+        listening = _open_listener(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
         async with listening as listener:
             shown = f"[{host}]" if ":" in host else host
             yield f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
@@ -43,7 +43,7 @@ async def open_server(
 
 
 @asynccontextmanager
-async def _listening(
+async def _open_listener(
     runner: web.ServerRunner, host: str, port: int, *, head_timeout_s: float, shares_port: bool
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Bodies of requests as models, which find all that is wrong at once, in words that repeat no value."""
+"""Validation of request bodies by models: reports all problems at once, and repeats no value."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.http.problems import body_does_not_fit
+from gateway.http.problems import unprocessable_body
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# Far more than any body has; each field too many would become a line in the answer.
+# Far more than any body has; each unknown field would become a line in the response.
 MAX_FIELDS: Final = 32
 TOO_MANY_FIELDS: Final = Problem("", f"an object here has more than {MAX_FIELDS} fields")
 
@@ -41,53 +41,53 @@ _JSON_TYPES: Final = {
 _M = TypeVar("_M", bound=BaseModel)
 
 
-class Body(BaseModel):
-    """What every body of a request is: an object of known fields and exact types."""
+class RequestBody(BaseModel):
+    """Base of all request bodies: an object of known fields and exact types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
 
 
 class ResponseBody(BaseModel):
-    """What the JSON body of every response is: an object of known fields."""
+    """Base of all JSON response bodies: an object of known fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def validated(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
-    """The document as a model, or all that is wrong with it; no value of it is repeated."""
+def validate(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:
+    """The document as a model, or all its problems; they repeat no value of it."""
     try:
         return model.model_validate(document, context=context), []
     except ValidationError as error:
         return None, [_problem(found) for found in error.errors(include_url=False)]
 
 
-def read(model: type[_M], document: object, context: object) -> _M:
+def parse_body(model: type[_M], document: object, context: object) -> _M:
     """The document as a model.
 
     Raises:
-        ProblemError: 422 with all that is wrong.
+        ProblemError: 422 with all its problems.
     """
     if has_too_many_fields(document):
-        raise body_does_not_fit([TOO_MANY_FIELDS])
-    body, problems = validated(model, document, context)
+        raise unprocessable_body([TOO_MANY_FIELDS])
+    body, problems = validate(model, document, context)
     if body is None:
-        raise body_does_not_fit(problems)
+        raise unprocessable_body(problems)
     return body
 
 
 def has_too_many_fields(value: object) -> bool:
-    """Whether this is an object of more fields than any that is known here."""
+    """Whether this is an object of more fields than any model has."""
     return isinstance(value, dict) and len(value) > MAX_FIELDS
 
 
 def json_type(value: object) -> str:
-    """What a value is in JSON, in words; a type of ours that stands for JSON says so as its ``JSON_TYPE``."""
+    """The JSON type of a value, in words; a class of ours that represents JSON names it in ``JSON_TYPE``."""
     of_ours: str = getattr(value, "JSON_TYPE", "something else")
     return _JSON_TYPES.get(type(value), of_ours)
 
 
 def _problem(found: ErrorDetails) -> Problem:
-    """Pydantic's finding with a JSON pointer, and with the type of a value but never the value."""
+    """A pydantic error with a JSON pointer, and with the type of the value but never the value."""
     context = found.get("ctx", {})
     path = [*found["loc"], *([context["index"]] if "index" in context else [])]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)

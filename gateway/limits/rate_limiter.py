@@ -52,7 +52,7 @@ class RateLimiter:
         count = counted.value
         resets_in_s = math.ceil(counted.expires_at - time.monotonic()) or 1
         remaining = self._per_minute - count if count < self._per_minute else 0
-        request.note_rate_limit(self._policy, f"{self._name};r={remaining};t={resets_in_s}")
+        request.add_rate_limit(self._policy, f"{self._name};r={remaining};t={resets_in_s}")
         if count > self._per_minute:
             detail = f"More than {self._per_minute} requests in a minute; wait {resets_in_s} s."
             headers = {"Retry-After": str(resets_in_s)}

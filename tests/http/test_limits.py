@@ -384,7 +384,7 @@ class TestSizes:
 
         journal.flush()
         records = map(json.loads, file.getvalue().splitlines())
-        [record] = [r for r in records if r["message"] == "a connection sent what is no request"]
+        [record] = [r for r in records if r["message"] == "a connection sent a malformed request"]
         assert not {"request_id", "trace_id"} & record.keys()
 
     async def test_a_token_of_two_megabytes_is_not_read_to_its_end(

@@ -96,15 +96,15 @@ async def first_bytes(request: Request, size: int) -> bytes:
         ProblemError: 408 too slow; 400 its sender has gone.
     """
     async with arriving(request):
-        while len(request.begun) < size and (chunk := await request.content.readany()):
-            request.begun += chunk
-    return request.begun[:size]
+        while len(request.peeked) < size and (chunk := await request.content.readany()):
+            request.peeked += chunk
+    return request.peeked[:size]
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:
     """The body as it comes, what was looked at before with it."""
-    if request.begun:
-        yield request.begun
+    if request.peeked:
+        yield request.peeked
     async for chunk in request.content.iter_any():
         yield chunk
 

@@ -78,8 +78,8 @@ def parse_json(body: bytes | bytearray) -> Any:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = error.msg.replace("str is not valid UTF-8: surrogates not allowed", "it is not UTF-8")
-        where = f"line {error.lineno} column {error.colno} (char {error.pos})"
-        raise NotJsonError(reason, error.pos, where=where) from None
+        location = f"line {error.lineno} column {error.colno} (char {error.pos})"
+        raise NotJsonError(reason, error.pos, location=location) from None
     if _may_repeat_a_key(body, document):
         _refuse_repeated_keys(body)
     return document
@@ -116,7 +116,7 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
 
 def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
     """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
-    body = request.begun + request.content.read_nowait()
+    body = request.peeked + request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes, how=how)
     if len(body) > UNCOUNTED_BYTES:

@@ -108,9 +108,9 @@ class TestCutting:
         with pytest.raises(NotJsonError) as caught:
             parse_json(found.rest)
 
-        assert found.place(found.rest.index(b"x")) == body.index(b"x")
-        assert found.place(found.rest.index(b'"b"')) == body.index(b'"b"')
-        assert found.place(caught.value.place) == body.index(b"x")
+        assert found.offset(found.rest.index(b"x")) == body.index(b"x")
+        assert found.offset(found.rest.index(b'"b"')) == body.index(b'"b"')
+        assert found.offset(caught.value.offset) == body.index(b"x")
 
 
 def written(text: bytes) -> WrittenSignal:
@@ -159,7 +159,7 @@ class TestReading:
         with pytest.raises(NotJsonError, match=r"The body is not JSON: .*: char ") as caught:
             list(written(text).parts())
 
-        assert abs(caught.value.place - place) <= 1
+        assert abs(caught.value.offset - place) <= 1
 
     @pytest.mark.parametrize(
         "text", [b"1,2,,3", b"1,2,3,4,", b"1,      ,2", b"1,     ", b"1      1,2", b"      1 1", b"    \v  1"]

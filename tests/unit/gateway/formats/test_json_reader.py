@@ -17,7 +17,7 @@ from gateway.formats.json_fast_path import usual_ecg
 from gateway.formats.json_reader import read_ecg_json, with_arrays, with_written_signals
 from gateway.formats.models import EcgBody, LeadBody, read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
-from gateway.http.problems import ProblemError, document_of
+from gateway.http.problems import ProblemError, problem_document
 from gateway.http.validation import MAX_FIELDS
 from shared.runtime.settings import SubmissionLimits
 from tests.support.builders import an_ecg_body
@@ -60,7 +60,7 @@ def outcome(read: Callable[[], Ecg]) -> Taken | dict[str, object]:
     try:
         return taken(read())
     except ProblemError as problem:
-        return document_of(problem)
+        return problem_document(problem)
 
 
 def outcome_as_large(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken | dict[str, object]:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway.http.client_address import CallerAddresses
+from gateway.http.client_address import ClientAddressResolver
 from tests.support.logs import capture_logs
 
 _PROXY = "192.0.2.1"
@@ -41,10 +41,10 @@ _PROXY = "192.0.2.1"
         ("", [""], 1, "unknown"),
     ],
 )
-def test_only_what_our_own_proxies_say_is_believed(
+def test_only_the_hop_of_the_outermost_trusted_proxy_counts(
     peer: str | None, forwarded_for: list[str], proxies: int, expected: str
 ) -> None:
-    assert CallerAddresses(proxies).of(peer, forwarded_for) == expected
+    assert ClientAddressResolver(proxies).resolve(peer, forwarded_for) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,33 +69,36 @@ def test_only_what_our_own_proxies_say_is_believed(
         ("2001:db8::1:5123", "2001:db8::/64"),
     ],
 )
-def test_an_address_is_read_in_every_form_that_proxies_write(hop: str, expected: str) -> None:
-    assert CallerAddresses(1).of(_PROXY, [f"10.9.9.9, {hop}"]) == expected
+def test_an_address_is_parsed_in_every_form_that_proxies_write(hop: str, expected: str) -> None:
+    assert ClientAddressResolver(1).resolve(_PROXY, [f"10.9.9.9, {hop}"]) == expected
 
 
 @pytest.mark.parametrize(
     "hop", ["_hidden", "unknown", "203.0.113.256", "'; DROP TABLE account", "unix", "\udcff"]
 )
-def test_what_a_proxy_wrote_that_is_no_address_is_a_caller_of_its_own(hop: str) -> None:
-    addresses = CallerAddresses(1)
+def test_a_hop_that_is_no_address_counts_as_a_client_of_its_own(hop: str) -> None:
+    resolver = ClientAddressResolver(1)
 
-    found = addresses.of(_PROXY, [hop])
+    found = resolver.resolve(_PROXY, [hop])
 
     assert found.startswith("unread:")
     assert len(found) < 64
-    assert addresses.of("192.0.2.2", [f"10.9.9.9, {hop}"]) == found
-    assert addresses.of(_PROXY, [f"{hop}:5123"]) == addresses.of(_PROXY, [f"{hop}:5124"]) == found
-    assert len({found, *(addresses.of(_PROXY, [other]) for other in ("_other", "198.51.100.7", _PROXY))}) == 4
+    assert resolver.resolve("192.0.2.2", [f"10.9.9.9, {hop}"]) == found
+    assert resolver.resolve(_PROXY, [f"{hop}:5123"]) == resolver.resolve(_PROXY, [f"{hop}:5124"]) == found
+    assert (
+        len({found, *(resolver.resolve(_PROXY, [other]) for other in ("_other", "198.51.100.7", _PROXY))})
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
     "forwarded_for",
     [["10.9.9.9, :443"], ["10.9.9.9,[]:443"], ["10.9.9.9", '""'], [":443"], ["[]:443"], ['""'], [" , "]],
 )
-def test_nothing_that_a_client_sent_stands_in_for_what_a_proxy_did_not_write(
+def test_an_empty_hop_falls_back_to_the_peer_and_not_to_earlier_hops(
     forwarded_for: list[str],
 ) -> None:
-    assert CallerAddresses(1).of(_PROXY, forwarded_for) == _PROXY
+    assert ClientAddressResolver(1).resolve(_PROXY, forwarded_for) == _PROXY
 
 
 @pytest.mark.parametrize(("forwarded_for", "proxies"), [(["_hidden"], 0), ([], 0), ([], 1)])
@@ -103,18 +106,18 @@ def test_without_a_proxy_or_its_header_there_is_nothing_to_log(
     forwarded_for: list[str], proxies: int
 ) -> None:
     with capture_logs() as records:
-        CallerAddresses(proxies).of(_PROXY, forwarded_for)
+        ClientAddressResolver(proxies).resolve(_PROXY, forwarded_for)
 
     assert records == []
 
 
 def test_a_hop_that_is_no_address_is_logged_once() -> None:
-    addresses = CallerAddresses(1)
+    resolver = ClientAddressResolver(1)
     with capture_logs() as records:
         for number in range(3):
-            addresses.of(_PROXY, [f"_hidden{number}" + "x" * 1000])
-            addresses.of(_PROXY, [""])
-            addresses.of(_PROXY, ["198.51.100.7"])
+            resolver.resolve(_PROXY, [f"_hidden{number}" + "x" * 1000])
+            resolver.resolve(_PROXY, [""])
+            resolver.resolve(_PROXY, ["198.51.100.7"])
 
     assert [(record["level"], record.get("hop")) for record in records] == [
         ("warning", "_hidden0" + "x" * 56),
@@ -123,11 +126,11 @@ def test_a_hop_that_is_no_address_is_logged_once() -> None:
 
 
 @pytest.mark.parametrize("hops", [",198.51.100.7,192.0.2.9", "198.51.100.7" + "," * 8000 + "192.0.2.9,"])
-def test_commas_around_the_hops_of_ours_cost_nothing(hops: str) -> None:
-    addresses, fields = CallerAddresses(2), ["," * 8000] * 99
+def test_commas_around_trusted_hops_cost_no_time(hops: str) -> None:
+    resolver, fields = ClientAddressResolver(2), ["," * 8000] * 99
     started = time.thread_time()
 
     for _ in range(100):
-        assert addresses.of(_PROXY, [*fields, hops]) == "198.51.100.7"
+        assert resolver.resolve(_PROXY, [*fields, hops]) == "198.51.100.7"
 
     assert time.thread_time() - started < 1  # each would take 30 ms

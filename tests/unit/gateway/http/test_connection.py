@@ -1,4 +1,4 @@
-"""What a connection takes, and in which order."""
+"""The limits of a connection, and the order of its responses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def a_transport() -> Mock:
     return transport
 
 
-def connected(handler: Handler, transport: Mock, *, head_timeout_s: float = 10) -> Connection:
+def a_connection(handler: Handler, transport: Mock, *, head_timeout_s: float = 10) -> Connection:
     loop = asyncio.get_running_loop()
     connection = Connection(
         make_server(handler), loop=loop, write_batch=WriteBatch(loop), head_timeout_s=head_timeout_s
@@ -56,18 +56,18 @@ def written(transport: Mock) -> list[bytes]:
 
 
 class TestWriting:
-    """When a response leaves."""
+    """When a response is written."""
 
     @pytest.fixture
     async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
         async def answer(_: Request) -> Response:
             return Response(Head())
 
-        connection = connected(answer, transport)
+        connection = a_connection(answer, transport)
         yield connection
         connection.connection_lost(None)
 
-    async def test_an_answer_leaves_when_the_turn_is_over(
+    async def test_a_response_is_written_at_the_end_of_the_iteration(
         self, connection: Connection, transport: Mock
     ) -> None:
         connection.send(b"answer", b"", is_last=False)
@@ -77,7 +77,7 @@ class TestWriting:
 
         assert (at_once, written(transport)) == ([], [b"answer"])
 
-    async def test_the_last_answer_of_a_connection_leaves_at_once(
+    async def test_the_last_response_of_a_connection_is_written_at_once(
         self, connection: Connection, transport: Mock
     ) -> None:
         connection.send(b"answer", b"", is_last=True)
@@ -85,7 +85,7 @@ class TestWriting:
         assert written(transport) == [b"answer"]
 
     @pytest.mark.parametrize("end", [Connection.close, Connection.force_close])
-    async def test_an_end_overtakes_no_answer(
+    async def test_closing_writes_buffered_responses_first(
         self, connection: Connection, transport: Mock, end: Callable[[Connection], None]
     ) -> None:
         connection.send(b"answer", b"", is_last=False)
@@ -97,7 +97,7 @@ class TestWriting:
         assert written(transport) == [b"answer"]
 
     @pytest.mark.parametrize("end", [Connection.close, Connection.force_close])
-    async def test_nothing_is_held_once_a_connection_is_told_to_end(
+    async def test_nothing_is_buffered_once_a_connection_is_closing(
         self, connection: Connection, transport: Mock, end: Callable[[Connection], None]
     ) -> None:
         end(connection)
@@ -106,7 +106,7 @@ class TestWriting:
 
         assert written(transport) == ([b"answer"] if end is Connection.close else [])
 
-    async def test_what_is_held_for_a_client_that_goes_is_let_go(
+    async def test_a_buffered_response_is_dropped_when_its_client_disconnects(
         self, connection: Connection, transport: Mock
     ) -> None:
         connection.send(b"answer", b"", is_last=False)
@@ -117,8 +117,8 @@ class TestWriting:
         assert written(transport) == []
 
 
-class TestUnread:
-    """Responses that their client does not read."""
+class TestBackpressure:
+    """Clients that don't read their responses."""
 
     @pytest.fixture
     def body(self) -> bytes:
@@ -129,83 +129,83 @@ class TestUnread:
         async def answer(_: Request) -> Response:
             return Response(Head(), body)
 
-        connection = connected(answer, transport)
+        connection = a_connection(answer, transport)
         yield connection
         connection.connection_lost(None)
 
-    async def test_a_large_body_is_kept_once_however_many_wait_for_it(
+    async def test_pipelined_responses_share_one_copy_of_a_large_body(
         self, connection: Connection, transport: Mock, body: bytes
     ) -> None:
         connection.data_received(_SMALL_GET * 3)
-        await _turns(20)
+        await iterations(20)
 
         assert [sent is body for sent in written(transport)] == [False, True] * 3
 
-    async def test_the_next_response_waits_until_those_before_are_read(
+    async def test_the_next_response_waits_until_writing_resumes(
         self, connection: Connection, transport: Mock
     ) -> None:
         connection.pause_writing()
         connection.data_received(_SMALL_GET * 3)
-        await _turns(20)
+        await iterations(20)
         before = written(transport)
 
         connection.resume_writing()
-        await _turns(20)
+        await iterations(20)
 
         assert (before, len(written(transport))) == ([], 6)
 
-    async def test_a_client_that_reads_nothing_is_not_waited_for_without_end(
+    async def test_a_connection_is_aborted_when_its_client_reads_nothing(
         self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
         transport.abort.side_effect = lambda: connection.connection_lost(None)
         connection.pause_writing()
 
         connection.data_received(_SMALL_GET * 3)
-        await _turns(20)
+        await iterations(20)
 
         assert transport.abort.called
         assert written(transport) == []
 
     @pytest.mark.parametrize("end", [None, Connection.close, Connection.force_close])
-    async def test_nor_where_nothing_else_is_to_be_sent_or_the_connection_is_ending(
+    async def test_a_stalled_connection_is_aborted_without_further_responses_and_while_closing(
         self,
         connection: Connection,
         transport: Mock,
         monkeypatch: pytest.MonkeyPatch,
         end: Callable[[Connection], None] | None,
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
 
         connection.pause_writing()
         if end is not None:
             end(connection)
-        await _turns(20)
+        await iterations(20)
 
         assert transport.abort.called
 
-    async def test_a_client_that_reads_slowly_is_waited_for(
+    async def test_a_client_that_reads_slowly_keeps_its_connection(
         self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0)
+        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
         transport.get_write_buffer_size.side_effect = range(100_000, 0, -1)
         connection.pause_writing()
         connection.data_received(_SMALL_GET)
-        await _turns(20)
+        await iterations(20)
 
         connection.resume_writing()
-        await _turns(20)
-        looks = transport.get_write_buffer_size.call_count
-        await _turns(20)
+        await iterations(20)
+        checks = transport.get_write_buffer_size.call_count
+        await iterations(20)
 
         assert not transport.abort.called
         assert len(written(transport)) == 2
-        assert transport.get_write_buffer_size.call_count == looks
+        assert transport.get_write_buffer_size.call_count == checks
 
-    async def test_a_real_client_that_reads_nothing_is_told_that_its_connection_is_gone(
+    async def test_a_real_client_that_reads_nothing_gets_a_reset(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._READ_NOTHING_S", 0.1)
+        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0.1)
         body = bytes(2**24)  # more than a kernel keeps
 
         async def answer(_: Request) -> Response:
@@ -214,24 +214,24 @@ class TestUnread:
         async with open_server(answer, "127.0.0.1", 0, head_timeout_s=10) as address:
             with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)) as client:
                 client.sendall(_SMALL_GET)
-                looking = select.poll()
-                looking.register(client, 0)  # errors are told without being asked for
+                poll = select.poll()
+                poll.register(client, 0)  # errors are told without being asked for
 
-                [(_, event)] = await asyncio.to_thread(looking.poll, 10_000)
+                [(_, event)] = await asyncio.to_thread(poll.poll, 10_000)
 
         assert event & select.POLLERR
 
     @pytest.mark.usefixtures("connection")
-    async def test_what_is_not_taken_at_once_pauses_writing(self, transport: Mock) -> None:
+    async def test_the_write_buffer_pauses_writing_from_the_first_byte(self, transport: Mock) -> None:
         transport.set_write_buffer_limits.assert_called_once_with(high=0)
 
 
-class TestBounds:
-    """What a connection is read for before it is refused: bytes are counted, nothing is timed."""
+class TestLimits:
+    """How much is read before a request is refused: bytes are counted, nothing is timed."""
 
     @pytest.fixture
     async def bodies(self) -> list[object]:
-        """What became of the bodies of requests: their sizes, or what ended them."""
+        """The sizes of the bodies that were read, or the details of their problems."""
         return []
 
     @pytest.fixture
@@ -243,11 +243,11 @@ class TestBounds:
                 bodies.append(error.detail)
             return Response(Head())
 
-        connection = connected(read, transport)
+        connection = a_connection(read, transport)
         yield connection
         connection.connection_lost(None)
 
-    async def fed(self, connection: Connection, data: bytes, piece: int = 1024) -> None:
+    async def feed(self, connection: Connection, data: bytes, piece: int = 1024) -> None:
         for start in range(0, len(data), piece):
             connection.data_received(data[start : start + piece])
             await asyncio.sleep(0)
@@ -257,42 +257,42 @@ class TestBounds:
     @pytest.mark.parametrize(
         "chunk", [b"1\r\n \r\n", b"1;" + b"x" * 500 + b"\r\n \r\n", b"%x\r\n%b\r\n" % (32, b" " * 32)]
     )
-    async def test_a_body_that_is_hardly_more_than_its_framing_is_given_up(
+    async def test_a_body_that_is_mostly_framing_is_refused(
         self, reading: Connection, bodies: list[object], chunk: bytes
     ) -> None:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-        await self.fed(reading, head + chunk * (2**20 // len(chunk)))
+        await self.feed(reading, head + chunk * (2**20 // len(chunk)))
 
         [detail] = bodies
         assert "too much around too little" in str(detail)
 
     @pytest.mark.parametrize(("size", "count"), [(1, 5000), (50, 20_000), (1000, 500)])
-    async def test_a_body_in_small_chunks_or_few_is_taken(
+    async def test_a_short_body_in_small_chunks_is_accepted(
         self, reading: Connection, bodies: list[object], size: int, count: int
     ) -> None:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         chunk = b"%x\r\n%b\r\n" % (size, b" " * size)
 
-        await self.fed(reading, head + chunk * count + b"0\r\n\r\n")
+        await self.feed(reading, head + chunk * count + b"0\r\n\r\n")
 
         assert bodies == [size * count]
 
-    async def test_a_body_with_its_length_may_come_in_any_pieces(
+    async def test_a_body_with_a_content_length_is_accepted_in_any_pieces(
         self, reading: Connection, bodies: list[object]
     ) -> None:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
 
-        await self.fed(reading, head + b" " * 2_000_000, piece=60_000)
+        await self.feed(reading, head + b" " * 2_000_000, piece=60_000)
 
         assert bodies == [2_000_000]
 
-    async def test_a_head_without_end_is_answered_before_much_of_it_has_come(
+    async def test_an_endless_head_is_refused_early(
         self, reading: Connection, transport: Mock, bodies: list[object]
     ) -> None:
         head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: %b\r\n" % (b"x" * 1000) * 33
 
-        await self.fed(reading, head)
+        await self.feed(reading, head)
 
         [answer] = written(transport)
         assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")
@@ -304,19 +304,19 @@ class TestBounds:
         small = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         large = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: %b\r\n" % (b"x" * 8000) * 5 + b"\r\n"
 
-        await self.fed(reading, small + large + small, piece=100_000)
+        await self.feed(reading, small + large + small, piece=100_000)
 
         statuses = [answer.split(b" ")[1] for answer in written(transport) if answer.startswith(b"HTTP/")]
         assert statuses == [b"200", b"431"]
         assert bodies == [0]
 
-    async def test_a_body_is_not_counted_as_the_beginning_of_the_next_head(
+    async def test_the_size_of_a_head_does_not_include_the_body_before_it(
         self, reading: Connection, bodies: list[object]
     ) -> None:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
 
         for _ in range(3):
-            await self.fed(reading, head + b" " * 60_000)
+            await self.feed(reading, head + b" " * 60_000)
 
         assert bodies == [60_000] * 3
 
@@ -332,37 +332,37 @@ class TestBounds:
             (b"0\r\n" + (b"X-Sum: " + b"1" * 1000 + b"\r\n") * 40, "too much around too little"),
         ],
     )
-    async def test_a_body_that_breaks_off_is_answered_at_once_and_its_rest_is_not_parsed(
+    async def test_a_malformed_body_is_refused_at_once_and_its_rest_is_not_parsed(
         self, reading: Connection, transport: Mock, bodies: list[object], broken: tuple[bytes, str]
     ) -> None:
-        sent, said = broken
+        sent, expected = broken
         head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        await self.fed(reading, head + b"2\r\n{}\r\n")
-        await self.fed(reading, sent)
+        await self.feed(reading, head + b"2\r\n{}\r\n")
+        await self.feed(reading, sent)
 
         with patch.object(web.RequestHandler, "data_received") as parse:
-            await self.fed(reading, b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await self.feed(reading, b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
         [detail] = bodies
-        assert said in str(detail)
+        assert expected in str(detail)
         assert [answer[:12] for answer in written(transport)] == [b"HTTP/1.1 200"]  # of the handler above
         assert transport.close.called
         parse.assert_not_called()
 
-    async def test_a_broken_body_ends_the_requests_behind_it_and_none_before(
+    async def test_a_malformed_body_ends_the_requests_behind_it_and_none_before(
         self, reading: Connection, transport: Mock, bodies: list[object]
     ) -> None:
         whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
         chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
         reading.data_received(whole * 3 + chunked)
-        await self.fed(reading, b"zz\r\n" + whole)
+        await self.feed(reading, b"zz\r\n" + whole)
 
         assert bodies[:3] == [2, 2, 2]
         assert "not as HTTP/1.1 has them" in str(bodies[3])
         assert len(bodies) == len(written(transport)) == 4
 
-    async def test_a_body_that_is_read_at_once_is_given_up_before_all_of_it_is_parsed(
+    async def test_a_body_that_arrives_at_once_is_refused_before_all_of_it_is_parsed(
         self, reading: Connection, bodies: list[object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -375,7 +375,7 @@ class TestBounds:
 
         monkeypatch.setattr(web.RequestHandler, "data_received", counted)
 
-        await self.fed(reading, head + b"1\r\n \r\n" * 100_000, piece=2**20)
+        await self.feed(reading, head + b"1\r\n \r\n" * 100_000, piece=2**20)
 
         assert len(bodies) == 1
         assert sum(parsed) <= 192 * 1024
@@ -385,11 +385,11 @@ _SMALL_GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class TestPipelines:
-    """Requests that are sent without waiting for answers: turns of the event loop are counted."""
+    """Pipelined requests: iterations of the event loop are counted."""
 
     @pytest.fixture
     async def answered(self) -> list[str]:
-        """Who was answered, in order."""
+        """The names of the connections whose requests were answered, in order."""
         return []
 
     @pytest.fixture
@@ -403,14 +403,14 @@ class TestPipelines:
         def connect(name: str) -> Connection:
             transport = a_transport()
             transport.name = name
-            connections.append(connected(answer, transport))
+            connections.append(a_connection(answer, transport))
             return connections[-1]
 
         yield connect
         for connection in connections:
             connection.connection_lost(None)
 
-    async def test_another_connection_is_served_between_the_answers_of_a_pipelined_one(
+    async def test_another_connection_is_served_between_pipelined_responses(
         self, connect: Callable[[str], Connection], answered: list[str]
     ) -> None:
         pipelined, other = connect("pipelined"), connect("other")
@@ -424,23 +424,23 @@ class TestPipelines:
                 await asyncio.sleep(0)
 
         assert answered.count("other") == 5
-        assert answered.count("pipelined") <= 5 * 4  # a turn for each step of the other's one request
+        assert answered.count("pipelined") <= 5 * 4  # one per iteration that the other's request takes
 
-    async def test_all_of_a_pipeline_is_answered_and_no_two_in_one_turn(
+    async def test_pipelined_requests_are_answered_in_an_iteration_each(
         self, connect: Callable[[str], Connection], answered: list[str]
     ) -> None:
         connection = connect("pipelined")
-        turns = []
+        responses_per_iteration = []
 
         connection.data_received(_SMALL_GET * 3000)
         while len(answered) < 3000:
             before = len(answered)
             await asyncio.sleep(0)
-            turns.append(len(answered) - before)
+            responses_per_iteration.append(len(answered) - before)
 
-        assert max(turns) == 1
+        assert max(responses_per_iteration) == 1
 
-    async def test_a_request_that_no_other_follows_takes_no_turn_of_its_own(
+    async def test_a_single_request_takes_no_additional_iteration(
         self,
         connect: Callable[[str], Connection],
         answered: list[str],
@@ -453,11 +453,11 @@ class TestPipelines:
 
         for _ in range(3):
             connection.data_received(_SMALL_GET)
-            await _turns(5)
+            await iterations(5)
 
         assert (len(answered), yields.call_count) == (3, 0)
 
-    async def test_few_requests_are_parsed_ahead_of_their_answers(
+    async def test_few_pipelined_requests_are_parsed_ahead(
         self, connect: Callable[[str], Connection], answered: list[str]
     ) -> None:
         connection = connect("pipelined")
@@ -467,7 +467,7 @@ class TestPipelines:
         while connection._messages:
             ahead.append(len(connection._messages))
             await asyncio.sleep(0)
-        await _turns(5)
+        await iterations(5)
 
         assert max(ahead) <= 32 + 4  # one more for each 64 KiB, of which a read has four
         assert len(answered) == 2**18 // len(_SMALL_GET)
@@ -481,11 +481,11 @@ def an_upgrade(protocol: bytes, body: bytes = b"") -> bytes:
 
 
 class TestUpgrades:
-    """Requests for another protocol, which are answered as if they did not ask for it."""
+    """Requests for another protocol, which are answered as ordinary requests."""
 
     @pytest.fixture
     async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
-        connection = connected(self.answer, transport)
+        connection = a_connection(self.answer, transport)
         yield connection
         connection.connection_lost(None)
 
@@ -495,10 +495,10 @@ class TestUpgrades:
     async def answered(
         self, connection: Connection, transport: Mock, *pieces: bytes
     ) -> list[tuple[int, bool]]:
-        """How long each answered body was, and whether the answer is the last of its connection."""
+        """For each response, the length of the request's body, and whether it closes the connection."""
         for piece in pieces:
             connection.data_received(piece)
-            await _turns(30)
+            await iterations(30)
         answers = b"".join(written(transport)).split(b"HTTP/1.1 200 OK")[1:]
         found = [(int(sent.splitlines()[-1]), b"\r\nConnection: close\r\n" in sent) for sent in answers]
         assert transport.close.called is any(is_last for _, is_last in found)
@@ -507,7 +507,7 @@ class TestUpgrades:
     @pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket", b"h2c, foo"])
     @pytest.mark.parametrize("before", [0, 2])
     @pytest.mark.parametrize("behind", [_SMALL_GET, _SMALL_GET * 3, b"GET / HT"])
-    async def test_nothing_that_comes_with_one_is_left_waiting_for_an_answer(
+    async def test_bytes_that_arrive_with_an_upgrade_are_answered_or_close_the_connection(
         self, connection: Connection, transport: Mock, protocol: bytes, before: int, behind: bytes
     ) -> None:
         sent = _SMALL_GET * before + an_upgrade(protocol) + behind
@@ -518,7 +518,7 @@ class TestUpgrades:
         assert [is_last for _, is_last in found] == [False] * (len(found) - 1) + [True]
 
     @pytest.mark.parametrize("size", [0, 10, 100_000])
-    async def test_a_client_that_would_rather_have_http_2_and_waits_keeps_its_connection(
+    async def test_a_client_that_asks_for_http_2_and_waits_keeps_its_connection(
         self, connection: Connection, transport: Mock, size: int
     ) -> None:
         sent = an_upgrade(b"h2c", bytes(size))
@@ -528,7 +528,7 @@ class TestUpgrades:
         assert found == [(size, False), (size, False), (0, False)]
 
     @pytest.mark.parametrize("at", [2, 20, -5, -3, -1])
-    async def test_so_it_does_whose_head_and_body_come_by_themselves(
+    async def test_it_keeps_its_connection_when_head_and_body_arrive_separately(
         self, connection: Connection, transport: Mock, at: int
     ) -> None:
         sent = an_upgrade(b"h2c", b"x" * 5)
@@ -539,7 +539,7 @@ class TestUpgrades:
 
     @pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket"])
     @pytest.mark.parametrize("framing", ["length", "chunks"])
-    async def test_its_body_is_read_to_its_end_however_it_comes(
+    async def test_the_body_of_an_upgrade_is_read_to_its_end_in_any_pieces(
         self, connection: Connection, transport: Mock, protocol: bytes, framing: str
     ) -> None:
         sent = an_upgrade(protocol, b"x" * 5)
@@ -551,7 +551,9 @@ class TestUpgrades:
 
         assert found[0] == (5, len(found) == 1)
 
-    async def test_nor_is_more_parsed_of_a_body_that_is_mostly_framing(self, connection: Connection) -> None:
+    async def test_the_body_of_an_upgrade_that_is_mostly_framing_is_refused(
+        self, connection: Connection
+    ) -> None:
         sent = an_upgrade(b"foo", b"x").replace(b"Content-Length: 1", b"Transfer-Encoding: chunked")[:-1]
         receive, parsed = web.RequestHandler.data_received, []
 
@@ -561,24 +563,24 @@ class TestUpgrades:
 
         with patch.object(web.RequestHandler, "data_received", counted):
             connection.data_received(sent + b"1\r\n \r\n" * 200_000)
-            await _turns(30)
+            await iterations(30)
 
         assert sum(parsed) <= 192 * 1024
 
     @pytest.mark.parametrize("body", [b"", b"x" * 5, b"\r\n\r\n"])
-    async def test_wherever_one_is_cut_what_follows_is_answered_or_its_connection_ends(
+    async def test_a_request_behind_an_upgrade_is_answered_or_the_connection_closes(
         self, body: bytes
     ) -> None:
         sent = an_upgrade(b"h2c", body)
         for at in range(len(sent)):
             transport = a_transport()
-            connection = connected(self.answer, transport)
+            connection = a_connection(self.answer, transport)
             found = await self.answered(connection, transport, sent[:at], sent[at:] + _SMALL_GET)
             connection.connection_lost(None)
 
             assert found[0] == (len(body), len(found) == 1)
 
-    async def test_a_body_that_waits_for_its_reader_is_read_to_its_end(
+    async def test_the_body_of_an_upgrade_is_read_to_its_end_after_a_pause(
         self, connection: Connection, transport: Mock
     ) -> None:
         sent = an_upgrade(b"h2c", bytes(600_000)) + _SMALL_GET
@@ -588,15 +590,15 @@ class TestUpgrades:
         assert found == [(600_000, True)]
 
 
-async def _turns(count: int) -> None:
+async def iterations(count: int) -> None:
     loop = asyncio.get_running_loop()
     for _ in range(count):
-        turn = loop.create_future()
-        loop.call_soon(turn.set_result, None)
-        await turn
+        iteration = loop.create_future()
+        loop.call_soon(iteration.set_result, None)
+        await iteration
 
 
-async def test_no_request_knows_what_another_one_of_its_connection_set(transport: Mock) -> None:
+async def test_context_variables_are_not_shared_between_requests_of_a_connection(transport: Mock) -> None:
     known: ContextVar[int] = ContextVar("known", default=0)
     found = []
 
@@ -605,19 +607,19 @@ async def test_no_request_knows_what_another_one_of_its_connection_set(transport
         known.set(known.get() + 1)
         return Response(Head())
 
-    connection = connected(answer, transport)
+    connection = a_connection(answer, transport)
     for _ in range(3):
         connection.data_received(_SMALL_GET)
-        await _turns(5)
+        await iterations(5)
     connection.data_received(_SMALL_GET * 3)
-    await _turns(30)
+    await iterations(30)
     connection.connection_lost(None)
 
     assert found == [0] * 6
 
 
-class TestOtherVersion:
-    """A version of aiohttp that was not tried: its insides are left alone, and requests are answered."""
+class TestUntestedVersion:
+    """A version of aiohttp that is not tested: its internals are not used, and requests are answered."""
 
     @pytest.fixture(autouse=True)
     def other_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -627,16 +629,16 @@ class TestOtherVersion:
         return Response(Head(), await request.content.read())
 
     async def test_every_request_of_a_pipeline_is_answered(self, transport: Mock) -> None:
-        connection = connected(self.answer, transport)
+        connection = a_connection(self.answer, transport)
 
         connection.data_received(_SMALL_GET * 100)
-        await _turns(1000)
+        await iterations(1000)
         connection.connection_lost(None)
 
         assert [sent[:12] for sent in written(transport)] == [b"HTTP/1.1 200"] * 100
 
-    async def test_a_body_is_read_however_it_comes(self, transport: Mock) -> None:
-        connection = connected(self.answer, transport)
+    async def test_a_body_is_read_in_any_pieces(self, transport: Mock) -> None:
+        connection = a_connection(self.answer, transport)
 
         for piece in (
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
@@ -644,28 +646,28 @@ class TestOtherVersion:
             b" " * 40_000,
         ):
             connection.data_received(piece)
-            await _turns(5)
+            await iterations(5)
         connection.connection_lost(None)
 
         head, body = written(transport)
         assert b"\r\nContent-Length: 100000\r\n" in head
         assert body == b" " * 100_000
 
-    async def test_a_head_that_does_not_end_is_cut_off_in_time(self, transport: Mock) -> None:
-        connection = connected(self.answer, transport, head_timeout_s=0)
+    async def test_an_endless_head_is_refused_at_its_deadline(self, transport: Mock) -> None:
+        connection = a_connection(self.answer, transport, head_timeout_s=0)
 
         connection.data_received(b"GET / HTTP/1.1\r\n")
-        await _turns(5)
+        await iterations(5)
 
         [sent] = written(transport)
         assert sent.startswith(b"HTTP/1.1 408 ")
         assert transport.close.called
 
-    async def test_what_is_no_request_is_answered(self, transport: Mock) -> None:
-        connection = connected(self.answer, transport)
+    async def test_a_malformed_request_is_answered(self, transport: Mock) -> None:
+        connection = a_connection(self.answer, transport)
 
         connection.data_received(b"no HTTP\r\n\r\n")
-        await _turns(10)
+        await iterations(10)
 
         [sent] = written(transport)
         assert b" 400 " in sent

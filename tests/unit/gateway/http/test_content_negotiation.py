@@ -1,4 +1,4 @@
-"""How answers travel, and what finding that out may cost."""
+"""Compression and entity tags, and what negotiating them may cost."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from gateway.http import content_negotiation as representations
-from gateway.http.content_negotiation import Document, accepts_gzip, negotiated
+from gateway.http import content_negotiation as negotiation_module
+from gateway.http.content_negotiation import PrebuiltResponse, accepts_gzip, negotiate
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
     from gateway.http.responses import Response
 
 _BODY: Final = b"a document that is worth packing " * 100
-_DOCUMENT: Final = Document(_BODY, {"Content-Type": "text/plain; charset=utf-8"}, tag="abc")
+_DOCUMENT: Final = PrebuiltResponse(_BODY, {"Content-Type": "text/plain; charset=utf-8"}, tag="abc")
 
 
 def a_request(*fields: tuple[str, str]) -> Request:
     return cast("Request", make_mocked_request("GET", "/", headers=CIMultiDict(fields)))
 
 
-def answered(*fields: tuple[str, str]) -> Response:
+def a_json_response(*fields: tuple[str, str]) -> Response:
     request = a_request(*fields)
-    return negotiated(request, _DOCUMENT.response(request))
+    return negotiate(request, _DOCUMENT.response(request))
 
 
-def test_a_document_is_packed_once_and_answered_as_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prebuilt_response_is_compressed_once_and_sent_as_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("gzip.compress")
 
-    packed, plain = answered(("Accept-Encoding", "gzip")), answered()
+    packed, plain = a_json_response(("Accept-Encoding", "gzip")), a_json_response()
 
     assert gzip.decompress(packed.body) == plain.body == _BODY
     assert (packed.headers["Content-Encoding"], plain.headers.get("Content-Encoding")) == ("gzip", None)
@@ -41,7 +41,7 @@ def test_a_document_is_packed_once_and_answered_as_it_is_taken(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("wishes", "named", "status"),
+    ("accept_encoding", "named", "status"),
     [
         ("gzip", '"abc-gzip"', 304),
         ("gzip", 'W/"abc-gzip"', 304),
@@ -55,23 +55,25 @@ def test_a_document_is_packed_once_and_answered_as_it_is_taken(monkeypatch: pyte
         ("identity", "", 200),
     ],
 )
-def test_who_has_one_encoding_has_not_the_other(wishes: str, named: str, status: int) -> None:
-    answer = answered(("Accept-Encoding", wishes), ("If-None-Match", named))
+def test_the_etag_of_one_encoding_does_not_match_the_other(
+    accept_encoding: str, named: str, status: int
+) -> None:
+    answer = a_json_response(("Accept-Encoding", accept_encoding), ("If-None-Match", named))
 
     assert answer.status == status
     assert answer.headers["Vary"] == "Accept-Encoding"
-    assert answer.headers["ETag"] == ('"abc-gzip"' if wishes == "gzip" else '"abc"')
+    assert answer.headers["ETag"] == ('"abc-gzip"' if accept_encoding == "gzip" else '"abc"')
 
 
-def test_tags_in_several_fields_are_one_list() -> None:
-    assert answered(("If-None-Match", '"x"'), ("If-None-Match", '"abc"')).status == 304
+def test_several_if_none_match_fields_are_one_list() -> None:
+    assert a_json_response(("If-None-Match", '"x"'), ("If-None-Match", '"abc"')).status == 304
 
 
-def test_wishes_in_several_fields_are_one_list() -> None:
+def test_several_accept_encoding_fields_are_one_list() -> None:
     assert accepts_gzip(a_request(("Accept-Encoding", "br"), ("Accept-Encoding", "gzip;q=0.1")))
 
 
-def test_a_list_of_wishes_that_no_client_has_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(representations, "_names_gzip")
+def test_an_overlong_accept_encoding_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(negotiation_module, "_lists_gzip")
 
     assert not accepts_gzip(a_request(*[("Accept-Encoding", "gzip," + "," * 8000)] * 3))

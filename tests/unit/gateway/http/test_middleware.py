@@ -1,16 +1,16 @@
-"""What every request passes before its handler."""
+"""The middleware of every request."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.http.middleware import front
+from gateway.http.middleware import with_middleware
 from gateway.http.responses import Head, Response
 from gateway.http.router import Router
 from gateway.limits.counters import MemoryCounters
 from gateway.limits.rate_limiter import Policy, RateLimiter
-from tests.unit.gateway.http.test_connection import a_transport, connected
+from tests.unit.gateway.http.test_connection import a_connection, a_transport
 
 if TYPE_CHECKING:
     from gateway.http.request import Request
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LIMIT_S = 20
 
 
-async def test_a_request_is_one_span_however_often_it_is_read() -> None:
+async def test_a_request_is_one_span_however_often_its_traceparent_is_read() -> None:
     read: list[tuple[str, str]] = []
     both = asyncio.Event()
 
@@ -31,8 +31,8 @@ async def test_a_request_is_one_span_however_often_it_is_read() -> None:
     router = Router()
     router.add("GET", "/", handler)
     limiter = RateLimiter(Policy.ADDRESS, 0, MemoryCounters())
-    answered = front(router, proxies=0, limiter=limiter, leaving=asyncio.Event())
-    connection = connected(answered, a_transport())
+    served = with_middleware(router, proxies=0, limiter=limiter, draining=asyncio.Event())
+    connection = a_connection(served, a_transport())
     connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
     async with asyncio.timeout(_LIMIT_S):
         await both.wait()

@@ -34,17 +34,17 @@ def test_a_handler_is_found_by_method_and_path(router: Router) -> None:
     assert router.find("GET", "/.well-known/jwks.json").path == "/.well-known/jwks.json"
 
 
-def test_what_stands_for_a_name_is_told_with_the_path_of_the_contract(router: Router) -> None:
+def test_parameters_are_found_with_the_path_template(router: Router) -> None:
     found = router.find("PUT", "/user/ada/roles")
 
     assert (found.path, found.parameters) == ("/user/{name}/roles", {"name": "ada"})
 
 
-def test_a_slash_or_a_percent_sign_that_was_encoded_is_part_of_a_name(router: Router) -> None:
+def test_an_encoded_slash_or_percent_sign_is_part_of_a_parameter(router: Router) -> None:
     assert router.find("GET", "/ecg/a%2Fb%252F").parameters == {"id": "a/b%2F"}
 
 
-def test_a_path_that_has_no_handler_of_the_method_may_still_be_one_with_a_name(router: Router) -> None:
+def test_a_static_path_without_the_method_falls_back_to_a_template(router: Router) -> None:
     found = router.find("GET", "/ecg/process")
 
     assert (found.handler, found.parameters) == (result, {"id": "process"})
