@@ -1,4 +1,4 @@
-"""A processor at work: batches of deliveries, a few at a time, and the relay beside them."""
+"""Run a processor: concurrent workers that settle deliveries, the relay and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from processor.deliveries.messages import give_back
-from processor.deliveries.settle import Bench, settle_deliveries
+from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.fault_injection import planted_insights
 from processor.insights import INSIGHTS
 from shared.observability.logs import Logger
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.runtime.settings import ProcessorOnlySettings
 
 NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
-_LEAVE_WITHIN_S: Final = 20.0
+_DRAIN_WITHIN_S: Final = 20.0
 
 _log = Logger(__name__)
 
@@ -39,11 +39,11 @@ async def run_processor(
     breaker: CircuitBreaker,
     stop_requested: asyncio.Event,
 ) -> None:
-    """Work until a stop is requested, then finish what is in hand; what takes too long comes again elsewhere.
+    """Work until a stop is requested, then settle received deliveries; unsettled ones are delivered again.
 
-    So does everything in hand while PostgreSQL can't be used, at once. Messages are taken only while it can.
+    They have 20 s, or no time while PostgreSQL can't be used. Messages are consumed only while it can.
     """
-    bench = Bench(
+    deps = Dependencies(
         store=store,
         outbox=outbox,
         publisher=publisher,
@@ -65,48 +65,50 @@ async def run_processor(
             relaying = tasks.create_task(supervised(relay, "the relay"))
             breaking = tasks.create_task(supervised(partial(breaker.run, consumer), "the circuit breaker"))
             workers = [
-                tasks.create_task(_work(consumer, bench, settings.batch_messages, stop_requested))
+                tasks.create_task(_work(consumer, deps, settings.batch_messages, stop_requested))
                 for _ in range(settings.concurrency)
             ]
             await stop_requested.wait()
             relaying.cancel()
-            limit.reschedule(asyncio.get_running_loop().time() + _LEAVE_WITHIN_S)
+            limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_WITHIN_S)
             breaker.drain()
             await give_back(await consumer.pause())
             await asyncio.wait(workers)
             breaking.cancel()
     except TimeoutError:
-        _log.warning("left with work in hand, which will be delivered again", waited_s=_LEAVE_WITHIN_S)
+        _log.warning("stopped with unfinished work, which will be delivered again", waited_s=_DRAIN_WITHIN_S)
 
 
-async def _work(consumer: Consumer, bench: Bench, batch_messages: int, stop_requested: asyncio.Event) -> None:
-    """Work until a stop is requested.
+async def _work(
+    consumer: Consumer, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
+) -> None:
+    """Settle deliveries until a stop is requested.
 
     Raises:
-        RuntimeError: Something else ended it, be it a cancellation that nobody asked for.
+        RuntimeError: It ended otherwise, for instance by a cancellation from within.
     """
-    failure = await failure_of(_work_on(consumer, bench, batch_messages, stop_requested))
+    failure = await failure_of(_settle_until_stopped(consumer, deps, batch_messages, stop_requested))
     if failure is not None:
         raise RuntimeError("a worker ended") from failure
 
 
-async def _work_on(
-    consumer: Consumer, bench: Bench, batch_messages: int, stop_requested: asyncio.Event
+async def _settle_until_stopped(
+    consumer: Consumer, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
 ) -> None:
     while deliveries := await _received(consumer, batch_messages, stop_requested):
-        await settle_deliveries(deliveries, bench=bench)
+        await settle_deliveries(deliveries, deps=deps)
 
 
 async def _received(consumer: Consumer, limit: int, stop_requested: asyncio.Event) -> list[Delivery]:
     """The next deliveries, or none after a stop request."""
     receiving = asyncio.ensure_future(consumer.receive(limit))
-    leaving = asyncio.ensure_future(stop_requested.wait())
+    stopping = asyncio.ensure_future(stop_requested.wait())
     try:
-        await asyncio.wait((receiving, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
         deliveries = receiving.result() if receiving.done() else []
     finally:
         receiving.cancel()
-        leaving.cancel()
+        stopping.cancel()
     if not stop_requested.is_set():
         return deliveries
     for delivery in deliveries:

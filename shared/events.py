@@ -2,8 +2,8 @@
 
 Each names its ``source``, the installation that it happened in; no other installation gives the same id.
 
-A body never holds samples. Within a version of an event its data only ever gain keys; what would break
-a reader gets a new type beside the old one.
+A body never holds samples. Within a version of an event its data only gain keys; a breaking change gets a new
+type beside the old one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
 
 LEGACY_SOURCE: Final = "/isoline"
-"""What all installations called themselves before each had a source of its own.
+"""The source of all installations before each had its own.
 
-Facts of that source keep the ids that subscribers know, in which it has no part.
+It is left out of the hash that makes event ids, so that subscribers still know the ids of its events.
 """
 
 _MAX_GENERATION: Final = 2**31 - 1
@@ -44,7 +44,7 @@ class EventType(StrEnum):
 
 
 class EcgKey(NamedTuple):
-    """Names one ECG of one owner, and which round of its analysis: a replay moves the generation up."""
+    """Key of one generation of an ECG of one owner: each replay counts the generation up."""
 
     owner: str
     id: str
@@ -65,12 +65,12 @@ class Event(NamedTuple):
     body: bytes
 
 
-class Bundle(NamedTuple):
-    """Events that were committed together and are kept as one until each of them is told.
+class EventBatch(NamedTuple):
+    """Events that were committed together; one row of the outbox until each of them is published.
 
     Attributes:
-        id: Names it among what still has to be told.
-        events: What it still holds; empty where nothing was committed.
+        id: Of the row.
+        events: Those that are not published yet; empty if nothing was committed.
     """
 
     id: UUID
@@ -104,7 +104,7 @@ def failed(key: EcgKey, error: str, *, source: str, now: datetime, traceparent: 
 
 
 def deleted(key: EcgKey, *, source: str, now: datetime, traceparent: str | None) -> Event:
-    """The ECG was erased by its owner; whoever keeps something of it should erase that too."""
+    """The ECG was erased by its owner; subscribers should erase their copies too."""
     return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
 
 
@@ -131,7 +131,7 @@ def read_submitted(body: bytes) -> list[EcgKey]:
 
 
 def _is_key(key: EcgKey) -> bool:
-    """Whether storage could hold such a key; asking it for any other would fail again and again."""
+    """Whether storage could hold such a key; a query for any other would fail on every attempt."""
     return (
         isinstance(key.owner, str)
         and isinstance(key.id, str)
@@ -169,6 +169,6 @@ def _event(
 
 
 def _id_of(fact: bytes) -> UUID:
-    """The ``uuid5`` of a fact in our namespace, without a way through ``str``: 1.9 us and not 2.9."""
+    """The ``uuid5`` of a fact in our namespace, made without ``str``: 1.9 us instead of 2.9."""
     digest = sha1(_NAMESPACE.bytes + fact, usedforsecurity=False).digest()
     return UUID(bytes=digest[:16], version=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import NotFoundError
-from shared.ports.dead_letters import Fate
+from shared.ports.dead_letters import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,14 +43,19 @@ async def find_dead_letters(names: Collection[str] = (), *, letters: DeadLetters
         NotFoundError: There is none of some of these names.
         UnavailableError: The broker went away.
     """
-    present = await letters.go_through(lambda _: Fate.KEEP)
+    present = await letters.settle_each(lambda _: Decision.KEEP)
     if unknown := sorted(set(names).difference(letter.name for letter in present)):
         raise NotFoundError(f"There is no dead letter {', '.join(unknown)}.")
     return [letter for letter in present if not names or letter.name in names]
 
 
 async def settle_dead_letters(
-    names: Collection[str], fate: Fate, reason: Reason, *, letters: DeadLetters, operations: Operations
+    names: Collection[str],
+    decision: Decision,
+    reason: Reason,
+    *,
+    letters: DeadLetters,
+    operations: Operations,
 ) -> None:
     """Replay or drop the dead letters of these names, which is recorded first; the others stay.
 
@@ -58,5 +63,5 @@ async def settle_dead_letters(
         UnavailableError: Some may have been settled, or none. Settling the same again is safe.
         UnroutableError: A letter can't be sent again, because no processor has declared its queue.
     """
-    await operations.record(f"dlq {fate.name.lower()}", [*sorted(names)], reason)
-    await letters.go_through(lambda letter: fate if letter.name in names else Fate.KEEP)
+    await operations.record(f"dlq {decision.name.lower()}", [*sorted(names)], reason)
+    await letters.settle_each(lambda letter: decision if letter.name in names else Decision.KEEP)

@@ -1,6 +1,6 @@
-"""The relay: tells again what is due, so that no ECG depends on a single message.
+"""The relay: publishes again what is due, so that no ECG depends on a single message.
 
-It sweeps every queued ECG by age, announced or not: a broker may lose what it confirmed.
+It sweeps every queued ECG by age, announced or not: a broker may lose a message that it confirmed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import MAX_ECGS_PER_EVENT, Bundle, submitted
+from shared.events import MAX_ECGS_PER_EVENT, EventBatch, submitted
 from shared.observability.logs import Logger
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
@@ -31,43 +31,43 @@ _PAGE: Final = 512
 _log = Logger(__name__)
 
 
-async def tell(bundles: Sequence[Bundle], *, outbox: Outbox, publisher: Publisher) -> None:
-    """Publish events that are in the outbox and clear those that the broker took.
+async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publisher: Publisher) -> None:
+    """Publish event batches of the outbox and clear the events that the broker confirmed.
 
-    The others stay there and are due again later; what no queue is bound for is given up after a grace.
+    The others stay there and are due again later; unrouted ones are dropped after a grace of 60 s.
 
     Raises:
         UnavailableError: Some that were published may not be cleared; they will be published again.
     """
-    outcomes = iter(await publisher.publish([event for bundle in bundles for event in bundle.events]))
+    outcomes = iter(await publisher.publish([event for batch in batches for event in batch.events]))
     failpoint.reach("after-event")
-    told: list[UUID] = []
-    rests: list[Bundle] = []
-    unheard: list[UUID] = []
-    for bundle in bundles:
-        fates = zip(bundle.events, islice(outcomes, len(bundle.events)), strict=True)
-        failures = {event: failure for event, failure in fates if failure is not None}
+    published: list[UUID] = []
+    rests: list[EventBatch] = []
+    unrouted: list[UUID] = []
+    for batch in batches:
+        by_event = zip(batch.events, islice(outcomes, len(batch.events)), strict=True)
+        failures = {event: failure for event, failure in by_event if failure is not None}
         if not failures:
-            told.append(bundle.id)
+            published.append(batch.id)
             continue
-        if len(failures) < len(bundle.events):
-            rests.append(Bundle(bundle.id, list(failures)))
+        if len(failures) < len(batch.events):
+            rests.append(EventBatch(batch.id, list(failures)))
         if all(isinstance(failure, UnroutableError) for failure in failures.values()):
-            unheard.append(bundle.id)
-    if told:
-        await outbox.clear(told)
+            unrouted.append(batch.id)
+    if published:
+        await outbox.clear(published)
     for rest in rests:
         await outbox.narrow(rest)
-    if unheard and (dropped := await outbox.drop_unheard(unheard)):
+    if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
         _log.info("events without a subscriber were given up", count=dropped)
 
 
 async def run_relay(
     *, outbox: Outbox, publisher: Publisher, installation: Installation, interval_s: float
 ) -> None:
-    """Sweep forever: ten times as often while pages are full, ever more rarely while something is away.
+    """Sweep forever: ten times as often while pages are full, with backoff while a service is unavailable.
 
-    So a backlog drains at 10 pages per interval at the most, and leaves room for what is new.
+    So a backlog drains at 10 pages per interval at the most, which leaves capacity for new submissions.
     """
     failures, outages = 0, Outages("the relay")
     while True:
@@ -85,24 +85,24 @@ async def run_relay(
 
 
 async def _sweep(outbox: Outbox, publisher: Publisher, installation: Installation) -> bool:
-    """Tell one page of what is due; whether there may be more.
+    """Publish one page of due ECGs and events; whether more may be due.
 
     Raises:
-        UnavailableError: Something is away. While the broker is, nothing is asked of the database.
+        UnavailableError: Broker or database; without the broker nothing is asked of the database.
     """
     await publisher.check()
     announced = await _announce_due(outbox, publisher, await installation.source())
-    bundles = await outbox.take_due_events(_PAGE)
-    if bundles:
-        await tell(bundles, outbox=outbox, publisher=publisher)
-    return announced == _PAGE or sum(len(bundle.events) for bundle in bundles) >= _PAGE
+    batches = await outbox.take_due_events(_PAGE)
+    if batches:
+        await publish_batches(batches, outbox=outbox, publisher=publisher)
+    return announced == _PAGE or sum(len(batch.events) for batch in batches) >= _PAGE
 
 
 async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> int:
     """Announce queued ECGs that are due; how many.
 
     Raises:
-        UnavailableError: The broker did not take some of them; those are due again.
+        UnavailableError: The broker did not confirm some of them; those are put back.
     """
     keys = await outbox.take_due_ecgs(_PAGE)
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
@@ -110,8 +110,8 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
     outcomes = await publisher.publish(events) if events else []
     failures = [failure for failure in outcomes if failure is not None]
     if failures:
-        not_told = [keys for keys, failure in zip(batches, outcomes, strict=True) if failure is not None]
-        await outbox.put_back([key for batch in not_told for key in batch])
+        unconfirmed = [keys for keys, failure in zip(batches, outcomes, strict=True) if failure is not None]
+        await outbox.put_back([key for batch in unconfirmed for key in batch])
         raise UnavailableError(f"ECGs could not be announced: {failures[0]}")
     if keys:
         _log.info("queued ECGs were announced again", count=len(keys))

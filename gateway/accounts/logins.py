@@ -51,7 +51,7 @@ async def continue_login(refresh_token: str, *, logins: LoginStore) -> Continued
         return None
     login_id, spent = parts
     fresh = secrets.token_bytes(_SECRET_BYTES)
-    account = await logins.turn(login_id, spent=_hash(spent), fresh=_hash(fresh))
+    account = await logins.rotate(login_id, spent=_hash(spent), fresh=_hash(fresh))
     return Continued(account, _token(login_id, fresh)) if account else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import deleted
 from shared.observability.logs import Logger
-from shared.relay import tell
+from shared.relay import publish_batches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +49,6 @@ async def erase(
         raise NotFoundError("You have no ECG of this id.")
     try:
         async with asyncio.timeout(publish_timeout_s):
-            await tell([event_batch], outbox=outbox, publisher=publisher)
+            await publish_batches([event_batch], outbox=outbox, publisher=publisher)
     except (TimeoutError, UnavailableError) as error:
         _log.warning("an erasure may not be announced yet; the relay will", reason=str(error))

@@ -21,7 +21,7 @@ from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError
 from shared.domain.recording import recording_of
 from shared.ports.ecgs import RecordingSubmission, Status, Submission
-from shared.ports.owned_ecgs import Place
+from shared.ports.owned_ecgs import PagePosition
 
 if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
@@ -130,7 +130,7 @@ class EcgHandlers:
         page = ecgs[: query.limit]
         page_content: dict[str, object] = {"ecgs": [_list_item(ecg) for ecg in page]}
         if len(ecgs) > len(page):
-            page_content["next_cursor"] = encode_cursor(Place(page[-1].submitted_at, page[-1].id))
+            page_content["next_cursor"] = encode_cursor(PagePosition(page[-1].submitted_at, page[-1].id))
         return json_response(page_content)
 
     async def get_ecg(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.formats.fields import ECG_ID
 from gateway.http.query import Query, integer, number
-from shared.ports.owned_ecgs import Place
+from shared.ports.owned_ecgs import PagePosition
 
 MAX_WAIT_S: Final = 30
 MAX_PAGE: Final = 100
@@ -77,13 +77,13 @@ class EcgsQuery(Query):
     ] = None
 
 
-def encode_cursor(position: Place) -> str:
+def encode_cursor(position: PagePosition) -> str:
     """An opaque cursor for a position in the list."""
     microseconds = (position.submitted_at - _EPOCH) // _MICROSECOND
     return base64.urlsafe_b64encode(orjson.dumps([microseconds, position.id])).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str) -> Place | None:
+def decode_cursor(cursor: str) -> PagePosition | None:
     """The position that `encode_cursor` encoded; None if this is no such cursor."""
     try:
         microseconds, ecg_id = _decoded(cursor)
@@ -91,7 +91,7 @@ def decode_cursor(cursor: str) -> Place | None:
     except (ValueError, TypeError, OverflowError):
         return None
     is_position = type(microseconds) is int and isinstance(ecg_id, str) and ECG_ID.fullmatch(ecg_id)
-    return Place(submitted_at, ecg_id) if is_position else None
+    return PagePosition(submitted_at, ecg_id) if is_position else None
 
 
 def _decoded(cursor: str) -> Any:

@@ -15,7 +15,7 @@ from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports.dead_letters import Fate
+from shared.ports.dead_letters import Decision
 from shared.ports.operations import Reason, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres.database import open_database
@@ -75,7 +75,7 @@ def replay_letters(
     who: Who = None,
 ) -> None:
     """Send dead letters to the processors again."""
-    _settle(Fate.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Decision.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
 
 
 @dlq.command("drop")
@@ -89,7 +89,7 @@ def drop_letters(
     who: Who = None,
 ) -> None:
     """Delete dead letters for good."""
-    _settle(Fate.DROP, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Decision.DROP, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
 
 
 def replay_ecgs(
@@ -115,14 +115,14 @@ def replay_ecgs(
 
 
 def _settle(
-    fate: Fate, names: Collection[str], *, every: bool, dry_run: bool, yes: bool, reason: Reason
+    decision: Decision, names: Collection[str], *, every: bool, dry_run: bool, yes: bool, reason: Reason
 ) -> None:
     if bool(names) == every:
         raise ConfigurationError("name the letters, or say --all")
     chosen = {letter.name for letter in _find(names)}
-    verb = fate.name.lower()
+    verb = decision.name.lower()
     if _is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
-        asyncio.run(_settled(chosen, fate, reason))
+        asyncio.run(_settled(chosen, decision, reason))
         typer.echo(f"{verb}: {len(chosen)} dead letters.")
 
 
@@ -145,9 +145,9 @@ def _find(names: Collection[str] = ()) -> list[DeadLetter]:
     return asyncio.run(find())
 
 
-async def _settled(names: Collection[str], fate: Fate, reason: Reason) -> None:
+async def _settled(names: Collection[str], decision: Decision, reason: Reason) -> None:
     async with _open_operations() as operations, _open_letters() as letters:
-        await settle_dead_letters(names, fate, reason, letters=letters, operations=operations)
+        await settle_dead_letters(names, decision, reason, letters=letters, operations=operations)
 
 
 async def _count(selection: Selection) -> int:

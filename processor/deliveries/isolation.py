@@ -1,4 +1,4 @@
-"""Who may be analysed beside whom: an ECG that was tried before has the whole process to itself."""
+"""Isolation of retries: an ECG that was tried before is analysed while nothing else is in this process."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Room:
-    """Shared by many, or had alone by one; who waits to be alone lets nobody in before."""
+class Isolation:
+    """A lock held shared by many or exclusively by one; a waiting exclusive holder goes before later ones."""
 
     def __init__(self) -> None:
-        self._door = asyncio.Lock()
-        self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._lock = asyncio.Lock()
+        self._sharing = 0
+        self._unshared = asyncio.Event()
+        self._unshared.set()
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Inside, others may be too."""
-        async with self._door:
-            self._inside += 1
-            self._empty.clear()
+        """Hold it together with other shared holders."""
+        async with self._lock:
+            self._sharing += 1
+            self._unshared.clear()
         try:
             yield
         finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+            self._sharing -= 1
+            if not self._sharing:
+                self._unshared.set()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """Inside, nobody else is."""
-        async with self._door:
-            await self._empty.wait()
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Hold it alone."""
+        async with self._lock:
+            await self._unshared.wait()
             yield

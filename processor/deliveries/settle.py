@@ -1,4 +1,4 @@
-"""The fate of deliveries: each ECG they name becomes terminal, waits for another try, or was so before."""
+"""Settle deliveries: analyse, postpone or skip (if finished) each ECG they name; then acknowledge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from processor.analysis import analyse
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
-from processor.deliveries.isolation import Room
+from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import give_back, named_ecgs
 from processor.deliveries.shielding import shielded
 from shared.domain.errors import (
@@ -25,7 +25,7 @@ from shared.domain.findings import Insights
 from shared.events import failed, processed
 from shared.observability.logs import Logger
 from shared.ports.ecgs import Settlement
-from shared.relay import tell
+from shared.relay import publish_batches
 from shared.runtime import failpoint
 from shared.runtime.retry import backoff_s, retry_until_available
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from shared.ports.installation import Installation
     from shared.ports.outbox import Outbox
 
-# A message may name 64 ECGs, and a batch 64 messages: results of 4,096 at once took 60 MB more. Nor is more
-# claimed at once: what was claimed when a processor died is analysed one by one.
+# A message names up to 64 ECGs, and a batch has 64 messages: results of 4,096 at once took 60 MB more. No
+# more are claimed at once either: ECGs that were claimed when a processor died are analysed one by one.
 _BATCH_ECGS: Final = 512
-# So many samples are decoded and measured within 3 ms, and then it is the event loop's turn. A thread is for
-# longer ECGs only: being handed work and handing it back takes 0.1 ms and more, its memory goes back to the
-# system after each array, and of two each keeps the interpreter from the other. An ECG of 12 x 5000 samples
-# takes 320 us of CPU in the loop's own thread, 360 to 520 in another and 700 in two.
+# Decoding and measuring this many takes 3 ms; then the event loop runs other tasks. Only a longer ECG goes to
+# a thread: the hand-over takes 0.1 ms and more, a thread's memory goes back to the system after each array,
+# and two threads compete for the interpreter. An ECG of 12 x 5000 samples takes 320 us of CPU in the loop's
+# own thread, 360 to 520 in another and 700 in two.
 _INLINE_SAMPLES: Final = 500_000
 _FIRST_RETRY_S: Final = 1.0
 _LONGEST_RETRY_S: Final = 60.0
@@ -54,14 +54,14 @@ _log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What a processor works with.
+class Dependencies:
+    """Dependencies and limits of a processor.
 
     Attributes:
-        insights: What is measured, in the order of `shared.domain.insights.ordered`.
-        max_attempts: After so many an ECG is failed.
-        batch_samples: Samples that may be in memory for one batch; a larger ECG is a batch by itself.
-        room: Who is analysed beside whom in this process.
+        insights: To measure, in the order of `shared.domain.insights.ordered`.
+        max_attempts: An ECG with more failed attempts is failed.
+        batch_samples: Limit of samples in memory for one batch; a larger ECG is a batch by itself.
+        isolation: Held by analyses, exclusively by those of ECGs that were tried before.
         breaker: Interrupts waiting for the store.
     """
 
@@ -72,47 +72,47 @@ class Bench:
     insights: Sequence[Insight]
     max_attempts: int
     batch_samples: int
-    room: Room = field(default_factory=Room)
+    isolation: Isolation = field(default_factory=Isolation)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
-async def settle_deliveries(deliveries: Sequence[Delivery], *, bench: Bench) -> None:
-    """Settle every ECG that these deliveries name; each delivery ends once all of its ECGs have.
+async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencies) -> None:
+    """Settle every ECG that these deliveries name; acknowledge a delivery once all of its ECGs are settled.
 
-    An ECG that was tried before is analysed while nothing else is, and counted when that begins: if it kills
-    the process, it takes no other ECG's attempts with it. While storage is away for a moment the deliveries
-    stay in hand; once the circuit opens, those are given back that name an ECG without a result, and the
-    results are kept until they can be committed. Cancelled, it finishes the commit that it is in and ends
-    what that settled; the other deliveries come again.
+    An ECG that was tried before is analysed while nothing else is, and its attempt is counted just before: if
+    it kills the process, no other ECG loses an attempt. During a short outage of the store the deliveries are
+    kept; once the circuit opens, deliveries that name an ECG without a result are given back, and results are
+    kept until they can be committed. On cancellation a commit that has begun is finished and its deliveries
+    are acknowledged; the others come again.
     """
-    hand = _Hand({delivery: await named_ecgs(delivery) for delivery in deliveries})
-    if not hand.open:
+    tracker = _DeliveryTracker({delivery: await named_ecgs(delivery) for delivery in deliveries})
+    if not tracker.open:
         return
-    with bench.breaker.holding(hand.give_back):
+    with deps.breaker.holding(tracker.give_back):
         try:
-            await _settle_all(hand, bench)
+            await _settle_all(tracker, deps)
         except CircuitOpenError:
-            await hand.give_back()
+            await tracker.give_back()
 
 
-async def _settle_all(hand: _Hand, bench: Bench) -> None:
+async def _settle_all(tracker: _DeliveryTracker, deps: Dependencies) -> None:
     tried_before: list[EcgKey] = []
-    async with bench.room.shared():
-        for keys in _portions(hand.open):
-            claims = await _claimed(keys, hand, bench)
+    async with deps.isolation.shared():
+        for keys in _chunks(tracker.open):
+            claims = await _claimed(keys, tracker, deps)
             tried_before += claims.tried_before
-            await hand.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
-            for batch in _batches(claims.claimed, bench.batch_samples):
-                await _settle(batch, claims.loaded, hand, bench)
+            await tracker.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
+            for batch in _batches(claims.claimed, deps.batch_samples):
+                await _settle(batch, claims.loaded, tracker, deps)
     for key in tried_before:
-        async with bench.room.alone():
-            again = await _claimed({key}, hand, bench, tried_before=True)
-            await _settle(again.claimed, again.loaded, hand, bench)
-            await hand.close({key})
+        async with deps.isolation.exclusive():
+            again = await _claimed({key}, tracker, deps, tried_before=True)
+            await _settle(again.claimed, again.loaded, tracker, deps)
+            await tracker.close({key})
 
 
-class _Hand:
-    """Deliveries in hand, and which of the ECGs that they name are still open."""
+class _DeliveryTracker:
+    """Unacknowledged deliveries, and the ECGs that they name and that are still open."""
 
     def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
         self._open = {delivery: len(keys) for delivery, keys in named.items()}
@@ -125,11 +125,11 @@ class _Hand:
 
     @property
     def open(self) -> list[EcgKey]:
-        """The ECGs that nothing was decided about yet."""
+        """The ECGs that are not closed yet."""
         return list(self._naming)
 
     async def close(self, keys: Iterable[EcgKey]) -> None:
-        """Nothing is left to do for these; a delivery that names no other is done."""
+        """Nothing is left to do for these ECGs; acknowledge each delivery that names no open one."""
         done: list[Delivery] = []
         for delivery in chain.from_iterable(self._naming.pop(key, ()) for key in keys):
             self._open[delivery] -= 1
@@ -139,12 +139,12 @@ class _Hand:
             failpoint.reach("before-ack")
             await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
 
-    def measured(self, keys: Iterable[EcgKey]) -> None:
-        """Keep the deliveries of these: their results are about to be committed."""
+    def mark_measured(self, keys: Iterable[EcgKey]) -> None:
+        """`give_back` keeps the deliveries of these: their results are about to be committed."""
         self._measured.update(keys)
 
     async def give_back(self) -> None:
-        """Give back each delivery that names an ECG without a result."""
+        """Requeue each delivery that names an ECG without a result."""
         self._is_given_back = True
         unmeasured = self._naming.keys() - self._measured
         await give_back({delivery for key in unmeasured for delivery in self._naming.pop(key)})
@@ -153,34 +153,34 @@ class _Hand:
         """Return unless deliveries were given back.
 
         Raises:
-            CircuitOpenError: They were: nothing more is to be begun.
+            CircuitOpenError: They were: begin nothing more.
         """
         if self._is_given_back:
             raise CircuitOpenError
 
 
-def _portions(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
+def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
     for start in range(0, len(keys), _BATCH_ECGS):
         yield set(keys[start : start + _BATCH_ECGS])
 
 
 async def _claimed(
-    keys: Collection[EcgKey], hand: _Hand, bench: Bench, *, tried_before: bool = False
+    keys: Collection[EcgKey], tracker: _DeliveryTracker, deps: Dependencies, *, tried_before: bool = False
 ) -> Claims:
-    hand.check()
-    # What may have killed a processor is not looked at before that attempt is counted.
-    load_samples = 0 if tried_before else bench.batch_samples
+    tracker.check()
+    # An ECG that may have killed a processor is not loaded before this attempt is counted.
+    load_samples = 0 if tried_before else deps.batch_samples
     claim = partial(
-        bench.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
+        deps.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
-    async with bench.breaker.interruptible():
+    async with deps.breaker.interruptible():
         claims = await retry_until_available(claim)
     failpoint.reach("after-claim")
     return claims
 
 
 def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim]]:
-    """The claims in portions of so many samples at the most; a larger ECG is one by itself."""
+    """The claims in batches of at most so many samples; a larger ECG is a batch by itself."""
     batch: list[Claim] = []
     samples = 0
     for claim in claims:
@@ -194,55 +194,55 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
 
 
 async def _settle(
-    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], hand: _Hand, bench: Bench
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], tracker: _DeliveryTracker, deps: Dependencies
 ) -> None:
-    hand.check()
-    exhausted = [claim for claim in claims if claim.attempt > bench.max_attempts]
-    tried = [claim for claim in claims if claim.attempt <= bench.max_attempts]
-    stored = await _loaded(tried, loaded, bench)
-    found = await _measured([claim for claim in tried if claim.key in stored], stored, bench.insights)
-    hand.measured(claim.key for claim in claims)
-    async with bench.breaker.interruptible(holds_results=True):
-        source = await retry_until_available(bench.installation.source)
+    tracker.check()
+    exhausted = [claim for claim in claims if claim.attempt > deps.max_attempts]
+    tried = [claim for claim in claims if claim.attempt <= deps.max_attempts]
+    stored = await _loaded(tried, loaded, deps)
+    found = await _measured([claim for claim in tried if claim.key in stored], stored, deps.insights)
+    tracker.mark_measured(claim.key for claim in claims)
+    async with deps.breaker.interruptible(holds_results=True):
+        source = await retry_until_available(deps.installation.source)
     now = datetime.now(UTC)
-    given_up = f"Given up after {bench.max_attempts} attempts."
+    given_up = f"Given up after {deps.max_attempts} attempts."
     settlements = [_failed(claim, given_up, source=source, now=now) for claim in exhausted]
     for claim in tried:
         outcome = found.get(claim.key)
-        if isinstance(outcome, AnalysisError) and claim.attempt < bench.max_attempts:
-            await _postpone(claim, outcome, bench)
+        if isinstance(outcome, AnalysisError) and claim.attempt < deps.max_attempts:
+            await _postpone(claim, outcome, deps)
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome, source=source, now=now))
-    await shielded(_conclude(settlements, claims, hand, bench))
+    await shielded(_conclude(settlements, claims, tracker, deps))
 
 
 async def _loaded(
-    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], bench: Bench
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], deps: Dependencies
 ) -> Mapping[EcgKey, StoredEcg]:
-    """These as they are stored: taken out of what came with their claims, or loaded now."""
+    """The stored ECGs of these claims: those that were loaded with the claims, and the others now."""
     stored = {claim.key: loaded.pop(claim.key) for claim in claims if claim.key in loaded}
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
-        async with bench.breaker.interruptible():
-            stored |= await retry_until_available(partial(bench.store.load, missing))
+        async with deps.breaker.interruptible():
+            stored |= await retry_until_available(partial(deps.store.load, missing))
     return stored
 
 
 async def _conclude(
-    settlements: Sequence[Settlement], claims: Sequence[Claim], hand: _Hand, bench: Bench
+    settlements: Sequence[Settlement], claims: Sequence[Claim], tracker: _DeliveryTracker, deps: Dependencies
 ) -> None:
     if settlements:
-        await _commit_and_tell(settlements, bench)
-    await hand.close([claim.key for claim in claims])
+        await _commit_and_publish(settlements, deps)
+    await tracker.close([claim.key for claim in claims])
 
 
 async def _measured(
     claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], insights: Sequence[Insight]
 ) -> dict[EcgKey, Insights | IsolineError]:
     found: dict[EcgKey, Insights | IsolineError] = {}
-    for portion in _batches(claims, _INLINE_SAMPLES):
-        measure = partial(_outcomes, [claim.key for claim in portion], stored, insights)
-        if portion[0].num_samples > _INLINE_SAMPLES:
+    for batch in _batches(claims, _INLINE_SAMPLES):
+        measure = partial(_outcomes, [claim.key for claim in batch], stored, insights)
+        if batch[0].num_samples > _INLINE_SAMPLES:
             found |= await asyncio.to_thread(measure)
         else:
             found |= measure()
@@ -263,11 +263,11 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
         return error
 
 
-async def _postpone(claim: Claim, error: AnalysisError, bench: Bench) -> None:
+async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> None:
     delay_s = backoff_s(claim.attempt, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
-    async with bench.breaker.interruptible(holds_results=True):  # those of the others in its batch
-        await retry_until_available(partial(bench.store.postpone, [claim.key], delay_s=delay_s))
+    async with deps.breaker.interruptible(holds_results=True):  # of other ECGs in the batch
+        await retry_until_available(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
 
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:
@@ -283,17 +283,17 @@ def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settleme
     return Settlement(claim, event, error=error)
 
 
-async def _commit_and_tell(settlements: Sequence[Settlement], bench: Bench) -> None:
+async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependencies) -> None:
     failpoint.reach("before-commit")
-    async with bench.breaker.interruptible(holds_results=True):
-        bundle = await retry_until_available(partial(bench.store.settle, settlements))
+    async with deps.breaker.interruptible(holds_results=True):
+        batch = await retry_until_available(partial(deps.store.settle, settlements))
     failpoint.reach("after-commit")
-    settled = len(bundle.events)
+    settled = len(batch.events)
     _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)
     if not settled:
         return
     try:
-        await tell([bundle], outbox=bench.outbox, publisher=bench.publisher)
+        await publish_batches([batch], outbox=deps.outbox, publisher=deps.publisher)
     except UnavailableError as error:
         if not error.is_logged:
             _log.warning("events stay in the outbox for the relay", reason=str(error))

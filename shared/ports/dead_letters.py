@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Fate(Enum):
+class Decision(Enum):
     """What an operator decides about a dead letter."""
 
     KEEP = auto()
@@ -20,10 +20,10 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that the processors, or the broker for them, put aside.
+    """A message in the dead-letter queue.
 
     Attributes:
-        name: What an operator calls it: the same each time it is looked at.
+        name: For operators; the same each time the queue is listed.
         reason: Why the broker put it here: ``rejected``, ``delivery_limit``.
     """
 
@@ -33,12 +33,12 @@ class DeadLetter:
 
 
 class DeadLetters(Protocol):
-    """The messages that were put aside."""
+    """The dead-letter queue."""
 
-    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
-        """Do with each letter that is there now what ``decide`` says; all of them, in their order.
+    async def settle_each(self, decide: Callable[[DeadLetter], Decision]) -> list[DeadLetter]:
+        """Keep, replay or drop each letter as ``decide`` says; all letters, in order.
 
         Raises:
-            UnavailableError: The broker went away; what was not decided about is still there.
-            UnroutableError: A letter can't be sent again, because no processor has declared its queue.
+            UnavailableError: Of the broker; letters that were not settled are still there.
+            UnroutableError: A letter can't be replayed, because no processor has declared its queue.
         """

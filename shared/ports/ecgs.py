@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
     from shared.domain.findings import JsonValue, Series
     from shared.domain.recording import Recording
-    from shared.events import Bundle, EcgKey, Event
+    from shared.events import EcgKey, Event, EventBatch
 
 
 class Status(StrEnum):
@@ -187,7 +187,7 @@ class EcgStore(Protocol):
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         """The claimed ECGs with their signals; what was erased is left out."""
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+    async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         """Make each ECG terminal and put its event into the outbox: both or neither.
 
         An ECG that is no longer queued in this generation is left as it is.

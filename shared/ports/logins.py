@@ -1,4 +1,4 @@
-"""Logins, and what continues them."""
+"""Logins, each continued by one refresh token at a time."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ class Login:
 
 
 class LoginStore(Protocol):
-    """Logins and what continues them. Every method raises UnavailableError."""
+    """Logins and the hashes of their refresh tokens. Every method raises UnavailableError."""
 
     async def add(self, login: Login) -> None:
         """Keep a login; the account's oldest beyond a hundred end."""
 
-    async def turn(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
-        """Spend one token hash for the next; of several who try at once, one succeeds.
+    async def rotate(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
+        """Replace the spent token hash by a fresh one; of several concurrent calls one succeeds.
 
-        Whatever does not fit ends the login: a hash that was spent before, an account that has changed
-        since, or time.
+        The login ends on a hash that was spent before, an account that has changed since, or expiry.
 
         Returns:
             The account as it is now; None when the login has ended.
         """
 
     async def end(self, login_id: UUID) -> None:
-        """No token continues this login any more, if there ever was one."""
+        """End the login, if it exists: no token continues it any more."""

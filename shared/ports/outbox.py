@@ -1,4 +1,4 @@
-"""The outbox: what still has to be told."""
+"""The outbox: ECGs and events that still have to be published."""
 
 from __future__ import annotations
 
@@ -8,35 +8,32 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from shared.events import Bundle, EcgKey
+    from shared.events import EcgKey, EventBatch
 
 
 class Outbox(Protocol):
-    """What still has to be told. Every method raises UnavailableError."""
+    """ECGs and events that still have to be published. Every method raises UnavailableError."""
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
-        """Queued ECGs whose due time has passed; their due time moves out, doubling each time.
+        """Queued ECGs whose due time has passed; it moves out by a backoff that doubles each time.
 
-        A due time that lies further ahead than any that is given out has passed too: a clock was set back.
+        A due time further ahead than the longest backoff counts as passed: a clock was set back.
         """
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
-        """Undo the taking of these: they could not be published and are due again shortly."""
+        """Make these due again shortly and undo their backoff: they could not be published."""
 
-    async def take_due_events(self, limit: int) -> list[Bundle]:
-        """Events whose due time has passed, as `take_due_ecgs` understands it; it moves out likewise.
+    async def take_due_events(self, limit: int) -> list[EventBatch]:
+        """Due event batches, by the rules of `take_due_ecgs`; the one that reaches the limit is the last."""
 
-        The bundle that reaches the limit is the last.
-        """
+    async def clear(self, batch_ids: Collection[UUID]) -> None:
+        """Delete these batches: the broker confirmed their events."""
 
-    async def clear(self, bundle_ids: Collection[UUID]) -> None:
-        """Forget these bundles: the broker has their events."""
+    async def narrow(self, batch: EventBatch) -> None:
+        """Keep only these events of a batch, unless fewer are left: the broker confirmed the others."""
 
-    async def narrow(self, bundle: Bundle) -> None:
-        """Forget all of a bundle but these events, unless fewer are left: the broker has the others."""
-
-    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
-        """Forget those of these bundles that nobody was bound to for longer than the grace.
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+        """Delete those of these unrouted batches that are older than the grace of 60 s.
 
         Returns:
             How many events they had.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from shared.events import Bundle, EcgKey, Event
+    from shared.events import EcgKey, Event, EventBatch
     from shared.ports.ecgs import Status
 
 
@@ -21,7 +21,7 @@ class EcgSummary(NamedTuple):
     reanalysis: Status | None = None
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """Where a page of a list ended: what its last ECG is ordered by."""
 
     submitted_at: datetime
@@ -32,7 +32,7 @@ class OwnedEcgs(Protocol):
     """ECGs as their owner asks for them. Every method raises UnavailableError."""
 
     async def page(
-        self, owner: str, *, limit: int, after: Place | None = None, status: Status | None = None
+        self, owner: str, *, limit: int, after: PagePosition | None = None, status: Status | None = None
     ) -> list[EcgSummary]:
         """The owner's ECGs, newest first, from the newest or from behind a place on; at most ``limit``.
 
@@ -40,7 +40,9 @@ class OwnedEcgs(Protocol):
         Following the places gives each ECG that is there throughout exactly once, whatever comes and goes.
         """
 
-    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Bundle | None:
+    async def erase(
+        self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]
+    ) -> EventBatch | None:
         """Erase an ECG with its signals and insights and put its event into the outbox: both or neither.
 
         A processor that has it in hand settles nothing. The id may be submitted again; its generation goes

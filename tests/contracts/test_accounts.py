@@ -175,18 +175,18 @@ class TestLogins:
         await accounts.add(an_account())
         login_id = await begun(logins, an_account())
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"2") == an_account()
-        assert await logins.turn(login_id, spent=b"2", fresh=b"3") == an_account()
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"2") == an_account()
+        assert await logins.rotate(login_id, spent=b"2", fresh=b"3") == an_account()
 
     async def test_a_spent_secret_ends_the_login(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
         login_id = await begun(logins, an_account())
-        await logins.turn(login_id, spent=b"1", fresh=b"2")
+        await logins.rotate(login_id, spent=b"1", fresh=b"2")
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"3") is None
-        assert await logins.turn(login_id, spent=b"2", fresh=b"3") is None
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"3") is None
+        assert await logins.rotate(login_id, spent=b"2", fresh=b"3") is None
 
     async def test_of_two_at_once_one_succeeds_and_the_login_ends(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -196,22 +196,23 @@ class TestLogins:
             login_id = await begun(logins, an_account())
 
             outcomes = await asyncio.gather(
-                logins.turn(login_id, spent=b"1", fresh=b"2"), logins.turn(login_id, spent=b"1", fresh=b"3")
+                logins.rotate(login_id, spent=b"1", fresh=b"2"),
+                logins.rotate(login_id, spent=b"1", fresh=b"3"),
             )
 
             assert sorted(map(bool, outcomes)) == [False, True]
-            assert await logins.turn(login_id, spent=b"2", fresh=b"4") is None
-            assert await logins.turn(login_id, spent=b"3", fresh=b"4") is None
+            assert await logins.rotate(login_id, spent=b"2", fresh=b"4") is None
+            assert await logins.rotate(login_id, spent=b"3", fresh=b"4") is None
 
     async def test_time_ends_a_login_however_often_it_turned(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
         login_id = await begun(logins, an_account(), life_s=1)
-        await logins.turn(login_id, spent=b"1", fresh=b"2")
+        await logins.rotate(login_id, spent=b"1", fresh=b"2")
         await asyncio.sleep(1.1)
 
-        assert await logins.turn(login_id, spent=b"2", fresh=b"3") is None
+        assert await logins.rotate(login_id, spent=b"2", fresh=b"3") is None
 
     @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
     async def test_a_change_of_the_account_ends_its_logins(
@@ -227,7 +228,7 @@ class TestLogins:
         else:
             await accounts.delete("ada")
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"2") is None
 
     async def test_a_login_that_began_while_the_account_changed_can_not_go_on(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -237,7 +238,7 @@ class TestLogins:
 
         login_id = await begun(logins, an_account())
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"2") is None
 
     async def test_a_login_gives_the_account_that_logged_in_and_no_other(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -248,7 +249,7 @@ class TestLogins:
         login_ids = [await begun(logins, an_account(name)) for name in names]
 
         for login_id, name in zip(login_ids, names, strict=True):
-            assert await logins.turn(login_id, spent=b"1", fresh=b"2") == an_account(name)
+            assert await logins.rotate(login_id, spent=b"1", fresh=b"2") == an_account(name)
 
     async def test_a_turn_changes_no_other_login_though_its_secret_is_the_same(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -256,9 +257,9 @@ class TestLogins:
         await accounts.add(an_account())
         one, other = await begun(logins, an_account()), await begun(logins, an_account())
 
-        await logins.turn(one, spent=b"1", fresh=b"2")
+        await logins.rotate(one, spent=b"1", fresh=b"2")
 
-        assert await logins.turn(other, spent=b"1", fresh=b"2") == an_account()
+        assert await logins.rotate(other, spent=b"1", fresh=b"2") == an_account()
 
     async def test_what_ends_one_login_ends_no_other(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -269,11 +270,11 @@ class TestLogins:
         ended, reused = await begun(logins, an_account()), await begun(logins, an_account())
 
         await logins.end(ended)
-        assert await logins.turn(reused, spent=b"stolen", fresh=b"2") is None
+        assert await logins.rotate(reused, spent=b"stolen", fresh=b"2") is None
         await accounts.set_password("bob", "x")
 
-        turned = [await logins.turn(each, spent=b"1", fresh=b"2") is not None for each in others]
-        assert turned == [True, False]
+        rotated = [await logins.rotate(each, spent=b"1", fresh=b"2") is not None for each in others]
+        assert rotated == [True, False]
 
     async def test_logins_beyond_a_hundred_end_none_of_another_account(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -285,7 +286,7 @@ class TestLogins:
         for _ in range(101):
             await begun(logins, an_account("ada"))
 
-        assert await logins.turn(oldest, spent=b"1", fresh=b"2") == an_account("bob")
+        assert await logins.rotate(oldest, spent=b"1", fresh=b"2") == an_account("bob")
 
     async def test_an_ended_login_does_not_turn_and_ending_it_again_is_no_error(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -296,7 +297,7 @@ class TestLogins:
         await logins.end(login_id)
         await logins.end(login_id)
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is None
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"2") is None
 
     async def test_the_oldest_logins_beyond_a_hundred_end(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -304,9 +305,9 @@ class TestLogins:
         await accounts.add(an_account())
         login_ids = [await begun(logins, an_account()) for _ in range(102)]
 
-        turned = [await logins.turn(each, spent=b"1", fresh=b"2") is not None for each in login_ids]
+        rotated = [await logins.rotate(each, spent=b"1", fresh=b"2") is not None for each in login_ids]
 
-        assert turned == [False] * 2 + [True] * 100
+        assert rotated == [False] * 2 + [True] * 100
 
     async def test_a_login_that_begins_stays_though_the_clock_was_ahead_when_the_others_began(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore, database: Database
@@ -319,4 +320,4 @@ class TestLogins:
 
         login_id = await begun(logins, an_account())
 
-        assert await logins.turn(login_id, spent=b"1", fresh=b"2") is not None
+        assert await logins.rotate(login_id, spent=b"1", fresh=b"2") is not None

@@ -25,7 +25,7 @@ from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
-from shared.ports.dead_letters import Fate
+from shared.ports.dead_letters import Decision
 from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
@@ -173,7 +173,7 @@ class TestConnections:
             await publish_when_possible(publisher, an_event())
 
         async with open_dead_letters(f"{away},{amqp_url}", topology=topology) as letters:
-            assert await letters.go_through(lambda _: Fate.KEEP) == []
+            assert await letters.settle_each(lambda _: Decision.KEEP) == []
 
     @pytest.mark.usefixtures("versions")
     async def test_a_refused_password_is_not_told_to_anybody(

@@ -32,7 +32,7 @@ from tests.support.builders import SOURCE, a_lead, a_submission, an_ecg
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from shared.events import Bundle, Event
+    from shared.events import Event, EventBatch
     from shared.ports.ecgs import Claim, EcgState
     from shared.ports.owned_ecgs import EcgSummary
     from shared.storage.postgres.database import Database
@@ -142,18 +142,18 @@ async def settled(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
 
 
 async def settled_one_by_one(store: PostgresEcgStore, *ids: str) -> list[Settlement]:
-    """Each with a bundle of its own."""
+    """Each with a batch of its own."""
     return [settlement for ecg_id in ids for settlement in await settled(store, ecg_id)]
 
 
-async def due_bundles(outbox: PostgresOutbox, database: Database) -> list[Bundle]:
+async def due_batches(outbox: PostgresOutbox, database: Database) -> list[EventBatch]:
     """All that is in the outbox, as a relay takes it once it is due."""
     await make_due(database, "outbox")
     return await outbox.take_due_events(10)
 
 
-def events_of(bundles: Sequence[Bundle]) -> list[Event]:
-    return [event for bundle in bundles for event in bundle.events]
+def events_of(batches: Sequence[EventBatch]) -> list[Event]:
+    return [event for batch in batches for event in batch.events]
 
 
 class TestAdding:
@@ -672,7 +672,7 @@ class TestClaiming:
                 outbox.put_back(keys[::-1]),
             )
 
-        assert sorted(len(bundle.events) for bundle in settled_by[:2]) == [0, 60]
+        assert sorted(len(batch.events) for batch in settled_by[:2]) == [0, 60]
 
     async def test_only_what_may_happen_again_is_committed_without_a_flush(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -778,7 +778,7 @@ class TestSettling:
 
         assert await state_of(store) is Status.COMPLETED
         assert (await row(database))["due_at"] is None
-        assert events_of(await due_bundles(outbox, database)) == [settlement.event]
+        assert events_of(await due_batches(outbox, database)) == [settlement.event]
 
     async def test_a_second_settlement_changes_nothing(
         self, store: PostgresEcgStore, database: Database
@@ -841,12 +841,12 @@ class TestSettling:
         await store.settle([completion(third)])
 
         settlements = [completion(first), failure(second), completion(third)]
-        bundle = await store.settle(settlements)
+        batch = await store.settle(settlements)
 
-        assert bundle.events == [settlement.event for settlement in settlements[:2]]
+        assert batch.events == [settlement.event for settlement in settlements[:2]]
         assert [await state_of(store, n) for n in "123"] == ["completed", "failed", "completed"]
         assert (await count(database, "outbox"), await count(database, "ecg_insights")) == (2, 2)
-        assert bundle in await due_bundles(outbox, database)
+        assert batch in await due_batches(outbox, database)
 
     async def test_series_that_can_not_be_kept_are_refused_and_nothing_is_settled(
         self, store: PostgresEcgStore, database: Database
@@ -1041,7 +1041,7 @@ class TestDueEvents:
         due_in_s = []
 
         for _ in range(7):
-            assert len(await due_bundles(outbox, database)) == 1
+            assert len(await due_batches(outbox, database)) == 1
             async with database.connection() as connection:
                 due_in_s.append(
                     await connection.fetchval("SELECT extract(epoch FROM due_at - now())::float8 FROM outbox")
@@ -1071,41 +1071,41 @@ class TestDueEvents:
 
         taken = [await outbox.take_due_events(limit) for limit in (1, 9, 1, 1)]
 
-        assert [[len(bundle.events) for bundle in some] for some in taken] == [[4], [4, 4, 4], [4], []]
+        assert [[len(batch.events) for batch in some] for some in taken] == [[4], [4, 4, 4], [4], []]
 
     async def test_what_is_cleared_is_forgotten(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled_one_by_one(store, "10", "11")
-        first, second = await due_bundles(outbox, database)
+        first, second = await due_batches(outbox, database)
 
         await outbox.clear([first.id])
         await outbox.clear([first.id])
 
-        assert await due_bundles(outbox, database) == [second]
+        assert await due_batches(outbox, database) == [second]
 
     async def test_of_a_bundle_that_was_told_in_part_the_rest_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
-        [bundle] = await due_bundles(outbox, database)
+        [batch] = await due_batches(outbox, database)
 
-        rest = bundle._replace(events=bundle.events[1:])
+        rest = batch._replace(events=batch.events[1:])
         await outbox.narrow(rest)
 
-        assert await due_bundles(outbox, database) == [rest]
+        assert await due_batches(outbox, database) == [rest]
 
     async def test_of_two_rests_of_a_bundle_the_smaller_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
-        [bundle] = await due_bundles(outbox, database)
+        [batch] = await due_batches(outbox, database)
 
-        rest = bundle._replace(events=bundle.events[2:])
-        for events in (rest.events, bundle.events[:2], bundle.events[:1], bundle.events):
-            await outbox.narrow(bundle._replace(events=events))
+        rest = batch._replace(events=batch.events[2:])
+        for events in (rest.events, batch.events[:2], batch.events[:1], batch.events):
+            await outbox.narrow(batch._replace(events=events))
 
-        assert await due_bundles(outbox, database) == [rest]
+        assert await due_batches(outbox, database) == [rest]
 
     async def test_what_nobody_heard_is_dropped_after_the_grace(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1113,11 +1113,11 @@ class TestDueEvents:
         await settled(store, "old", "old too")
         await execute(database, "UPDATE outbox SET created_at = now() - interval '61 seconds'")
         [young] = await settled(store, "young")
-        bundle_ids = [bundle.id for bundle in await due_bundles(outbox, database)]
+        batch_ids = [batch.id for batch in await due_batches(outbox, database)]
 
-        assert await outbox.drop_unheard(bundle_ids) == 2
+        assert await outbox.drop_unrouted(batch_ids) == 2
 
-        assert events_of(await due_bundles(outbox, database)) == [young.event]
+        assert events_of(await due_batches(outbox, database)) == [young.event]
 
 
 class TestAccounts:
@@ -1164,7 +1164,7 @@ async def test_storage_that_is_away_is_unavailable_to_all_who_ask() -> None:
             outbox.put_back([key]),
             outbox.take_due_events(1),
             outbox.clear([]),
-            outbox.drop_unheard([]),
+            outbox.drop_unrouted([]),
             PostgresAccountStore(nowhere).find("ada"),
         ]
 

@@ -47,7 +47,7 @@ async def test_a_processor_that_may_not_log_in_keeps_no_message_from_the_others(
 
     messages = [record["message"] for record in installation.records("processor")]
     assert "queued ECGs were announced again" not in messages  # the relay had to rescue none
-    assert "left with work in hand, which will be delivered again" not in messages
+    assert "stopped with unfinished work, which will be delivered again" not in messages
     assert status == 0
 
 

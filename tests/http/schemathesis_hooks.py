@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from gateway.ecgs.queries import encode_cursor
-from shared.ports.owned_ecgs import Place
+from shared.ports.owned_ecgs import PagePosition
 
 _LONGEST_NAME: Final = 32
 _LAST_DAY: Final = date(2024, 12, 31)
@@ -21,7 +21,7 @@ schemathesis.openapi.format("date", _DATES.map(str))
 schemathesis.openapi.format("date-time", _TIMES.map(datetime.isoformat))
 schemathesis.openapi.format(
     "isoline-cursor",
-    st.builds(Place, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(encode_cursor),
+    st.builds(PagePosition, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(encode_cursor),
 )
 
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 import gateway.ecgs.result_cache
-from processor.deliveries.settle import Bench, settle_deliveries
+from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
 from shared.ports.ecgs import Status
@@ -243,7 +243,7 @@ class TestErasing:
     ) -> None:
         await submit(ada, "10")
         store, outbox = PostgresEcgStore(database), PostgresOutbox(database)
-        bench = Bench(
+        deps = Dependencies(
             store=ErasingStore(database, ada),
             outbox=outbox,
             publisher=broker.publisher(),
@@ -253,7 +253,7 @@ class TestErasing:
             batch_samples=1000,
         )
         async with broker.consumer(QUEUE, prefetch=1) as consumer:
-            await settle_deliveries(await consumer.receive(1), bench=bench)
+            await settle_deliveries(await consumer.receive(1), deps=deps)
 
         assert await store.find([("ada", "10")]) == {}
         async with database.connection() as connection:

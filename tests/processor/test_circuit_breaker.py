@@ -22,7 +22,7 @@ from tests.support.builders import SOURCE, AnInstallation, a_submission
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
-    from shared.events import Bundle
+    from shared.events import EventBatch
     from shared.ports.ecgs import Claims, Settlement
     from shared.storage.postgres.database import Database
 
@@ -32,7 +32,7 @@ _NO_RELAY_S = 60.0  # it sweeps when it begins, and not again before half of tha
 
 
 class Refusing(PostgresEcgStore):
-    """A store that is refused for one processor alone, from when it is told, in the methods it is told."""
+    """A store that fails for one processor alone, from a given moment on, in the given methods."""
 
     def __init__(self, database: Database, *methods: str) -> None:
         super().__init__(database)
@@ -44,7 +44,7 @@ class Refusing(PostgresEcgStore):
         self._refuse("claim")
         return await super().claim(keys, **options)
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+    async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         self._refuse("settle")
         return await super().settle(settlements)
 

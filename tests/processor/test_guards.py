@@ -37,9 +37,9 @@ async def test_a_zombies_result_changes_nothing(database: Database, store: Postg
     claim = await a_claim(store)
 
     first, second = a_settlement(claim, 2), a_settlement(claim, 3)
-    bundles = [await store.settle([settlement]) for settlement in (first, second)]
+    batches = [await store.settle([settlement]) for settlement in (first, second)]
 
-    assert [bundle.events for bundle in bundles] == [[first.event], []]
+    assert [batch.events for batch in batches] == [[first.event], []]
     async with database.connection() as connection:
         assert (
             await connection.fetchval("SELECT document->'leads'->0->'I'->>'zero_crossings' FROM ecg_insights")

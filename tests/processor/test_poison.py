@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processor.deliveries.settle import Bench, settle_deliveries
+from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
@@ -42,10 +42,10 @@ def _raise(signal: Signal, _: Mapping[str, Finding]) -> Finding:
     return Finding(0)
 
 
-def a_bench(
+def some_dependencies(
     store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener, *more: Insight, max_attempts: int = 3
-) -> Bench:
-    return Bench(
+) -> Dependencies:
+    return Dependencies(
         store=store,
         outbox=outbox,
         publisher=listener,
@@ -77,13 +77,13 @@ async def test_an_ecg_that_kills_the_process_takes_no_other_with_it(
     database: Database, store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener
 ) -> None:
     await submit(store, "a", "b", "c", "d", poison="b")
-    bench = a_bench(store, outbox, listener, a_lead_insight("killer", _kill))
+    deps = some_dependencies(store, outbox, listener, a_lead_insight("killer", _kill))
 
     for _ in range(3):
         with pytest.raises(ProcessKilledError):
-            await settle_deliveries([a_delivery("a", "b", "c", "d")], bench=bench)
+            await settle_deliveries([a_delivery("a", "b", "c", "d")], deps=deps)
     delivery = a_delivery("a", "b", "c", "d")
-    await settle_deliveries([delivery], bench=bench)
+    await settle_deliveries([delivery], deps=deps)
 
     assert await statuses(database) == {
         "a": ("completed", 2),
@@ -99,13 +99,13 @@ async def test_an_insight_that_raises_is_tried_again_later_and_failed_at_the_lim
     database: Database, store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener
 ) -> None:
     await submit(store, "a", poison="a")
-    bench = a_bench(store, outbox, listener, a_lead_insight("raiser", _raise))
+    deps = some_dependencies(store, outbox, listener, a_lead_insight("raiser", _raise))
 
     for attempt in (1, 2):
-        await settle_deliveries([a_delivery("a")], bench=bench)
+        await settle_deliveries([a_delivery("a")], deps=deps)
         assert await statuses(database) == {"a": ("queued", attempt)}
         assert await outbox.take_due_ecgs(10) == []
-    await settle_deliveries([a_delivery("a")], bench=bench)
+    await settle_deliveries([a_delivery("a")], deps=deps)
 
     assert await statuses(database) == {"a": ("failed", 3)}
     assert [event.type for event in listener.heard] == ["ecg.failed"]
@@ -115,14 +115,14 @@ async def test_an_ecg_that_was_tried_before_is_analysed_while_nothing_else_is(
     store: PostgresEcgStore, outbox: PostgresOutbox, listener: Listener
 ) -> None:
     begun = asyncio.Event()
-    bench = a_bench(store, outbox, listener)
+    deps = some_dependencies(store, outbox, listener)
 
     async def be_alone() -> None:
         begun.set()
-        async with bench.room.alone():
+        async with deps.isolation.exclusive():
             pass
 
-    async with bench.room.shared():
+    async with deps.isolation.shared():
         alone = asyncio.create_task(be_alone())
         await begun.wait()
         await asyncio.sleep(0)
@@ -135,7 +135,7 @@ async def test_unreadable_is_put_aside_and_unknown_is_done(
 ) -> None:
     garbage, unknown = HandedOver(b"not JSON"), a_delivery("nobody-knows")
 
-    await settle_deliveries([garbage, unknown], bench=a_bench(store, outbox, listener))
+    await settle_deliveries([garbage, unknown], deps=some_dependencies(store, outbox, listener))
 
     assert (garbage.ended, unknown.ended) == (["dead"], ["ack"])
 
@@ -158,7 +158,9 @@ async def test_a_commit_that_has_begun_is_finished_and_acked_though_its_task_is_
 
     monkeypatch.setattr(store, "settle", slow_settle)
     delivery = a_delivery("a")
-    working = asyncio.create_task(settle_deliveries([delivery], bench=a_bench(store, outbox, listener)))
+    working = asyncio.create_task(
+        settle_deliveries([delivery], deps=some_dependencies(store, outbox, listener))
+    )
     await committing.wait()
 
     working.cancel()

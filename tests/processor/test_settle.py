@@ -15,8 +15,8 @@ import pytest
 
 from processor.deliveries import settle as delivery
 from processor.deliveries.circuit_breaker import CircuitBreaker
-from processor.deliveries.isolation import Room
-from processor.deliveries.settle import Bench, settle_deliveries
+from processor.deliveries.isolation import Isolation
+from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Lead
     from shared.domain.insights import Signal
-    from shared.events import Bundle
+    from shared.events import EventBatch
     from shared.ports.broker import Consumer
     from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
     from shared.storage.postgres.database import Database
@@ -84,7 +84,7 @@ class SeriesStore(PostgresEcgStore):
         super().__init__(database)
         self.series: list[Series] = []
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+    async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         self.series += [series for settlement in settlements for series in settlement.series]
         return await super().settle([settlement._replace(series=()) for settlement in settlements])
 
@@ -104,7 +104,7 @@ class AwayAtFirst(PostgresEcgStore):
         self._refuse_once("load")
         return await super().load(claims)
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+    async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         self._refuse_once("settle")
         return await super().settle(settlements)
 
@@ -118,7 +118,7 @@ class AwayAtFirst(PostgresEcgStore):
             raise UnavailableError("away")
 
 
-class NotingRoom(Room):
+class NotingIsolation(Isolation):
     """Remembers how it was entered."""
 
     def __init__(self) -> None:
@@ -132,9 +132,9 @@ class NotingRoom(Room):
             yield
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        self.entered.append("alone")
-        async with super().alone():
+    async def exclusive(self) -> AsyncIterator[None]:
+        self.entered.append("exclusive")
+        async with super().exclusive():
             yield
 
 
@@ -167,9 +167,9 @@ async def consumer(broker: InProcessBroker) -> AsyncIterator[Consumer]:
 
 
 @pytest.fixture
-def bench(database: Database, broker: InProcessBroker) -> Bench:
-    """A bench with an insight that raises on a lead of a certain name."""
-    return Bench(
+def deps(database: Database, broker: InProcessBroker) -> Dependencies:
+    """Dependencies with an insight that raises on a lead of a certain name."""
+    return Dependencies(
         store=RecordingStore(database),
         outbox=PostgresOutbox(database),
         publisher=broker.publisher(),
@@ -181,37 +181,37 @@ def bench(database: Database, broker: InProcessBroker) -> Bench:
 
 
 async def submit(
-    bench: Bench, *ids: str, lead: Lead | None = None, traceparent: str | None = None
+    deps: Dependencies, *ids: str, lead: Lead | None = None, traceparent: str | None = None
 ) -> list[EcgKey]:
     """Keep ECGs of one lead and announce each."""
     ecgs = [an_ecg(ecg_id, leads=[lead or a_lead()]) for ecg_id in ids]
     submissions = [Submission("ada", ecg, traceparent) for ecg in ecgs]
-    keys = [receipt.key for receipt in await bench.store.add(submissions)]
+    keys = [receipt.key for receipt in await deps.store.add(submissions)]
     for key in keys:
-        await announce(bench, key)
+        await announce(deps, key)
     return keys
 
 
-async def announce(bench: Bench, *keys: EcgKey) -> None:
-    await bench.publisher.publish([submitted(keys, source=SOURCE, now=datetime.now(UTC))])
+async def announce(deps: Dependencies, *keys: EcgKey) -> None:
+    await deps.publisher.publish([submitted(keys, source=SOURCE, now=datetime.now(UTC))])
 
 
-async def work(bench: Bench, consumer: Consumer) -> None:
+async def work(deps: Dependencies, consumer: Consumer) -> None:
     """Settle all deliveries that wait, as one batch."""
     async with asyncio.timeout(_LIMIT_S):
-        await settle_deliveries(await consumer.receive(100), bench=bench)
+        await settle_deliveries(await consumer.receive(100), deps=deps)
 
 
-async def states(bench: Bench, *ids: str) -> dict[str, Status]:
-    found = await bench.store.find([("ada", ecg_id) for ecg_id in ids])
+async def states(deps: Dependencies, *ids: str) -> dict[str, Status]:
+    found = await deps.store.find([("ada", ecg_id) for ecg_id in ids])
     return {state.id: state.status for state in found.values()}
 
 
-async def error_of(bench: Bench, ecg_id: str) -> str | None:
-    return (await bench.store.find([("ada", ecg_id)]))["ada", ecg_id].error
+async def error_of(deps: Dependencies, ecg_id: str) -> str | None:
+    return (await deps.store.find([("ada", ecg_id)]))["ada", ecg_id].error
 
 
-def told(broker: InProcessBroker) -> list[dict[str, Any]]:
+def published(broker: InProcessBroker) -> list[dict[str, Any]]:
     """The events that a subscriber heard."""
     return [json.loads(body) for body in broker.waiting(_SUBSCRIBER)]
 
@@ -223,7 +223,7 @@ async def rows_left(database: Database) -> int:
 
 
 async def event_ids(database: Database) -> list[UUID]:
-    """The events of the only bundle in the outbox."""
+    """The events of the only batch in the outbox."""
     async with database.connection() as connection:
         [row] = await connection.fetch("SELECT event_ids FROM outbox")
     return list(row["event_ids"])
@@ -248,11 +248,11 @@ async def make_due(database: Database, table: str = "ecg") -> None:
 
 
 @asynccontextmanager
-async def open_relay(bench: Bench) -> AsyncIterator[None]:
+async def open_relay(deps: Dependencies) -> AsyncIterator[None]:
     """A relay that sweeps a hundred times a second."""
     sweeping = asyncio.create_task(
         run_relay(
-            outbox=bench.outbox, publisher=bench.publisher, installation=AnInstallation(), interval_s=0.01
+            outbox=deps.outbox, publisher=deps.publisher, installation=AnInstallation(), interval_s=0.01
         )
     )
     try:
@@ -277,23 +277,23 @@ class TestReading:
         ],
     )
     async def test_a_message_that_can_not_be_read_is_put_aside_and_the_others_are_worked_on(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, body: bytes
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, body: bytes
     ) -> None:
-        await bench.publisher.publish([Event(uuid4(), EventType.SUBMITTED, body)])
-        await submit(bench, "10")
+        await deps.publisher.publish([Event(uuid4(), EventType.SUBMITTED, body)])
+        await submit(deps, "10")
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
         assert broker.dead_letters(_QUEUE) == [body]
-        assert await states(bench, "10") == {"10": Status.COMPLETED}
+        assert await states(deps, "10") == {"10": Status.COMPLETED}
 
     async def test_every_delivery_is_ended(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        await submit(bench, "10")
-        await announce(bench, EcgKey("ada", "unknown"))
-        await bench.publisher.publish([Event(uuid4(), EventType.SUBMITTED, b"")])
-        await work(bench, consumer)
+        await submit(deps, "10")
+        await announce(deps, EcgKey("ada", "unknown"))
+        await deps.publisher.publish([Event(uuid4(), EventType.SUBMITTED, b"")])
+        await work(deps, consumer)
 
         broker.disconnect()  # what was not ended would go back
         broker.reconnect()
@@ -301,25 +301,25 @@ class TestReading:
         assert broker.waiting(_QUEUE) == []
 
     async def test_an_ecg_that_is_announced_with_others_and_alone_is_analysed_once(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        keys = await submit(bench, "10", "11")
-        await announce(bench, *keys)
+        keys = await submit(deps, "10", "11")
+        await announce(deps, *keys)
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert sorted(event["subject"] for event in told(broker)) == ["ada/10", "ada/11"]
+        assert sorted(event["subject"] for event in published(broker)) == ["ada/10", "ada/11"]
 
 
 class TestCompleting:
     async def test_a_completed_ecg_is_told_of_with_its_insights_and_without_samples(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10", lead=a_lead("I", [7766, -7766]))
+        await submit(deps, "10", lead=a_lead("I", [7766, -7766]))
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        [event] = told(broker)
+        [event] = published(broker)
         assert event["type"] == "ecg.processed"
         assert event["data"] == {
             "owner": "ada",
@@ -333,42 +333,40 @@ class TestCompleting:
         assert await rows_left(database) == 0
 
     async def test_series_go_to_the_store_and_into_no_document_and_no_event(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         store = SeriesStore(database)
         beats = Finding(1, series={"samples": np.array([7766])})
-        await submit(bench, "10")
+        await submit(deps, "10")
 
-        await work(
-            replace(bench, store=store, insights=[a_lead_insight("beats", lambda *_: beats)]), consumer
-        )
+        await work(replace(deps, store=store, insights=[a_lead_insight("beats", lambda *_: beats)]), consumer)
 
         assert store.series == [Series("beats", "I", {"samples": np.array([7766])})]
-        [event] = told(broker)
+        [event] = published(broker)
         assert event["data"]["leads"] == [{"I": {"beats": 1}}]
         async with database.connection() as connection:
             document = await connection.fetchval("SELECT document FROM ecg_insights")
         assert json.loads(document) == {"leads": [{"I": {"beats": 1}}], "insights": {"beats": 1}}
 
     async def test_a_redelivery_of_a_finished_ecg_changes_nothing(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        keys = await submit(bench, "10")
-        await work(bench, consumer)
-        await announce(bench, *keys)
+        keys = await submit(deps, "10")
+        await work(deps, consumer)
+        await announce(deps, *keys)
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert len(told(broker)) == 1
+        assert len(published(broker)) == 1
         assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT attempts FROM ecg") == 1
 
     async def test_two_processors_with_the_same_ecg_tell_of_it_once(
-        self, bench: Bench, broker: InProcessBroker
+        self, deps: Dependencies, broker: InProcessBroker
     ) -> None:
-        keys = await submit(bench, *(str(n) for n in range(10)))
-        await announce(bench, *keys)
+        keys = await submit(deps, *(str(n) for n in range(10)))
+        await announce(deps, *keys)
         async with (
             broker.consumer(_QUEUE, prefetch=10) as first,
             broker.consumer(_QUEUE, prefetch=10) as second,
@@ -376,96 +374,96 @@ class TestCompleting:
         ):
             deliveries = await first.receive(10), await second.receive(10)
 
-            await asyncio.gather(*(settle_deliveries(some, bench=bench) for some in deliveries))
+            await asyncio.gather(*(settle_deliveries(some, deps=deps) for some in deliveries))
 
-        assert sorted(event["subject"] for event in told(broker)) == [f"ada/{n}" for n in range(10)]
+        assert sorted(event["subject"] for event in published(broker)) == [f"ada/{n}" for n in range(10)]
 
     async def test_the_event_id_is_the_same_however_often_it_is_told(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Forgetful(PostgresOutbox):
-            async def clear(self, bundle_ids: Collection[Any]) -> None:
+            async def clear(self, batch_ids: Collection[Any]) -> None:
                 """The process died before it could."""
 
-        await submit(bench, "10")
-        await work(replace(bench, outbox=Forgetful(database)), consumer)
+        await submit(deps, "10")
+        await work(replace(deps, outbox=Forgetful(database)), consumer)
         await make_due(database, "outbox")
 
-        async with open_relay(bench):
-            await until(lambda: len(told(broker)) == 2)
+        async with open_relay(deps):
+            await until(lambda: len(published(broker)) == 2)
 
-        first, second = told(broker)
+        first, second = published(broker)
         assert first == second
 
     async def test_the_next_generation_is_told_of_under_an_id_of_its_own(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10")
-        await work(bench, consumer)
+        await submit(deps, "10")
+        await work(deps, consumer)
         async with database.connection() as connection:
             await connection.execute(
                 "UPDATE ecg SET generation = 2, status = 'queued', due_at = now(), finished_at = NULL"
             )
-        await announce(bench, EcgKey("ada", "10", 1), EcgKey("ada", "10", 2))
+        await announce(deps, EcgKey("ada", "10", 1), EcgKey("ada", "10", 2))
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        first, second = told(broker)
+        first, second = published(broker)
         assert (first["data"]["generation"], second["data"]["generation"]) == (1, 2)
         assert first["id"] != second["id"]
 
     async def test_without_the_broker_the_result_is_kept_and_told_by_the_relay(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10")
+        await submit(deps, "10")
         async with asyncio.timeout(_LIMIT_S):
             deliveries = await consumer.receive(100)
             broker.disconnect()
-            await settle_deliveries(deliveries, bench=bench)
-        assert await states(bench, "10") == {"10": Status.COMPLETED}
+            await settle_deliveries(deliveries, deps=deps)
+        assert await states(deps, "10") == {"10": Status.COMPLETED}
         assert await rows_left(database) == 1
 
         broker.reconnect()
         await make_due(database, "outbox")
-        async with open_relay(bench):
-            await until(lambda: len(told(broker)) == 1)
+        async with open_relay(deps):
+            await until(lambda: len(published(broker)) == 1)
             await until_async(rows_left, database)
 
     async def test_storage_that_is_away_is_waited_for(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         away = AwayAtFirst(database)
-        await submit(bench, "10")
+        await submit(deps, "10")
 
-        await work(replace(bench, store=away), consumer)
+        await work(replace(deps, store=away), consumer)
 
         assert away.asked == ["claim", "claim", "load", "load", "settle", "settle"]
-        assert len(told(broker)) == 1
+        assert len(published(broker)) == 1
 
     async def test_storage_that_is_away_when_an_ecg_is_postponed_is_waited_for(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         away = AwayAtFirst(database)
-        await submit(bench, "10")
-        await submit(bench, "bad", lead=a_lead(_CRASHING))
+        await submit(deps, "10")
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
 
-        await work(replace(bench, store=away), consumer)
+        await work(replace(deps, store=away), consumer)
 
         assert away.asked.count("postpone") == 2
-        assert await states(bench, "10", "bad") == {"10": "completed", "bad": "queued"}
-        assert [event["subject"] for event in told(broker)] == ["ada/10"]
+        assert await states(deps, "10", "bad") == {"10": "completed", "bad": "queued"}
+        assert [event["subject"] for event in published(broker)] == ["ada/10"]
 
     async def test_storage_that_is_away_when_events_are_cleared_leaves_them_to_the_relay(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Away(PostgresOutbox):
-            async def clear(self, bundle_ids: Collection[UUID]) -> None:
-                raise UnavailableError(f"{len(bundle_ids)} can't be cleared")
+            async def clear(self, batch_ids: Collection[UUID]) -> None:
+                raise UnavailableError(f"{len(batch_ids)} can't be cleared")
 
-        await submit(bench, "10")
+        await submit(deps, "10")
 
         with capture_logs() as records:
-            await work(replace(bench, outbox=Away(database)), consumer)
+            await work(replace(deps, outbox=Away(database)), consumer)
 
         assert [record["reason"] for record in records if record["level"] == "warning"] == [
             "1 can't be cleared"
@@ -479,67 +477,67 @@ class TestCompleting:
 class TestTraces:
     @pytest.mark.parametrize("lead", ["I", _CRASHING])
     async def test_what_became_of_an_ecg_is_told_in_the_trace_of_its_sender(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, lead: str
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, lead: str
     ) -> None:
-        await submit(bench, "10", lead=a_lead(lead), traceparent=_TRACEPARENT)
+        await submit(deps, "10", lead=a_lead(lead), traceparent=_TRACEPARENT)
 
-        await work(replace(bench, max_attempts=1), consumer)
+        await work(replace(deps, max_attempts=1), consumer)
 
-        assert [event["traceparent"] for event in told(broker)] == [_TRACEPARENT]
+        assert [event["traceparent"] for event in published(broker)] == [_TRACEPARENT]
 
     async def test_so_it_is_when_it_was_given_up(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        keys = await submit(bench, "10", traceparent=_TRACEPARENT)
+        keys = await submit(deps, "10", traceparent=_TRACEPARENT)
         for _ in range(_MAX_ATTEMPTS):
-            await claim_all(bench.store, keys)  # and the processor died
+            await claim_all(deps.store, keys)  # and the processor died
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert [(event["type"], event["traceparent"]) for event in told(broker)] == [
+        assert [(event["type"], event["traceparent"]) for event in published(broker)] == [
             ("ecg.failed", _TRACEPARENT)
         ]
 
 
 class TestFailing:
     async def test_an_insight_that_raises_is_tried_again_later(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "bad", lead=a_lead(_CRASHING))
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert await states(bench, "bad") == {"bad": Status.QUEUED}
-        assert told(broker) == []
+        assert await states(deps, "bad") == {"bad": Status.QUEUED}
+        assert published(broker) == []
         assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
         async with database.connection() as connection:
             due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now()) FROM ecg")
         assert due_in_s <= 1  # the first was 10 s
 
     async def test_the_other_ecgs_of_its_batch_are_completed(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        await submit(bench, "1")
-        await submit(bench, "bad", lead=a_lead(_CRASHING))
-        await submit(bench, "2")
+        await submit(deps, "1")
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
+        await submit(deps, "2")
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert await states(bench, "1", "bad", "2") == {"1": "completed", "bad": "queued", "2": "completed"}
-        assert sorted(event["subject"] for event in told(broker)) == ["ada/1", "ada/2"]
+        assert await states(deps, "1", "bad", "2") == {"1": "completed", "bad": "queued", "2": "completed"}
+        assert sorted(event["subject"] for event in published(broker)) == ["ada/1", "ada/2"]
 
     async def test_the_relay_offers_it_until_it_fails_with_one_event(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "bad", lead=a_lead(_CRASHING))
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
 
-        await work(bench, consumer)
-        async with open_relay(bench):
+        await work(deps, consumer)
+        async with open_relay(deps):
             for _ in range(_MAX_ATTEMPTS - 1):
                 await make_due(database)
-                await work(bench, consumer)
+                await work(deps, consumer)
 
-        [event] = told(broker)
+        [event] = published(broker)
         why = "fragile of lead crashes could not be measured: ZeroDivisionError"
         assert event["type"] == "ecg.failed"
         assert event["data"] == {
@@ -549,53 +547,53 @@ class TestFailing:
             "status": "failed",
             "error": why,
         }
-        assert await error_of(bench, "bad") == why
+        assert await error_of(deps, "bad") == why
 
     async def test_an_ecg_that_killed_its_processors_is_given_up_without_another_look(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        keys = await submit(bench, "deadly")
+        keys = await submit(deps, "deadly")
         for _ in range(_MAX_ATTEMPTS):
-            await claim_all(bench.store, keys)  # and the processor died
+            await claim_all(deps.store, keys)  # and the processor died
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert isinstance(bench.store, RecordingStore)
-        assert bench.store.batches == []
-        assert await error_of(bench, "deadly") == f"Given up after {_MAX_ATTEMPTS} attempts."
-        assert [event["type"] for event in told(broker)] == ["ecg.failed"]
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.batches == []
+        assert await error_of(deps, "deadly") == f"Given up after {_MAX_ATTEMPTS} attempts."
+        assert [event["type"] for event in published(broker)] == ["ecg.failed"]
 
     async def test_a_damaged_ecg_fails_at_once(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10", "11")
+        await submit(deps, "10", "11")
         await damage(database, "10")
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert await states(bench, "10", "11") == {"10": "failed", "11": "completed"}
-        assert await error_of(bench, "10") == (
+        assert await states(deps, "10", "11") == {"10": "failed", "11": "completed"}
+        assert await error_of(deps, "10") == (
             "The stored signals should be 3 samples and are 1 bytes of int16le."
         )
-        assert sorted(event["type"] for event in told(broker)) == ["ecg.failed", "ecg.processed"]
+        assert sorted(event["type"] for event in published(broker)) == ["ecg.failed", "ecg.processed"]
 
     async def test_a_damaged_recording_fails_alone(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         recordings = PostgresRecordingStore(database)
         for ecg_id in ("1", "2", "3"):
             recording = recording_of(an_ecg(ecg_id), block_samples=2)
-            await announce(bench, (await recordings.add(RecordingSubmission("ada", recording))).key)
+            await announce(deps, (await recordings.add(RecordingSubmission("ada", recording))).key)
         async with database.connection() as connection:
             await connection.execute(
                 "UPDATE recording_part SET samples = 'x' WHERE recording ="
                 " (SELECT recording.id FROM recording JOIN ecg USING (row) WHERE ecg.id = '2')"
             )
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert await states(bench, "1", "2", "3") == {"1": "completed", "2": "failed", "3": "completed"}
-        assert sorted((event["subject"], event["type"]) for event in told(broker)) == [
+        assert await states(deps, "1", "2", "3") == {"1": "completed", "2": "failed", "3": "completed"}
+        assert sorted((event["subject"], event["type"]) for event in published(broker)) == [
             ("ada/1", "ecg.processed"),
             ("ada/2", "ecg.failed"),
             ("ada/3", "ecg.processed"),
@@ -603,19 +601,19 @@ class TestFailing:
 
     @pytest.mark.parametrize("value", [np.int64(1), {1: 2}, object(), 2**70])
     async def test_a_finding_that_json_can_not_carry_is_a_failure_of_its_insight(
-        self, bench: Bench, consumer: Consumer, value: Any
+        self, deps: Dependencies, consumer: Consumer, value: Any
     ) -> None:
         strange = a_lead_insight("strange", lambda *_: Finding(value))
-        await submit(bench, "10")
+        await submit(deps, "10")
 
-        await work(replace(bench, insights=[strange], max_attempts=1), consumer)
+        await work(replace(deps, insights=[strange], max_attempts=1), consumer)
 
-        assert await error_of(bench, "10") == "strange of lead I could not be measured: TypeError"
+        assert await error_of(deps, "10") == "strange of lead I could not be measured: TypeError"
 
     async def test_an_ecg_that_was_erased_in_between_is_let_go(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10", "11")
+        await submit(deps, "10", "11")
 
         class Erasing(PostgresEcgStore):
             async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
@@ -624,41 +622,45 @@ class TestFailing:
                     await connection.execute("DELETE FROM ecg WHERE id = '10'")
                 return claims
 
-        await work(replace(bench, store=Erasing(database)), consumer)
+        await work(replace(deps, store=Erasing(database)), consumer)
 
-        assert await states(bench, "10", "11") == {"11": "completed"}
-        assert [event["subject"] for event in told(broker)] == ["ada/11"]
+        assert await states(deps, "10", "11") == {"11": "completed"}
+        assert [event["subject"] for event in published(broker)] == ["ada/11"]
 
 
 class TestMeasuring:
     async def test_a_long_ecg_is_measured_in_a_thread_and_a_short_one_is_not(
-        self, bench: Bench, consumer: Consumer
+        self, deps: Dependencies, consumer: Consumer
     ) -> None:
         threads: dict[int, threading.Thread] = {}
         noting = a_lead_insight("noting", partial(_note_thread, threads))
-        await submit(bench, "short", lead=a_lead(signal=[1] * 500_000))
-        await submit(bench, "long", lead=a_lead(signal=[1] * 500_001))
+        await submit(deps, "short", lead=a_lead(signal=[1] * 500_000))
+        await submit(deps, "long", lead=a_lead(signal=[1] * 500_001))
 
-        await work(replace(bench, insights=[noting]), consumer)
+        await work(replace(deps, insights=[noting]), consumer)
 
-        assert await states(bench, "short", "long") == {"short": "completed", "long": "completed"}
+        assert await states(deps, "short", "long") == {"short": "completed", "long": "completed"}
         assert threads[500_000] is threading.main_thread()
         assert threads[500_001] is not threading.main_thread()
 
     async def test_what_was_found_in_the_ecgs_around_a_long_one_is_kept(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
         for ecg_id, num_samples in (("before", 3), ("long", 500_001), ("after", 5)):
-            await submit(bench, ecg_id, lead=a_lead(signal=[1, -1, *[1] * (num_samples - 2)]))
+            await submit(deps, ecg_id, lead=a_lead(signal=[1, -1, *[1] * (num_samples - 2)]))
 
-        await work(replace(bench, batch_samples=1_000_000), consumer)
+        await work(replace(deps, batch_samples=1_000_000), consumer)
 
-        assert isinstance(bench.store, RecordingStore)
-        assert bench.store.batches == [["after", "before", "long"]]
-        found = {event["data"]["id"]: event["data"]["leads"][0]["I"]["fragile"] for event in told(broker)}
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.batches == [["after", "before", "long"]]
+        found = {
+            event["data"]["id"]: event["data"]["leads"][0]["I"]["fragile"] for event in published(broker)
+        }
         assert found == {"before": 3, "long": 500_001, "after": 5}
 
-    async def test_the_event_loop_has_its_turn_within_a_batch(self, bench: Bench, consumer: Consumer) -> None:
+    async def test_the_event_loop_has_its_turn_within_a_batch(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
         turns = 0
         seen: list[int] = []
 
@@ -673,77 +675,79 @@ class TestMeasuring:
             return Finding(signal.lead.signal.size)
 
         for n in range(3):
-            await submit(bench, str(n), lead=a_lead(signal=[1] * 200_000))
+            await submit(deps, str(n), lead=a_lead(signal=[1] * 200_000))
         counting = asyncio.create_task(count_turns())
 
         insights = [a_lead_insight("noting", note_turn)]
-        await work(replace(bench, insights=insights, batch_samples=1_000_000), consumer)
+        await work(replace(deps, insights=insights, batch_samples=1_000_000), consumer)
 
         counting.cancel()
         assert seen[0] == seen[1] < seen[2]  # two are 400,000 samples, three would be too many at once
 
 
 class TestBatches:
-    async def test_first_attempts_are_analysed_together(self, bench: Bench, consumer: Consumer) -> None:
-        await submit(bench, "1", "2", "3")
+    async def test_first_attempts_are_analysed_together(self, deps: Dependencies, consumer: Consumer) -> None:
+        await submit(deps, "1", "2", "3")
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert isinstance(bench.store, RecordingStore)
-        assert bench.store.batches == [["1", "2", "3"]]
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.batches == [["1", "2", "3"]]
 
     async def test_an_ecg_that_was_attempted_before_is_analysed_alone(
-        self, bench: Bench, consumer: Consumer
+        self, deps: Dependencies, consumer: Consumer
     ) -> None:
-        keys = await submit(bench, "1", "2", "3")
-        await claim_all(bench.store, keys[1:2])
+        keys = await submit(deps, "1", "2", "3")
+        await claim_all(deps.store, keys[1:2])
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert isinstance(bench.store, RecordingStore)
-        assert sorted(bench.store.batches) == [["1", "3"], ["2"]]
+        assert isinstance(deps.store, RecordingStore)
+        assert sorted(deps.store.batches) == [["1", "3"], ["2"]]
 
     async def test_what_was_attempted_before_has_the_process_to_itself_and_the_rest_shares_it(
-        self, bench: Bench, consumer: Consumer
+        self, deps: Dependencies, consumer: Consumer
     ) -> None:
-        keys = await submit(bench, "1", "2")
-        await claim_all(bench.store, keys[1:])
-        room = NotingRoom()
+        keys = await submit(deps, "1", "2")
+        await claim_all(deps.store, keys[1:])
+        isolation = NotingIsolation()
 
-        await work(replace(bench, room=room), consumer)
+        await work(replace(deps, isolation=isolation), consumer)
 
-        assert room.entered == ["shared", "alone"]
-        assert await states(bench, "1", "2") == {"1": "completed", "2": "completed"}
+        assert isolation.entered == ["shared", "exclusive"]
+        assert await states(deps, "1", "2") == {"1": "completed", "2": "completed"}
 
     async def test_what_others_finished_before_it_could_be_analysed_alone_is_let_go(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Finished(PostgresEcgStore):
             async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
                 claims = await super().claim(keys, **options)
                 return claims._replace(claimed=[], loaded={}) if options["tried_before"] else claims
 
-        await claim_all(bench.store, await submit(bench, "1"))
+        await claim_all(deps.store, await submit(deps, "1"))
 
-        await work(replace(bench, store=Finished(database)), consumer)
+        await work(replace(deps, store=Finished(database)), consumer)
 
         broker.disconnect()
         broker.reconnect()
         assert broker.waiting(_QUEUE) == []
 
     async def test_deliveries_are_given_back_while_the_circuit_is_open(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        await submit(bench, "1", "2")
+        await submit(deps, "1", "2")
         breaker = CircuitBreaker()
         breaker._is_open = True
 
-        await work(replace(bench, breaker=breaker), consumer)
+        await work(replace(deps, breaker=breaker), consumer)
 
         assert len(broker.waiting(_QUEUE)) == 2
-        assert await states(bench, "1", "2") == {"1": "queued", "2": "queued"}
+        assert await states(deps, "1", "2") == {"1": "queued", "2": "queued"}
 
-    async def test_the_circuit_can_give_back_what_is_in_hand(self, bench: Bench, consumer: Consumer) -> None:
+    async def test_the_circuit_can_give_back_unsettled_deliveries(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
         breaker = CircuitBreaker()
         held: list[int] = []
 
@@ -752,116 +756,118 @@ class TestBatches:
                 held.append(len(breaker._held))
                 return await super().claim(keys, **options)
 
-        await submit(bench, "1")
-        assert isinstance(bench.store, RecordingStore)
+        await submit(deps, "1")
+        assert isinstance(deps.store, RecordingStore)
 
-        await work(replace(bench, breaker=breaker, store=Looking(bench.store._database)), consumer)
+        await work(replace(deps, breaker=breaker, store=Looking(deps.store._database)), consumer)
 
         assert (held, len(breaker._held)) == ([1], 0)
 
     async def test_no_more_ecgs_are_claimed_than_are_analysed_together(
-        self, bench: Bench, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+        self, deps: Dependencies, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(delivery, "_BATCH_ECGS", 2)
-        await submit(bench, "1", "2", "3")
-        await submit(bench, "4", "5")
-        assert isinstance(bench.store, RecordingStore)
+        await submit(deps, "1", "2", "3")
+        await submit(deps, "4", "5")
+        assert isinstance(deps.store, RecordingStore)
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert bench.store.claimed == [2, 2, 1]
-        assert list(map(len, bench.store.batches)) == [2, 2, 1]
+        assert deps.store.claimed == [2, 2, 1]
+        assert list(map(len, deps.store.batches)) == [2, 2, 1]
 
     async def test_a_message_ends_when_the_last_of_its_ecgs_has(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(delivery, "_BATCH_ECGS", 1)
-        keys = await submit(bench, "1", "2")
-        await announce(bench, *keys, *keys)
-        await claim_all(bench.store, keys[1:])
+        keys = await submit(deps, "1", "2")
+        await announce(deps, *keys, *keys)
+        await claim_all(deps.store, keys[1:])
 
-        await work(bench, consumer)
+        await work(deps, consumer)
         broker.disconnect()
         broker.reconnect()
 
         assert broker.waiting(_QUEUE) == []
 
-    async def test_a_batch_holds_no_more_samples_than_it_may(self, bench: Bench, consumer: Consumer) -> None:
-        await submit(bench, "1", "2", "3", lead=a_lead(signal=[1] * 400))
-        await submit(bench, "large", lead=a_lead(signal=[1] * 1001))
+    async def test_a_batch_holds_no_more_samples_than_it_may(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
+        await submit(deps, "1", "2", "3", lead=a_lead(signal=[1] * 400))
+        await submit(deps, "large", lead=a_lead(signal=[1] * 1001))
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert isinstance(bench.store, RecordingStore)
-        assert sorted(map(len, bench.store.batches)) == [1, 1, 2]
-        assert await states(bench, "1", "2", "3", "large") == dict.fromkeys(
+        assert isinstance(deps.store, RecordingStore)
+        assert sorted(map(len, deps.store.batches)) == [1, 1, 2]
+        assert await states(deps, "1", "2", "3", "large") == dict.fromkeys(
             ("1", "2", "3", "large"), Status.COMPLETED
         )
 
 
 class TestRelay:
     async def test_what_was_never_announced_is_announced_when_it_is_due(
-        self, bench: Bench, consumer: Consumer, broker: InProcessBroker, database: Database
+        self, deps: Dependencies, consumer: Consumer, broker: InProcessBroker, database: Database
     ) -> None:
-        await bench.store.add([a_submission(str(n)) for n in range(130)])
+        await deps.store.add([a_submission(str(n)) for n in range(130)])
         await make_due(database)
 
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until(lambda: len(broker.waiting(_QUEUE)) == 3)  # of 64, 64 and 2
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert len(told(broker)) == 130
+        assert len(published(broker)) == 130
 
     async def test_what_a_release_before_committed_keeps_the_id_that_subscribers_know(
-        self, bench: Bench, broker: InProcessBroker, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, database: Database
     ) -> None:
-        [receipt] = await bench.store.add([a_submission("10")])
-        [claim] = (await bench.store.claim([receipt.key], claim_id=uuid4())).claimed
+        [receipt] = await deps.store.add([a_submission("10")])
+        [claim] = (await deps.store.claim([receipt.key], claim_id=uuid4())).claimed
         event = failed(receipt.key, "why", source=LEGACY_SOURCE, now=datetime.now(UTC), traceparent=None)
-        await bench.store.settle([Settlement(claim, event, error="why")])
+        await deps.store.settle([Settlement(claim, event, error="why")])
         async with database.connection() as connection:
             await connection.execute("UPDATE outbox SET due_at = now()")
 
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until(lambda: len(broker.waiting(_SUBSCRIBER)) == 1)
 
-        [heard] = told(broker)
+        [heard] = published(broker)
         assert (heard["id"], heard["source"]) == (str(event.id), "/isoline")
 
     async def test_an_ecg_is_told_of_as_of_this_installation(
-        self, bench: Bench, broker: InProcessBroker, database: Database, consumer: Consumer
+        self, deps: Dependencies, broker: InProcessBroker, database: Database, consumer: Consumer
     ) -> None:
-        await bench.store.add([a_submission("10")])
+        await deps.store.add([a_submission("10")])
         await make_due(database)
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
             announced = json.loads(broker.waiting(_QUEUE)[0])
 
-        await work(bench, consumer)
+        await work(deps, consumer)
 
-        assert [announced["source"], *(event["source"] for event in told(broker))] == [SOURCE, SOURCE]
+        assert [announced["source"], *(event["source"] for event in published(broker))] == [SOURCE, SOURCE]
 
     async def test_it_goes_on_after_the_broker_did_not_take_what_it_told(
-        self, bench: Bench, broker: InProcessBroker, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, database: Database
     ) -> None:
-        await bench.store.add([a_submission("10")])
+        await deps.store.add([a_submission("10")])
         await make_due(database)
 
         with pytest.raises(UnavailableError):
-            await _sweep(bench.outbox, Outcomes(_UNKNOWN), bench.installation)
+            await _sweep(deps.outbox, Outcomes(_UNKNOWN), deps.installation)
         async with database.connection() as connection:
             put_back = await connection.fetchrow("SELECT republished, due_at - now() AS left FROM ecg")
         assert put_back is not None
         assert put_back["republished"] == 0
         assert put_back["left"] <= timedelta(seconds=1)  # one that was only taken has 10 s
         await make_due(database)
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
     async def test_it_asks_nothing_of_the_database_while_the_broker_is_away(
-        self, bench: Bench, broker: InProcessBroker, database: Database, monkeypatch: pytest.MonkeyPatch
+        self, deps: Dependencies, broker: InProcessBroker, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await bench.store.add([a_submission("10")])
+        await deps.store.add([a_submission("10")])
         await make_due(database)
         broker.disconnect()
         asked = asyncio.Event()
@@ -872,7 +878,7 @@ class TestRelay:
             await check(publisher)
 
         monkeypatch.setattr(InProcessPublisher, "check", spy)
-        async with open_relay(bench), asyncio.timeout(_LIMIT_S):
+        async with open_relay(deps), asyncio.timeout(_LIMIT_S):
             for _ in range(3):
                 asked.clear()
                 await asked.wait()
@@ -881,63 +887,63 @@ class TestRelay:
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
     async def test_events_that_nobody_is_bound_to_are_given_up_after_a_grace(
-        self, bench: Bench, consumer: Consumer, database: Database
+        self, deps: Dependencies, consumer: Consumer, database: Database
     ) -> None:
-        deaf = InProcessBroker()
-        deaf.bind("nobody")
-        await submit(bench, "10")
-        bench = replace(bench, publisher=deaf.publisher())
-        await work(bench, consumer)
+        unbound = InProcessBroker()
+        unbound.bind("nobody")
+        await submit(deps, "10")
+        deps = replace(deps, publisher=unbound.publisher())
+        await work(deps, consumer)
         assert await rows_left(database) == 1
 
         await outlast_grace(database)
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until_async(rows_left, database)
 
     async def test_of_events_that_were_kept_together_those_wait_that_nobody_is_bound_to(
-        self, bench: Bench, broker: InProcessBroker, consumer: Consumer, database: Database
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
-        await submit(bench, "10", "11")
+        await submit(deps, "10", "11")
         await damage(database, "11")
-        half_deaf = InProcessBroker()
-        half_deaf.bind(_SUBSCRIBER, EventType.PROCESSED)
+        half_bound = InProcessBroker()
+        half_bound.bind(_SUBSCRIBER, EventType.PROCESSED)
 
-        await work(replace(bench, publisher=half_deaf.publisher()), consumer)
+        await work(replace(deps, publisher=half_bound.publisher()), consumer)
 
-        assert [event["subject"] for event in told(half_deaf)] == ["ada/10"]
+        assert [event["subject"] for event in published(half_bound)] == ["ada/10"]
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT array_agg(types) FROM outbox") == [["ecg.failed"]]
         await make_due(database, "outbox")
-        async with open_relay(bench):
+        async with open_relay(deps):
             await until_async(rows_left, database)
-        assert [event["subject"] for event in told(broker)] == ["ada/11"]
+        assert [event["subject"] for event in published(broker)] == ["ada/11"]
 
     async def test_of_a_bundle_told_in_part_the_rest_is_kept_whatever_its_age(
-        self, bench: Bench, consumer: Consumer, database: Database
+        self, deps: Dependencies, consumer: Consumer, database: Database
     ) -> None:
-        [_, *rest] = await self._untold(bench, consumer, database)
+        [_, *rest] = await self._unpublished(deps, consumer, database)
 
         await _sweep(
-            bench.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")), AnInstallation()
+            deps.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")), AnInstallation()
         )
 
         assert await event_ids(database) == rest
 
     async def test_a_sweep_is_full_by_its_events(
-        self, bench: Bench, consumer: Consumer, database: Database, monkeypatch: pytest.MonkeyPatch
+        self, deps: Dependencies, consumer: Consumer, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(relay, "_PAGE", 3)
-        await self._untold(bench, consumer, database)
+        await self._unpublished(deps, consumer, database)
 
         assert [
-            await _sweep(bench.outbox, Outcomes(None, None, None), AnInstallation()) for _ in range(2)
+            await _sweep(deps.outbox, Outcomes(None, None, None), AnInstallation()) for _ in range(2)
         ] == [True, False]
 
     @staticmethod
-    async def _untold(bench: Bench, consumer: Consumer, database: Database) -> list[UUID]:
-        """The events of a bundle of three that is older than the grace, and due."""
-        await submit(bench, "10", "11", "12")
-        await work(replace(bench, publisher=Outcomes(_UNKNOWN, _UNKNOWN, _UNKNOWN)), consumer)
+    async def _unpublished(deps: Dependencies, consumer: Consumer, database: Database) -> list[UUID]:
+        """The events of a batch of three that is older than the grace, and due."""
+        await submit(deps, "10", "11", "12")
+        await work(replace(deps, publisher=Outcomes(_UNKNOWN, _UNKNOWN, _UNKNOWN)), consumer)
         await outlast_grace(database)
         return await event_ids(database)
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from shared.events import Bundle, EcgKey, deleted, processed
+from shared.events import EcgKey, EventBatch, deleted, processed
 from shared.ports.ecgs import Claim, Settlement, Status
 from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from shared.domain.findings import JsonValue
 
-# Fills the outbox with so many bundles of two events that are due.
+# Fills the outbox with so many batches of two events that are due.
 DUE_BUNDLES: Final = """
 INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
 SELECT id, ARRAY[id, gen_random_uuid()], '{{ecg.processed,ecg.failed}}', ARRAY['{{}}'::bytea, '{{}}'],
@@ -162,16 +162,16 @@ async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) ->
     database.about(f"Put back {_BATCH} queued ECGs that could not be announced", _BATCH)
     await outbox.put_back(keys)
     database.about(f"Take {_PAGE} of the events that are due, as the relay does", _PAGE)
-    bundles = await outbox.take_due_events(_PAGE) or [
-        Bundle(uuid4(), [_settlement(_claim(keys[0], 1)).event])
+    batches = await outbox.take_due_events(_PAGE) or [
+        EventBatch(uuid4(), [_settlement(_claim(keys[0], 1)).event])
     ]
-    database.about("Forget some events of a bundle, which were told", 1)
-    await outbox.narrow(bundles[0]._replace(events=bundles[0].events[-1:]))
-    bundle_ids = [bundle.id for bundle in bundles[:_BATCH]]
-    database.about(f"Clear {_BATCH} bundles of events that were told", _BATCH)
-    await outbox.clear(bundle_ids)
-    database.about(f"Drop {_BATCH} bundles of events that nobody hears", _BATCH)
-    await outbox.drop_unheard(bundle_ids)
+    database.about("Delete some events of a batch, which were published", 1)
+    await outbox.narrow(batches[0]._replace(events=batches[0].events[-1:]))
+    batch_ids = [batch.id for batch in batches[:_BATCH]]
+    database.about(f"Clear {_BATCH} batches of events that were published", _BATCH)
+    await outbox.clear(batch_ids)
+    database.about(f"Drop {_BATCH} batches of events that are unrouted", _BATCH)
+    await outbox.drop_unrouted(batch_ids)
 
 
 def _claim(key: EcgKey, row: int) -> Claim:

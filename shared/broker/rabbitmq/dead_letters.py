@@ -20,7 +20,7 @@ from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.broker.rabbitmq.refusals import describe_failure, is_for_operator
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
-from shared.ports.dead_letters import DeadLetter, Fate
+from shared.ports.dead_letters import DeadLetter, Decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -40,7 +40,7 @@ class RabbitmqDeadLetters:
         self._channel = channel
         self._topology = topology
 
-    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
+    async def settle_each(self, decide: Callable[[DeadLetter], Decision]) -> list[DeadLetter]:
         async with _translating_errors():
             queue = await self._channel.declare_queue(self._topology.dead_letter_queue, passive=True)
             letters: list[DeadLetter] = []
@@ -49,15 +49,15 @@ class RabbitmqDeadLetters:
                 if message is None:
                     break
                 letters.append(_letter(message))
-                await self._carry_out(decide(letters[-1]), message)
+                await self._settle(decide(letters[-1]), message)
             return letters
 
-    async def _carry_out(self, fate: Fate, message: AbstractIncomingMessage) -> None:
+    async def _settle(self, decision: Decision, message: AbstractIncomingMessage) -> None:
         # Through the dead-letter exchange: permission to publish to the default one would open every queue.
         name, key = self._topology.dead_letter_exchange, ""
-        if fate is Fate.REPLAY:
+        if decision is Decision.REPLAY:
             name, key = self._topology.exchange, EventType.SUBMITTED
-        if fate is not Fate.DROP:
+        if decision is not Decision.DROP:
             exchange = await self._channel.get_exchange(name)
             await exchange.publish(_copy(message), key, mandatory=True, timeout=_TIMEOUT_S)
         await message.ack()

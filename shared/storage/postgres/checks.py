@@ -83,7 +83,7 @@ async def check_accounts(database: Database) -> None:
     await accounts.add(_NOBODY)
     await accounts.rehash(_NOBODY, "")
     await logins.add(_NO_LOGIN)
-    await logins.turn(_NO_LOGIN.id, spent=b"", fresh=b"")
+    await logins.rotate(_NO_LOGIN.id, spent=b"", fresh=b"")
 
 
 async def check_results(database: Database) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import orjson
 
 from shared.domain.errors import InvalidEcgError
-from shared.events import Bundle, EcgKey
+from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.storage.postgres.database import RESULTS, SUBMISSIONS, WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
@@ -209,7 +209,7 @@ class PostgresEcgStore:
             parts = {row["row"]: await _joined(connection, row) for row in rows if _has_parts(row)}
         return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Bundle:
+    async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         if any(settlement.series for settlement in settlements):
             raise NotImplementedError("PostgreSQL keeps no series yet, and none may be lost.")
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
@@ -220,7 +220,7 @@ class PostgresEcgStore:
                 _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
             )
         settled = {row["row"] for row in rows}
-        return Bundle(bundle_id, [each.event for each in in_order if each.claim.row in settled])
+        return EventBatch(bundle_id, [each.event for each in in_order if each.claim.row in settled])
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:

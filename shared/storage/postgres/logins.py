@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from shared.ports.logins import Login
     from shared.storage.postgres.database import Database
 
-# Enough for a hundred machines of one owner; whoever logs in for every request ends their oldest logins.
+# Enough for a hundred machines of one owner; a client that logs in for every request ends its oldest logins.
 _MAX_LOGINS: Final = 100
 
-# As no account is without a name, a check has nothing written with an empty one.
+# No account has an empty name: a check with one writes nothing.
 _ADD: Final = """
 INSERT INTO login (id, account, account_version, token_hash, expires_at)
 SELECT $1::uuid, $2::text, $3::integer, $4::bytea, now() + $5::integer * interval '1 second' WHERE $2 <> ''
 """
 
-# Never the one that begins now: by a primary of before, whose clock was ahead, others may have begun later.
+# Never the login that begins now: others may seem to have begun later, by a former primary's clock.
 _TRIM: Final = """
 DELETE FROM login WHERE id IN (
     SELECT id FROM login WHERE account = $1 AND id <> $3 ORDER BY began_at DESC OFFSET $2 - 1
 )
 """
 
-_TURN: Final = """
+_ROTATE: Final = """
 UPDATE login SET token_hash = $3
 FROM account
 WHERE login.id = $1 AND login.token_hash = $2 AND login.expires_at > now()
@@ -55,9 +55,9 @@ class PostgresLoginStore:
             )
             await connection.execute(_TRIM, account.name, _MAX_LOGINS, login.id)
 
-    async def turn(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
+    async def rotate(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_TURN, login_id, spent, fresh)
+            row = await connection.fetchrow(_ROTATE, login_id, spent, fresh)
             if row is None:
                 await connection.execute(_END, login_id)
         return account_of(row) if row else None

@@ -1,10 +1,10 @@
-"""What still has to be told, in PostgreSQL: rows whose due time has passed, taken without waiting."""
+"""The outbox in PostgreSQL: rows whose due time has passed are taken without waiting for locks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.events import Bundle, EcgKey, Event, EventType
+from shared.events import EcgKey, Event, EventBatch, EventType
 from shared.storage.postgres.database import WITHOUT_FLUSH
 from shared.storage.postgres.ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
 
 _LONGEST_WAIT_S: Final = 300.0
-# No due time is given out that lies further ahead: a clock went back. Such a row is due as well.
+# No due time is set further ahead than this; a row that has one, because a clock went back, is due as well.
 _ASTRAY_S: Final = 2 * _LONGEST_WAIT_S
 _PUT_BACK_S: Final = 1.0
 _WAITS: Final = (REPUBLISH_AFTER_S, _LONGEST_WAIT_S, _ASTRAY_S)
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
-_UNHEARD_GRACE_S: Final = 60.0
+_UNROUTED_GRACE_S: Final = 60.0
 
 # 10 s, 20 s, 40 s ... 300 s: the first sweep has moved it out to 10 s already.
 _NEXT_DUE: Final = """
@@ -72,19 +72,19 @@ WHERE bundle_id = ANY (ARRAY(SELECT bundle_id FROM page WHERE events_before < $1
 RETURNING bundle_id, event_ids, types, bodies
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
-# An event that a crash brings back is told once more, and readers deduplicate by its id.
+# A crash may bring a deleted event back: it is published once more, and subscribers deduplicate by its id.
 _CLEAR: Final = f"""
 DELETE FROM outbox USING {WITHOUT_FLUSH} WHERE bundle_id = ANY($1::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
-# Somebody else may have told others of them meanwhile. Then the smaller rest is kept: each that is left out
-# was told by one of the two.
+# Another process may have published others of them meanwhile. Then the smaller rest is kept: each event that
+# it lacks was published by one of the two.
 _NARROW: Final = f"""
 UPDATE outbox SET event_ids = $2, types = $3, bodies = $4 FROM {WITHOUT_FLUSH}
 WHERE bundle_id = $1 AND cardinality(event_ids) > cardinality($2::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
-_DROP_UNHEARD: Final = """
+_DROP_UNROUTED: Final = """
 WITH dropped AS (
     DELETE FROM outbox
     WHERE bundle_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
@@ -101,7 +101,7 @@ class PostgresOutbox:
         self._database = database
 
     async def make_all_due(self) -> None:
-        """Whatever is queued or untold is due at once: for a broker that begins with nothing in it."""
+        """Make all queued ECGs and unpublished events due at once: for a broker that starts empty."""
         async with self._database.connection() as connection:
             await connection.execute(_MAKE_DUE)
 
@@ -114,26 +114,26 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_PUT_BACK, *columns(keys), _PUT_BACK_S)
 
-    async def take_due_events(self, limit: int) -> list[Bundle]:
+    async def take_due_events(self, limit: int) -> list[EventBatch]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_TAKE_EVENTS, limit, *_WAITS)
-        return [_bundle(row) for row in rows]
+        return [_event_batch(row) for row in rows]
 
-    async def clear(self, bundle_ids: Collection[UUID]) -> None:
+    async def clear(self, batch_ids: Collection[UUID]) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_CLEAR, list(bundle_ids))
+            await connection.execute(_CLEAR, list(batch_ids))
 
-    async def narrow(self, bundle: Bundle) -> None:
-        ids, types, bodies = zip(*bundle.events, strict=True)
+    async def narrow(self, batch: EventBatch) -> None:
+        ids, types, bodies = zip(*batch.events, strict=True)
         async with self._database.connection() as connection:
-            await connection.execute(_NARROW, bundle.id, ids, types, bodies)
+            await connection.execute(_NARROW, batch.id, ids, types, bodies)
 
-    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
         async with self._database.connection() as connection:
-            dropped: int = await connection.fetchval(_DROP_UNHEARD, list(bundle_ids), _UNHEARD_GRACE_S)
+            dropped: int = await connection.fetchval(_DROP_UNROUTED, list(batch_ids), _UNROUTED_GRACE_S)
         return dropped
 
 
-def _bundle(row: asyncpg.Record) -> Bundle:
+def _event_batch(row: asyncpg.Record) -> EventBatch:
     events = zip(row["event_ids"], row["types"], row["bodies"], strict=True)
-    return Bundle(row["bundle_id"], [Event(id_, EventType(type_), body) for id_, type_, body in events])
+    return EventBatch(row["bundle_id"], [Event(id_, EventType(type_), body) for id_, type_, body in events])

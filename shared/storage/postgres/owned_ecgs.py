@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from shared.events import Bundle, EcgKey
+from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Status
-from shared.ports.owned_ecgs import EcgSummary, Place
+from shared.ports.owned_ecgs import EcgSummary, PagePosition
 from shared.storage.postgres.ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Connection, Database
 
 _NO_ROW: Final = 0  # they are counted from 1
-_BEFORE_THE_NEWEST: Final = Place(datetime(9999, 12, 31, tzinfo=UTC), "")
+_BEFORE_THE_NEWEST: Final = PagePosition(datetime(9999, 12, 31, tzinfo=UTC), "")
 
 # The status is a literal, not a parameter: only so can a generic plan use the partial indexes.
 _PAGE: Final = """
@@ -79,7 +79,7 @@ class PostgresOwnedEcgs:
         self._database = database
 
     async def page(
-        self, owner: str, *, limit: int, after: Place | None = None, status: Status | None = None
+        self, owner: str, *, limit: int, after: PagePosition | None = None, status: Status | None = None
     ) -> list[EcgSummary]:
         place = after or _BEFORE_THE_NEWEST
         async with self._database.connection() as connection, connection.transaction(readonly=True):
@@ -87,14 +87,16 @@ class PostgresOwnedEcgs:
             rows = await connection.fetch(_PAGE_OF[status], owner, *place, limit)
         return [_summary(row) for row in rows]
 
-    async def erase(self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]) -> Bundle | None:
+    async def erase(
+        self, owner: str, ecg_id: str, *, event_of: Callable[[EcgKey], Event]
+    ) -> EventBatch | None:
         async with self._database.connection() as connection, connection.transaction():
             row = await connection.fetchrow(_LOCK, owner, ecg_id)
             if row is None:
                 return None
-            bundle = Bundle(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
-            await connection.execute(_ERASE, row["row"], bundle.id, *bundle.events[0], REPUBLISH_AFTER_S)
-        return bundle
+            batch = EventBatch(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
+            await connection.execute(_ERASE, row["row"], batch.id, *batch.events[0], REPUBLISH_AFTER_S)
+        return batch
 
 
 def _summary(row: asyncpg.Record) -> EcgSummary:

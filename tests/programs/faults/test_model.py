@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from processor.deliveries.settle import Bench, settle_deliveries
+from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
@@ -281,7 +281,7 @@ class Model(RuleBasedStateMachine):
         return bool(untold) or any(row["status"] == "queued" for row in rows.values())
 
     async def _process(self, limit: int, point: str | None) -> None:
-        bench = Bench(
+        deps = Dependencies(
             store=self.store,
             outbox=self.outbox,
             publisher=self.publisher,
@@ -294,7 +294,7 @@ class Model(RuleBasedStateMachine):
             return
         async with self.broker.consumer(_QUEUE, prefetch=limit) as consumer:
             deliveries = await consumer.receive(limit)
-            await self._crashing(settle_deliveries(deliveries, bench=bench), point)
+            await self._crashing(settle_deliveries(deliveries, deps=deps), point)
 
     async def _crashing(self, work: Coroutine[Any, Any, object], point: str | None) -> None:
         def reach(name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import EcgKey
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports.dead_letters import DeadLetter, Fate
+from shared.ports.dead_letters import DeadLetter, Decision
 from shared.ports.operations import Reason, Selection
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ class _Queue:
         self.letters = [DeadLetter(name, "rejected", name.encode()) for name in names]
         self._log = log
 
-    async def go_through(self, decide: Callable[[DeadLetter], Fate]) -> list[DeadLetter]:
-        present, fates = self.letters, [decide(letter) for letter in self.letters]
-        self.letters = [each for each, fate in zip(present, fates, strict=True) if fate is Fate.KEEP]
+    async def settle_each(self, decide: Callable[[DeadLetter], Decision]) -> list[DeadLetter]:
+        present, decisions = self.letters, [decide(letter) for letter in self.letters]
+        self.letters = [
+            each for each, decision in zip(present, decisions, strict=True) if decision is Decision.KEEP
+        ]
         self._log += [
-            f"{fate.name} {each.name}"
-            for each, fate in zip(present, fates, strict=True)
-            if fate is not Fate.KEEP
+            f"{decision.name} {each.name}"
+            for each, decision in zip(present, decisions, strict=True)
+            if decision is not Decision.KEEP
         ]
         return present
 
@@ -102,16 +104,16 @@ async def test_names_of_no_dead_letter_are_all_said() -> None:
         await find_dead_letters(["y", "a", "x"], letters=_Queue([], "a"))
 
 
-@pytest.mark.parametrize("fate", [Fate.REPLAY, Fate.DROP])
-async def test_what_is_settled_is_recorded_before_and_the_others_stay(fate: Fate) -> None:
+@pytest.mark.parametrize("decision", [Decision.REPLAY, Decision.DROP])
+async def test_what_is_settled_is_recorded_before_and_the_others_stay(decision: Decision) -> None:
     log: list[str] = []
     letters = _Queue(log, "a", "b", "c")
 
-    await settle_dead_letters({"c", "a"}, fate, _WHY, letters=letters, operations=_Operations(log))
+    await settle_dead_letters({"c", "a"}, decision, _WHY, letters=letters, operations=_Operations(log))
 
     assert log == [
-        f"dlq {fate.name.lower()} ['a', 'c'] ada mended",
-        f"{fate.name} a",
-        f"{fate.name} c",
+        f"dlq {decision.name.lower()} ['a', 'c'] ada mended",
+        f"{decision.name} a",
+        f"{decision.name} c",
     ]
     assert [letter.name for letter in letters.letters] == ["b"]

@@ -1,4 +1,4 @@
-"""The relay's decisions, on an outbox and a publisher that do as they are told."""
+"""The relay's decisions, on a scripted outbox and publisher."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from shared import relay
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import Bundle, EcgKey, Event, EventType
-from shared.relay import run_relay, tell
+from shared.events import EcgKey, Event, EventBatch, EventType
+from shared.relay import publish_batches, run_relay
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
 
@@ -31,22 +31,22 @@ _NOBODY: Final = UnroutableError("no queue is bound")
 
 
 class Outbox:
-    """A `shared.ports.outbox.Outbox` with these due ECGs and bundles, a list of them for each sweep."""
+    """A `shared.ports.outbox.Outbox` with these due ECGs and batches, a list of them for each sweep."""
 
     def __init__(
         self,
         *,
         ecgs: Sequence[list[EcgKey]] = (),
-        bundles: Sequence[list[Bundle]] = (),
+        batches: Sequence[list[EventBatch]] = (),
         is_away: bool = False,
     ) -> None:
         self._ecgs = iter(ecgs)
-        self._bundles = iter(bundles)
+        self._batches = iter(batches)
         self._is_away = is_away
         self.asked_for: list[int] = []
         self.put_back_keys: list[EcgKey] = []
         self.cleared: list[UUID] = []
-        self.narrowed: list[Bundle] = []
+        self.narrowed: list[EventBatch] = []
         self.dropped: list[UUID] = []
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
@@ -56,23 +56,23 @@ class Outbox:
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         self.put_back_keys += keys
 
-    async def take_due_events(self, limit: int) -> list[Bundle]:
+    async def take_due_events(self, limit: int) -> list[EventBatch]:
         self.asked_for.append(limit)
-        return next(self._bundles, [])
+        return next(self._batches, [])
 
-    async def clear(self, bundle_ids: Collection[UUID]) -> None:
+    async def clear(self, batch_ids: Collection[UUID]) -> None:
         if self._is_away:
             raise UnavailableError("PostgreSQL is away")
-        assert bundle_ids, "nothing is asked for nothing"
-        self.cleared += bundle_ids
+        assert batch_ids, "nothing is asked for nothing"
+        self.cleared += batch_ids
 
-    async def narrow(self, bundle: Bundle) -> None:
-        self.narrowed.append(bundle)
+    async def narrow(self, batch: EventBatch) -> None:
+        self.narrowed.append(batch)
 
-    async def drop_unheard(self, bundle_ids: Collection[UUID]) -> int:
-        assert bundle_ids, "nothing is asked for nothing"
-        self.dropped += bundle_ids
-        return len(bundle_ids)
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+        assert batch_ids, "nothing is asked for nothing"
+        self.dropped += batch_ids
+        return len(batch_ids)
 
 
 class Publisher:
@@ -97,8 +97,8 @@ class Publisher:
         return [next(self._outcomes, None) for _ in events]
 
 
-def a_bundle(events: int = 1) -> Bundle:
-    return Bundle(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])
+def an_event_batch(events: int = 1) -> EventBatch:
+    return EventBatch(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])
 
 
 def ecgs(count: int) -> list[EcgKey]:
@@ -110,46 +110,54 @@ def announced(publisher: Publisher) -> list[list[str]]:
     return [[ecg["id"] for ecg in json.loads(event.body)["data"]["ecgs"]] for event in publisher.published]
 
 
-class TestTelling:
-    async def test_what_the_broker_took_is_cleared(self) -> None:
-        outbox, bundles = Outbox(), [a_bundle(2), a_bundle()]
+class TestPublishing:
+    async def test_batches_that_the_broker_confirmed_are_cleared(self) -> None:
+        outbox, batches = Outbox(), [an_event_batch(2), an_event_batch()]
 
-        await tell(bundles, outbox=outbox, publisher=Publisher())
+        await publish_batches(batches, outbox=outbox, publisher=Publisher())
 
-        assert outbox.cleared == [bundle.id for bundle in bundles]
+        assert outbox.cleared == [batch.id for batch in batches]
         assert (outbox.narrowed, outbox.dropped) == ([], [])
 
-    async def test_each_bundle_has_the_outcomes_of_its_own_events(self) -> None:
-        outbox, [told, refused, told_too] = Outbox(), [a_bundle(2), a_bundle(), a_bundle()]
+    async def test_each_batch_has_the_outcomes_of_its_own_events(self) -> None:
+        outbox, [published, refused, published_too] = (
+            Outbox(),
+            [an_event_batch(2), an_event_batch(), an_event_batch()],
+        )
         publisher = Publisher(None, None, _AWAY, None)
 
-        await tell([told, refused, told_too], outbox=outbox, publisher=publisher)
+        await publish_batches([published, refused, published_too], outbox=outbox, publisher=publisher)
 
-        assert outbox.cleared == [told.id, told_too.id]
+        assert outbox.cleared == [published.id, published_too.id]
         assert (outbox.narrowed, outbox.dropped) == ([], [])
 
-    async def test_of_a_bundle_the_events_stay_that_the_broker_did_not_take(self) -> None:
-        outbox, first, second = Outbox(), a_bundle(2), a_bundle(3)
+    async def test_of_a_batch_the_events_stay_that_the_broker_did_not_confirm(self) -> None:
+        outbox, first, second = Outbox(), an_event_batch(2), an_event_batch(3)
         publisher = Publisher(None, None, _AWAY, None, _AWAY)
 
-        await tell([first, second], outbox=outbox, publisher=publisher)
+        await publish_batches([first, second], outbox=outbox, publisher=publisher)
 
-        rest = Bundle(second.id, [second.events[0], second.events[2]])
+        rest = EventBatch(second.id, [second.events[0], second.events[2]])
         assert (outbox.cleared, outbox.narrowed, outbox.dropped) == ([first.id], [rest], [])
 
-    async def test_what_nobody_is_bound_to_may_be_dropped_and_nothing_else_may(self) -> None:
-        outbox, unheard, in_part, refused_too = Outbox(), a_bundle(2), a_bundle(2), a_bundle(2)
+    async def test_unrouted_events_may_be_dropped_and_nothing_else_may(self) -> None:
+        outbox, unrouted, in_part, refused_too = (
+            Outbox(),
+            an_event_batch(2),
+            an_event_batch(2),
+            an_event_batch(2),
+        )
         publisher = Publisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
 
-        await tell([unheard, in_part, refused_too], outbox=outbox, publisher=publisher)
+        await publish_batches([unrouted, in_part, refused_too], outbox=outbox, publisher=publisher)
 
-        assert outbox.dropped == [unheard.id, in_part.id]
-        assert outbox.narrowed == [Bundle(in_part.id, [in_part.events[1]])]
+        assert outbox.dropped == [unrouted.id, in_part.id]
+        assert outbox.narrowed == [EventBatch(in_part.id, [in_part.events[1]])]
         assert outbox.cleared == []
 
-    async def test_what_was_given_up_is_told_with_its_number(self) -> None:
+    async def test_the_number_of_dropped_events_is_logged(self) -> None:
         with capture_logs() as records:
-            await tell([a_bundle()], outbox=Outbox(), publisher=Publisher(_NOBODY))
+            await publish_batches([an_event_batch()], outbox=Outbox(), publisher=Publisher(_NOBODY))
 
         assert [record["count"] for record in records] == [1]
 
@@ -171,7 +179,7 @@ class TestAnnouncing:
         assert outbox.put_back_keys == ecgs(129)[64:128]
 
     async def test_events_wait_while_ecgs_can_not_be_announced(self, pauses: Pauses) -> None:
-        outbox = Outbox(ecgs=[ecgs(1)], bundles=[[a_bundle()]])
+        outbox = Outbox(ecgs=[ecgs(1)], batches=[[an_event_batch()]])
 
         await pauses.sweep(1, outbox, Publisher(_AWAY))
 
@@ -193,7 +201,7 @@ class TestAnnouncing:
 
 class TestPace:
     async def test_a_page_that_is_not_full_is_followed_by_a_whole_interval(self, pauses: Pauses) -> None:
-        outbox = Outbox(ecgs=[ecgs(_PAGE - 1)], bundles=[[a_bundle(_PAGE - 1)]])
+        outbox = Outbox(ecgs=[ecgs(_PAGE - 1)], batches=[[an_event_batch(_PAGE - 1)]])
 
         await pauses.sweep(1, outbox, Publisher())
 
@@ -205,9 +213,9 @@ class TestPace:
     async def test_a_full_page_is_followed_by_a_tenth_of_it(
         self, pauses: Pauses, due_ecgs: int, due_events: int
     ) -> None:
-        bundles = [a_bundle(due_events - 1), a_bundle()] if due_events else []
+        batches = [an_event_batch(due_events - 1), an_event_batch()] if due_events else []
 
-        await pauses.sweep(2, Outbox(ecgs=[ecgs(due_ecgs)], bundles=[bundles]), Publisher())
+        await pauses.sweep(2, Outbox(ecgs=[ecgs(due_ecgs)], batches=[batches]), Publisher())
 
         assert pauses.slept_s == [_INTERVAL_S / 10, _INTERVAL_S]
 
@@ -233,7 +241,7 @@ class TestPace:
     async def test_postgresql_that_is_away_when_events_are_cleared_is_an_outage_like_any(
         self, pauses: Pauses
     ) -> None:
-        outbox = Outbox(bundles=[[a_bundle()]], is_away=True)
+        outbox = Outbox(batches=[[an_event_batch()]], is_away=True)
 
         await pauses.sweep(2, outbox, Publisher())
 
@@ -254,7 +262,7 @@ class TestOutages:
         ]
         assert records[0]["reason"] == "the broker is away"
 
-    async def test_what_the_log_was_told_already_is_not_told_again(self, pauses: Pauses) -> None:
+    async def test_a_failure_that_was_logged_elsewhere_is_not_logged_again(self, pauses: Pauses) -> None:
         assert await _logged(pauses, [_KNOWN, None]) == []
 
 
