@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from shared.domain.lead_names import canonical_name
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one insight found.
 
     Attributes:
@@ -32,7 +32,7 @@ class Finding:
     summary: JsonValue
     warnings: tuple[str, ...] = ()
     series: Arrays | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,9 @@ def stored_leads(header: Header) -> bytes:
 
 def stored_header(header: Header, leads: bytes) -> bytes:
     """The whole header as it is stored, an object; ``leads`` is what `stored_leads` makes of it."""
-    said = dict(zip(_OF_ECGS, _ecg_values(header), strict=True))
-    return orjson.dumps({**said, "leads": orjson.Fragment(leads)})
+    said: dict[str, object] = dict(zip(_OF_ECGS, _ecg_values(header), strict=True))
+    said["leads"] = orjson.Fragment(leads)
+    return orjson.dumps(said)
 
 
 def read_header(ecg_id: str, stored: bytes) -> Header:

@@ -76,7 +76,7 @@ def decode_signals(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
         InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
     """
     said = read_header(ecg_id, header)
-    encoded = samples._replace(encoding=read_encoding(samples.encoding))
+    encoded = EncodedSamples(read_encoding(samples.encoding), samples.data)
     return ecg_of(said, decode_samples(encoded, said.num_samples))
 
 
