@@ -14,14 +14,14 @@ import pytest
 from shared.domain.errors import UnavailableError
 from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
-from tests.programs.faults.installation.leg import open_leg
+from tests.programs.faults.installation.proxy import open_leg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractContextManager
 
     from shared.storage.postgres.database import Database
-    from tests.programs.faults.installation.leg import Streams
+    from tests.programs.faults.installation.proxy import Streams
 
 _LIMIT_S: Final = 20
 _ALTER: Final = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {}', current_database()); END $$"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults import catalogue  # noqa: F401 - importing it enters every fault
 from tests.programs.faults.fault import CATALOGUE, Fault
 from tests.programs.faults.installation.clock import library
-from tests.programs.faults.installation.world import World, open_world
+from tests.programs.faults.installation.installation import World, open_world
 from tests.programs.faults.report import duplicate_share, row, table, write_page
 from tests.programs.faults.run import Outcome, run_fault
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 Harm = Callable[["World"], Awaitable[None]]
 

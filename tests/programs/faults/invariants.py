@@ -18,7 +18,7 @@ from tests.programs.faults.installation.footprint import grown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _TOPOLOGY: Final = Topology()
 _POLL_S: Final = 0.2

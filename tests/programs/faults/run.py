@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tests.programs.faults.fault import Fault
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 ECGS: Final = 640
 _BEGIN_AT: Final = 0.15

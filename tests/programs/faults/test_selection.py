@@ -9,13 +9,13 @@ import pytest
 
 from tests.programs.faults import catalogue  # noqa: F401 - importing it enters every fault
 from tests.programs.faults.fault import CATALOGUE
-from tests.programs.faults.installation.world import open_world
+from tests.programs.faults.installation.installation import open_world
 from tests.programs.faults.run import run_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _ECGS = 250
 

@@ -22,8 +22,8 @@ from tests.programs.faults.load import PASSWORD
 if TYPE_CHECKING:
     from typing import Any
 
+    from tests.programs.faults.installation.installation import World
     from tests.programs.faults.installation.service import Service
-    from tests.programs.faults.installation.world import World
 
 _JUMP: Final = timedelta(hours=2)
 # Behind and ahead, by what NTP may leave between two machines; and ahead by a wrong time zone.

@@ -10,7 +10,7 @@ from shared.broker.topology import Topology
 from tests.programs.faults.fault import fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _NODES: Final = 3
 # The other nodes give a silent one up after 8 s and elect another leader.

@@ -23,7 +23,7 @@ from tests.programs.faults.fault import fault
 from tests.support.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _TOPOLOGY: Final = Topology()
 _BACKLOG: Final = 20_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults.fault import Harm, fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _CUT_S: Final = 2.0
 _SILENT_S: Final = 12.0

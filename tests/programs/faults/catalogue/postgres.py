@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from shared.storage.schema.compatibility import OLDEST_SCHEMA
 from tests.programs.faults.fault import fault
-from tests.programs.faults.installation.world import SERVICE_PASSWORD, SERVICE_ROLE
+from tests.programs.faults.installation.installation import SERVICE_PASSWORD, SERVICE_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _MOMENT_S: Final = 2.0
 _LOST: Final = 25

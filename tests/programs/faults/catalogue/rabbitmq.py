@@ -11,7 +11,7 @@ from shared.events import EventType
 from tests.programs.faults.fault import fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.world import World
+    from tests.programs.faults.installation.installation import World
 
 _TOPOLOGY: Final = Topology()
 _MOMENT_S: Final = 2.0

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.programs.faults.installation.installation import World
     from tests.programs.faults.installation.service import Service
-    from tests.programs.faults.installation.world import World
 
 _POLL_S: Final = 0.1
 _RUNNING: Final = """

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults.fault import Harm, fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.leg import Leg
+    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.proxy import Leg
     from tests.programs.faults.installation.service import Service
-    from tests.programs.faults.installation.world import World
 
 _FREEZE_S: Final = 10.0
 _POLL_S: Final = 0.05

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from tests.programs.faults.installation.leg import Leg
+from tests.programs.faults.installation.proxy import Leg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.programs.faults.installation.leg import Streams
+    from tests.programs.faults.installation.proxy import Streams
 
 _CHECK_EVERY_S: Final = 0.25
 _CHECK_WITHIN_S: Final = 1.0

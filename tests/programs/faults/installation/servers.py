@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
 
     from isoline.embedded.postgres_server import PostgresServer
-    from tests.programs.faults.installation.leg import Streams
+    from tests.programs.faults.installation.proxy import Streams
 
 _OPTIONS: Final = {
     "fsync": "off",

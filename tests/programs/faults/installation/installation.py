@@ -21,8 +21,8 @@ from shared.storage.schema.migrations import migrate
 from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock
 from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
-from tests.programs.faults.installation.leg import Leg, open_leg
 from tests.programs.faults.installation.listener import Listener, open_listener
+from tests.programs.faults.installation.proxy import Leg, open_leg
 from tests.programs.faults.installation.servers import (
     Disk,
     Postgres,
