@@ -1,6 +1,6 @@
-"""Poison that tests plant: an insight that raises, or kills the process, for a signal nobody sends by chance.
+"""Fault injection: an insight that raises, or kills the process, for certain unlikely signals.
 
-There is none unless the failpoint ``poison`` is set, see `shared.runtime.failpoint`.
+It is added only if the failpoint ``poison`` is set, see `shared.runtime.failpoint`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ RAISES: Final = (-31337, 31337, -31337, 31337)
 KILLS: Final = (31337, -31337, 31337, -31337)
 
 
-def planted_insights() -> tuple[Insight, ...]:
-    """The poisonous insight if a test asked for it."""
-    return (_PLANTED,) if failpoint.is_planted("poison") else ()
+def injected_insights() -> tuple[Insight, ...]:
+    """The faulty insight if a test asked for it, else nothing."""
+    return (_POISON,) if failpoint.is_set("poison") else ()
 
 
 def _measure(signal: Signal, _earlier: Mapping[str, Finding]) -> Finding:
     start = tuple(signal.lead.signal[:4].tolist())
     if start == RAISES:
-        raise ValueError("planted")
+        raise ValueError("poison")
     if start == KILLS:
         failpoint.kill()
     return Finding(0)
 
 
-_PLANTED: Final = LeadInsight(
-    name="planted", version=1, sentence="Poison.", schema={"const": 0}, measure=_measure
+_POISON: Final = LeadInsight(
+    name="poison", version=1, sentence="Poison.", schema={"const": 0}, measure=_measure
 )

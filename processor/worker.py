@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from processor.deliveries.messages import give_back
 from processor.deliveries.settle import Dependencies, settle_deliveries
-from processor.fault_injection import planted_insights
+from processor.fault_injection import injected_insights
 from processor.insights import INSIGHTS
 from shared.observability.logs import Logger
 from shared.relay import run_relay
@@ -48,7 +48,7 @@ async def run_processor(
         outbox=outbox,
         publisher=publisher,
         installation=installation,
-        insights=INSIGHTS + planted_insights(),
+        insights=INSIGHTS + injected_insights(),
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
         breaker=breaker,

@@ -14,7 +14,7 @@ import pytest
 from shared.domain.errors import UnavailableError
 from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
-from tests.programs.faults.installation.proxy import open_leg
+from tests.programs.faults.installation.proxy import open_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -39,8 +39,8 @@ async def live(database_url: str) -> AsyncIterator[str]:
             return await asyncio.open_connection(parts.hostname, parts.port)
         return await asyncio.open_unix_connection(f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432")
 
-    async with open_leg(connect) as leg:
-        yield f"127.0.0.1:{leg.port}"
+    async with open_proxy(connect) as proxy:
+        yield f"127.0.0.1:{proxy.port}"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults import catalogue  # noqa: F401 - importing it enters every fault
 from tests.programs.faults.fault import CATALOGUE, Fault
 from tests.programs.faults.installation.clock import library
-from tests.programs.faults.installation.installation import World, open_world
+from tests.programs.faults.installation.installation import Installation, open_installation
 from tests.programs.faults.report import duplicate_share, row, table, write_page
 from tests.programs.faults.run import Outcome, run_fault
 
@@ -84,46 +84,46 @@ async def main(arguments: argparse.Namespace) -> int:
 
 async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, mix_s: float) -> None:
     """Run these faults on an installation of their own, whose RabbitMQ has so many nodes, then the mix."""
-    async with open_world(nodes=nodes) as world:
+    async with open_installation(nodes=nodes) as installation:
         try:
             for fault in faults:
-                found.add(await run_fault(world, fault))
-            await _mix(world, found, seed=seed, until_s=time.monotonic() + mix_s)
-            found.footprints = found.footprints or world.footprints()
-            found.servers = await _versions(world)
+                found.add(await run_fault(installation, fault))
+            await _mix(installation, found, seed=seed, until_s=time.monotonic() + mix_s)
+            found.footprints = found.footprints or installation.footprints()
+            found.servers = await _versions(installation)
         finally:
-            _keep_logs(world, nodes)
+            _keep_logs(installation, nodes)
 
 
-async def _mix(world: World, found: Findings, *, seed: int, until_s: float) -> None:
+async def _mix(installation: Installation, found: Findings, *, seed: int, until_s: float) -> None:
     """Two faults at a time, drawn by chance, for so long."""
     drawn = random.Random(seed)  # noqa: S311 - the same mix for the same seed
     able = [fault for fault in CATALOGUE.values() if fault.random and not fault.spares_clients]
     while time.monotonic() < until_s:
         one, other = drawn.sample(able, 2)
 
-        async def both(world: World, one: Fault = one, other: Fault = other) -> None:
-            await one.harm(world)
-            await other.harm(world)
+        async def both(installation: Installation, one: Fault = one, other: Fault = other) -> None:
+            await one.harm(installation)
+            await other.harm(installation)
 
-        found.add(await run_fault(world, Fault(f"mix: {one.name}, then {other.name}", both)))
+        found.add(await run_fault(installation, Fault(f"mix: {one.name}, then {other.name}", both)))
 
 
-async def _versions(world: World) -> dict[str, str]:
-    [found] = await world.postgres.query("SHOW server_version")
-    async with world.rabbitmq.channel() as channel:
+async def _versions(installation: Installation) -> dict[str, str]:
+    [found] = await installation.postgres.query("SHOW server_version")
+    async with installation.rabbitmq.channel() as channel:
         connection = (await channel.get_underlay_channel()).connection
         rabbitmq = str(connection.server_properties["version"])
     return {"PostgreSQL": str(found[0]), "RabbitMQ": rabbitmq}
 
 
-def _keep_logs(world: World, nodes: int) -> None:
+def _keep_logs(installation: Installation, nodes: int) -> None:
     kept = _KEPT / ("cluster" if nodes > 1 else "")
     kept.mkdir(parents=True, exist_ok=True)
     for log in (
-        *world.logs.glob("*.log"),
-        *world.logs.glob("disk/*.log"),
-        *world.logs.glob("rabbitmq/*.log"),
+        *installation.logs.glob("*.log"),
+        *installation.logs.glob("disk/*.log"),
+        *installation.logs.glob("rabbitmq/*.log"),
     ):
         shutil.copy(log, kept)
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
-Harm = Callable[["World"], Awaitable[None]]
+Harm = Callable[["Installation"], Awaitable[None]]
 
 
 class Fault(NamedTuple):

@@ -18,7 +18,7 @@ from tests.programs.faults.installation.footprint import grown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 _TOPOLOGY: Final = Topology()
 _POLL_S: Final = 0.2
@@ -50,13 +50,13 @@ class Breach(NamedTuple):
         return f"{self.kind}: {self.what}"
 
 
-async def until_quiet(world: World, *, within_s: float) -> list[Breach]:
+async def until_quiet(installation: Installation, *, within_s: float) -> list[Breach]:
     """Wait until nothing is left to do; what still is, if that takes too long."""
     until_s = time.monotonic() + within_s
     left: list[Breach] = []
     while time.monotonic() < until_s:
         try:
-            left = await _left(world)
+            left = await _left(installation)
         except (OSError, asyncpg.PostgresError, aio_pika.exceptions.AMQPError) as error:
             left = [Breach("stuck", repr(error))]
         if not left:
@@ -65,71 +65,81 @@ async def until_quiet(world: World, *, within_s: float) -> list[Breach]:
     return left
 
 
-async def until_back(world: World) -> list[Breach]:
+async def until_back(installation: Installation) -> list[Breach]:
     """Wait until no service holds more than it should (I6); those that still do, if that takes too long."""
     until_s = time.monotonic() + _BACK_WITHIN_S
-    while (breaches := list(grown(world.plateau, world.footprints()))) and time.monotonic() < until_s:
+    while (
+        breaches := list(grown(installation.plateau, installation.footprints()))
+    ) and time.monotonic() < until_s:
         await asyncio.sleep(_POLL_S)
     return [Breach("other", f"I6 {breach}") for breach in breaches]
 
 
-async def broken_invariants(world: World) -> list[Breach]:
+async def broken_invariants(installation: Installation) -> list[Breach]:
     """Each breach of I1 to I4."""
-    found = {row["id"]: row for row in await world.postgres.query(_ROWS)}
+    found = {row["id"]: row for row in await installation.postgres.query(_ROWS)}
     rows = {ecg_id: row for ecg_id, row in found.items() if row["status"] != "erased"}
-    sources = {row["source"] for row in await world.postgres.query("SELECT source FROM installation")}
-    sources |= {LEGACY_SOURCE} if world.has_run_release_before else set()
-    [[left_over]] = await world.postgres.query(_LEFT_OVER)
-    changed = world.listener.changed
+    sources = {row["source"] for row in await installation.postgres.query("SELECT source FROM installation")}
+    sources |= {LEGACY_SOURCE} if installation.has_run_release_before else set()
+    [[left_over]] = await installation.postgres.query(_LEFT_OVER)
+    changed = installation.listener.changed
     return [
         *(
             Breach("lost", f"I1 {it} was accepted and is gone")
-            for it in world.accepted - rows.keys() - world.erased
+            for it in installation.accepted - rows.keys() - installation.erased
         ),
-        *(Breach("wrong", f"I1 {ecg_id} was erased and is back") for ecg_id in world.erased & rows.keys()),
-        *(breach for ecg_id, row in rows.items() for breach in _breaches(world, ecg_id, row)),
-        *(Breach("wrong", f"I2 events come from {source}") for source in world.listener.sources - sources),
+        *(
+            Breach("wrong", f"I1 {ecg_id} was erased and is back")
+            for ecg_id in installation.erased & rows.keys()
+        ),
+        *(breach for ecg_id, row in rows.items() for breach in _breaches(installation, ecg_id, row)),
+        *(
+            Breach("wrong", f"I2 events come from {source}")
+            for source in installation.listener.sources - sources
+        ),
         *(Breach("wrong", f"I2 event {event_id} changed its content") for event_id in changed),
         *([Breach("wrong", "I4 signals or insights belong to no ECG", left_over)] if left_over else []),
     ]
 
 
-async def _left(world: World) -> list[Breach]:
+async def _left(installation: Installation) -> list[Breach]:
     """What I5 says that must end."""
-    [row] = await world.postgres.query(_OPEN)
-    waiting, letters = await _depths(world)
-    heard = world.listener.by_key
-    expected = world.accepted - world.erased
-    unheard = sum((ecg_id, world.generations.get(ecg_id, 1)) not in heard for ecg_id in expected)
+    [row] = await installation.postgres.query(_OPEN)
+    waiting, letters = await _depths(installation)
+    heard = installation.listener.by_key
+    expected = installation.accepted - installation.erased
+    unheard = sum((ecg_id, installation.generations.get(ecg_id, 1)) not in heard for ecg_id in expected)
     left = {
         "ECGs are queued": row["queued"],
         "events are in the outbox": row["untold"],
         "messages wait": waiting,
         "results were not heard of": unheard,
-        "erasures were not heard of": len(world.erased - world.listener.erased),
-        f"dead letters are not the {world.planted_letters} that were planted": letters
-        - world.planted_letters,
+        "erasures were not heard of": len(installation.erased - installation.listener.erased),
+        f"dead letters are not the {installation.injected_letters} that were injected": letters
+        - installation.injected_letters,
     }
     return [Breach("stuck", f"{count} {what}", abs(count)) for what, count in left.items() if count]
 
 
-async def _depths(world: World) -> tuple[int, int]:
+async def _depths(installation: Installation) -> tuple[int, int]:
     """Messages that wait for a processor, and dead letters."""
-    async with asyncio.timeout(10), world.rabbitmq.channel() as channel:
+    async with asyncio.timeout(10), installation.rabbitmq.channel() as channel:
         waiting = await channel.declare_queue(_TOPOLOGY.submitted_queue, passive=True)
         dead = await channel.declare_queue(_TOPOLOGY.dead_letter_queue, passive=True)
     return waiting.declaration_result.message_count or 0, dead.declaration_result.message_count or 0
 
 
-def _breaches(world: World, ecg_id: str, row: asyncpg.Record) -> Iterator[Breach]:
+def _breaches(installation: Installation, ecg_id: str, row: asyncpg.Record) -> Iterator[Breach]:
     key = (ecg_id, row["generation"])
-    events = [world.listener.events[event_id] for event_id in world.listener.by_key.get(key, ())]
-    status = "failed" if ecg_id in world.must_fail else "completed"
+    events = [
+        installation.listener.events[event_id] for event_id in installation.listener.by_key.get(key, ())
+    ]
+    status = "failed" if ecg_id in installation.must_fail else "completed"
     if row["status"] == "queued":
         yield Breach("stuck", f"I1 {key} is still queued")
     elif row["status"] != status:
         yield Breach("wrong", f"I1 {key} is {row['status']} ({row['error']}) and should be {status}")
-    if row["generation"] != world.generations.get(ecg_id, 1):
+    if row["generation"] != installation.generations.get(ecg_id, 1):
         yield Breach("wrong", f"I1 {ecg_id} is in generation {row['generation']}")
     if not events:
         yield Breach("missing event", f"I2 {key} has none")
@@ -138,14 +148,17 @@ def _breaches(world: World, ecg_id: str, row: asyncpg.Record) -> Iterator[Breach
     if not row["has_signal"] or (row["document"] is None) != (row["status"] != "completed"):
         yield Breach("wrong", f"I4 {key} is half there")
     if row["document"] is not None:
-        yield from _breaches_of_the_result(world, key, orjson.loads(row["document"]), events)
+        yield from _breaches_of_the_result(installation, key, orjson.loads(row["document"]), events)
 
 
 def _breaches_of_the_result(
-    world: World, key: tuple[str, int], document: dict[str, Any], events: list[dict[str, Any]]
+    installation: Installation, key: tuple[str, int], document: dict[str, Any], events: list[dict[str, Any]]
 ) -> Iterator[Breach]:
     ecg_id, _ = key
-    if ecg_id in world.known and (found := known_findings(document)) != world.known[ecg_id].findings:
+    if (
+        ecg_id in installation.known
+        and (found := known_findings(document)) != installation.known[ecg_id].findings
+    ):
         yield Breach("wrong", f"I3 {key} found {found}")
     for event in events:
         data = event["data"]

@@ -24,10 +24,10 @@ _PAGE: Final = """\
 
 Written by `{command}` ({minutes:.0f} minutes on {cores} cores), and only by a run in which no promise was broken.
 Two gateways behind a balancer, two processors and a subscriber run on a PostgreSQL and a RabbitMQ of the suite's own;
-every leg between service and server is a proxy. Clients send real ECGs and retry as docs/http.md tells them.
+each connection between a service and a server goes through a proxy. Clients send real ECGs and retry as docs/http.md tells them.
 During each fault some hundred ECGs come in; then the suite waits until nothing is left to do and checks: every 202 is
 in the table and terminal (I1), has one event by id, equal to the row (I2), and the reference's result (I3); no ECG is half
-there (I4); queues and outbox are empty and dead letters hold what was planted (I5); each service's resident
+there (I4); queues and outbox are empty and dead letters hold what was injected (I5); each service's resident
 memory is within 1.5 times what it was after the first load, its open files (sockets are files) and threads
 within a dozen and six more (I6).
 
@@ -37,7 +37,7 @@ Accepted: **{accepted}**; lost: **{lost}**; wrong: **{wrong}**; missing events: 
 duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each with the event id of the first.
 
 * *lost*: accepted and no longer in the table; *wrong*: another result, state or event than it should have, or two;
-  *missing events*: terminal and nobody was told; *stuck*: not done within five minutes.
+  *missing events*: terminal without an event; *stuck*: not done within five minutes.
 * *duplicates* are event deliveries beyond the first; *retries* are requests that clients had to send again.
 * *longest stall* is the longest time in which the subscriber heard nothing between two events; *drained in* is the
   time from the fault's end, and the last 202, until nothing was left to do.

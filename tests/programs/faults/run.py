@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tests.programs.faults.fault import Fault
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 ECGS: Final = 640
 _BEGIN_AT: Final = 0.15
@@ -30,7 +30,7 @@ class Outcome:
     """How one fault went.
 
     Attributes:
-        accepted: ECGs answered with 202, or planted as such.
+        accepted: ECGs answered with 202, or injected as such.
         retries: Requests that clients had to send again.
         duplicates: Event deliveries beyond the first of each event.
         events: Event deliveries in all.
@@ -54,32 +54,32 @@ class Outcome:
         return sum(breach.number for breach in self.breaches if breach.kind == kind)
 
 
-async def run_fault(world: World, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
+async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
     """Load the installation, do the harm, wait for quiet, check every invariant."""
     begun_s = time.monotonic()
-    accepted = len(world.accepted)
-    breaches = await _broken_by(_prepare(world, fault))
-    deliveries, heard = world.listener.deliveries.total(), len(world.listener.heard_s)
-    load = Load(world.balancer.address, ecgs, f"{len(world.known)}")
-    breaches = breaches or await _broken_by(_load_and_harm(world, fault, load))
+    accepted = len(installation.accepted)
+    breaches = await _broken_by(_prepare(installation, fault))
+    deliveries, heard = installation.listener.deliveries.total(), len(installation.listener.heard_s)
+    load = Load(installation.balancer.address, ecgs, f"{len(installation.known)}")
+    breaches = breaches or await _broken_by(_load_and_harm(installation, fault, load))
     breaches += _broken_by_load(load, ecgs, spares_clients=fault.spares_clients)
-    world.known |= load.ecgs
-    world.accepted |= load.accepted
+    installation.known |= load.ecgs
+    installation.accepted |= load.accepted
     loaded_s = time.monotonic()
-    breaches += await until_quiet(world, within_s=_QUIET_WITHIN_S)
+    breaches += await until_quiet(installation, within_s=_QUIET_WITHIN_S)
     drain_s = time.monotonic() - loaded_s
-    breaches += await _broken_by(world.until_ready())
-    world.plateau = world.plateau or world.largest_footprints()
-    breaches += await until_back(world) + await broken_invariants(world)
+    breaches += await _broken_by(installation.until_ready())
+    installation.plateau = installation.plateau or installation.largest_footprints()
+    breaches += await until_back(installation) + await broken_invariants(installation)
     if fault.restore:
-        breaches += await _broken_by(fault.restore(world))
-    times = sorted(world.listener.heard_s.values())[heard:]
-    events = world.listener.deliveries.total() - deliveries
+        breaches += await _broken_by(fault.restore(installation))
+    times = sorted(installation.listener.heard_s.values())[heard:]
+    events = installation.listener.deliveries.total() - deliveries
     return Outcome(
         name=fault.name,
-        accepted=len(world.accepted) - accepted,
+        accepted=len(installation.accepted) - accepted,
         retries=load.retries,
-        duplicates=events - (len(world.listener.heard_s) - heard),
+        duplicates=events - (len(installation.listener.heard_s) - heard),
         events=events,
         stall_s=max((later - one for one, later in pairwise(times)), default=0.0),
         drain_s=drain_s,
@@ -88,24 +88,24 @@ async def run_fault(world: World, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
     )
 
 
-async def _prepare(world: World, fault: Fault) -> None:
+async def _prepare(installation: Installation, fault: Fault) -> None:
     if fault.prepare:
-        await fault.prepare(world)
-    await world.until_ready()
+        await fault.prepare(installation)
+    await installation.until_ready()
 
 
-async def _load_and_harm(world: World, fault: Fault, load: Load) -> None:
+async def _load_and_harm(installation: Installation, fault: Fault, load: Load) -> None:
     loading = asyncio.create_task(load.run())
     try:
         await load.until_accepted(_BEGIN_AT)
-        failure = await failure_of(fault.harm(world))
-        world.heal()
+        failure = await failure_of(fault.harm(installation))
+        installation.heal()
         load.finish()
         await loading
         if failure:
             raise failure
     finally:
-        world.heal()
+        installation.heal()
         loading.cancel()
         await asyncio.wait([loading])
 

@@ -22,7 +22,7 @@ from tests.programs.faults.load import PASSWORD
 if TYPE_CHECKING:
     from typing import Any
 
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
     from tests.programs.faults.installation.service import Service
 
 _JUMP: Final = timedelta(hours=2)
@@ -34,58 +34,58 @@ _POLL_S: Final = 0.1
 
 
 def _begin_at(offset: timedelta) -> Harm:
-    async def prepare(world: World) -> None:
-        world.clock.set(offset)
-        environment = world.clock.environment()
-        await world.postgres.stop()
-        await world.postgres.start(environment)
-        await asyncio.gather(*(service.restart_by(environment) for service in world.services))
-        await _until_all_show(world)
+    async def prepare(installation: Installation) -> None:
+        installation.clock.set(offset)
+        environment = installation.clock.environment()
+        await installation.postgres.stop()
+        await installation.postgres.start(environment)
+        await asyncio.gather(*(service.restart_by(environment) for service in installation.services))
+        await _until_all_show(installation)
 
     return prepare
 
 
-async def _restore(world: World) -> None:
-    world.clock.set(timedelta())
-    await world.postgres.stop()
-    await world.postgres.start()
-    pids = [service.pid for service in world.services]
-    await asyncio.gather(*(service.restart_by({}) for service in world.services))
+async def _restore(installation: Installation) -> None:
+    installation.clock.set(timedelta())
+    await installation.postgres.stop()
+    await installation.postgres.start()
+    pids = [service.pid for service in installation.services]
+    await asyncio.gather(*(service.restart_by({}) for service in installation.services))
     for pid in pids:
-        world.clock.forget(pid)
+        installation.clock.forget(pid)
 
 
 @fault("clock: two hours forward", random=False, prepare=_begin_at(timedelta()), restore=_restore)
-async def jump_forward(world: World) -> None:
+async def jump_forward(installation: Installation) -> None:
     """Every token that a client has is past its time."""
-    world.clock.set(_JUMP)
-    await _until_all_show(world)
+    installation.clock.set(_JUMP)
+    await _until_all_show(installation)
 
 
 @fault("clock: two hours back", random=False, prepare=_begin_at(_JUMP), restore=_restore)
-async def jump_back(world: World) -> None:
+async def jump_back(installation: Installation) -> None:
     """Every token that a client has is from the future, and so is every due time."""
-    world.clock.set(timedelta())
-    await _until_all_show(world)
+    installation.clock.set(timedelta())
+    await _until_all_show(installation)
 
 
-async def _until_all_show(world: World) -> None:
-    is_right = world.clock.shows()
-    for service in world.services:
+async def _until_all_show(installation: Installation) -> None:
+    is_right = installation.clock.shows()
+    for service in installation.services:
         await service.until_clock(is_right)
-    while not is_right((await world.postgres.query("SELECT clock_timestamp()"))[0][0]):
+    while not is_right((await installation.postgres.query("SELECT clock_timestamp()"))[0][0]):
         await asyncio.sleep(_POLL_S)
 
 
-async def _begin_by_a_clock_of_its_own(world: World) -> None:
-    world.clock_of_one.set(timedelta())
-    await world.gateways[1].restart_by(world.clock_of_one.environment())
+async def _begin_by_a_clock_of_its_own(installation: Installation) -> None:
+    installation.clock_of_one.set(timedelta())
+    await installation.gateways[1].restart_by(installation.clock_of_one.environment())
 
 
-async def _end_its_own_clock(world: World) -> None:
-    pid = world.gateways[1].pid
-    await world.gateways[1].restart_by({})
-    world.clock_of_one.forget(pid)
+async def _end_its_own_clock(installation: Installation) -> None:
+    pid = installation.gateways[1].pid
+    await installation.gateways[1].restart_by({})
+    installation.clock_of_one.forget(pid)
 
 
 @fault(
@@ -95,16 +95,16 @@ async def _end_its_own_clock(world: World) -> None:
     prepare=_begin_by_a_clock_of_its_own,
     restore=_end_its_own_clock,
 )
-async def set_gateways_apart(world: World) -> None:
+async def set_gateways_apart(installation: Installation) -> None:
     """Each gateway takes the tokens that the other has just made, and none of an account that has ended."""
-    other = world.gateways[1]
+    other = installation.gateways[1]
     for number, skew in enumerate(_SKEWS):
-        world.clock_of_one.set(skew)
-        await other.until_clock(world.clock_of_one.shows(_SKEW_TOLERANCE))
+        installation.clock_of_one.set(skew)
+        await other.until_clock(installation.clock_of_one.shows(_SKEW_TOLERANCE))
         async with aiohttp.ClientSession() as session:
-            for first, second in permutations(world.gateways, 2):
+            for first, second in permutations(installation.gateways, 2):
                 await _log_in_and_change(session, first, second)
-            await _end_an_account(world, session, f"eve-{number}")
+            await _end_an_account(installation, session, f"eve-{number}")
 
 
 async def _log_in_and_change(session: aiohttp.ClientSession, first: Service, second: Service) -> None:
@@ -114,17 +114,17 @@ async def _log_in_and_change(session: aiohttp.ClientSession, first: Service, sec
     assert found == (404, 404), f"new tokens were answered {found}"
 
 
-async def _end_an_account(world: World, session: aiohttp.ClientSession, name: str) -> None:
-    async with open_database(world.postgres.url) as database:
+async def _end_an_account(installation: Installation, session: aiohttp.ClientSession, name: str) -> None:
+    async with open_database(installation.postgres.url) as database:
         accounts = PostgresAccountStore(database)
         await create_account(name, PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
         found = [
             await _tokens(session, gateway, "/token", user=name, password=PASSWORD)
-            for gateway in world.gateways
+            for gateway in installation.gateways
         ]
         await accounts.delete(name)
     await asyncio.sleep(_REVOKED_WITHIN_S)
-    for gateway in world.gateways:
+    for gateway in installation.gateways:
         statuses = [await _status(session, gateway, tokens) for tokens in found]
         assert statuses == [401, 401], f"tokens of an account that has ended were answered {statuses}"
 

@@ -10,30 +10,30 @@ from shared.broker.topology import Topology
 from tests.programs.faults.fault import fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 _NODES: Final = 3
 # The other nodes give a silent one up after 8 s and elect another leader.
 _FREEZE_S: Final = 20.0
 
 
-async def _until_whole(world: World) -> None:
-    await world.rabbitmq.until_whole()
+async def _until_whole(installation: Installation) -> None:
+    await installation.rabbitmq.until_whole()
 
 
 @fault("RabbitMQ cluster: the queue's leader killed -9", nodes=_NODES, random=False, prepare=_until_whole)
-async def kill_leader(world: World) -> None:
-    leader = await world.rabbitmq.leader(Topology().submitted_queue)
+async def kill_leader(installation: Installation) -> None:
+    leader = await installation.rabbitmq.leader(Topology().submitted_queue)
     await leader.kill()
     await asyncio.sleep(_FREEZE_S / 4)
     await leader.start()
-    await world.rabbitmq.until_whole()
+    await installation.rabbitmq.until_whole()
 
 
 @fault("RabbitMQ cluster: the queue's leader frozen 20 s", nodes=_NODES, random=False, prepare=_until_whole)
-async def freeze_leader(world: World) -> None:
-    leader = await world.rabbitmq.leader(Topology().submitted_queue)
+async def freeze_leader(installation: Installation) -> None:
+    leader = await installation.rabbitmq.leader(Topology().submitted_queue)
     leader.send(signal.SIGSTOP)
     await asyncio.sleep(_FREEZE_S)
     leader.send(signal.SIGCONT)
-    await world.rabbitmq.until_whole()
+    await installation.rabbitmq.until_whole()

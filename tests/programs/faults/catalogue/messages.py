@@ -23,7 +23,7 @@ from tests.programs.faults.fault import fault
 from tests.support.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 _TOPOLOGY: Final = Topology()
 _BACKLOG: Final = 20_000
@@ -47,66 +47,72 @@ FROM new, source JOIN ecg_signal USING (row)
 
 
 @fault("commands three times, shuffled", random=False)
-async def commands_thrice(world: World) -> None:
-    ids = [row["id"] for row in await world.postgres.query(_SOME_FINISHED)]
-    world.erased |= set(ids[:_ERASED])
-    async with open_database(world.postgres.url) as database:
+async def commands_thrice(installation: Installation) -> None:
+    ids = [row["id"] for row in await installation.postgres.query(_SOME_FINISHED)]
+    installation.erased |= set(ids[:_ERASED])
+    async with open_database(installation.postgres.url) as database:
         for ecg_id in ids[:_ERASED]:
             source = await PostgresInstallation(database).source()
             event_of = partial(deleted, source=source, now=datetime.now(UTC), traceparent=None)
             await PostgresOwnedEcgs(database).erase("ada", ecg_id, event_of=event_of)
     keys = [EcgKey("ada", ecg_id) for ecg_id in [*ids, "unknown-1", "unknown-2"]] * 3
     random.shuffle(keys)
-    await _publish(world, [submitted([key], source=SOURCE, now=datetime.now(UTC)).body for key in keys])
+    await _publish(
+        installation, [submitted([key], source=SOURCE, now=datetime.now(UTC)).body for key in keys]
+    )
 
 
 @fault("poison: unreadable messages", random=False)
-async def unreadable(world: World) -> None:
+async def unreadable(installation: Installation) -> None:
     good = submitted([EcgKey("ada", "unknown")], source=SOURCE, now=datetime.now(UTC)).body
     letters = [b"not JSON", b"[]", good.replace(b'"1.0"', b'"2.0"'), good.replace(b'"ecgs"', b'"egcs"')]
-    world.planted_letters += len(letters)
-    await _publish(world, [*letters, good])
+    installation.injected_letters += len(letters)
+    await _publish(installation, [*letters, good])
 
 
 @fault("poison: an ECG whose analysis raises", random=False)
-async def raising_ecg(world: World) -> None:
-    await _poison(world, RAISES)
+async def raising_ecg(installation: Installation) -> None:
+    await _poison(installation, RAISES)
 
 
 @fault("poison: an ECG that kills the processor", random=False)
-async def killing_ecg(world: World) -> None:
-    await _poison(world, KILLS)
+async def killing_ecg(installation: Installation) -> None:
+    await _poison(installation, KILLS)
 
 
-async def _poison(world: World, signal_: tuple[int, ...]) -> None:
-    for processor in world.processors:
+async def _poison(installation: Installation, signal_: tuple[int, ...]) -> None:
+    for processor in installation.processors:
         processor.environment["ISOLINE_FAILPOINT"] = "poison"
-    await asyncio.gather(*(processor.restart() for processor in world.processors))
+    await asyncio.gather(*(processor.restart() for processor in installation.processors))
     ecg_id = f"poison-{uuid4()}"
     ecg = an_ecg(ecg_id, leads=[a_lead("I", signal_)])
-    async with open_database(world.postgres.url) as database:
+    async with open_database(installation.postgres.url) as database:
         await PostgresEcgStore(database).add([Submission("ada", ecg)])
-    world.accepted.add(ecg_id)
-    world.must_fail.add(ecg_id)
-    await _publish(world, [submitted([EcgKey("ada", ecg_id)], source=SOURCE, now=datetime.now(UTC)).body])
-    while (await world.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg_id))[0][0] == "queued":
+    installation.accepted.add(ecg_id)
+    installation.must_fail.add(ecg_id)
+    await _publish(
+        installation, [submitted([EcgKey("ada", ecg_id)], source=SOURCE, now=datetime.now(UTC)).body]
+    )
+    while (await installation.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg_id))[0][
+        0
+    ] == "queued":
         await asyncio.sleep(_POLL_S)
-    for processor in world.processors:
+    for processor in installation.processors:
         del processor.environment["ISOLINE_FAILPOINT"]
-    await asyncio.gather(*(processor.restart() for processor in world.processors))
+    await asyncio.gather(*(processor.restart() for processor in installation.processors))
 
 
 @fault("20,000 queued after an outage", random=False)
-async def backlog(world: World) -> None:
-    await world.postgres.query(_CLONE, _BACKLOG)
-    [row] = await world.postgres.query(_FIRST_FINISHED)
+async def backlog(installation: Installation) -> None:
+    await installation.postgres.query(_CLONE, _BACKLOG)
+    [row] = await installation.postgres.query(_FIRST_FINISHED)
     ids = {f"backlog-{number}" for number in range(1, _BACKLOG + 1)}
-    world.known |= dict.fromkeys(ids, world.known[row["id"]])
-    world.accepted |= ids
+    installation.known |= dict.fromkeys(ids, installation.known[row["id"]])
+    installation.accepted |= ids
 
 
-async def _publish(world: World, bodies: list[bytes]) -> None:
-    async with world.rabbitmq.channel() as channel:
+async def _publish(installation: Installation, bodies: list[bytes]) -> None:
+    async with installation.rabbitmq.channel() as channel:
         exchange = await channel.get_exchange(_TOPOLOGY.exchange)
         for body in bodies:
             await exchange.publish(aio_pika.Message(body), EventType.SUBMITTED)

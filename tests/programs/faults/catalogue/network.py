@@ -1,4 +1,4 @@
-"""Faults of the network, on each leg between a service and a server."""
+"""Faults of the network, on each proxy between a service and a server."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults.fault import Harm, fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 _CUT_S: Final = 2.0
 _SILENT_S: Final = 12.0
 
 
-def _cut(leg: str) -> Harm:
-    async def harm(world: World) -> None:
-        world.legs[leg].is_refusing = True
-        world.legs[leg].cut()
+def _cut(proxy: str) -> Harm:
+    async def harm(installation: Installation) -> None:
+        installation.proxies[proxy].is_refusing = True
+        installation.proxies[proxy].cut()
         await asyncio.sleep(_CUT_S)
-        world.legs[leg].heal()
+        installation.proxies[proxy].heal()
 
     return harm
 
 
-def _black_hole(leg: str) -> Harm:
-    async def harm(world: World) -> None:
-        world.legs[leg].black_hole()
+def _black_hole(proxy: str) -> Harm:
+    async def harm(installation: Installation) -> None:
+        installation.proxies[proxy].black_hole()
         await asyncio.sleep(_SILENT_S)
-        world.legs[leg].heal()
+        installation.proxies[proxy].heal()
 
     return harm
 

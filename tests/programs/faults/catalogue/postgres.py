@@ -15,7 +15,7 @@ from tests.programs.faults.installation.installation import SERVICE_PASSWORD, SE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
 
 _MOMENT_S: Final = 2.0
 _LOST: Final = 25
@@ -23,28 +23,28 @@ _POLL_S: Final = 0.05
 
 
 @fault("PostgreSQL: a backend killed -9")
-async def kill_backend(world: World) -> None:
-    [first, *_] = await world.postgres.until_served()
+async def kill_backend(installation: Installation) -> None:
+    [first, *_] = await installation.postgres.until_served()
     os.kill(first, signal.SIGKILL)
     await asyncio.sleep(_MOMENT_S)
 
 
 @fault("PostgreSQL: restarted immediately")
-async def restart_postgres(world: World) -> None:
-    await world.postgres.stop(immediately=True)
-    await world.postgres.start()
+async def restart_postgres(installation: Installation) -> None:
+    await installation.postgres.stop(immediately=True)
+    await installation.postgres.start()
 
 
 @fault("PostgreSQL: stopped 30 s", random=False)
-async def stop_postgres(world: World) -> None:
-    await world.postgres.stop()
+async def stop_postgres(installation: Installation) -> None:
+    await installation.postgres.stop()
     await asyncio.sleep(30)
-    await world.postgres.start()
+    await installation.postgres.start()
 
 
 @fault("PostgreSQL: backends frozen 12 s")
-async def freeze_backends(world: World) -> None:
-    frozen = await world.postgres.until_served()
+async def freeze_backends(installation: Installation) -> None:
+    frozen = await installation.postgres.until_served()
     for number, pause_s in ((signal.SIGSTOP, 12.0), (signal.SIGCONT, 0.0)):
         for pid in frozen:
             with suppress(ProcessLookupError):
@@ -53,83 +53,83 @@ async def freeze_backends(world: World) -> None:
 
 
 @fault("PostgreSQL: commits whose reply is lost")
-async def lose_replies(world: World) -> None:
-    await _lose(world, "lose_answers")
+async def lose_replies(installation: Installation) -> None:
+    await _lose(installation, "lose_answers")
 
 
 @fault("PostgreSQL: commits that are swallowed")
-async def swallow_commits(world: World) -> None:
-    await _lose(world, "swallow_statements")
+async def swallow_commits(installation: Installation) -> None:
+    await _lose(installation, "swallow_statements")
 
 
-async def _lose(world: World, what: str) -> None:
-    legs = [world.legs["gateway-postgres"], world.legs["processor-postgres"]]
-    before = [leg.lost for leg in legs]
-    for leg in legs:
-        setattr(leg, what, _LOST)
-    while any(leg.lost - lost < _LOST for leg, lost in zip(legs, before, strict=True)):
+async def _lose(installation: Installation, what: str) -> None:
+    proxies = [installation.proxies["gateway-postgres"], installation.proxies["processor-postgres"]]
+    before = [proxy.lost for proxy in proxies]
+    for proxy in proxies:
+        setattr(proxy, what, _LOST)
+    while any(proxy.lost - lost < _LOST for proxy, lost in zip(proxies, before, strict=True)):
         await asyncio.sleep(_POLL_S)
 
 
 @fault("PostgreSQL: slow (100 ms more each way)")
-async def slow_postgres(world: World) -> None:
-    for leg in (world.legs["gateway-postgres"], world.legs["processor-postgres"]):
-        leg.delay_s = 0.1
+async def slow_postgres(installation: Installation) -> None:
+    for proxy in (installation.proxies["gateway-postgres"], installation.proxies["processor-postgres"]):
+        proxy.delay_s = 0.1
     await asyncio.sleep(2 * _MOMENT_S)
 
 
 @fault("PostgreSQL: disk full", random=False)
-async def fill_disk(world: World) -> None:
-    assert world.disk.is_mounted, "needs root, to mount a small disk"
-    world.disk.fill()
+async def fill_disk(installation: Installation) -> None:
+    assert installation.disk.is_mounted, "needs root, to mount a small disk"
+    installation.disk.fill()
     await asyncio.sleep(2 * _MOMENT_S)
-    world.disk.free()
-    await world.postgres.stop(immediately=True)  # it may have ended by itself
-    await world.postgres.start()
+    installation.disk.free()
+    await installation.postgres.stop(immediately=True)  # it may have ended by itself
+    await installation.postgres.start()
 
 
 @fault("PostgreSQL: a migration is pending", random=False)
-async def pending_migration(world: World) -> None:
+async def pending_migration(installation: Installation) -> None:
     hide = "UPDATE public._pogo_migration SET schema_name = $2 WHERE migration_id ^@ $1"
     needed = f"{OLDEST_SCHEMA:04}_"
-    await world.postgres.query(hide, needed, "hidden")
+    await installation.postgres.query(hide, needed, "hidden")
     try:
-        for service in world.services:
+        for service in installation.services:
             await service.until_not_ready()
     finally:
-        await world.postgres.query(hide, needed, "public")
+        await installation.postgres.query(hide, needed, "public")
 
 
 @fault("PostgreSQL: read-only and back", random=False)
-async def read_only(world: World) -> None:
+async def read_only(installation: Installation) -> None:
     """As a primary that an operator sets so, or one that a failover has made a standby for a while."""
-    async with _bearing(world):
-        await world.postgres.query("ALTER DATABASE isoline SET default_transaction_read_only = on")
-        await world.postgres.end_sessions(SERVICE_ROLE)
-        await _until_none_is_ready(world)
-        await world.postgres.query("ALTER DATABASE isoline RESET default_transaction_read_only")
-        await world.until_ready()
+    async with _bearing(installation):
+        await installation.postgres.query("ALTER DATABASE isoline SET default_transaction_read_only = on")
+        await installation.postgres.end_sessions(SERVICE_ROLE)
+        await _until_none_is_ready(installation)
+        await installation.postgres.query("ALTER DATABASE isoline RESET default_transaction_read_only")
+        await installation.until_ready()
 
 
 @fault("PostgreSQL: password rotated", random=False)
-async def rotate_password(world: World) -> None:
+async def rotate_password(installation: Installation) -> None:
     """The services have the old one, until it is valid again."""
-    async with _bearing(world):
-        await world.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD 'another'")
-        await world.postgres.end_sessions(SERVICE_ROLE)
-        await _until_none_is_ready(world)
-        await world.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD '{SERVICE_PASSWORD}'")
-        await world.until_ready()
+    async with _bearing(installation):
+        await installation.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD 'another'")
+        await installation.postgres.end_sessions(SERVICE_ROLE)
+        await _until_none_is_ready(installation)
+        await installation.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD '{SERVICE_PASSWORD}'")
+        await installation.until_ready()
 
 
 @asynccontextmanager
-async def _bearing(world: World) -> AsyncIterator[None]:
+async def _bearing(installation: Installation) -> AsyncIterator[None]:
     """No service ends meanwhile."""
-    pids = [service.pid for service in world.services]
+    pids = [service.pid for service in installation.services]
     yield
-    assert [service.pid for service in world.services] == pids, "a service ended"
+    assert [service.pid for service in installation.services] == pids, "a service ended"
 
 
-async def _until_none_is_ready(world: World) -> None:
-    await asyncio.gather(*(service.until_not_ready() for service in world.services))
+async def _until_none_is_ready(installation: Installation) -> None:
+    await asyncio.gather(*(service.until_not_ready() for service in installation.services))
     await asyncio.sleep(_MOMENT_S)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.programs.faults.installation.installation import World
+    from tests.programs.faults.installation.installation import Installation
     from tests.programs.faults.installation.service import Service
 
 _POLL_S: Final = 0.1
@@ -28,16 +28,16 @@ WHERE application_name ~ '^isoline (gateway|processor) '
 """
 
 
-async def _begin_with_the_release_before(world: World) -> None:
-    world.has_run_release_before = True
-    await migrate(world.postgres.url, to=RELEASE_BEFORE.schema)
-    await world.restart_all(_release_before(world))
-    await _until_all_know(world, RELEASE_BEFORE.schema)
+async def _begin_with_the_release_before(installation: Installation) -> None:
+    installation.has_run_release_before = True
+    await migrate(installation.postgres.url, to=RELEASE_BEFORE.schema)
+    await installation.restart_all(_release_before(installation))
+    await _until_all_know(installation, RELEASE_BEFORE.schema)
 
 
-async def _end_with_this_release(world: World) -> None:
-    await migrate(world.postgres.url)
-    await world.restart_all(THIS_CODE)
+async def _end_with_this_release(installation: Installation) -> None:
+    await migrate(installation.postgres.url)
+    await installation.restart_all(THIS_CODE)
 
 
 @fault(
@@ -47,14 +47,14 @@ async def _end_with_this_release(world: World) -> None:
     prepare=_begin_with_the_release_before,
     restore=_end_with_this_release,
 )
-async def migrate_first(world: World) -> None:
-    async with _bearing_every_schema(world):
-        await migrate(world.postgres.url)
-        await world.roll(THIS_CODE)
-        await _until_all_know(world, NEWEST_SCHEMA)
-        await world.roll(_release_before(world))
-        await _until_all_know(world, RELEASE_BEFORE.schema)
-        await migrate(world.postgres.url, to=RELEASE_BEFORE.schema)
+async def migrate_first(installation: Installation) -> None:
+    async with _bearing_every_schema(installation):
+        await migrate(installation.postgres.url)
+        await installation.roll(THIS_CODE)
+        await _until_all_know(installation, NEWEST_SCHEMA)
+        await installation.roll(_release_before(installation))
+        await _until_all_know(installation, RELEASE_BEFORE.schema)
+        await migrate(installation.postgres.url, to=RELEASE_BEFORE.schema)
 
 
 @fault(
@@ -64,38 +64,38 @@ async def migrate_first(world: World) -> None:
     prepare=_begin_with_the_release_before,
     restore=_end_with_this_release,
 )
-async def roll_out_first(world: World) -> None:
-    async with _bearing_every_schema(world):
-        await world.roll(THIS_CODE)
-        await _until_all_know(world, NEWEST_SCHEMA)
-        await migrate(world.postgres.url)
-        await migrate(world.postgres.url, to=RELEASE_BEFORE.schema)
-        await world.roll(_release_before(world))
-        await _until_all_know(world, RELEASE_BEFORE.schema)
+async def roll_out_first(installation: Installation) -> None:
+    async with _bearing_every_schema(installation):
+        await installation.roll(THIS_CODE)
+        await _until_all_know(installation, NEWEST_SCHEMA)
+        await migrate(installation.postgres.url)
+        await migrate(installation.postgres.url, to=RELEASE_BEFORE.schema)
+        await installation.roll(_release_before(installation))
+        await _until_all_know(installation, RELEASE_BEFORE.schema)
 
 
-def _release_before(world: World) -> Path:
-    folder = world.logs / RELEASE_BEFORE.name
+def _release_before(installation: Installation) -> Path:
+    folder = installation.logs / RELEASE_BEFORE.name
     return folder if folder.exists() else unpack(RELEASE_BEFORE, folder)
 
 
-async def _until_all_know(world: World, schema: int) -> None:
+async def _until_all_know(installation: Installation, schema: int) -> None:
     """Return when all services are of the release whose newest schema this is, and none of the other."""
     while True:
-        names = [row["application_name"] for row in await world.postgres.query(_RUNNING)]
+        names = [row["application_name"] for row in await installation.postgres.query(_RUNNING)]
         if len(names) == 2 and all(name.endswith(f"..{schema}") for name in names):
             return
         await asyncio.sleep(_POLL_S)
 
 
 @asynccontextmanager
-async def _bearing_every_schema(world: World) -> AsyncIterator[None]:
+async def _bearing_every_schema(installation: Installation) -> AsyncIterator[None]:
     """Inside, no service may ever say that the schema is not for it.
 
     Clients alone would not tell: the balancer goes to a gateway that is not ready if no other is.
     """
     refused: set[str] = set()
-    watching = asyncio.create_task(_watch(world, refused))
+    watching = asyncio.create_task(_watch(installation, refused))
     try:
         yield
     finally:
@@ -104,10 +104,10 @@ async def _bearing_every_schema(world: World) -> AsyncIterator[None]:
     assert not refused, f"not ready: {sorted(refused)}"
 
 
-async def _watch(world: World, refused: set[str]) -> None:
+async def _watch(installation: Installation, refused: set[str]) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1)) as session:
         while True:
-            for service in world.services:
+            for service in installation.services:
                 refused |= await _refusals(session, service)
             await asyncio.sleep(_POLL_S)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from tests.programs.faults.fault import Harm, fault
 
 if TYPE_CHECKING:
-    from tests.programs.faults.installation.installation import World
-    from tests.programs.faults.installation.proxy import Leg
+    from tests.programs.faults.installation.installation import Installation
+    from tests.programs.faults.installation.proxy import Proxy
     from tests.programs.faults.installation.service import Service
 
 _FREEZE_S: Final = 10.0
@@ -18,36 +18,36 @@ _POLL_S: Final = 0.05
 
 
 @fault("nothing", spares_clients=True)
-async def nothing(_: World) -> None:
+async def nothing(_: Installation) -> None:
     """What the others are compared with."""
 
 
 @fault("gateway: kill -9")
-async def kill_gateway(world: World) -> None:
-    world.gateways[0].send(signal.SIGKILL)
+async def kill_gateway(installation: Installation) -> None:
+    installation.gateways[0].send(signal.SIGKILL)
 
 
 @fault("processor: kill -9")
-async def kill_processor(world: World) -> None:
-    world.processors[0].send(signal.SIGKILL)
+async def kill_processor(installation: Installation) -> None:
+    installation.processors[0].send(signal.SIGKILL)
 
 
 @fault("gateway: frozen 10 s")
-async def freeze_gateway(world: World) -> None:
-    await _freeze(world.gateways[0])
+async def freeze_gateway(installation: Installation) -> None:
+    await _freeze(installation.gateways[0])
 
 
 @fault("processor: frozen 10 s")
-async def freeze_processor(world: World) -> None:
-    await _freeze(world.processors[0])
+async def freeze_processor(installation: Installation) -> None:
+    await _freeze(installation.processors[0])
 
 
 @fault("gateway and processor: frozen past the heartbeat", random=False)
-async def freeze_past_the_heartbeat(world: World) -> None:
+async def freeze_past_the_heartbeat(installation: Installation) -> None:
     """Frozen until the broker has given them up: after two heartbeats of 15 s that it missed, or three."""
-    publishers, both = world.legs["gateway-rabbitmq"], world.legs["processor-rabbitmq"]
+    publishers, both = installation.proxies["gateway-rabbitmq"], installation.proxies["processor-rabbitmq"]
     counts = publishers.ended_by_server, both.ended_by_server
-    frozen = world.gateways[0], world.processors[0]
+    frozen = installation.gateways[0], installation.processors[0]
     for service in frozen:
         service.send(signal.SIGSTOP)
     # The gateway has a connection to publish, the processor another one to consume.
@@ -58,11 +58,11 @@ async def freeze_past_the_heartbeat(world: World) -> None:
 
 
 def _die_at(kind: str, point: str) -> tuple[Harm, Harm]:
-    async def prepare(world: World) -> None:
-        await getattr(world, kind)[0].restart(ISOLINE_FAILPOINT=point)
+    async def prepare(installation: Installation) -> None:
+        await getattr(installation, kind)[0].restart(ISOLINE_FAILPOINT=point)
 
-    async def harm(world: World) -> None:
-        await _until_killed(getattr(world, kind)[0].statuses)
+    async def harm(installation: Installation) -> None:
+        await _until_killed(getattr(installation, kind)[0].statuses)
 
     return prepare, harm
 
@@ -81,8 +81,8 @@ for _kind, _point in (
 
 
 @fault("rolling restart of everything (SIGTERM)", spares_clients=True)
-async def rolling_restart(world: World) -> None:
-    await world.roll()
+async def rolling_restart(installation: Installation) -> None:
+    await installation.roll()
 
 
 async def _freeze(service: Service) -> None:
@@ -91,8 +91,8 @@ async def _freeze(service: Service) -> None:
     service.send(signal.SIGCONT)
 
 
-async def _until_ended_by_server(leg: Leg, count: int) -> None:
-    while leg.ended_by_server < count:
+async def _until_ended_by_server(proxy: Proxy, count: int) -> None:
+    while proxy.ended_by_server < count:
         await asyncio.sleep(_POLL_S)
 
 

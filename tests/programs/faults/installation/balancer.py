@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from tests.programs.faults.installation.proxy import Leg
+from tests.programs.faults.installation.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -66,8 +66,8 @@ class Balancer:
 async def open_balancer(ports: Sequence[int]) -> AsyncIterator[Balancer]:
     """Yield a balancer that listens at its ``address``."""
     balancer = Balancer(ports)
-    leg = Leg(balancer.connect)
-    server = await asyncio.start_server(leg.forward, "127.0.0.1", 0)
+    proxy = Proxy(balancer.connect)
+    server = await asyncio.start_server(proxy.forward, "127.0.0.1", 0)
     balancer.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     watching = asyncio.create_task(balancer.watch())
     try:
@@ -76,4 +76,4 @@ async def open_balancer(ports: Sequence[int]) -> AsyncIterator[Balancer]:
         watching.cancel()
         await asyncio.wait([watching])
         server.close()
-        leg.cut()
+        proxy.cut()

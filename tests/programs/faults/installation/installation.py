@@ -1,4 +1,4 @@
-"""Everything that a fault may happen to: two of each service, their servers, and the legs between them."""
+"""An installation to inject faults into: two of each service, their servers, and proxies between them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock
 from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
 from tests.programs.faults.installation.listener import Listener, open_listener
-from tests.programs.faults.installation.proxy import Leg, open_leg
+from tests.programs.faults.installation.proxy import Proxy, open_proxy
 from tests.programs.faults.installation.servers import (
     Disk,
     Postgres,
@@ -47,18 +47,18 @@ SERVICE_PASSWORD: Final = "a rotated password"
 
 
 @dataclass(kw_only=True)
-class World:
-    """An installation, and what is expected of it.
+class Installation:
+    """An installation, and the results that are expected of it.
 
     Attributes:
-        clock: By which every service and PostgreSQL may live.
-        clock_of_one: By which one gateway alone may live.
+        clock: Faked clock of every service and PostgreSQL.
+        clock_of_one: Faked clock of one gateway alone.
     """
 
     postgres: Postgres
     rabbitmq: Rabbitmq
     disk: Disk
-    legs: Mapping[str, Leg]
+    proxies: Mapping[str, Proxy]
     gateways: list[Service]
     processors: list[Service]
     balancer: Balancer
@@ -71,7 +71,7 @@ class World:
     must_fail: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     generations: dict[str, int] = field(default_factory=dict)
-    planted_letters: int = 0
+    injected_letters: int = 0
     has_run_release_before: bool = False
     plateau: dict[str, Footprint] = field(default_factory=dict)
 
@@ -81,16 +81,16 @@ class World:
         return [*self.gateways, *self.processors]
 
     def heal(self) -> None:
-        """No leg does anything wrong any more, and nobody is frozen: no service, no node."""
-        for leg in self.legs.values():
-            leg.heal()
+        """End the faults of every proxy and resume every frozen service and node."""
+        for proxy in self.proxies.values():
+            proxy.heal()
         for service in self.services:
             service.send(signal.SIGCONT)
         for node in self.rabbitmq.nodes:
             node.send(signal.SIGCONT)
 
     async def until_ready(self) -> None:
-        """Every service says that it is ready, and new clients come to every gateway."""
+        """Return once every service is ready and the balancer uses every gateway."""
         await asyncio.gather(*(service.until_ready() for service in self.services))
         await self.balancer.until_all_ready()
 
@@ -110,7 +110,7 @@ class World:
         await asyncio.gather(*(service.restart() for service in self.services))
 
     def footprints(self) -> dict[str, Footprint]:
-        """What each service's process holds."""
+        """Memory, files and connections of each service's process."""
         return {
             f"{service.module} {number}": footprint_of(service.pid)
             for kind in (self.gateways, self.processors)
@@ -118,13 +118,13 @@ class World:
         }
 
     def largest_footprints(self) -> dict[str, Footprint]:
-        """The most that a process of each kind holds."""
+        """The largest footprint of each kind of process."""
         return largest_by_kind(self.footprints())
 
 
 @asynccontextmanager
-async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
-    """Start it all on servers of its own, RabbitMQ with so many nodes."""
+async def open_installation(*, nodes: int = 1) -> AsyncIterator[Installation]:
+    """Start an installation on servers of its own, RabbitMQ with so many nodes."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isoline-faults-", dir="/tmp")))
         folder.chmod(0o755)  # as root, PostgreSQL runs as somebody else
@@ -134,24 +134,24 @@ async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
         await migrate(postgres.url)
         await postgres.admit(SERVICE_ROLE, SERVICE_PASSWORD)
         await _create_account(postgres.url)
-        legs = {
-            f"{service}-{server}": await stack.enter_async_context(open_leg(connect))
+        proxies = {
+            f"{service}-{server}": await stack.enter_async_context(open_proxy(connect))
             for service in ("gateway", "processor")
             for server, connect in (("postgres", postgres.connect), ("rabbitmq", rabbitmq.connect))
         }
         gateways, processors = (
             [
-                _service(kind, legs, _broker(kind, number, legs, rabbitmq), folder, number)
+                _service(kind, proxies, _broker(kind, number, proxies, rabbitmq), folder, number)
                 for number in range(_EACH)
             ]
             for kind in ("gateway", "processor")
         )
         await stack.enter_async_context(_running([*gateways, *processors]))
-        world = World(
+        installation = Installation(
             postgres=postgres,
             rabbitmq=rabbitmq,
             disk=disk,
-            legs=legs,
+            proxies=proxies,
             gateways=gateways,
             processors=processors,
             balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
@@ -160,14 +160,14 @@ async def open_world(*, nodes: int = 1) -> AsyncIterator[World]:
             clock_of_one=Clock(folder, "clock-of-one"),
             logs=folder,
         )
-        await world.until_ready()
-        yield world
+        await installation.until_ready()
+        yield installation
 
 
-def _broker(kind: str, number: int, legs: Mapping[str, Leg], rabbitmq: Rabbitmq) -> str:
-    """The leg to the only node, or all nodes, each service beginning with another."""
+def _broker(kind: str, number: int, proxies: Mapping[str, Proxy], rabbitmq: Rabbitmq) -> str:
+    """The URL of the proxy to the only node, or of all nodes, each service starting with another one."""
     if len(rabbitmq.nodes) == 1:
-        return f"amqp://guest:guest@127.0.0.1:{legs[f'{kind}-rabbitmq'].port}/"
+        return f"amqp://guest:guest@127.0.0.1:{proxies[f'{kind}-rabbitmq'].port}/"
     first = (number + (kind == "processor")) % len(rabbitmq.urls)
     return ",".join(rabbitmq.urls[first:] + rabbitmq.urls[:first])
 
@@ -177,10 +177,10 @@ def _database_url(port: int) -> str:
     return f"postgresql://{login}@127.0.0.1:{port}/isoline?sslmode=disable"
 
 
-def _service(kind: str, legs: Mapping[str, Leg], broker: str, logs: Path, number: int) -> Service:
+def _service(kind: str, proxies: Mapping[str, Proxy], broker: str, logs: Path, number: int) -> Service:
     port = free_port()
     environment = {
-        "ISOLINE_DATABASE_URL": _database_url(legs[f"{kind}-postgres"].port),
+        "ISOLINE_DATABASE_URL": _database_url(proxies[f"{kind}-postgres"].port),
         "ISOLINE_AMQP_URL": broker,
         "ISOLINE_TOKEN_KEY": _KEY,
         "ISOLINE_HOST": "127.0.0.1",

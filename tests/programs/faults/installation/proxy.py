@@ -1,4 +1,4 @@
-"""A TCP leg between a service and a server that can be cut, go silent, be slow, or lose one answer."""
+"""A fault-injecting TCP proxy: cuts connections, drops packets, delays, or loses single answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BIND: Final = b"B"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Leg:
-    """A proxy; what it does wrong applies to every connection through it, old and new."""
+class Proxy:
+    """A fault-injecting TCP proxy; its faults apply to every connection, old and new."""
 
     def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
         self._connect = connect
@@ -39,11 +39,11 @@ class Leg:
             writer.transport.abort()
 
     def black_hole(self) -> None:
-        """Keep every connection, accept new ones, and let nothing through."""
+        """Keep every connection, accept new ones, and forward nothing."""
         self._passes.clear()
 
     def heal(self) -> None:
-        """Be a wire again. What a black hole holds back goes on: TCP would have sent it again."""
+        """End every fault. Bytes that a black hole held back are forwarded: TCP would resend them."""
         self.is_refusing, self.delay_s, self.answers_pass = False, 0.0, True
         self.lose_answers = self.swallow_statements = 0
         self._passes.set()
@@ -59,10 +59,10 @@ class Leg:
             server_reader, server_writer = await self._connect()
             ends.add(server_writer)
             self._writers.add(server_writer)
-            link = _Link()
+            connection = _ProxiedConnection()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._up(reader, server_writer, link))
-                tasks.create_task(self._down(server_reader, writer, link))
+                tasks.create_task(self._up(reader, server_writer, connection))
+                tasks.create_task(self._down(server_reader, writer, connection))
         except (OSError, ExceptionGroup, asyncio.IncompleteReadError):
             pass
         finally:
@@ -70,9 +70,11 @@ class Leg:
                 end.transport.abort()
                 self._writers.discard(end)
 
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _ProxiedConnection
+    ) -> None:
         while chunk := await reader.read(_CHUNK):
-            await self._on_the_way()
+            await self._delay()
             if chunk.startswith(_BIND):
                 if self.swallow_statements:
                     self.swallow_statements -= 1
@@ -80,15 +82,17 @@ class Leg:
                     raise ConnectionResetError
                 if self.lose_answers:
                     self.lose_answers -= 1
-                    link.loses_answer = True
+                    connection.loses_answer = True
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError  # ends the other direction too
 
-    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _ProxiedConnection
+    ) -> None:
         while chunk := await _received(reader):
-            await self._on_the_way()
-            if link.loses_answer:
+            await self._delay()
+            if connection.loses_answer:
                 self.lost += 1
                 raise ConnectionResetError
             if self.answers_pass:
@@ -97,7 +101,7 @@ class Leg:
         self.ended_by_server += 1
         raise ConnectionResetError
 
-    async def _on_the_way(self) -> None:
+    async def _delay(self) -> None:
         await self._passes.wait()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
@@ -110,21 +114,21 @@ async def _received(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-class _Link:
+class _ProxiedConnection:
     loses_answer = False
 
 
 @asynccontextmanager
-async def open_leg(connect: Callable[[], Awaitable[Streams]]) -> AsyncIterator[Leg]:
-    """Yield a leg to whatever ``connect`` connects to."""
-    leg = Leg(connect)
-    server = await asyncio.start_server(leg.forward, "127.0.0.1", 0)
-    leg.port = server.sockets[0].getsockname()[1]
+async def open_proxy(connect: Callable[[], Awaitable[Streams]]) -> AsyncIterator[Proxy]:
+    """Yield a proxy to the server that ``connect`` connects to."""
+    proxy = Proxy(connect)
+    server = await asyncio.start_server(proxy.forward, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
     try:
-        yield leg
+        yield proxy
     finally:
         server.close()
-        leg.heal()
-        leg.cut()
+        proxy.heal()
+        proxy.cut()
         with suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), 5)

@@ -54,7 +54,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The way round every leg."""
+        """The URL without a proxy."""
         assert self._server is not None
         return self._server.url
 
@@ -160,7 +160,7 @@ class Rabbitmq:
 
     @property
     def urls(self) -> list[str]:
-        """Where each node is, round every leg."""
+        """The URL of each node, without a proxy."""
         return [node.amqp_url for node in self.nodes]
 
     async def connect(self) -> Streams:
@@ -207,7 +207,7 @@ class Rabbitmq:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """A way round every leg, to a node that answers."""
+        """The URL of a node that answers, without a proxy."""
         async with await self._connection() as connection:
             yield await connection.channel()
 
