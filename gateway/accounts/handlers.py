@@ -14,7 +14,7 @@ from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import unauthorized
 from gateway.http.query import read_query
 from gateway.http.responses import NO_CONTENT, Response, json_response
-from gateway.limits.fair_semaphore import Applicant
+from gateway.limits.fair_semaphore import QueueEntry
 from shared.domain.account import Role
 from shared.domain.errors import DeniedError
 
@@ -88,7 +88,7 @@ class AccountHandlers:
             map(Role, body.roles),
             accounts=self.accounts,
             passwords=self.passwords,
-            applicant=_applicant(request),
+            entry=_queue_entry(request),
         )
         return json_response(_shown(account), HTTPStatus.CREATED)
 
@@ -129,7 +129,7 @@ class AccountHandlers:
             body.password,
             accounts=self.accounts,
             passwords=self.passwords,
-            applicant=_applicant(request),
+            entry=_queue_entry(request),
         )
         return Response(NO_CONTENT)
 
@@ -164,9 +164,9 @@ class AccountHandlers:
         return json_response(answer, headers={"Cache-Control": "no-store"})
 
 
-def _applicant(request: Request) -> Applicant:
+def _queue_entry(request: Request) -> QueueEntry:
     """The caller, to wait for a place among those who have passwords hashed."""
-    return Applicant(frozenset({f"caller/{request.caller.name}"}), is_known=True)
+    return QueueEntry(frozenset({f"caller/{request.caller.name}"}), has_priority=True)
 
 
 def _shown(account: Account) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from gateway.limits.fair_semaphore import Applicant, FairSemaphore
+from gateway.limits.fair_semaphore import FairSemaphore, QueueEntry
 from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.errors import ConflictError, NotFoundError
 from shared.runtime.threads import in_thread_of
@@ -27,40 +27,40 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 _AT_A_TIME: Final = 2
 # A queue of some seconds, in which only those wait long who are many; those who came later would wait longer
 # than it takes to ask again.
-_MAX_WAITING: Final = 256
+_MAX_QUEUED: Final = 256
 # Threads of their own: those that all else shares may be busy with bodies of 16 MiB, or wait for a disk.
 _THREADS: Final = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
 # Who runs a command, and is alone with that.
-_ALONE: Final = Applicant()
+_ALONE: Final = QueueEntry()
 
 
 class Passwords:
     """Hashes and verifies off the event loop, a bounded number at a time, with a bounded and fair queue."""
 
     def __init__(self) -> None:
-        self._places = FairSemaphore(
+        self._semaphore = FairSemaphore(
             _AT_A_TIME,
-            max_waiting=_MAX_WAITING,
+            max_queued=_MAX_QUEUED,
             refusal="Too many logins at a time; try again shortly.",
         )
         self._nobodys_hash = _HASHER.hash("a password that nobody has")
 
-    async def hash(self, password: str, applicant: Applicant = _ALONE) -> str:
+    async def hash(self, password: str, entry: QueueEntry = _ALONE) -> str:
         """The password's Argon2id hash in PHC form.
 
         Raises:
             TooOftenError: Too many wait already.
         """
-        async with self.place(applicant):
+        async with self.slot(entry):
             return await in_thread_of(_THREADS, _HASHER.hash, password)
 
-    def place(self, applicant: Applicant) -> AbstractAsyncContextManager[None]:
+    def slot(self, entry: QueueEntry) -> AbstractAsyncContextManager[None]:
         """Hold a place for `matches`.
 
         Raises:
             TooOftenError: Too many wait already.
         """
-        return self._places.place(applicant)
+        return self._semaphore.slot(entry)
 
     async def matches(self, password: str, account: Account | None) -> bool:
         """Whether it is the account's password; no account takes as long as a wrong password.
@@ -78,7 +78,7 @@ async def create_account(
     *,
     accounts: AccountStore,
     passwords: Passwords,
-    applicant: Applicant = _ALONE,
+    entry: QueueEntry = _ALONE,
 ) -> Account:
     """Create an account.
 
@@ -86,7 +86,7 @@ async def create_account(
         ConflictError: The name is taken, or belonged to an account that was deleted.
         UnavailableError: It may have been created; creating it again tells.
     """
-    account = Account(name, await passwords.hash(password, applicant), frozenset(roles))
+    account = Account(name, await passwords.hash(password, entry), frozenset(roles))
     if not await accounts.add(account):
         raise ConflictError(f"The name {name} is taken, or was, and is not given out again.")
     return account
@@ -109,16 +109,16 @@ async def authenticate(
         TooOftenError: There were too many failures from this address, which may be in a pause, or too many
             wait. Only a try for which there was a place counts as one.
     """
-    applicant = await throttle.check(name, address)
+    entry = await throttle.check(name, address)
     account = await accounts.find(name) if USER_NAME.fullmatch(name) else None
-    async with passwords.place(applicant):
-        await throttle.begin(name, address)
+    async with passwords.slot(entry):
+        await throttle.count_attempt(name, address)
         is_right = await passwords.matches(password, account)
     if not is_right or account is None:
         return None
-    await throttle.succeeded(name, address)
+    await throttle.record_success(name, address)
     if _HASHER.check_needs_rehash(account.password_hash):
-        await accounts.rehash(account, await passwords.hash(password, applicant))
+        await accounts.rehash(account, await passwords.hash(password, entry))
     return account
 
 
@@ -139,7 +139,7 @@ async def change_password(
     *,
     accounts: AccountStore,
     passwords: Passwords,
-    applicant: Applicant = _ALONE,
+    entry: QueueEntry = _ALONE,
 ) -> None:
     """Give an account another password; its tokens and logins end.
 
@@ -148,7 +148,7 @@ async def change_password(
     """
     if not USER_NAME.fullmatch(name):
         raise no_account(name)
-    if not await accounts.set_password(name, await passwords.hash(password, applicant)):
+    if not await accounts.set_password(name, await passwords.hash(password, entry)):
         raise no_account(name)
 
 

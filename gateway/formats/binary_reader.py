@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.formats.models import read_header
 from gateway.formats.spool import Spool
-from gateway.http.bodies.body_stream import receive
-from gateway.http.bodies.content_encoding import check_length, encoding_of, max_bytes_of_unpacker
+from gateway.http.bodies.body_stream import stream_body
+from gateway.http.bodies.content_encoding import (
+    check_content_length,
+    content_encoding_of,
+    max_compressed_bytes,
+)
 from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import CLOSE, ProblemError
 from shared.runtime.settings import BYTES_PER_SAMPLE
@@ -56,7 +60,7 @@ class BinaryReader:
         """As many as the longest recording has, with the longest header."""
         samples_bytes = BYTES_PER_SAMPLE * self._limits.max_recording_samples
         most = _PREAMBLE.size + self._max_header_bytes + samples_bytes
-        return most if encoding is None else max_bytes_of_unpacker(most)
+        return most if encoding is None else max_compressed_bytes(most)
 
     async def read(
         self, request: Request, take: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime
@@ -69,8 +73,8 @@ class BinaryReader:
                 all that is wrong with the header; 503 too much in hand.
             UnavailableError: The disk is full or broken.
         """
-        encoding, limits = encoding_of(request), self._limits
-        check_length(request, self.max_bytes(encoding), is_packed=encoding is not None)
+        encoding, limits = content_encoding_of(request), self._limits
+        check_content_length(request, self.max_bytes(encoding), is_compressed=encoding is not None)
         stated_bytes = None if encoding else request.content_length
         async with AsyncExitStack() as opened:
 
@@ -87,7 +91,7 @@ class BinaryReader:
                 stated_bytes,
                 max_header_bytes=self._max_header_bytes,
             )
-            await receive(request, encoding, intake.take)
+            await stream_body(request, encoding, intake.take)
             header, samples = intake.whole()
             if isinstance(samples, Spool):
                 return await take(header.recording(samples.blocks))
@@ -102,7 +106,7 @@ class _Memory:
         self._memory = memory
 
     async def write(self, piece: memoryview) -> None:
-        self._memory.take(len(piece))
+        self._memory.reserve(len(piece))
         self._buffer += piece
 
     def handed_over(self) -> bytearray:

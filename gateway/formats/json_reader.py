@@ -18,7 +18,7 @@ from simdjson import Array, Object, Parser
 from gateway.formats.json_arrays import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
 from gateway.formats.json_fast_path import UNUSUAL, usual_ecg
 from gateway.formats.models import read_ecg
-from gateway.http.bodies.content_encoding import max_packed_bytes
+from gateway.http.bodies.content_encoding import max_compressed_json_bytes
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json, read_json
 from gateway.http.problems import NotJsonError, ProblemError
 from gateway.http.validation import MAX_FIELDS
@@ -62,7 +62,7 @@ class JsonReader:
     def max_bytes(self, encoding: str | None) -> int:
         """As many as `read_json` takes."""
         most = self._settings.max_body_bytes
-        return most if encoding is None else max_packed_bytes(most)
+        return most if encoding is None else max_compressed_json_bytes(most)
 
     async def read(
         self, request: Request, take: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime

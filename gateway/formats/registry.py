@@ -10,8 +10,8 @@ from gateway.formats import binary_reader as recordings
 from gateway.formats.binary_reader import BinaryReader
 from gateway.formats.json_reader import JsonReader
 from gateway.formats.models import BinaryHeader
-from gateway.http.bodies.body_stream import first_bytes
-from gateway.http.bodies.content_encoding import check_length, encoding_of
+from gateway.http.bodies.body_stream import peek_body
+from gateway.http.bodies.content_encoding import check_content_length, content_encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,10 +108,10 @@ class Formats:
         if reader := self._by_type.get(declared):
             return reader
         if declared == _VAGUE:
-            encoding = encoding_of(request)
+            encoding = content_encoding_of(request)
             most = max(reader.max_bytes(encoding) for reader in self._by_type.values())
-            check_length(request, most, is_packed=encoding is not None)
-            beginning = await first_bytes(request, _MOST_FIRST_BYTES)
+            check_content_length(request, most, is_compressed=encoding is not None)
+            beginning = await peek_body(request, _MOST_FIRST_BYTES)
             for first, reader in self._by_first_bytes.items():
                 if beginning.startswith(first):
                     return reader

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK_SAMPLES: Final = 1_000_000
 
 # Two gigabytes are held at 70 MB a second or more.
-_RESEND_WITHIN_S: Final = 30.0
+_EVICTABLE_AFTER_S: Final = 30.0
 _DISK_FOR_SENDER: Final = "The gateway has no room on its disk for this recording, or can't use it."
 
 
@@ -45,7 +45,7 @@ class Spool:
             ProblemError: 503, too many bytes are spooled in all, or by this caller.
             UnavailableError: The disk is full or broken.
         """
-        self._reservation.take(len(piece))
+        self._reservation.grow(len(piece))
         await in_thread(self._write, piece)
 
     def blocks(self) -> Iterator[Samples]:
@@ -82,7 +82,7 @@ class Spools:
         self._budget = ByteBudget(
             max_bytes=max_bytes,
             max_bytes_of_caller=max_bytes // PART_OF_ONE,
-            resend_within_s=_RESEND_WITHIN_S,
+            evictable_after_s=_EVICTABLE_AFTER_S,
         )
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
-"""Counters that expire: the port, in memory, and what joins counters in memory with counters in Redis.
+"""Counters that expire: the port, counters in memory, and their combinations with counters in Redis.
 
-The rate limiter counts every request in them, the login throttle every attempt to log in.
+The rate limiter counts requests in them, the login throttle failed logins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Counters(Protocol):
     """Counters by key, each of which expires a fixed time after its first count."""
 
     async def count(self, key: str, expires_in_s: int) -> Count:
-        """Count one up; a counter that this starts expires after ``expires_in_s`` seconds.
+        """Increment a counter; a new one expires after ``expires_in_s`` seconds.
 
         Read the result before the next await: it may be the counter itself, and change with the next count.
 
@@ -60,10 +60,10 @@ class Counters(Protocol):
 
 
 class MemoryCounters:
-    """Counters in this process, each count at constant cost; it is never unavailable.
+    """Counters in this process, with increments in constant time; never unavailable.
 
     Args:
-        max_counters: How many it keeps; one more evicts the oldest.
+        max_counters: How many it keeps; another one evicts the oldest.
     """
 
     def __init__(self, max_counters: int = MAX_COUNTERS) -> None:
@@ -94,7 +94,7 @@ class MemoryCounters:
             self._counters.pop(key, None)
 
     def _evict(self, now: float) -> None:
-        """Drop the oldest while they have expired or are too many; each is dropped once, so it is cheap."""
+        """Drop the oldest while they have expired or are too many; amortized constant time."""
         while self._counters:
             key, oldest = next(iter(self._counters.items()))
             if oldest.expires_at > now and len(self._counters) <= self._max_counters:
@@ -128,19 +128,19 @@ class FallbackCounters:
 
 
 class RememberedCounters:
-    """Shared counters, and the same in memory: the higher count holds, and the later expiry.
+    """Shared counters, and the same in memory: the higher count is valid, and the later expiry.
 
-    What this gateway has seen is not forgotten when Redis evicts it, restarts or is unavailable. It counts
-    one at a time, which is enough for logins and not for requests.
+    Counts of this gateway survive that Redis evicts them, restarts or is unavailable. Increments are
+    serialized, which is fast enough for logins and not for requests.
     """
 
     def __init__(self, shared: Counters, own: MemoryCounters) -> None:
         self._shared = shared
         self._own = own
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def count(self, key: str, expires_in_s: int) -> Count:
-        async with self._one_at_a_time:  # the higher of results out of order would be counted twice
+        async with self._lock:  # the higher of results out of order would be counted twice
             shared = await self._shared.count(key, expires_in_s)
             own = await self._own.count(key, expires_in_s)
             own.value = max(own.value, shared.value)
@@ -156,10 +156,9 @@ class RememberedCounters:
 
 @dataclass(frozen=True, slots=True)
 class CounterStore:
-    """Makes counters that are never unavailable.
+    """Makes sets of counters that are never unavailable.
 
-    Each has a memory of its own, so that no number of counters evicts those of another; in Redis they share
-    their keys.
+    Each set has its own memory, so that none evicts counters of another; in Redis they share their keys.
 
     Attributes:
         redis: Counters that all gateways share, if there are any.
@@ -170,12 +169,12 @@ class CounterStore:
     max_counters: int = MAX_COUNTERS
 
     def counters(self) -> Counters:
-        """Counters that Redis may forget."""
+        """Counters that a restart of Redis may reset."""
         own = MemoryCounters(self.max_counters)
         return FallbackCounters(self.redis, own) if self.redis else own
 
     def remembered_counters(self) -> Counters:
-        """Counters that this gateway remembers when Redis forgets them."""
+        """Counters that this gateway keeps in memory too, so that a restart of Redis does not reset them."""
         own = MemoryCounters(self.max_counters)
         return RememberedCounters(self.counters(), own) if self.redis else own
 

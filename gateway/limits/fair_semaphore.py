@@ -1,4 +1,4 @@
-"""A semaphore whose places go round among those who wait, so that nobody's hundred delay another's one."""
+"""A semaphore with fair queueing: many requests of one client don't delay another client's single one."""
 
 from __future__ import annotations
 
@@ -15,104 +15,102 @@ if TYPE_CHECKING:
 _RETRY_AFTER_S: Final = 2.0
 
 
-class Applicant(NamedTuple):
-    """Who wants a place.
+class QueueEntry(NamedTuple):
+    """The keys of a waiter in the queue.
 
     Attributes:
-        names: What they have in common with others who wait: an address, an account. Of those who share a
-            name each waits for one round more than the one before.
-        is_known: Whether they go first within their round.
+        keys: What it shares with other waiters: an address, an account. Among waiters that share a key, each
+            waits for one round more than the one before.
+        has_priority: Whether it goes first within its round.
     """
 
-    names: frozenset[str] = frozenset()
-    is_known: bool = False
+    keys: frozenset[str] = frozenset()
+    has_priority: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
-    names: frozenset[str]
+class _Waiter:
+    keys: frozenset[str]
     rank: tuple[int, bool]
     admitted: asyncio.Future[None]
 
 
 class FairSemaphore:
-    """Lets a bounded number in at a time, round by round, and a bounded number wait.
+    """Admits a bounded number at a time from a bounded queue, in rounds.
 
-    Each round lets in one of each name that is waited under, so that who shares no name with others waits for
-    one of each at the most, however many wait. When all waiting places are taken, who came last of the last
-    round is refused for someone who would be in an earlier one.
+    Each round admits one waiter per key, so that a waiter who shares no key waits for at most one of each
+    other key, however long the queue is. When the queue is full, the last waiter of the last round is refused
+    in favour of one that would be in an earlier round.
 
     Args:
-        places: How many are let in.
-        max_waiting: How many may wait.
-        refusal: A sentence for those who may not.
+        slots: How many are admitted at a time.
+        max_queued: How many may wait.
+        refusal: The message for those refused.
     """
 
-    def __init__(self, places: int, *, max_waiting: int, refusal: str) -> None:
-        self._free = places
-        self._max_waiting = max_waiting
+    def __init__(self, slots: int, *, max_queued: int, refusal: str) -> None:
+        self._free_slots = slots
+        self._max_queued = max_queued
         self._refusal = refusal
-        self._waiting: list[_Waiting] = []  # in the order of their arrival
+        self._waiters: list[_Waiter] = []  # in the order of their arrival
         self._round = 0
 
     @asynccontextmanager
-    async def place(self, applicant: Applicant) -> AsyncIterator[None]:
-        """Hold a place for as long as the context is open.
+    async def slot(self, entry: QueueEntry) -> AsyncIterator[None]:
+        """Hold a slot for as long as the context is open.
 
         Raises:
             TooOftenError: Too many wait already.
         """
-        waiting = self._line_up(applicant)
-        self._let_in()
+        waiter = self._enqueue(entry)
+        self._admit()
         try:
-            await waiting.admitted
+            await waiter.admitted
         except asyncio.CancelledError:
-            self._give_up(waiting)
+            self._cancel(waiter)
             raise
         try:
             yield
         finally:
-            self._free_place()
+            self._release()
 
-    def _line_up(self, applicant: Applicant) -> _Waiting:
-        ahead = max(
-            (sum(name in waiting.names for waiting in self._waiting) for name in applicant.names), default=0
-        )
-        rank = self._round + 1 + ahead, not applicant.is_known
-        if len(self._waiting) >= self._max_waiting:
-            self._make_room(rank)
-        waiting = _Waiting(applicant.names, rank, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        return waiting
+    def _enqueue(self, entry: QueueEntry) -> _Waiter:
+        ahead = max((sum(key in waiter.keys for waiter in self._waiters) for key in entry.keys), default=0)
+        rank = self._round + 1 + ahead, not entry.has_priority
+        if len(self._waiters) >= self._max_queued:
+            self._evict_last(rank)
+        waiter = _Waiter(entry.keys, rank, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        return waiter
 
-    def _make_room(self, rank: tuple[int, bool]) -> None:
-        last = max(reversed(self._waiting), key=_rank)  # of the same rank, who came last
+    def _evict_last(self, rank: tuple[int, bool]) -> None:
+        last = max(reversed(self._waiters), key=_rank)  # of equal rank, the latest
         if last.rank <= rank:
-            raise self._refused()
-        self._waiting.remove(last)
-        last.admitted.set_exception(self._refused())
+            raise self._refusal_error()
+        self._waiters.remove(last)
+        last.admitted.set_exception(self._refusal_error())
 
-    def _let_in(self) -> None:
-        while self._free and self._waiting:
-            first = min(self._waiting, key=_rank)  # of the same rank, who came first
-            self._waiting.remove(first)
+    def _admit(self) -> None:
+        while self._free_slots and self._waiters:
+            first = min(self._waiters, key=_rank)  # of equal rank, the earliest
+            self._waiters.remove(first)
             self._round = max(self._round, first.rank[0])
-            self._free -= 1
+            self._free_slots -= 1
             first.admitted.set_result(None)
 
-    def _give_up(self, waiting: _Waiting) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        elif not waiting.admitted.cancelled() and waiting.admitted.exception() is None:
-            self._free_place()  # it was let in, and cancelled before it knew
+    def _cancel(self, waiter: _Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif not waiter.admitted.cancelled() and waiter.admitted.exception() is None:
+            self._release()  # admitted, but cancelled before it ran
 
-    def _free_place(self) -> None:
-        self._free += 1
-        self._let_in()
+    def _release(self) -> None:
+        self._free_slots += 1
+        self._admit()
 
-    def _refused(self) -> TooOftenError:
+    def _refusal_error(self) -> TooOftenError:
         return TooOftenError(self._refusal, retry_after_s=_RETRY_AFTER_S)
 
 
-def _rank(waiting: _Waiting) -> tuple[int, bool]:
-    return waiting.rank
+def _rank(waiter: _Waiter) -> tuple[int, bool]:
+    return waiter.rank

@@ -1,4 +1,4 @@
-"""The rate limiter: requests a minute per address and per caller, and logins per address."""
+"""The rate limiter: requests per minute and address or caller, and logins per minute and address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WINDOW_S: Final = 60
 
 
 class Policy(StrEnum):
-    """What a limit counts by: any request's address, the caller, or the address of a login."""
+    """The key of a limit: the address of any request, the caller, or the address of a login."""
 
     ADDRESS = "address"
     CALLER = "caller"
@@ -41,10 +41,10 @@ class RateLimiter:
         self._prefix = f"rate/{policy}/"
 
     async def check(self, request: Request, client: str) -> None:
-        """Count a request of an address or a caller, and have its response tell how many are left.
+        """Count a request of an address or a caller, and add the rate limit's headers to its response.
 
         Raises:
-            ProblemError: 429, it is past the limit.
+            ProblemError: 429, it exceeds the limit.
         """
         if not self._per_minute:
             return

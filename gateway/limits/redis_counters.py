@@ -1,4 +1,4 @@
-"""Counters in a Redis that all gateways share, by the library of the extra ``redis``."""
+"""Counters in a Redis that all gateways share; needs the extra ``redis``."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _log = Logger(__name__)
 class RedisCounters:
     """Counters in Redis, each operation in one round trip.
 
-    After a failure Redis is not asked for 5 s, or every request would wait for a timeout.
+    After a failure Redis is not used for 5 s, or every request would wait for a timeout.
 
     Args:
-        client: Its connections are opened when they are needed.
-        failures: What it raises when Redis is away, or refuses.
+        client: Opens connections when they are needed.
+        failures: What it raises when Redis is unavailable or refuses.
     """
 
     def __init__(self, client: Redis, failures: tuple[type[Exception], ...]) -> None:
@@ -69,7 +69,7 @@ class RedisCounters:
             yield
         except self._failures as error:
             self._retry_at = time.monotonic() + _RETRY_AFTER_S
-            _log.warning("Redis is away; this gateway counts by itself", reason=type(error).__name__)
+            _log.warning("Redis is unavailable; this gateway counts by itself", reason=type(error).__name__)
             raise UnavailableError("Redis failed") from error
 
 
@@ -78,13 +78,13 @@ async def open_counter_store(redis_url: str | None) -> AsyncIterator[CounterStor
     """Yield a store in Redis where a URL is given, else in memory.
 
     Raises:
-        ConfigurationError: The URL is none, or the extra ``redis`` is not installed.
+        ConfigurationError: The URL is invalid, or the extra ``redis`` is not installed.
     """
     if redis_url is None:
         yield CounterStore()
         return
     try:
-        from redis.asyncio import Redis  # noqa: PLC0415 - an extra, for those who share limits
+        from redis.asyncio import Redis  # noqa: PLC0415 - an optional dependency
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.exceptions import RedisError  # noqa: PLC0415

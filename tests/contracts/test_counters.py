@@ -307,7 +307,9 @@ class TestRedis:
                     with pytest.raises(UnavailableError):
                         await store.redis.count("a", 60)
 
-        assert [record["message"] for record in records] == ["Redis is away; this gateway counts by itself"]
+        assert [record["message"] for record in records] == [
+            "Redis is unavailable; this gateway counts by itself"
+        ]
 
     async def test_what_it_forgets_for_want_of_memory_a_gateway_remembers(
         self, redis_server: RedisServer

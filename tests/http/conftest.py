@@ -152,8 +152,8 @@ async def answered(address: str, *said: bytes, pause_s: float = 0) -> bytes:
 async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
     """The problem that an answer tells, after a look at its shape."""
     body = await answer.read()
-    is_packed = answer.headers.get("Content-Encoding") == "gzip"  # as of any answer of 1 KiB or more
-    document: dict[str, Any] = json.loads(gzip.decompress(body) if is_packed else body)
+    is_compressed = answer.headers.get("Content-Encoding") == "gzip"  # as of any answer of 1 KiB or more
+    document: dict[str, Any] = json.loads(gzip.decompress(body) if is_compressed else body)
     assert answer.status == status, document
     assert answer.content_type == "application/problem+json"
     assert len(answer.headers["X-Request-Id"]) == 32

@@ -166,7 +166,7 @@ class TestMemory:
     async def test_a_large_body_that_comes_fast_gets_the_room_of_one_that_does_not(
         self, budgets: list[MemoryBudget], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(body_memory_module, "_RESEND_WITHIN_S", 0.01)
+        monkeypatch.setattr(body_memory_module, "_EVICTABLE_AFTER_S", 0.01)
         async with (
             asyncio.timeout(_LIMIT_S),
             open_gateway_alone(**_LITTLE_MEMORY) as address,
@@ -238,7 +238,7 @@ class TestDisk:
         *,
         is_slow: bool,
     ) -> None:
-        monkeypatch.setattr(spools_module, "_RESEND_WITHIN_S", 0.0 if is_slow else _LIMIT_S)
+        monkeypatch.setattr(spools_module, "_EVICTABLE_AFTER_S", 0.0 if is_slow else _LIMIT_S)
         long_one = a_long_body(2**16)
         async with (
             asyncio.timeout(_LIMIT_S),

@@ -95,7 +95,7 @@ class Attack:
         ),
     ],
 )
-async def test_rightful_owners_wait_for_none_of_the_many(
+async def test_owners_log_in_during_an_attack_without_waiting_for_its_queue(
     client: aiohttp.ClientSession,
     try_of: Callable[[int], tuple[str, str]],
     owners: tuple[str, ...],
@@ -115,11 +115,11 @@ async def test_rightful_owners_wait_for_none_of_the_many(
 
     assert not was_over
     assert set(attack.statuses) <= {401, 429}
-    # A login is at most behind those in hand, one of the many and, twice, for its hash is renewed.
+    # A login waits for those running and one of the attack's; twice, because its hash is renewed.
     assert max(behind) <= 20
 
 
-async def test_an_owner_under_attack_from_everywhere_logs_in_at_once_where_they_did_before(
+async def test_an_owner_under_attack_from_many_addresses_logs_in_at_once_at_a_known_one(
     client: aiohttp.ClientSession,
 ) -> None:
     assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 200
@@ -138,11 +138,11 @@ async def test_an_owner_under_attack_from_everywhere_logs_in_at_once_where_they_
     assert behind <= 10
 
 
-async def test_who_was_refused_for_want_of_a_place_has_not_failed(
+async def test_an_attempt_refused_by_the_full_queue_is_no_failed_login(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A try that was not made is none: else a full queue would send its victims into a pause."""
-    monkeypatch.setattr("gateway.accounts.use_cases.Passwords.place", refusing())
+    """Else a full queue would start a backoff for the accounts' owners."""
+    monkeypatch.setattr("gateway.accounts.use_cases.Passwords.slot", refusing())
     for _ in range(10):
         assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 429
     monkeypatch.undo()
@@ -151,13 +151,13 @@ async def test_who_was_refused_for_want_of_a_place_has_not_failed(
 
 
 def refusing() -> Callable[..., object]:
-    def place(*_: object) -> object:
+    def slot(*_: object) -> object:
         raise TooOftenError("Too many.", retry_after_s=2)
 
-    return place
+    return slot
 
 
-async def test_failures_are_remembered_whatever_else_is_counted_also_where_redis_forgets(
+async def test_failed_logins_survive_a_flush_of_redis(
     database: Database, broker: InProcessBroker, gateway: str, tmp_path: Path
 ) -> None:
     del gateway  # it has made the accounts

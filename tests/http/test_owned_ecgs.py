@@ -514,7 +514,7 @@ class TestPacking:
         ],
     )
     async def test_a_large_answer_is_gzipped_for_who_accepts_that(
-        self, ada: aiohttp.ClientSession, accepted: str, *, is_packed: bool
+        self, ada: aiohttp.ClientSession, accepted: str, *, is_compressed: bool
     ) -> None:
         leads = [{"name": f"lead {n}", "signal": [1, -1]} for n in range(32)]
         await submit(ada, "10", leads=leads)
@@ -524,13 +524,13 @@ class TestPacking:
             body = await answer.read()
 
         assert answer.headers["Vary"] == "Accept-Encoding"
-        assert (answer.headers.get("Content-Encoding") == "gzip") == is_packed
-        found = json.loads(gzip.decompress(body) if is_packed else body)
+        assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
+        found = json.loads(gzip.decompress(body) if is_compressed else body)
         assert len(found["leads"]) == 32
-        assert (answer.headers["ETag"] != plain.headers["ETag"]) == is_packed
+        assert (answer.headers["ETag"] != plain.headers["ETag"]) == is_compressed
         has_it = {"If-None-Match": answer.headers["ETag"]}
         assert await status_of(ada, **has_it, **{"Accept-Encoding": accepted}) == 304
-        other = "identity" if is_packed else "gzip"
+        other = "identity" if is_compressed else "gzip"
         assert await status_of(ada, **has_it, **{"Accept-Encoding": other}) == 200
 
     async def test_a_small_answer_is_not(self, ada: aiohttp.ClientSession) -> None:

@@ -1,4 +1,4 @@
-"""The memory that bodies take: while they arrive, while they are parsed, and as what was made of them."""
+"""The memory budget of bodies: while they are received and parsed, and for what parsing made of them."""
 
 from __future__ import annotations
 
@@ -11,54 +11,56 @@ from shared.runtime.settings import PART_OF_ONE
 if TYPE_CHECKING:
     from gateway.http.bodies.body_stream import Deadline
 
-# Up to here a body is small: counted apart from large ones, and parsed on the event loop. That takes 1 ms,
-# which other requests may wait; a thread would cost 0.15 ms more.
+# A body up to this size is small: counted apart from large ones, and parsed on the event loop. That blocks it
+# for 1 ms; a thread would cost 0.15 ms more.
 SMALL_BYTES: Final = 512 * 1024
-# The connection that a body comes on takes more than so much.
+# Smaller bodies are not counted: their connection takes more.
 UNCOUNTED_BYTES: Final = 4 * 1024
-# What unpacking, parsing or encoding a body takes beside it, as many times its size.
-_WORK_TIMES_SIZE: Final = 2
-# More at a time would only wait for each other: they hold the interpreter's lock.
-_WORK_AT_A_TIME: Final = 2
-# Of what is left beside that work, small bodies have this part to themselves.
-_PART_OF_SMALL: Final = 4
-_RESEND_WITHIN_S: Final = 5.0
+# Memory to decompress, parse or encode a body, as a multiple of its size.
+_WORK_BYTES_PER_BODY_BYTE: Final = 2
+# More would only wait for each other: they hold the GIL.
+_MAX_CONCURRENT_WORK: Final = 2
+# This fraction of the budget without the work is reserved for small bodies.
+_SMALL_DIVISOR: Final = 4
+_EVICTABLE_AFTER_S: Final = 5.0
 
 
 class MemoryBudget:
-    """The memory that all bodies may take: a part for work on large ones, one for small ones, the rest.
+    """The memory budget of all bodies: for work on large bodies, for small bodies, and for large bodies.
 
     Args:
         max_bytes: Of all together; a caller may hold a quarter of it.
-        max_body_bytes: The size of the largest body, at most a quarter of all.
-        read_timeout_s: How long a body may take to arrive, beside what its size allows for.
+        max_body_bytes: The size of the largest body, at most a quarter of ``max_bytes``.
+        read_timeout_s: How long a body may take to arrive, in addition to the time for its size.
 
     Attributes:
-        work: To be held while a large body is unpacked and parsed.
+        work_semaphore: Held while a large body is decompressed and parsed.
     """
 
     def __init__(self, *, max_bytes: int, max_body_bytes: int, read_timeout_s: float) -> None:
-        share, work_bytes = max_bytes // PART_OF_ONE, _WORK_TIMES_SIZE * max_body_bytes
-        at_a_time = max(1, min(_WORK_AT_A_TIME, max_bytes // 2 // work_bytes))
-        rest = max_bytes - min(at_a_time * work_bytes, max_bytes // 2)
-        small = rest // _PART_OF_SMALL
-        self.work: Final = asyncio.Semaphore(at_a_time)
+        max_bytes_of_caller, work_bytes = max_bytes // PART_OF_ONE, _WORK_BYTES_PER_BODY_BYTE * max_body_bytes
+        concurrency = max(1, min(_MAX_CONCURRENT_WORK, max_bytes // 2 // work_bytes))
+        rest = max_bytes - min(concurrency * work_bytes, max_bytes // 2)
+        small = rest // _SMALL_DIVISOR
+        self.work_semaphore: Final = asyncio.Semaphore(concurrency)
         self.small: Final = ByteBudget(
             max_bytes=small,
             max_bytes_of_caller=max(small // PART_OF_ONE, min(SMALL_BYTES, small // 2)),
-            resend_within_s=_RESEND_WITHIN_S,
+            evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self.large: Final = ByteBudget(
-            max_bytes=rest - small, max_bytes_of_caller=share, resend_within_s=_RESEND_WITHIN_S
+            max_bytes=rest - small,
+            max_bytes_of_caller=max_bytes_of_caller,
+            evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self.read_timeout_s: Final = read_timeout_s
 
 
 class BodyMemory:
-    """The memory that one request's body takes.
+    """The memory of one request's body.
 
     Attributes:
-        deadline: That of the body, once it is on its way.
+        deadline: Of the body, once it is being received.
     """
 
     def __init__(self, budget: MemoryBudget, caller: str) -> None:
@@ -68,8 +70,8 @@ class BodyMemory:
         self._reservation: Reservation | None = None
         self.deadline: Deadline | None = None
 
-    def take(self, count: int) -> None:
-        """Take so many bytes more.
+    def reserve(self, count: int) -> None:
+        """Reserve so many bytes more.
 
         Raises:
             ProblemError: 503, too many are held in all or by this caller; 413, no caller may hold so many.
@@ -77,9 +79,9 @@ class BodyMemory:
         self.resize(self._size + count)
 
     def resize(self, size: int) -> None:
-        """Take so many bytes in all.
+        """Change the reservation to so many bytes in all.
 
-        A small body is counted among small ones, and among large ones only once those fill their part.
+        A small body is counted among small ones, and among large ones only once the former use up their part.
 
         Raises:
             ProblemError: 503, too many are held in all or by this caller; 413, no caller may hold so many.
@@ -88,25 +90,25 @@ class BodyMemory:
         if self._reservation is None:
             if size <= UNCOUNTED_BYTES:
                 return
-            self._reservation = self._among(self.budget.small)
+            self._reservation = self._reserve_in(self.budget.small)
         if size > SMALL_BYTES or not self._reservation.resize(size):
-            self._grow_among_large(self._reservation, size)
+            self._move_to_large(self._reservation, size)
 
     def release(self) -> None:
-        """Take none."""
+        """Release the reservation."""
         if self._reservation is not None:
             self._reservation.release()
             self._reservation = None
 
-    def _grow_among_large(self, present: Reservation, size: int) -> None:
-        if present.budget is self.budget.large:
-            present.take(size - present.size)
+    def _move_to_large(self, current: Reservation, size: int) -> None:
+        if current.budget is self.budget.large:
+            current.grow(size - current.size)
             return
-        self._reservation = self._among(self.budget.large)
+        self._reservation = self._reserve_in(self.budget.large)
         try:
-            self._reservation.take(size)
+            self._reservation.grow(size)
         finally:
-            present.release()
+            current.release()
 
-    def _among(self, budget: ByteBudget) -> Reservation:
+    def _reserve_in(self, budget: ByteBudget) -> Reservation:
         return Reservation(budget, self._caller, self.deadline)

@@ -1,4 +1,4 @@
-"""Bodies while they arrive: invited, timed, unpacked, handed on piece by piece."""
+"""Receive bodies as streams: 100 Continue, deadlines, decompression piece by piece."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11
 
-from gateway.http.bodies.content_encoding import HEADER_BYTES, Unpacker, window_bytes
+from gateway.http.bodies.content_encoding import HEADER_BYTES, Decompressor, window_bytes
 from gateway.http.problems import CLOSE, ProblemError
 from shared.runtime.threads import in_thread
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
     from gateway.http.bodies.body_memory import BodyMemory
     from gateway.http.request import Request
 
-# Whoever sends a large body more slowly than a slow phone line does is not sending it.
-_SLOWEST_BYTES_PER_S: Final = 32 * 1024
-# Nobody rests longer than this on what they have sent before.
-_LONGEST_CREDIT_S: Final = 30.0
-# Until fewer send at a time.
+# A sender must average at least the rate of a slow phone line.
+_MIN_BYTES_PER_S: Final = 32 * 1024
+# Bytes sent fast earlier extend the deadline by no more than this.
+_MAX_CREDIT_S: Final = 30.0
+# After so long fewer clients may be sending.
 _RETRY_AFTER_S: Final = 5
-# A thread for less would cost more than it does.
-_UNPACKED_AT_ONCE_BYTES: Final = 2**20
+# Less work would cost less than handing it to a thread.
+_DECOMPRESSED_PER_THREAD_BYTES: Final = 2**20
 
 
 class Deadline:
-    """Until when a body has to be here.
+    """The deadline of a body; each received byte extends it.
 
     Attributes:
-        is_over: Whether nothing more is waited for.
+        is_over: Whether the body is no longer being received.
+        is_revoked: Whether it was ended early, by `revoke`.
     """
 
     def __init__(self, limit: asyncio.Timeout) -> None:
@@ -42,44 +43,42 @@ class Deadline:
         self.is_revoked = False
 
     def extend(self, arrived: int) -> None:
-        """Wait longer, because so many bytes have come."""
+        """Extend the deadline for so many received bytes."""
         if self.is_revoked:
             return
-        latest = asyncio.get_running_loop().time() + _LONGEST_CREDIT_S
-        self._limit.reschedule(min((self._limit.when() or 0.0) + arrived / _SLOWEST_BYTES_PER_S, latest))
+        latest = asyncio.get_running_loop().time() + _MAX_CREDIT_S
+        self._limit.reschedule(min((self._limit.when() or 0.0) + arrived / _MIN_BYTES_PER_S, latest))
 
     def revoke(self) -> None:
-        """Wait no longer: others need what this body holds, and it comes too slowly for that."""
+        """End the body now: it is too slow for the bytes that it holds, and others need those."""
         self.is_over = self.is_revoked = True
         if not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 @asynccontextmanager
-async def arriving(request: Request) -> AsyncIterator[Deadline]:
-    """Read the body inside, but don't wait for somebody who sends a byte a second.
+async def body_deadline(request: Request) -> AsyncIterator[Deadline]:
+    """Limit the time to read the body inside.
 
     Raises:
-        ProblemError: 408, it came too slowly; 503, too slowly for what it held, which others needed; 400, its
-            sender has gone, which nobody but the log will hear.
+        ProblemError: 408, it came too slowly; 503, it was evicted in favour of others; 400, the client has
+            disconnected, which appears in the log only.
     """
     memory, timeout_s = request.memory, request.memory.budget.read_timeout_s
     expected = request.headers.get("Expect", "").lower()
     has_begun = bool(request.content.total_bytes)
     if expected == "100-continue" and request.version >= HttpVersion11 and not has_begun:
-        # To an older client it would be the answer.
+        # An HTTP/1.0 client would take it for the response.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # for aiohttp, nothing of the answer was sent
+        request.writer.output_size = 0  # else aiohttp takes the response for started
     try:
         async with asyncio.timeout(timeout_s) as limit:
             memory.deadline = Deadline(limit)
             yield memory.deadline
     except TimeoutError:
         if memory.deadline is not None and memory.deadline.is_revoked:
-            raise _revoked() from None
-        detail = (
-            f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_SLOWEST_BYTES_PER_S} bytes."
-        )
+            raise _evicted() from None
+        detail = f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_MIN_BYTES_PER_S} bytes."
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from None
     except ConnectionError:
         detail = "The connection was lost before the body had come."
@@ -89,89 +88,91 @@ async def arriving(request: Request) -> AsyncIterator[Deadline]:
             memory.deadline.is_over = True
 
 
-async def first_bytes(request: Request, size: int) -> bytes:
-    """So many bytes of the body, or all where it has fewer; they are still there for whoever reads it.
+async def peek_body(request: Request, size: int) -> bytes:
+    """The first bytes of the body, or all if it has fewer; `iter_body` yields them again.
 
     Raises:
-        ProblemError: 408 too slow; 400 its sender has gone.
+        ProblemError: 408 too slow; 400 the client has disconnected.
     """
-    async with arriving(request):
+    async with body_deadline(request):
         while len(request.peeked) < size and (chunk := await request.content.readany()):
             request.peeked += chunk
     return request.peeked[:size]
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes, what was looked at before with it."""
+async def iter_body(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives, including peeked bytes."""
     if request.peeked:
         yield request.peeked
     async for chunk in request.content.iter_any():
         yield chunk
 
 
-async def receive(request: Request, encoding: str | None, take: Callable[[bytes], Awaitable[None]]) -> None:
-    """Hand on the body as it arrives, unpacked, never more than 3 MiB of it at a time.
+async def stream_body(
+    request: Request, encoding: str | None, write: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Pass the body to ``write`` as it arrives, decompressed, at most 3 MiB at a time.
 
     Raises:
-        ProblemError: 408 too slow; 400 not packed as declared, not whole, or something follows; whatever
-            ``take`` raises.
+        ProblemError: 408 too slow; 400 not compressed as declared, truncated, or with trailing data; whatever
+            ``write`` raises.
     """
-    async with arriving(request) as deadline:
+    async with body_deadline(request) as deadline:
         with request.while_connected():
-            unpacking = _Unpacking(encoding, take, request.memory) if encoding else None
-            async for chunk in pieces(request):
+            decompressor = _StreamDecompressor(encoding, write, request.memory) if encoding else None
+            async for chunk in iter_body(request):
                 deadline.extend(len(chunk))
-                await (unpacking.take(chunk) if unpacking else take(chunk))
-            if unpacking:
-                await unpacking.end()
+                await (decompressor.write(chunk) if decompressor else write(chunk))
+            if decompressor:
+                await decompressor.finish()
 
 
-class _Unpacking:
-    """Unpacks in threads what arrives, and counts the memory that this takes."""
+class _StreamDecompressor:
+    """Decompresses a stream in threads, and reserves the memory for that."""
 
-    def __init__(self, encoding: str, take: Callable[[bytes], Awaitable[None]], memory: BodyMemory) -> None:
+    def __init__(self, encoding: str, write: Callable[[bytes], Awaitable[None]], memory: BodyMemory) -> None:
         self._encoding = encoding
-        self._unpacker = Unpacker(encoding)
-        self._take = take
+        self._decompressor = Decompressor(encoding)
+        self._write = write
         self._memory = memory
-        self._beginning = b""
-        self._has_begun = False
+        self._header = b""
+        self._has_started = False
 
-    async def take(self, packed: bytes) -> None:
-        if not self._has_begun:
-            self._beginning += packed
-            if len(self._beginning) < HEADER_BYTES:
+    async def write(self, compressed: bytes) -> None:
+        if not self._has_started:
+            self._header += compressed
+            if len(self._header) < HEADER_BYTES:
                 return
-            packed = self._begun()
-        await self._unpack(packed)
+            compressed = self._start()
+        await self._decompress(compressed)
 
-    async def end(self) -> None:
-        if not self._has_begun and self._beginning:
-            await self._unpack(self._begun())
-        self._unpacker.check_whole()
+    async def finish(self) -> None:
+        if not self._has_started and self._header:
+            await self._decompress(self._start())
+        self._decompressor.check_whole()
 
-    def _begun(self) -> bytes:
-        self._has_begun = True
-        self._memory.take(window_bytes(self._encoding, self._beginning))
-        return self._beginning
+    def _start(self) -> bytes:
+        self._has_started = True
+        self._memory.reserve(window_bytes(self._encoding, self._header))
+        return self._header
 
-    async def _unpack(self, packed: bytes) -> None:
-        steps = self._unpacker.unpacked(packed)
-        while unpacked := await in_thread(_some, steps):
-            await self._take(unpacked)
+    async def _decompress(self, compressed: bytes) -> None:
+        steps = self._decompressor.decompress(compressed)
+        while decompressed := await in_thread(_join, steps):
+            await self._write(decompressed)
 
 
-def _some(steps: Iterator[bytes]) -> bytes:
+def _join(steps: Iterator[bytes]) -> bytes:
     some, size = [], 0
     for step in steps:
         some.append(step)
         size += len(step)
-        if size >= _UNPACKED_AT_ONCE_BYTES:
+        if size >= _DECOMPRESSED_PER_THREAD_BYTES:
             break
     return b"".join(some)
 
 
-def _revoked() -> ProblemError:
+def _evicted() -> ProblemError:
     detail = (
         "The body came too slowly for what it held of the gateway's memory or disk, which others needed. "
         "Send the same request again."

@@ -1,4 +1,4 @@
-"""A budget of bytes, of memory or of disk, that requests hold together."""
+"""A budget of bytes, of memory or of disk, in which requests hold reservations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RETRY_AFTER_S: Final = 1
 
 
 class Reservation:
-    """What one request holds of a budget.
+    """The bytes that one request holds of a budget.
 
     Args:
-        caller: Who sent the request, as far as that was proven.
-        deadline: That of its body, while this is on its way: then it may be ended in favour of others.
+        caller: The authenticated caller, or the client address.
+        deadline: Of its body while that is being received: then it may be evicted in favour of others.
     """
 
     def __init__(self, budget: ByteBudget, caller: str, deadline: Deadline | None) -> None:
@@ -32,8 +32,8 @@ class Reservation:
         self.deadline: Final = deadline
         self.size = 0
 
-    def take(self, count: int) -> None:
-        """Hold so many bytes more.
+    def grow(self, count: int) -> None:
+        """Reserve so many bytes more.
 
         Raises:
             ProblemError: 503, too many are held in all or by this caller; 413, no caller may hold so many.
@@ -47,38 +47,38 @@ class Reservation:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
     def resize(self, size: int) -> bool:
-        """Hold so many bytes in all, or say that there is no room; fewer always succeed."""
+        """Change to so many bytes in all, or return False if the budget is used up; shrinking succeeds."""
         return self.budget.resize(self, size)
 
     def release(self) -> None:
-        """Hold none."""
+        """Reserve none."""
         self.budget.resize(self, 0)
 
 
-class _Arriving(NamedTuple):
-    """A reservation whose body is on its way, and since when it has held bytes."""
+class _ReceivingBody(NamedTuple):
+    """A reservation whose body is being received, and since when it has held bytes."""
 
     reservation: Reservation
     deadline: Deadline
-    began_at: float
+    held_since: float
 
 
 class ByteBudget:
-    """Bytes that requests hold, within a limit of all and one of each caller.
+    """A limit on the bytes held by all requests, and one per caller.
 
-    A body may come slowly while there is room. Once there is none, it has to come at a rate in proportion to
-    what it holds: as if all of that was to be sent again within ``resend_within_s``. So a body that has held
-    bytes for longer than that is ended when others need the room, the one that began first before the rest.
+    A body may arrive slowly while the budget is not used up. Then a body that has held bytes for longer than
+    ``evictable_after_s`` is evicted when another needs them, the oldest first: what a body holds determines
+    the rate at which it must arrive.
     """
 
-    def __init__(self, *, max_bytes: int, max_bytes_of_caller: int, resend_within_s: float) -> None:
+    def __init__(self, *, max_bytes: int, max_bytes_of_caller: int, evictable_after_s: float) -> None:
         self.max_bytes: Final = max_bytes
         self.max_bytes_of_caller: Final = max_bytes_of_caller
-        self._resend_within_s = resend_within_s
+        self._evictable_after_s = evictable_after_s
         self._held = 0
-        self._held_of: Counter[str] = Counter()
-        # Of each caller, the first before the others; among them some that are over and not released yet.
-        self._arriving: dict[str, dict[Reservation, _Arriving]] = {}
+        self._held_by_caller: Counter[str] = Counter()
+        # By caller, oldest first; may include bodies that are complete and not released yet.
+        self._receiving: dict[str, dict[Reservation, _ReceivingBody]] = {}
 
     @property
     def held(self) -> int:
@@ -86,58 +86,58 @@ class ByteBudget:
         return self._held
 
     def resize(self, reservation: Reservation, size: int) -> bool:
-        """Have a reservation hold so many bytes, or change nothing and return False."""
+        """Change a reservation to so many bytes, or change nothing and return False."""
         more = size - reservation.size
-        if more > 0 and not self._has_room(reservation.caller, more, reservation):
+        if more > 0 and not self._free_up(reservation.caller, more, reservation):
             return False
         reservation.size = size
         self._held += more
-        self._held_of[reservation.caller] += more
-        if not self._held_of[reservation.caller]:
-            del self._held_of[reservation.caller]
-        self._note_arrival(reservation)
+        self._held_by_caller[reservation.caller] += more
+        if not self._held_by_caller[reservation.caller]:
+            del self._held_by_caller[reservation.caller]
+        self._track(reservation)
         return True
 
-    def _has_room(self, caller: str, count: int, asking: Reservation) -> bool:
-        """Whether so many bytes more can be held, once bodies that come too slowly for it have been ended."""
-        while self._held_of[caller] + count > self.max_bytes_of_caller:
-            if not self._end_slowest([caller], asking):
+    def _free_up(self, caller: str, count: int, requester: Reservation) -> bool:
+        """Evict slow bodies until so many bytes are free; returns False if that is not enough."""
+        while self._held_by_caller[caller] + count > self.max_bytes_of_caller:
+            if not self._evict_slowest([caller], requester):
                 return False
         while self._held + count > self.max_bytes:
-            if not self._end_slowest(list(self._arriving), asking):
+            if not self._evict_slowest(list(self._receiving), requester):
                 return False
         return True
 
-    def _end_slowest(self, callers: Iterable[str], asking: Reservation) -> bool:
-        """End the body that began first, unless it is the one that asks or comes fast enough."""
-        firsts = [first for caller in callers if (first := self._first(caller)) is not None]
-        if not firsts:
+    def _evict_slowest(self, callers: Iterable[str], requester: Reservation) -> bool:
+        """Evict the oldest body being received, unless it is the requester's or fast enough."""
+        oldest = [first for caller in callers if (first := self._oldest_receiving(caller)) is not None]
+        if not oldest:
             return False
-        slowest = min(firsts, key=attrgetter("began_at"))
-        is_slow = time.monotonic() - slowest.began_at > self._resend_within_s
-        if slowest.reservation is asking or not is_slow:
+        slowest = min(oldest, key=attrgetter("held_since"))
+        is_slow = time.monotonic() - slowest.held_since > self._evictable_after_s
+        if slowest.reservation is requester or not is_slow:
             return False
         slowest.deadline.revoke()
         self.resize(slowest.reservation, 0)
         return True
 
-    def _first(self, caller: str) -> _Arriving | None:
-        """The first of a caller's bodies that are still on their way."""
-        arriving = self._arriving.get(caller, {})
-        for reservation, first in list(arriving.items()):
+    def _oldest_receiving(self, caller: str) -> _ReceivingBody | None:
+        """The oldest of a caller's bodies that are still being received."""
+        receiving = self._receiving.get(caller, {})
+        for reservation, first in list(receiving.items()):
             if not first.deadline.is_over:
                 return first
-            del arriving[reservation]
-        self._arriving.pop(caller, None)
+            del receiving[reservation]
+        self._receiving.pop(caller, None)
         return None
 
-    def _note_arrival(self, reservation: Reservation) -> None:
+    def _track(self, reservation: Reservation) -> None:
         if reservation.deadline is None:
             return
-        arriving = self._arriving.setdefault(reservation.caller, {})
+        receiving = self._receiving.setdefault(reservation.caller, {})
         if not reservation.size:
-            arriving.pop(reservation, None)
-        elif reservation not in arriving:
-            arriving[reservation] = _Arriving(reservation, reservation.deadline, time.monotonic())
-        if not arriving:
-            del self._arriving[reservation.caller]
+            receiving.pop(reservation, None)
+        elif reservation not in receiving:
+            receiving[reservation] = _ReceivingBody(reservation, reservation.deadline, time.monotonic())
+        if not receiving:
+            del self._receiving[reservation.caller]

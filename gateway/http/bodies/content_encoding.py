@@ -1,4 +1,4 @@
-"""Bodies that come packed, as their Content-Encoding says: unpacked a step at a time, within bounds."""
+"""Content encodings of request bodies: decompressed in steps, within limits of memory and CPU."""
 
 from __future__ import annotations
 
@@ -16,139 +16,139 @@ if TYPE_CHECKING:
 
     from gateway.http.request import Request
 
-# The largest that a sender may count on (RFC 9659); more would be memory that each body could ask for.
+# The largest window that a receiver must support (RFC 9659).
 MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
 
-# What JSON may have before it is unpacked, of what it may have after: it packs to a half at least, whatever
-# its samples. 11 bytes that are a table of codes for hardly anything take 1 us, and 16 MiB of them 2 s.
-_PACKED_PART: Final = 2
+# Compressed JSON may have half of the decompressed limit: any samples compress to a half at least. Blocks of
+# 11 bytes that are a code table for hardly any content take 1 us each, and 16 MiB of them 2 s.
+_COMPRESSED_PART: Final = 2
 _SMALL_BYTES: Final = 64 * 1024
-# Blocks of nothing, or of less than they take themselves, are no way to pack. zstd keeps a block of 128 KiB
-# until it is whole, and a sender that flushes after each KiB adds 1 %.
-_FREE_BYTES: Final = 256 * 1024
-_FREE_PART: Final = 8
+# By how much a body may be longer compressed than decompressed. zstd buffers a block of 128 KiB until it is
+# complete, and a sender that flushes after each KiB adds 1 %.
+_FREE_INPUT_BYTES: Final = 256 * 1024
+_FREE_INPUT_PART: Final = 8
 
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-# Each step copies what it leaves of the packed bytes that it was given.
-_GZIP_STEP_BYTES: Final = 64 * 1024
-_GZIP_STEP_UNPACKED_BYTES: Final = 1024 * 1024
-# Four bytes may become a block of 128 KiB, and the library bounds the input only: 2 MiB come of this at most.
-# Steps of 64 KiB would unpack 800 MB/s, these 300.
-_ZSTD_STEP_BYTES: Final = 64
-# The header of a frame has so many bytes at the most.
+# Each step copies the rest of its input.
+_GZIP_STEP_INPUT_BYTES: Final = 64 * 1024
+_GZIP_STEP_OUTPUT_BYTES: Final = 1024 * 1024
+# Four bytes may become a block of 128 KiB, and the library limits its input only: these become 2 MiB at most.
+# Steps of 64 KiB would decompress 800 MB/s, these 300.
+_ZSTD_STEP_INPUT_BYTES: Final = 64
+# The maximal size of a frame header.
 HEADER_BYTES: Final = 18
 
 
 class _Coding(Protocol):
-    """What unpacks one body."""
+    """Decompresses one body."""
 
     unit: str
 
     @property
     def is_at_end(self) -> bool:
-        """Whether all of it was unpacked."""
+        """Whether the body's end was reached."""
 
-    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
-        """What some of the packed bytes become, and those that are left."""
+    def step(self, compressed: memoryview) -> tuple[bytes, memoryview]:
+        """Decompress some of the input; returns the output and the rest of the input."""
 
 
 class _Gzip:
     unit = "gzip member"
 
     def __init__(self) -> None:
-        self._unpacker = zlib.decompressobj(_GZIP_WINDOW)
+        self._decompressor = zlib.decompressobj(_GZIP_WINDOW)
 
     @property
     def is_at_end(self) -> bool:
-        return self._unpacker.eof
+        return self._decompressor.eof
 
-    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
-        given = packed[:_GZIP_STEP_BYTES]
-        unpacked = self._unpacker.decompress(given, _GZIP_STEP_UNPACKED_BYTES)
-        left = len(self._unpacker.unconsumed_tail or self._unpacker.unused_data)
-        return unpacked, packed[len(given) - left :]
+    def step(self, compressed: memoryview) -> tuple[bytes, memoryview]:
+        input_bytes = compressed[:_GZIP_STEP_INPUT_BYTES]
+        decompressed = self._decompressor.decompress(input_bytes, _GZIP_STEP_OUTPUT_BYTES)
+        left = len(self._decompressor.unconsumed_tail or self._decompressor.unused_data)
+        return decompressed, compressed[len(input_bytes) - left :]
 
 
 class _Zstd:
     unit = "zstd frame"
 
     def __init__(self) -> None:
-        self._unpacker = _zstd_decompressor().decompressobj()
+        self._decompressor = _zstd_decompressor().decompressobj()
 
     @property
     def is_at_end(self) -> bool:
-        return self._unpacker.eof
+        return self._decompressor.eof
 
-    def step(self, packed: memoryview) -> tuple[bytes, memoryview]:
-        unpacked = self._unpacker.decompress(packed[:_ZSTD_STEP_BYTES])
-        unused = len(self._unpacker.unused_data) if self._unpacker.eof else 0
-        return unpacked, packed[min(_ZSTD_STEP_BYTES, len(packed)) - unused :]
+    def step(self, compressed: memoryview) -> tuple[bytes, memoryview]:
+        decompressed = self._decompressor.decompress(compressed[:_ZSTD_STEP_INPUT_BYTES])
+        unused = len(self._decompressor.unused_data) if self._decompressor.eof else 0
+        return decompressed, compressed[min(_ZSTD_STEP_INPUT_BYTES, len(compressed)) - unused :]
 
 
 _CODINGS: Final[Mapping[str, Callable[[], _Coding]]] = {"gzip": _Gzip, "zstd": _Zstd}
-# Two names of one coding (RFC 9110, 8.4.1.3).
-_OTHER_NAMES: Final = {"x-gzip": "gzip"}
+# RFC 9110, 8.4.1.3.
+_ALIASES: Final = {"x-gzip": "gzip"}
 ACCEPTED: Final = ", ".join(_CODINGS)
 
 
-class Unpacker:
-    """Unpacks one body while it arrives."""
+class Decompressor:
+    """Decompresses one body while it arrives."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._coding = _CODINGS[encoding]()
-        self._allowance = _FREE_BYTES
+        self._allowance = _FREE_INPUT_BYTES
 
-    def unpacked(self, packed: bytes | memoryview) -> Iterator[bytes]:
-        """What the next piece of the body becomes, at most 2 MiB at a time.
+    def decompress(self, compressed: bytes | memoryview) -> Iterator[bytes]:
+        """Decompress the next piece of the body, to at most 2 MiB at a time.
 
         Raises:
-            ProblemError: 400, it is not what it was declared as, something follows its end, or it gives less
-                than it takes.
+            ProblemError: 400, it is not of the declared encoding, has trailing data, or is longer compressed
+                than decompressed.
         """
-        left = memoryview(packed)
+        left = memoryview(compressed)
         while left:
             if self._coding.is_at_end:
                 what = f"Something follows the end of the {self._encoding} body"
                 detail = f"{what}; send all of it as one {self._coding.unit}."
                 raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-            taken = len(left)
+            before = len(left)
             try:
-                unpacked, left = self._coding.step(left)
+                decompressed, left = self._coding.step(left)
             except (zlib.error, zstandard.ZstdError):
                 raise _not_as_declared(self._encoding) from None
-            self._account(taken - len(left), len(unpacked))
-            if unpacked:
-                yield unpacked
+            self._check_ratio(before - len(left), len(decompressed))
+            if decompressed:
+                yield decompressed
 
-    def _account(self, taken: int, given: int) -> None:
-        self._allowance += given + given // _FREE_PART - taken
+    def _check_ratio(self, consumed: int, produced: int) -> None:
+        self._allowance += produced + produced // _FREE_INPUT_PART - consumed
         if self._allowance < 0:
             detail = f"The {self._encoding} body gives less than it takes; send it as it is."
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
 
     def check_whole(self) -> None:
-        """Return if the body has ended.
+        """Return if the body is complete.
 
         Raises:
-            ProblemError: 400, it breaks off.
+            ProblemError: 400, it is truncated.
         """
         if not self._coding.is_at_end:
             detail = f"The {self._encoding} body breaks off before its end."
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
 
 
-def encoding_of(request: Request) -> str | None:
-    """How the request's body is packed; None if it is not.
+def content_encoding_of(request: Request) -> str | None:
+    """The content encoding of the request's body; None if it has none.
 
     Raises:
-        ProblemError: 415, in a way that is not known here.
+        ProblemError: 415, it is not supported.
     """
     if hdrs.CONTENT_ENCODING not in request.headers:
         return None
-    # Fields of one name mean what one field with commas between means: packed more than once.
+    # Several fields, like commas in one, mean several encodings.
     encoding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING)).strip().lower()
-    encoding = _OTHER_NAMES.get(encoding, encoding)
+    encoding = _ALIASES.get(encoding, encoding)
     if encoding == "identity":
         return None
     if encoding not in _CODINGS:
@@ -160,47 +160,47 @@ def encoding_of(request: Request) -> str | None:
     return encoding
 
 
-def max_packed_bytes(max_bytes: int) -> int:
-    """How large a packed body of JSON may be of which so many bytes are taken once it is unpacked."""
-    return max(max_bytes // _PACKED_PART, min(max_bytes, _SMALL_BYTES))
+def max_compressed_json_bytes(max_bytes: int) -> int:
+    """The limit of a compressed JSON body, from that of the decompressed one."""
+    return max(max_bytes // _COMPRESSED_PART, min(max_bytes, _SMALL_BYTES))
 
 
-def max_bytes_of_unpacker(max_bytes: int) -> int:
-    """How large a packed body may be that `Unpacker` unpacks to so many bytes."""
-    return max_bytes + max_bytes // _FREE_PART + _FREE_BYTES
+def max_compressed_bytes(max_bytes: int) -> int:
+    """The largest compressed body that `Decompressor` accepts for so many decompressed bytes."""
+    return max_bytes + max_bytes // _FREE_INPUT_PART + _FREE_INPUT_BYTES
 
 
-def check_length(request: Request, max_bytes: int, *, is_packed: bool = False) -> None:
-    """Return unless the request states a body of more than so many bytes: before its sender is invited.
+def check_content_length(request: Request, max_bytes: int, *, is_compressed: bool = False) -> None:
+    """Return unless Content-Length is more than so many bytes; called before 100 Continue is sent.
 
     Raises:
         ProblemError: 413.
     """
     if (request.content_length or 0) > max_bytes:
-        raise too_large(max_bytes, how="packed" if is_packed else "unpacked")
+        raise too_large(max_bytes, how="packed" if is_compressed else "unpacked")
 
 
-def unpack(body: bytes, encoding: str, max_bytes: int) -> bytearray:
-    """A whole body; of one that would become too large, no more than it may have is ever held.
+def decompress_body(body: bytes, encoding: str, max_bytes: int) -> bytearray:
+    """Decompress a complete body; never holds more than ``max_bytes`` of it.
 
     Raises:
-        ProblemError: 413 too large when unpacked; 400 not as declared, not whole, something follows, or it
-            gives less than it takes.
+        ProblemError: 413 too large when decompressed; 400 not of the declared encoding, truncated, with
+            trailing data, or longer compressed than decompressed.
     """
-    unpacker, unpacked = Unpacker(encoding), bytearray()
-    for piece in unpacker.unpacked(body):
-        if len(unpacked) + len(piece) > max_bytes:
+    decompressor, decompressed = Decompressor(encoding), bytearray()
+    for piece in decompressor.decompress(body):
+        if len(decompressed) + len(piece) > max_bytes:
             raise too_large(max_bytes)
-        unpacked += piece
-    unpacker.check_whole()
-    return unpacked
+        decompressed += piece
+    decompressor.check_whole()
+    return decompressed
 
 
 def window_bytes(encoding: str, beginning: bytes) -> int:
-    """Memory that unpacking takes beside what it gives, by the first 18 bytes of the body.
+    """The memory of the decompressor's window, from the first 18 bytes of the body.
 
     Raises:
-        ProblemError: 400, it is not what it was declared as, or needs a larger window than is taken.
+        ProblemError: 400, it is not of the declared encoding, or its window is too large.
     """
     if encoding == "gzip":
         return 1 << zlib.MAX_WBITS
@@ -216,7 +216,7 @@ def window_bytes(encoding: str, beginning: bytes) -> int:
 def too_large(max_bytes: int, *, how: str = "unpacked") -> ProblemError:
     """The 413 of a body whose rest will not be read."""
     detail = f"The body, {how}, may have {max_bytes} bytes at most."
-    # What is still on its way would be taken for the next request.
+    # Close the connection: the unread rest of this body would be parsed as the next request.
     return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)
 
 

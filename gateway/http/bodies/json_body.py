@@ -1,4 +1,4 @@
-"""The bytes of a request's body as a JSON value: bounded while they arrive, unpacked and parsed strictly."""
+"""Read a request's body as JSON: limited in size and time, decompressed, strictly parsed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import orjson
 from aiohttp import hdrs
 
 from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
-from gateway.http.bodies.body_stream import arriving, pieces
+from gateway.http.bodies.body_stream import body_deadline, iter_body
 from gateway.http.bodies.content_encoding import (
-    check_length,
-    encoding_of,
-    max_packed_bytes,
+    check_content_length,
+    content_encoding_of,
+    decompress_body,
+    max_compressed_json_bytes,
     too_large,
-    unpack,
 )
 from gateway.http.problems import NotJsonError, ProblemError
 from shared.runtime.threads import in_thread
@@ -26,48 +26,48 @@ if TYPE_CHECKING:
 
     from gateway.http.request import Request
 
-# Far more arrays and objects than any ECG has: each costs memory and time many times its two bytes.
+# Far more arrays and objects than any ECG has; each costs many times the memory and time of its two bytes.
 MAX_CONTAINERS: Final = 4096
 
 _T = TypeVar("_T")
 
 
-async def read_json(request: Request, read: Callable[[bytes | bytearray], _T], *, max_bytes: int) -> _T:
-    """What ``read`` makes of the request's body, which is to be JSON.
+async def read_json(request: Request, parse: Callable[[bytes | bytearray], _T], *, max_bytes: int) -> _T:
+    """The result of ``parse`` for the JSON body of the request.
 
-    A large body is read in a thread, a few at a time: what it became in parsing is gone before the next.
+    Large bodies are parsed in threads, a few at a time, which limits the memory that parsing takes.
 
     Raises:
-        ProblemError: 413 too large, also when unpacked; 415 not JSON by its headers; 408 too slow; 503 too
-            much in hand; and what ``read`` raises.
+        ProblemError: 413 too large, also when decompressed; 415 not JSON by its headers; 408 too slow; 503
+            the memory budget is used up; and what ``parse`` raises.
     """
     _check_content_type(request)
-    encoding = encoding_of(request)
-    body: bytes | bytearray = await _read_in_time(request, encoding, max_bytes)
+    encoding = content_encoding_of(request)
+    body: bytes | bytearray = await _read_body(request, encoding, max_bytes)
     if encoding is None and len(body) <= SMALL_BYTES:
-        return read(body)
+        return parse(body)
     with request.while_connected():
         if encoding is not None:
-            small = await in_thread(_unpacked_if_small, bytes(body), encoding, max_bytes)
-            if small is not None:  # it need not wait for others' large ones
-                request.memory.resize(len(small))
-                return read(small)
-        # For all of it, else those that wait for the next would hold what the one before gave.
-        async with request.memory.budget.work:
+            decompressed = await in_thread(_decompress_if_small, bytes(body), encoding, max_bytes)
+            if decompressed is not None:  # small bodies don't wait for the semaphore of large ones
+                request.memory.resize(len(decompressed))
+                return parse(decompressed)
+        # Held for both steps, else decompressed bodies would pile up before the second.
+        async with request.memory.budget.work_semaphore:
             if encoding is not None:
-                body = await in_thread(unpack, bytes(body), encoding, max_bytes)
+                body = await in_thread(decompress_body, bytes(body), encoding, max_bytes)
                 request.memory.resize(len(body))
-            return await in_thread(read, body)
+            return await in_thread(parse, body)
 
 
 def parse_json(body: bytes | bytearray) -> Any:
     """The JSON value of a body. Integers past 64 bits become floats, which no integer field takes.
 
-    For small bodies: one of 64 KiB takes up to 5 ms, in which nothing else happens.
+    For small bodies: one of 64 KiB blocks the event loop for up to 5 ms.
 
     Raises:
-        NotJsonError: And where the JSON breaks off.
-        ProblemError: 400 and which key stands twice.
+        NotJsonError: With the offset of the error.
+        ProblemError: 400 with the name of a repeated key.
     """
     if not body or body.isspace():
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The body is empty; expected JSON.")
@@ -80,7 +80,7 @@ def parse_json(body: bytes | bytearray) -> Any:
         reason = error.msg.replace("str is not valid UTF-8: surrogates not allowed", "it is not UTF-8")
         location = f"line {error.lineno} column {error.colno} (char {error.pos})"
         raise NotJsonError(reason, error.pos, location=location) from None
-    if _may_repeat_a_key(body, document):
+    if _may_have_repeated_keys(body, document):
         _refuse_repeated_keys(body)
     return document
 
@@ -93,18 +93,18 @@ def _check_content_type(request: Request) -> None:
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) -> bytes:
-    """Read the body, but never hold more of it than may be sent, nor wait for who does not send it."""
+async def _read_body(request: Request, encoding: str | None, max_bytes: int) -> bytes:
+    """Read the body within its size limit and its deadline."""
     how = "unpacked"
     if encoding is not None:
-        max_bytes, how = max_packed_bytes(max_bytes), "packed"
+        max_bytes, how = max_compressed_json_bytes(max_bytes), "packed"
     if request.content.is_eof():
-        return _arrived(request, max_bytes, how)
-    check_length(request, max_bytes, is_packed=encoding is not None)
-    async with arriving(request) as deadline:
+        return _read_buffered(request, max_bytes, how)
+    check_content_length(request, max_bytes, is_compressed=encoding is not None)
+    async with body_deadline(request) as deadline:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in pieces(request):
+        async for chunk in iter_body(request):
             size += len(chunk)
             if size > max_bytes:
                 raise too_large(max_bytes, how=how)
@@ -114,8 +114,8 @@ async def _read_in_time(request: Request, encoding: str | None, max_bytes: int) 
         return b"".join(chunks)
 
 
-def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
-    """The body, which is here as a whole as a small one is with its head; no time limit, 10 us less."""
+def _read_buffered(request: Request, max_bytes: int, how: str) -> bytes:
+    """The body when all of it has arrived, as a small one does with its head: saves 10 us of deadline."""
     body = request.peeked + request.content.read_nowait()
     if len(body) > max_bytes:
         raise too_large(max_bytes, how=how)
@@ -124,41 +124,42 @@ def _arrived(request: Request, max_bytes: int, how: str) -> bytes:
     return body
 
 
-def _unpacked_if_small(body: bytes, encoding: str, max_bytes: int) -> bytearray | None:
-    """The body unpacked; None if it is large then, and within the limit as far as that is known.
+def _decompress_if_small(body: bytes, encoding: str, max_bytes: int) -> bytearray | None:
+    """The decompressed body; None if it is large, and not known to exceed the limit.
 
     Raises:
-        ProblemError: 413 too large when unpacked; 400 not as declared, not whole, or something follows.
+        ProblemError: 413 too large when decompressed; 400 not of the declared encoding, truncated, or with
+            trailing data.
     """
     try:
-        return unpack(body, encoding, min(SMALL_BYTES, max_bytes))
+        return decompress_body(body, encoding, min(SMALL_BYTES, max_bytes))
     except ProblemError as problem:
         if problem.status is not HTTPStatus.REQUEST_ENTITY_TOO_LARGE or max_bytes <= SMALL_BYTES:
             raise
         return None
 
 
-def _may_repeat_a_key(body: bytes | bytearray, document: object) -> bool:
-    """Whether a key may have been lost in parsing: only then is the slow, exact parser asked.
+def _may_have_repeated_keys(body: bytes | bytearray, document: object) -> bool:
+    """Whether parsing may have dropped a repeated key: only then the slow, exact parser is used.
 
-    Without escapes every quotation mark of the body delimits a key or a string, and writing the parsed
-    document gives the same number of them unless a repeated key went missing.
+    Without escapes every quotation mark of the body delimits a key or a string, and serializing the parsed
+    document gives the same number of them unless a repeated key was dropped.
     """
     try:
         return b"\\" in body or body.count(b'"') != orjson.dumps(document).count(b'"')
-    except TypeError:  # orjson reads deeper nesting than it writes
+    except TypeError:  # orjson parses deeper nesting than it serializes
         return True
 
 
 def _refuse_repeated_keys(body: bytes | bytearray) -> None:
     try:
-        json.loads(body, object_pairs_hook=_without_repetition)
+        json.loads(body, object_pairs_hook=_check_unique_keys)
     except (ValueError, RecursionError):  # numbers of thousands of digits, nesting without end
         detail = "The body nests too deeply, or holds a number of thousands of digits."
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
 
 
-def _without_repetition(pairs: list[tuple[str, object]]) -> None:
+def _check_unique_keys(pairs: list[tuple[str, object]]) -> None:
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:

@@ -30,7 +30,7 @@ def spools_in(folder: Path | str, *, max_bytes: int = 4 * _MIB) -> Spools:
 
 
 def a_reservation() -> Reservation:
-    budget = ByteBudget(max_bytes=_MIB, max_bytes_of_caller=_MIB, resend_within_s=1.0)
+    budget = ByteBudget(max_bytes=_MIB, max_bytes_of_caller=_MIB, evictable_after_s=1.0)
     return Reservation(budget, "ada", None)
 
 

@@ -13,7 +13,7 @@ from gateway.http.problems import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESEND_WITHIN_S = 5.0
+_EVICTABLE_AFTER_S = 5.0
 
 
 class Clock:
@@ -46,57 +46,57 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def budget() -> ByteBudget:
-    """Room for 100 bytes, 40 of one caller."""
-    return ByteBudget(max_bytes=100, max_bytes_of_caller=40, resend_within_s=_RESEND_WITHIN_S)
+    """100 bytes, 40 per caller."""
+    return ByteBudget(max_bytes=100, max_bytes_of_caller=40, evictable_after_s=_EVICTABLE_AFTER_S)
 
 
 @pytest.fixture
-def arriving(budget: ByteBudget) -> Callable[[str, int], tuple[Reservation, FakeDeadline]]:
-    """Begin a body that is on its way and holds so many bytes."""
+def receiving(budget: ByteBudget) -> Callable[[str, int], tuple[Reservation, FakeDeadline]]:
+    """Begin a body that is being received and holds so many bytes."""
 
     def begin(caller: str, size: int) -> tuple[Reservation, FakeDeadline]:
         deadline = FakeDeadline()
         reservation = Reservation(budget, caller, deadline)  # type: ignore[arg-type]
-        reservation.take(size)
+        reservation.grow(size)
         return reservation, deadline
 
     return begin
 
 
-def held(budget: ByteBudget, caller: str, size: int) -> Reservation:
-    """What a whole body of a caller holds."""
+def reserved(budget: ByteBudget, caller: str, size: int) -> Reservation:
+    """The reservation of a complete body."""
     reservation = Reservation(budget, caller, None)
-    reservation.take(size)
+    reservation.grow(size)
     return reservation
 
 
 def refusal(reservation: Reservation, count: int) -> HTTPStatus:
     before = reservation.budget.held
     with pytest.raises(ProblemError) as caught:
-        reservation.take(count)
+        reservation.grow(count)
     assert reservation.budget.held == before
     return caught.value.status
 
 
 def test_all_together_and_each_caller_have_a_limit(budget: ByteBudget) -> None:
-    of_ada = held(budget, "ada", 30)
-    assert refusal(held(budget, "ada", 10), 1) is HTTPStatus.SERVICE_UNAVAILABLE
-    held(budget, "bob", 40)
-    assert refusal(held(budget, "eve", 20), 1) is HTTPStatus.SERVICE_UNAVAILABLE
+    of_ada = reserved(budget, "ada", 30)
+    assert refusal(reserved(budget, "ada", 10), 1) is HTTPStatus.SERVICE_UNAVAILABLE
+    reserved(budget, "bob", 40)
+    assert refusal(reserved(budget, "eve", 20), 1) is HTTPStatus.SERVICE_UNAVAILABLE
 
     of_ada.release()
 
-    held(budget, "eve", 20)
+    reserved(budget, "eve", 20)
     assert budget.held == 90
 
 
-def test_what_no_caller_may_hold_is_refused_for_good(budget: ByteBudget) -> None:
-    assert refusal(held(budget, "ada", 40), 1) is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+def test_more_than_a_caller_may_hold_is_refused_with_413(budget: ByteBudget) -> None:
+    assert refusal(reserved(budget, "ada", 40), 1) is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-def test_what_is_released_twice_is_free_once(budget: ByteBudget) -> None:
-    held(budget, "bob", 10)
-    reservation = held(budget, "ada", 10)
+def test_releasing_twice_frees_once(budget: ByteBudget) -> None:
+    reserved(budget, "bob", 10)
+    reservation = reserved(budget, "ada", 10)
 
     reservation.release()
     reservation.release()
@@ -104,75 +104,75 @@ def test_what_is_released_twice_is_free_once(budget: ByteBudget) -> None:
     assert budget.held == 10
 
 
-def test_a_caller_who_holds_nothing_any_more_is_forgotten(
-    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]]
+def test_a_caller_without_reservations_takes_no_memory(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]]
 ) -> None:
     for number in range(3):
-        reservation, _ = arriving(f"caller-{number}", 10)
+        reservation, _ = receiving(f"caller-{number}", 10)
         reservation.release()
 
-    assert (budget.held, len(budget._held_of), len(budget._arriving)) == (0, 0, 0)
+    assert (budget.held, len(budget._held_by_caller), len(budget._receiving)) == (0, 0, 0)
 
 
-def test_a_body_that_holds_bytes_for_too_long_is_ended_when_others_need_the_room(
-    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+def test_bodies_that_hold_bytes_for_too_long_are_evicted_when_others_need_them(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:
-    of_all = [arriving(caller, 20) for caller in ("ada", "bob", "eve", "joe", "kim")]
-    clock.now_s += _RESEND_WITHIN_S + 0.1
+    receiving_bodies = [receiving(caller, 20) for caller in ("ada", "bob", "eve", "joe", "kim")]
+    clock.now_s += _EVICTABLE_AFTER_S + 0.1
 
-    held(budget, "zoe", 40)
+    reserved(budget, "zoe", 40)
 
-    assert [deadline.is_revoked for _, deadline in of_all] == [True, True, False, False, False]
-    assert [reservation.size for reservation, _ in of_all] == [0, 0, 20, 20, 20]
+    assert [deadline.is_revoked for _, deadline in receiving_bodies] == [True, True, False, False, False]
+    assert [reservation.size for reservation, _ in receiving_bodies] == [0, 0, 20, 20, 20]
     assert budget.held == 100
 
 
-def test_no_body_is_ended_that_comes_fast_enough_or_while_there_is_room(
-    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+def test_a_fast_body_is_not_evicted_nor_any_while_bytes_are_free(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:
-    slow = [arriving(caller, 20) for caller in ("ada", "bob")]
-    clock.now_s += _RESEND_WITHIN_S + 0.1
-    fast = [arriving(caller, 20) for caller in ("eve", "joe", "kim")]
-    clock.now_s += _RESEND_WITHIN_S - 0.1
+    slow = [receiving(caller, 20) for caller in ("ada", "bob")]
+    clock.now_s += _EVICTABLE_AFTER_S + 0.1
+    fast = [receiving(caller, 20) for caller in ("eve", "joe", "kim")]
+    clock.now_s += _EVICTABLE_AFTER_S - 0.1
 
-    held(budget, "zoe", 40)
+    reserved(budget, "zoe", 40)
 
-    assert refusal(held(budget, "zac", 0), 1) is HTTPStatus.SERVICE_UNAVAILABLE
+    assert refusal(reserved(budget, "zac", 0), 1) is HTTPStatus.SERVICE_UNAVAILABLE
     assert all(deadline.is_revoked for _, deadline in slow)
     assert not any(deadline.is_revoked for _, deadline in fast)
 
 
-def test_a_body_that_is_here_as_a_whole_is_not_ended(
-    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+def test_a_complete_body_is_not_evicted(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:
-    of_all = [arriving(caller, 25) for caller in ("ada", "bob", "eve", "joe")]
-    for _, deadline in of_all:
+    receiving_bodies = [receiving(caller, 25) for caller in ("ada", "bob", "eve", "joe")]
+    for _, deadline in receiving_bodies:
         deadline.is_over = True
     clock.now_s += 100
 
-    assert refusal(held(budget, "zoe", 0), 1) is HTTPStatus.SERVICE_UNAVAILABLE
-    assert not any(deadline.is_revoked for _, deadline in of_all)
+    assert refusal(reserved(budget, "zoe", 0), 1) is HTTPStatus.SERVICE_UNAVAILABLE
+    assert not any(deadline.is_revoked for _, deadline in receiving_bodies)
 
 
-def test_the_slowest_is_not_ended_to_make_room_for_itself(
-    arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+def test_the_slowest_body_is_not_evicted_for_itself(
+    receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:
-    slowest, deadline = arriving("ada", 20)
-    others = [arriving(caller, 40) for caller in ("bob", "eve")]
+    slowest, deadline = receiving("ada", 20)
+    others = [receiving(caller, 40) for caller in ("bob", "eve")]
     clock.now_s += 100
 
     assert refusal(slowest, 1) is HTTPStatus.SERVICE_UNAVAILABLE
     assert not any(deadline.is_revoked for deadline in [deadline, *(deadline for _, deadline in others)])
 
 
-def test_a_caller_who_holds_too_much_ends_bodies_of_their_own_alone(
-    budget: ByteBudget, arriving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+def test_a_caller_at_its_own_limit_evicts_only_its_own_bodies(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:
-    _, of_another = arriving("bob", 20)
-    _, of_ada = arriving("ada", 30)
+    _, of_another = receiving("bob", 20)
+    _, of_ada = receiving("ada", 30)
     clock.now_s += 100
 
-    held(budget, "ada", 30)
+    reserved(budget, "ada", 30)
 
     assert of_ada.is_revoked
     assert not of_another.is_revoked

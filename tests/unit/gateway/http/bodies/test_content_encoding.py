@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.http.bodies.content_encoding import (
     MAX_ZSTD_WINDOW_BYTES,
-    Unpacker,
-    max_packed_bytes,
-    unpack,
+    Decompressor,
+    decompress_body,
+    max_compressed_json_bytes,
     window_bytes,
 )
 from gateway.http.problems import ProblemError
@@ -25,65 +25,63 @@ from tests.support.packed import gzip_of_tables
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PACKING: Final[dict[str, Callable[[bytes], bytes]]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
-_ENCODINGS: Final = st.sampled_from(sorted(_PACKING))
+_COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+_ENCODINGS: Final = st.sampled_from(sorted(_COMPRESS))
 _MIB: Final = 2**20
 
 
 def pieces(body: bytes, cuts: list[int]) -> list[bytes]:
-    """The body as it may arrive."""
+    """The body cut into the pieces in which it may arrive."""
     ends = sorted(cut % (len(body) + 1) for cut in cuts)
     return [body[start:end] for start, end in zip([0, *ends], [*ends, len(body)], strict=True)]
 
 
-def unpacked_in_pieces(arriving: list[bytes], encoding: str) -> bytes:
-    unpacker = Unpacker(encoding)
-    found = b"".join(step for piece in arriving for step in unpacker.unpacked(piece))
-    unpacker.check_whole()
+def decompressed_in_pieces(arriving: list[bytes], encoding: str) -> bytes:
+    decompressor = Decompressor(encoding)
+    found = b"".join(step for piece in arriving for step in decompressor.decompress(piece))
+    decompressor.check_whole()
     return found
 
 
 @given(st.binary(max_size=5000), _ENCODINGS, st.lists(st.integers(0, 10_000), max_size=5))
-def test_a_body_unpacks_to_what_was_packed_however_it_arrives(
-    body: bytes, encoding: str, cuts: list[int]
-) -> None:
-    packed = _PACKING[encoding](body)
+def test_decompression_restores_the_body_in_any_pieces(body: bytes, encoding: str, cuts: list[int]) -> None:
+    compressed = _COMPRESS[encoding](body)
 
-    assert unpacked_in_pieces(pieces(packed, cuts), encoding) == body
-    assert unpack(packed, encoding, len(body)) == body
+    assert decompressed_in_pieces(pieces(compressed, cuts), encoding) == body
+    assert decompress_body(compressed, encoding, len(body)) == body
 
 
 @given(st.binary(max_size=500), _ENCODINGS, st.data())
-def test_a_body_that_breaks_off_anywhere_is_refused(body: bytes, encoding: str, data: st.DataObject) -> None:
-    packed = _PACKING[encoding](body)
-    cut = data.draw(st.integers(0, len(packed) - 1))
+def test_a_truncated_body_is_refused(body: bytes, encoding: str, data: st.DataObject) -> None:
+    compressed = _COMPRESS[encoding](body)
+    cut = data.draw(st.integers(0, len(compressed) - 1))
 
     with pytest.raises(ProblemError, match="breaks off before its end"):
-        unpack(packed[:cut], encoding, _MIB)
+        decompress_body(compressed[:cut], encoding, _MIB)
 
 
 @given(st.binary(max_size=500), _ENCODINGS, st.binary(min_size=1, max_size=200))
-def test_what_follows_the_end_is_refused_in_the_same_piece_and_in_the_next(
+def test_trailing_data_is_refused_in_the_same_piece_and_in_the_next(
     body: bytes, encoding: str, more: bytes
 ) -> None:
-    packed = _PACKING[encoding](body)
+    compressed = _COMPRESS[encoding](body)
 
-    for arriving in ([packed + more], [packed, more]):
+    for arriving in ([compressed + more], [compressed, more]):
         with pytest.raises(ProblemError, match=f"follows the end of the {encoding} body"):
-            unpacked_in_pieces(arriving, encoding)
+            decompressed_in_pieces(arriving, encoding)
 
 
-@pytest.mark.parametrize("encoding", _PACKING)
-def test_a_bomb_never_becomes_more_than_a_step_of_memory(encoding: str) -> None:
-    packed = _PACKING[encoding](bytes(64 * _MIB))
+@pytest.mark.parametrize("encoding", _COMPRESS)
+def test_a_decompression_bomb_takes_no_more_memory_than_a_step(encoding: str) -> None:
+    compressed = _COMPRESS[encoding](bytes(64 * _MIB))
 
-    assert max(map(len, Unpacker(encoding).unpacked(packed))) <= 2 * _MIB + 128 * 1024
+    assert max(map(len, Decompressor(encoding).decompress(compressed))) <= 2 * _MIB + 128 * 1024
 
 
-@pytest.mark.parametrize("encoding", _PACKING)
-def test_a_body_larger_than_allowed_is_too_large(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", _COMPRESS)
+def test_a_body_past_its_limit_is_too_large(encoding: str) -> None:
     with pytest.raises(ProblemError, match="may have 1000 bytes") as caught:
-        unpack(_PACKING[encoding](bytes(1001)), encoding, 1000)
+        decompress_body(_COMPRESS[encoding](bytes(1001)), encoding, 1000)
 
     assert caught.value.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
@@ -98,16 +96,16 @@ _OF_NO_USE: Final = {
 
 
 @pytest.mark.parametrize("letters", [0, 13])
-def test_tables_for_hardly_anything_are_gzip(letters: int) -> None:
+def test_code_tables_for_hardly_any_content_are_valid_gzip(letters: int) -> None:
     assert set(gzip.decompress(gzip_of_tables(1000, letters=letters))) == set(b"a" * letters)
 
 
 @pytest.mark.parametrize("body", _OF_NO_USE.values(), ids=_OF_NO_USE)
-def test_a_body_that_gives_less_than_it_takes_is_given_up_early(body: bytes) -> None:
+def test_a_body_that_is_longer_compressed_is_refused_early(body: bytes) -> None:
     encoding = "gzip" if body.startswith(b"\x1f") else "zstd"
 
     with pytest.raises(ProblemError, match="gives less than it takes"):
-        unpacked_in_pieces(pieces(body[: 512 * 1024], [1024]), encoding)
+        decompressed_in_pieces(pieces(body[: 512 * 1024], [1024]), encoding)
 
 
 def gzip_that_flushes(parts: list[bytes]) -> bytes:
@@ -124,42 +122,42 @@ def zstd_that_flushes(parts: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip_that_flushes), ("zstd", zstd_that_flushes)])
-def test_noise_that_packing_makes_longer_is_taken_though_its_sender_flushes_often(
+def test_incompressible_noise_is_accepted_though_its_sender_flushes_often(
     encoding: str, pack: Callable[[list[bytes]], bytes]
 ) -> None:
     noise = Random(1).randbytes(2 * _MIB)  # noqa: S311 - no secret
-    packed = pack([noise[start : start + 1024] for start in range(0, len(noise), 1024)])
-    assert len(packed) > len(noise)
+    compressed = pack([noise[start : start + 1024] for start in range(0, len(noise), 1024)])
+    assert len(compressed) > len(noise)
 
-    assert unpack(packed, encoding, len(noise)) == noise
-
-
-def test_json_may_be_half_as_long_before_it_is_unpacked_and_a_small_one_as_long() -> None:
-    assert max_packed_bytes(16 * _MIB) == 8 * _MIB
-    assert max_packed_bytes(100 * 1024) == 64 * 1024
-    assert max_packed_bytes(2000) == 2000
+    assert decompress_body(compressed, encoding, len(noise)) == noise
 
 
-@pytest.mark.parametrize("encoding", _PACKING)
+def test_compressed_json_may_have_half_of_the_limit_and_a_small_one_all_of_it() -> None:
+    assert max_compressed_json_bytes(16 * _MIB) == 8 * _MIB
+    assert max_compressed_json_bytes(100 * 1024) == 64 * 1024
+    assert max_compressed_json_bytes(2000) == 2000
+
+
+@pytest.mark.parametrize("encoding", _COMPRESS)
 @pytest.mark.parametrize("bits", [8, 16, 32])
-def test_samples_without_any_pattern_pack_to_less_than_a_half(encoding: str, bits: int) -> None:
+def test_random_samples_compress_to_less_than_a_half(encoding: str, bits: int) -> None:
     random = Random(bits)  # noqa: S311 - no secret
     samples = [random.randrange(-(2 ** (bits - 1)), 2 ** (bits - 1)) for _ in range(100_000)]
     body = json.dumps(samples, separators=(",", ":")).encode()
 
-    assert len(_PACKING[encoding](body)) < len(body) / 2
+    assert len(_COMPRESS[encoding](body)) < len(body) / 2
 
 
-def test_a_zstd_frame_that_lies_about_its_size_is_refused() -> None:
-    packed = bytearray(zstandard.compress(bytes(range(200))))
-    assert zstandard.frame_content_size(bytes(packed)) == 200
-    packed[5] = 255
+def test_a_zstd_frame_with_a_false_size_is_refused() -> None:
+    compressed = bytearray(zstandard.compress(bytes(range(200))))
+    assert zstandard.frame_content_size(bytes(compressed)) == 200
+    compressed[5] = 255
 
     with pytest.raises(ProblemError, match="is declared as zstd and is not"):
-        unpack(bytes(packed), "zstd", _MIB)
+        decompress_body(bytes(compressed), "zstd", _MIB)
 
 
-def test_the_memory_that_unpacking_takes_is_known_by_its_first_bytes() -> None:
+def test_the_window_size_is_known_from_the_first_bytes() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=23, write_content_size=False)
     packer = zstandard.ZstdCompressor(
         compression_params=parameters
@@ -174,7 +172,7 @@ def test_the_memory_that_unpacking_takes_is_known_by_its_first_bytes() -> None:
 
 
 @pytest.mark.parametrize("window_log", [24, 31])
-def test_a_window_that_is_never_taken_is_a_bad_request_before_any_memory_is_asked_for(
+def test_too_large_a_window_is_a_400_before_memory_is_reserved(
     window_log: int,
 ) -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
