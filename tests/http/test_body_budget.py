@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from gateway import app as app_module
+from gateway.ecgs import feature as ecgs_module
 from gateway.formats import spool as spools_module
 from gateway.formats.spool import Spools
 from gateway.http.bodies import body_memory as body_memory_module
@@ -76,7 +77,7 @@ def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spools]:
             super().__init__(*args, **settings)
             opened.append(self)
 
-    monkeypatch.setattr(app_module, "Spools", KnownSpools)
+    monkeypatch.setattr(ecgs_module, "Spools", KnownSpools)
     return opened
 
 
