@@ -68,13 +68,15 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
         parts = {
             "process": part_of_process(stop_requested),
             **parts_of_schema(database, means=NOTHING_IS_ANALYSED),
-            "results": Part(check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False),
-            "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_free=True),
+            "results": Part(
+                check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
+            ),
+            "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_in_memory=True),
             "events": Part(
                 check=publisher.check_last_publish,
                 means="Results are kept; what is not announced yet goes out once the broker takes it.",
                 fails_after_s=_WITHOUT_EVENTS_S,
-                is_free=True,
+                is_in_memory=True,
             ),
         }
         async with (

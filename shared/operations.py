@@ -1,4 +1,4 @@
-"""What operators do by hand, recorded with who and why: replay ECGs, settle dead letters."""
+"""Use cases of operators, recorded with who and why: replay ECGs, settle dead letters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def replay(selection: Selection, reason: Reason, *, operations: Operations
     Raises:
         UnavailableError: Some may have been replayed. Replaying again is safe.
     """
-    began = await operations.now()  # what the processors finish meanwhile is not replayed once more
+    began = await operations.now()  # an ECG that is finished again meanwhile is not replayed once more
     replayed: list[EcgKey] = []
     while True:
         page = await operations.replay(selection, reason, finished_before=began, limit=_PAGE)
@@ -40,8 +40,8 @@ async def find_dead_letters(names: Collection[str] = (), *, letters: DeadLetters
     """The dead letters of these names, or all of them; each stays where it is.
 
     Raises:
-        NotFoundError: There is none of some of these names.
-        UnavailableError: The broker went away.
+        NotFoundError: Some of these names don't exist.
+        UnavailableError: Of the broker.
     """
     present = await letters.settle_each(lambda _: Decision.KEEP)
     if unknown := sorted(set(names).difference(letter.name for letter in present)):
@@ -61,7 +61,7 @@ async def settle_dead_letters(
 
     Raises:
         UnavailableError: Some may have been settled, or none. Settling the same again is safe.
-        UnroutableError: A letter can't be sent again, because no processor has declared its queue.
+        UnroutableError: A letter can't be replayed, because no processor has declared its queue.
     """
     await operations.record(f"dlq {decision.name.lower()}", [*sorted(names)], reason)
     await letters.settle_each(lambda letter: decision if letter.name in names else Decision.KEEP)

@@ -75,11 +75,11 @@ async def run_relay(
         try:
             is_full = await _sweep(outbox, publisher, installation)
             failures = 0
-            outages.end_past()
+            outages.record_success()
         except UnavailableError as error:
             is_full, failures = False, failures + 1
             if not error.is_logged:
-                outages.begin(str(error), waited_s=time.monotonic() - began_s)
+                outages.record_failure(str(error), waited_s=time.monotonic() - began_s)
         pause_s = backoff_s(failures + 1, first_s=interval_s, longest_s=10 * interval_s)
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 

@@ -10,7 +10,7 @@ from gateway.auth.authenticator import Callers
 from gateway.auth.external_issuer import ExternalIssuer
 from gateway.auth.jwks import open_issuer_keys
 from gateway.auth.revocations import open_revocations
-from shared.runtime.health import Part, without_waiting
+from shared.runtime.health import Part, sync_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,9 +39,9 @@ async def open_authentication(
         )
         parts = {
             "tokens": Part(
-                check=without_waiting(revocations.check),
+                check=sync_check(revocations.check),
                 means="Requests with a token are answered with 503 and may be sent again later.",
-                is_free=True,
+                is_in_memory=True,
             )
         }
         external = None
@@ -56,13 +56,13 @@ async def open_authentication(
                 keys=keys,
             )
             parts["issuer"] = Part(
-                check=without_waiting(keys.check),
+                check=sync_check(keys.check),
                 means=(
                     "Tokens of the external issuer by a key not known yet are answered with 503; "
                     "others serve on."
                 ),
                 fails_after_s=math.inf,
-                is_free=True,
+                is_in_memory=True,
                 is_logged=False,
             )
         yield Authentication(Callers(tokens, revocations, clock, external), parts)

@@ -15,7 +15,7 @@ from gateway.ecgs.routes import ECG_ROUTES
 from gateway.ecgs.submission_batcher import open_submission_batcher
 from gateway.formats.registry import Formats
 from gateway.formats.spool import Spools
-from shared.runtime.health import Part, without_waiting
+from shared.runtime.health import Part, sync_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,20 +73,20 @@ async def open_ecgs(
             ),
             parts={
                 "backlog": Part(
-                    check=without_waiting(backlog.check_measured),
+                    check=sync_check(backlog.check_measured),
                     means=(
                         "New ECGs are answered with 503 while the backlog is at its limit, "
                         "or was when last known."
                     ),
                     fails_after_s=math.inf,
-                    is_free=True,
+                    is_in_memory=True,
                     is_logged=False,
                 ),
                 "waiting": Part(
-                    check=without_waiting(waiter.check),
+                    check=sync_check(waiter.check),
                     means="Requests that wait for a result (`?wait=`) are told late that it is there.",
                     fails_after_s=math.inf,
-                    is_free=True,
+                    is_in_memory=True,
                     is_logged=False,
                 ),
             },

@@ -125,9 +125,9 @@ class SubmissionBatcher:
         began_s = time.monotonic()
         failures = [failure for failure in await self._published(stored) if failure is not None]
         if failures:
-            self._outages.begin(str(failures[0]), waited_s=time.monotonic() - began_s)
+            self._outages.record_failure(str(failures[0]), waited_s=time.monotonic() - began_s)
         else:
-            self._outages.end_past()
+            self._outages.record_success()
 
     async def run(self) -> None:
         """Process pending submissions forever; when it ends, those still pending fail.

@@ -110,7 +110,7 @@ async def _serve_on(
                 "process": part_of_process(stop_requested),
                 **parts_of_database(database),
                 "analysis": Part(
-                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_free=True, is_logged=False
+                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
                 ),
             },
             operations_port=settings.operations_port,

@@ -1,4 +1,4 @@
-"""What an installation is called."""
+"""The name of an installation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Installation(Protocol):
-    """All services and data that belong together, as others tell them from those of another installation."""
+    """All services and data that belong together."""
 
     async def source(self) -> str:
-        """What its events name as their source: always the same, and no other installation's.
+        """The source that its events name: always the same, and no other installation's.
 
         Raises:
             UnavailableError: It is not known yet.

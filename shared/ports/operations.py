@@ -1,4 +1,4 @@
-"""What operators do by hand, and what is kept of it."""
+"""Operations on ECGs by operators, and the record of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Reason(NamedTuple):
-    """Who does something to production, and why."""
+    """Who runs an operation on production, and why."""
 
     who: str
     why: str
@@ -21,7 +21,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which finished ECGs are meant: those that every given condition fits."""
+    """Conditions on finished ECGs; those are selected that meet all of the given ones."""
 
     id: str | None = None
     owner: str | None = None
@@ -30,13 +30,13 @@ class Selection:
 
 
 class Operations(Protocol):
-    """What operators do to finished ECGs, and the record of it. Every method raises UnavailableError."""
+    """Operations on finished ECGs, and the record of them. Every method raises UnavailableError."""
 
     async def now(self) -> datetime:
-        """What time it is by the clock that says when an ECG was finished."""
+        """The time of the clock that dates the end of an ECG's analysis."""
 
     async def count(self, selection: Selection) -> int:
-        """How many finished ECGs a selection means."""
+        """How many finished ECGs are selected."""
 
     async def replay(
         self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
@@ -47,4 +47,4 @@ class Operations(Protocol):
         """
 
     async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
-        """Keep that an operator is about to do this."""
+        """Record that an operator is about to do this."""

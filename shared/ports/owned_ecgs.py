@@ -1,4 +1,4 @@
-"""ECGs as their owner asks for them."""
+"""Queries and erasure by an ECG's owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class EcgSummary(NamedTuple):
-    """An ECG in its owner's list: what `EcgState` says of it, in short."""
+    """An ECG in its owner's list: a part of its `EcgState`."""
 
     id: str
     status: Status
@@ -22,22 +22,22 @@ class EcgSummary(NamedTuple):
 
 
 class PagePosition(NamedTuple):
-    """Where a page of a list ended: what its last ECG is ordered by."""
+    """The sort key of the last ECG of a page, from which the next page goes on."""
 
     submitted_at: datetime
     id: str
 
 
 class OwnedEcgs(Protocol):
-    """ECGs as their owner asks for them. Every method raises UnavailableError."""
+    """Queries and erasure by an ECG's owner. Every method raises UnavailableError."""
 
     async def page(
         self, owner: str, *, limit: int, after: PagePosition | None = None, status: Status | None = None
     ) -> list[EcgSummary]:
-        """The owner's ECGs, newest first, from the newest or from behind a place on; at most ``limit``.
+        """The owner's ECGs, newest first, at most ``limit``; ``after`` a position, or from the newest on.
 
-        With a ``status``, those whose present generation stands so: what is analysed again counts as queued.
-        Following the places gives each ECG that is there throughout exactly once, whatever comes and goes.
+        With a ``status``, those whose present generation has it: one that is analysed again counts as queued.
+        Paging gives each ECG that exists throughout exactly once, even while others are added or erased.
         """
 
     async def erase(
@@ -45,8 +45,8 @@ class OwnedEcgs(Protocol):
     ) -> EventBatch | None:
         """Erase an ECG with its signals and insights and put its event into the outbox: both or neither.
 
-        A processor that has it in hand settles nothing. The id may be submitted again; its generation goes
-        on from where it was, so that no event of the one is taken for the other's.
+        A processor that is analysing it settles nothing. The id may be submitted again; its generation counts
+        on, so that events of the old ECG can't be mistaken for events of the new one.
 
         Returns:
             The event, as it is in the outbox; None when there is no such ECG.

@@ -1,8 +1,8 @@
 """`/health/live` and `/health/ready`, the same in every service.
 
-Each part of a service is checked once a second, whether or not anybody asks: a request reads what was found
-last, and the log and ``since`` tell when something began although no probe came by. Of an outage the log has
-each reason once, from here or from what met it first, and once that the service is not ready and is again.
+Each part of a service is checked once a second, with or without requests: a request gets the last result, and
+the log and ``since`` give the time of a change even without a probe. An outage is logged once per reason,
+here or where it was noticed first; so are the loss and the return of readiness.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 Check: TypeAlias = Callable[[], Awaitable[None]]
-"""Returns when what it checks is ready for work, else raises an IsolineError that says why not."""
+"""Returns if its part is ready for work, else raises an IsolineError that says why not."""
 
 _CHECK_EVERY_S: Final = 1.0
 _CHECK_TIMEOUT_S: Final = 3.0
@@ -37,7 +37,7 @@ _log = Logger(__name__)
 
 
 class State(StrEnum):
-    """How a part is."""
+    """The state of a part."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -46,27 +46,27 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Something that a service needs for its work.
+    """A dependency or capability of a service.
 
     Attributes:
-        check: Tells whether it works.
-        means: What it means for users while it does not, in a sentence.
-        fails_after_s: For so long after it stopped to work it is degraded, and the service is ready all the
-            same; from then on it is failing. ``math.inf`` where the service can do without it.
-        is_free: The check asks nobody else; each request has it asked besides.
-        is_logged: Whether the log is told of each of its changes; else only of reasons that it was not told:
-            what knows the connections logs why they fail, but not that a check had no answer.
+        check: Raises while it does not work.
+        means: The consequence for users while it does not work, in a sentence.
+        fails_after_s: Time for which it is degraded, with the service still ready, before it is failing;
+            ``math.inf`` if the service can do without it.
+        is_in_memory: The check does no I/O, so that each request runs it too.
+        is_logged: Whether every change is logged here; else only reasons that were not logged elsewhere. The
+            owner of a connection logs why it fails, but not that a check had no answer.
     """
 
     check: Check
     means: str
     fails_after_s: float = 0.0
-    is_free: bool = False
+    is_in_memory: bool = False
     is_logged: bool = True
 
 
-def without_waiting(check: Callable[[], None]) -> Check:
-    """The check of a part by what is known in memory."""
+def sync_check(check: Callable[[], None]) -> Check:
+    """A check made of a function that does no I/O."""
 
     async def run() -> None:
         check()
@@ -79,50 +79,50 @@ def part_of_process(stop_requested: asyncio.Event) -> Part:
     return Part(
         check=partial(check_not_stopping, stop_requested),
         means="This process finishes what it has in hand; others take what is new.",
-        is_free=True,
+        is_in_memory=True,
         is_logged=False,
     )
 
 
 class Readiness(NamedTuple):
-    """Whether a service is ready, and the document that says so of each of its parts."""
+    """Whether a service is ready, and the document with the state of each of its parts."""
 
     is_ready: bool
     document: Mapping[str, object]
 
     @property
     def status(self) -> HTTPStatus:
-        """The status that answers with the document."""
+        """The status of the response."""
         return HTTPStatus.OK if self.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 LIVE: Final = {"status": "live"}
-"""The document of a service whose event loop turns."""
+"""The document of a service whose event loop runs."""
 
 
 class Health:
-    """Knows whether a service is ready.
+    """The health of a service.
 
     Args:
-        parts: What it needs, by name.
+        parts: Of the service, by name.
     """
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
-        self._parts = [_Watched(name, part, self._tell_readiness) for name, part in parts.items()]
+        self._parts = [_WatchedPart(name, part, self._log_readiness) for name, part in parts.items()]
         self._unready_since_s: float | None = None
         self._last_unready_s = 0.0
-        self._ready_s = 0.0  # the first time after it
+        self._ready_s = 0.0  # the first check after it that found it ready
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Inside, each part is checked every second; one that takes long holds up no other."""
+        """Check each part every second while the context is open; a slow check delays no other."""
         async with AsyncExitStack() as stack:
             for part in self._parts:
                 await stack.enter_async_context(background_task(part.watch, f"watching {part.name}"))
             yield
 
-    def _tell_readiness(self) -> None:
-        """Log that the service is not ready, and that it is again once it has been so for some seconds."""
+    def _log_readiness(self) -> None:
+        """Log that the service is not ready, and that it is ready again after 16 s without a failing part."""
         now_s = time.monotonic()
         failing = [part.name for part in self._parts if part.state is State.FAILING]
         if failing:
@@ -138,9 +138,9 @@ class Health:
                 self._unready_since_s = None
 
     async def readiness(self) -> Readiness:
-        """Ready if no part is failing; else the document has the reason of each that is."""
+        """Ready if no part is failing; else the document has the reason of each failing part."""
         for part in self._parts:
-            await part.be_current()
+            await part.refresh()
         reasons = {part.name: part.reason for part in self._parts if part.state is State.FAILING}
         document: dict[str, object] = {"status": "not ready" if reasons else "ready"}
         if reasons:
@@ -151,24 +151,24 @@ class Health:
 
 @asynccontextmanager
 async def open_health(parts: Mapping[str, Part]) -> AsyncIterator[Health]:
-    """Yield the health of a service whose parts are watched for as long as the context is open."""
+    """Yield the health of a service whose parts are checked while the context is open."""
     health = Health(parts)
     async with health.watching():
         yield health
 
 
-class _Watched:
-    """A part, how it was found last, and since when it has been so."""
+class _WatchedPart:
+    """A part, the result of its last check, and since when that has been so."""
 
-    def __init__(self, name: str, part: Part, tell: Callable[[], None]) -> None:
+    def __init__(self, name: str, part: Part, on_check: Callable[[], None]) -> None:
         self.name = name
         self.state = State.OK
         self.reason = ""
         self._part = part
-        self._tell = tell
-        self._is_told = False
+        self._on_check = on_check
+        self._is_logged_now = False
         self._since = datetime.now(UTC)
-        self._stopped_s: float | None = None  # when it stopped to work, by the monotonic clock
+        self._failed_since_s: float | None = None  # by the monotonic clock
         self._was_checked = asyncio.Event()
 
     def document(self) -> dict[str, object]:
@@ -179,41 +179,41 @@ class _Watched:
 
     async def watch(self) -> None:
         while True:
-            await self._look()
+            await self._check()
             await asyncio.sleep(_CHECK_EVERY_S)
 
-    async def be_current(self) -> None:
-        """Return when what is known of it is at most a check and its time limit old."""
-        if self._part.is_free:
-            await self._look()
+    async def refresh(self) -> None:
+        """Return when its last result is at most a second and a check's time limit old."""
+        if self._part.is_in_memory:
+            await self._check()
         else:
             await self._was_checked.wait()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         before, (self.reason, is_logged) = self.state, await _reason(self._part.check)
-        self.state = self._judge()
+        self.state = self._next_state()
         if State.OK in {before, self.state} and before is not self.state:
             self._since = datetime.now(UTC)
-        self._log_change(before, is_told_elsewhere=is_logged and not self._part.is_logged)
-        self._tell()
+        self._log_change(before, is_logged_elsewhere=is_logged and not self._part.is_logged)
+        self._on_check()
         self._was_checked.set()
 
-    def _judge(self) -> State:
+    def _next_state(self) -> State:
         if not self.reason:
-            self._stopped_s = None
+            self._failed_since_s = None
             return State.OK
         now_s = time.monotonic()
-        if self._stopped_s is None:
-            self._stopped_s = now_s
-        return State.FAILING if now_s - self._stopped_s >= self._part.fails_after_s else State.DEGRADED
+        if self._failed_since_s is None:
+            self._failed_since_s = now_s
+        return State.FAILING if now_s - self._failed_since_s >= self._part.fails_after_s else State.DEGRADED
 
-    def _log_change(self, before: State, *, is_told_elsewhere: bool) -> None:
+    def _log_change(self, before: State, *, is_logged_elsewhere: bool) -> None:
         if self.state is State.OK:
-            if self._is_told:
+            if self._is_logged_now:
                 _log.info("a part of the service works again", part=self.name)
-            self._is_told = False
-        elif not is_told_elsewhere and not (self._is_told and before is self.state):
-            self._is_told = True
+            self._is_logged_now = False
+        elif not is_logged_elsewhere and not (self._is_logged_now and before is self.state):
+            self._is_logged_now = True
             _log.warning(
                 "a part of the service does not work",
                 part=self.name,
@@ -224,9 +224,9 @@ class _Watched:
 
 
 async def _reason(check: Check) -> tuple[str, bool]:
-    """Why a check does not pass, nothing if it does; and whether the log was told of that elsewhere.
+    """Why a check fails, empty if it passes; and whether that was logged elsewhere.
 
-    A defect in a check is such a reason, and never the end of the process.
+    A defect in a check is such a reason too; it never ends the process.
     """
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
@@ -235,6 +235,6 @@ async def _reason(check: Check) -> tuple[str, bool]:
         return str(error) or type(error).__name__, isinstance(error, UnavailableError) and error.is_logged
     except TimeoutError:
         return f"no answer within {_CHECK_TIMEOUT_S:g} s", False
-    except Exception as error:  # noqa: BLE001 - whatever it is, the part can't be relied on
+    except Exception as error:  # noqa: BLE001 - after any error the part can't be relied on
         return f"the check failed: {type(error).__name__}: {error}", False
     return "", False

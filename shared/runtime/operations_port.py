@@ -1,7 +1,7 @@
-"""The operations port: what a worker tells whoever runs it, on a port of its own.
+"""The operations port: a private HTTP port of each worker, for its operators.
 
-Several workers of a gateway share its public port, where a request meets a random one; here each is asked by
-itself. What is added here is for operators alone and needs no token: the port is not for the public.
+Several workers of a gateway share its public port, where a request meets a random one; here each worker has a
+port of its own. Routes here need no token: the port must not be public.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _log = Logger(__name__)
 
 @asynccontextmanager
 async def open_operations_port(host: str, port: int, *, health: Health) -> AsyncIterator[str]:
-    """Answer there for as long as the context is open.
+    """Serve the operations port while the context is open.
 
     Args:
         host: The address to listen on.
-        port: 0 takes any that is free; the log names it.
-        health: What `/health/live` and `/health/ready` tell of.
+        port: 0 takes a free one; the log names it.
+        health: Of this worker, for `/health/live` and `/health/ready`.
 
     Yields:
-        The address at which it listens.
+        The URL at which it listens.
 
     Raises:
         ConfigurationError: The port is taken.

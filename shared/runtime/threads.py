@@ -1,4 +1,4 @@
-"""Work in threads, whose callers may be cancelled at any time."""
+"""Run functions in threads; a cancelled caller waits for its thread."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _T = TypeVar("_T")
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What the work returns; a cancellation waits for its end.
 
-    A thread can't be ended. So nothing that it uses is released under it: no file is closed, no memory
-    counted as free, and nobody else let in where so many may work at a time.
+    A thread can't be cancelled. So its resources are released after it only: its files, its share of a byte
+    budget, its slot of a semaphore.
     """
     return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
 
 
 async def in_thread_of(threads: Executor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """The same in one of these threads, for work that must not wait for what else is done in threads."""
+    """The same in a thread of this pool, for work that must not wait behind other work in threads."""
     future = asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **kwargs))
     return await _to_its_end(future)
 
@@ -38,7 +38,7 @@ async def _to_its_end(work: asyncio.Future[_T]) -> _T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
         if not work.cancelled():
-            work.exception()  # told to nobody: who waited is gone
+            work.exception()  # marks it as retrieved: the caller was cancelled
         raise
     finally:
-        del work  # which its exception would keep by this frame, with all that was given to the work
+        del work  # else the exception keeps it alive through this frame, with its arguments

@@ -373,7 +373,7 @@ async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries
     await check_submissions(service.database)
     with pytest.raises(UnavailableError):
         await _fill_the_disk(service.database)
-    monkeypatch.setattr(postgres, "REFUSED_FOR_S", 0)
+    monkeypatch.setattr(postgres, "REFUSAL_LASTS_S", 0)
     await check_submissions(service.database)
 
 
@@ -425,7 +425,7 @@ async def test_a_commit_that_waits_for_a_standby_is_remembered_until_it_need_not
 ) -> None:
     """What has nothing to write does well meanwhile."""
     monkeypatch.setattr(postgres, "_COMMIT_WITHIN_S", 0.2)
-    monkeypatch.setattr(postgres, "REFUSED_FOR_S", math.inf)
+    monkeypatch.setattr(postgres, "REFUSAL_LASTS_S", math.inf)
     await service.operator.do("ALTER ROLE {role} SET synchronous_commit = on")
     await service.operator.do("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", ends_sessions=False)
     try:
@@ -472,7 +472,7 @@ async def test_who_may_not_ask_for_a_commit_goes_by_what_is_remembered(
         await _wait_for_ever(service.database)
 
     assert await _refusal(check_submissions, service.database) == "PostgreSQL: no answer in time"
-    monkeypatch.setattr(postgres, "REFUSED_FOR_S", 0)
+    monkeypatch.setattr(postgres, "REFUSAL_LASTS_S", 0)
     await check_submissions(service.database)
 
 

@@ -79,11 +79,11 @@ async def test_a_connection_that_nobody_comes_for_goes_back_to_the_pool(
     kept_for = 0.05
     async with asyncio.timeout(_LIMIT_S), open_database(database_url) as database:
         many = await asyncio.gather(*(ask(database, f"{_PID} FROM pg_sleep(0.05)") for _ in range(4)))
-        monkeypatch.setattr(postgres, "KEPT_UNUSED_S", kept_for)
+        monkeypatch.setattr(postgres, "KEEP_IDLE_S", kept_for)
         await ask(database, f"SELECT pg_sleep({2 * kept_for})")  # the other three are not used meanwhile
 
         assert len(set(many)) == 4
-        assert len(database._kept) == 1
+        assert len(database._idle) == 1
 
 
 async def test_closing_waits_for_nobody_who_has_finished(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Accounts in PostgreSQL; a deleted one stays as a tombstone, so that nobody inherits its ECGs."""
+"""Accounts in PostgreSQL; a deleted one stays as a tombstone, so that no new account inherits its ECGs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shared.storage.postgres.database import Connection, Database
 
-# No account is without a name: with an empty one a check has nothing written.
+# No account has an empty name: a check with one writes nothing.
 _ADD: Final = """
 INSERT INTO account (name, password_hash, roles) SELECT $1::text, $2::text, $3::text[] WHERE $1 <> ''
 ON CONFLICT (name) DO NOTHING RETURNING name
@@ -30,8 +30,8 @@ SELECT name, password_hash, roles, version FROM account WHERE name > $1 AND dele
 ORDER BY name LIMIT $2
 """
 
-# Locked in one order everywhere: of two that would each leave the other as the last administrator, the
-# second sees what the first has done.
+# Locked in one order everywhere: of two transactions that would each leave the other's account as the last
+# administrator, the second sees the result of the first.
 _LOCK_WITH_ADMINS: Final = """
 SELECT name, 'admin' = ANY (roles) AS is_admin FROM account
 WHERE deleted_at IS NULL AND (name = $1 OR 'admin' = ANY (roles))
@@ -55,7 +55,7 @@ WHERE name = $1
 
 _END_LOGINS: Final = "DELETE FROM login WHERE account = $1"
 
-# One row, and of its time one that no transaction holds back.
+# One row; `clock_timestamp()` is not the time at which the transaction began.
 _RECENT: Final = """
 SELECT array_agg(name) AS names, array_agg(version) AS versions,
     extract(epoch FROM clock_timestamp())::float8 AS now_s
@@ -119,12 +119,12 @@ class PostgresAccountStore:
 
 
 def account_of(row: asyncpg.Record) -> Account:
-    """The account that a row of name, password_hash, roles and version describes."""
+    """The account of a row with name, password_hash, roles and version."""
     return Account(row["name"], row["password_hash"], frozenset(map(Role, row["roles"])), row["version"])
 
 
 async def _lock(connection: Connection, name: str, *, stays_admin: bool) -> bool:
-    """Hold the account and all administrators until the transaction ends; whether there is such an account.
+    """Lock the account and all administrators until the transaction ends; whether the account exists.
 
     Raises:
         ConflictError: No administrator would be left.

@@ -1,8 +1,8 @@
-"""Readiness checks: whether PostgreSQL carries out what a service asks, on a session as its requests have it.
+"""Readiness checks: whether PostgreSQL executes the statements of a service, in sessions like its requests'.
 
-Each has PostgreSQL carry out the very statements of the service, for nothing: a session, a server or a role
-that may not write refuses them as it would refuse the others. What shows only with data, such as a full disk,
-is remembered of what was written last.
+Each executes the service's own statements without any data: a session, a server or a role that may not write
+refuses them as it would refuse real ones. Failures that need data, such as a full disk, are remembered from
+the last real write.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
-from shared.storage.postgres.owned_ecgs import erase_none
-from shared.storage.postgres.recordings import add_no_recording
-from shared.storage.postgres.submissions import add_none
+from shared.storage.postgres.owned_ecgs import dry_run_erase
+from shared.storage.postgres.recordings import dry_run_add_recording
+from shared.storage.postgres.submissions import dry_run_add
 
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
@@ -31,24 +31,24 @@ _NO_LOGIN: Final = Login(id=UUID(int=0), account=_NOBODY, token_hash=b"", lifeti
 
 
 async def check_submissions(database: Database) -> None:
-    """Return if submissions can be kept.
+    """Return if submissions can be stored.
 
     Raises:
         UnavailableError: They can't, for this reason.
     """
     async with database.connection() as connection:
-        await add_none(connection)
+        await dry_run_add(connection)
     await database.check_writes(SUBMISSIONS)
 
 
 async def check_recordings(database: Database) -> None:
-    """Return if ECGs can be kept that are stored in parts, for their length.
+    """Return if recordings, which are stored in parts, can be stored.
 
     Raises:
         UnavailableError: They can't, for this reason.
     """
     async with database.connection() as connection:
-        await add_no_recording(connection)
+        await dry_run_add_recording(connection)
     await database.check_writes(RECORDINGS)
 
 
@@ -62,18 +62,18 @@ async def check_reading(database: Database) -> None:
 
 
 async def check_erasures(database: Database) -> None:
-    """Return if ECGs can be erased, and events tell of it.
+    """Return if ECGs can be erased with an event.
 
     Raises:
         UnavailableError: They can't, for this reason.
     """
     await PostgresInstallation(database).source()
     async with database.connection() as connection:
-        await erase_none(connection)
+        await dry_run_erase(connection)
 
 
 async def check_accounts(database: Database) -> None:
-    """Return if accounts can be looked up, made and changed, and logins begin, go on and end.
+    """Return if accounts can be read, added and changed, and logins added, rotated and ended.
 
     Raises:
         UnavailableError: They can't, for this reason.

@@ -1,4 +1,4 @@
-"""A pool of connections to PostgreSQL, whose sessions end when an error describes them."""
+"""A pool of connections to PostgreSQL, whose sessions end after an error that affects them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import asyncpg
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.outages import Outages
-from shared.storage.postgres.errors import describes_session, shows_with_data, translated
+from shared.storage.postgres.errors import depends_on_data, is_session_error, translated
 from shared.storage.postgres.hosts import Hosts
 
 if TYPE_CHECKING:
@@ -26,31 +26,31 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable i
 
 ACQUIRE_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
-KEPT_UNUSED_S: Final = 60.0
+KEEP_IDLE_S: Final = 60.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 
-# Of connections that some error describes, all are made anew, though not more often.
+# After an error that affects sessions all connections are renewed, but not more often.
 _RENEW_EVERY_S: Final = 1.0
-# What was refused is not taken for mended because nobody has tried since. A processor tries every 5 s, and a
-# write that waits for ever fails after 10.
-REFUSED_FOR_S: Final = 15.0
+# A refused write is remembered, since no later write may have tried. A processor tries every 5 s, and a write
+# that waits for ever fails after 10.
+REFUSAL_LASTS_S: Final = 15.0
 
-# What is written, for readiness to tell apart what of it is refused.
+# Kinds of writes, of which readiness checks each by itself.
 SUBMISSIONS: Final = "submissions"
 RECORDINGS: Final = "recordings"
 RESULTS: Final = "results"
 
-# A write of some 50 bytes to the server's log and to no table: its commit waits for the disk and a standby as
-# that of any write does.
+# A write of some 50 bytes to the write-ahead log and no table: its commit waits for the disk and a standby
+# like any other.
 _COMMIT: Final = "SELECT pg_logical_emit_message(true, 'isoline', '')"
 _COMMIT_WITHIN_S: Final = 1.0
 
-# Plans must not depend on what the planner believes of the tables, which is wrong for a minute or more
-# whenever they grow fast, nor on the arguments. Every statement has an index to go by; a table that seems
-# empty would be read as a whole for each key, and a bitmap would hold all that is due before LIMIT cuts it.
-# Compiling never pays for statements of milliseconds, nor does remembering what was found for a key, as no
-# statement looks for one twice: of a look-up it took a tenth.
+# Plans must depend neither on the tables' statistics, which are wrong for a minute or more whenever the
+# tables grow fast, nor on the arguments. Every statement has an index to use; a table that seems empty would
+# be read as a whole for each key, and a bitmap would hold all due rows before LIMIT cuts it. JIT never pays
+# for statements of milliseconds, nor does memoize, as no statement looks a key up twice: it took a tenth of a
+# look-up.
 SESSION: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -59,9 +59,9 @@ SESSION: Final = {
     "enable_memoize": "off",
 }
 
-# To be joined to what a statement reads from: its transaction is committed without waiting for the disk. For
-# what may happen again after a crash of PostgreSQL, and only for that. Of three statements for a batch of
-# three large ECGs each flush takes the server 60 us or more.
+# Joined to a statement's FROM, it commits the transaction without waiting for the disk. Only for writes that
+# may be repeated after a crash of PostgreSQL. Each flush takes the server 60 us or more, and a batch of three
+# large ECGs has three statements.
 WITHOUT_FLUSH: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
 
 _log = Logger(__name__)
@@ -71,41 +71,40 @@ CheckSchema: TypeAlias = "Callable[[Connection], Awaitable[None]]"
 """Returns if the code works with the schema, else raises an IsolineError."""
 
 
-class _Kept(NamedTuple):
-    """A connection, and since when nobody uses it."""
+class _IdleConnection(NamedTuple):
+    """A connection, and since when it is idle."""
 
     connection: Connection
     since_s: float
 
 
 class _Refusal(NamedTuple):
-    """What kept something from being written, and when that was."""
+    """The error of a write, and its time."""
 
     error: UnavailableError
     at_s: float
-    was_silent: bool  # rather than refused in words
+    timed_out: bool
 
     def is_recent(self) -> bool:
-        return time.monotonic() - self.at_s < REFUSED_FOR_S
+        return time.monotonic() - self.at_s < REFUSAL_LASTS_S
 
 
 class Database:
-    """What the storage adapters share: connections with time limits, and one kind of failure.
+    """Connections with time limits and one kind of failure, for the storage adapters.
 
-    A connection that did well is kept for who comes next, unless somebody waits for one. Giving it back to
-    the library's pool and taking it out again takes 30 us, as much as a statement costs its client besides.
-    One that nobody came for goes back all the same, and the pool closes it: what lies between it and the
-    server may forget a connection that is silent for long.
+    A connection without an error is kept for the next caller, unless another waits for one: release to the
+    library's pool and acquisition take 30 us, as much as a statement costs its client otherwise. An idle
+    connection goes back to the pool after 60 s and is closed: middleboxes may drop a silent connection.
 
     Attributes:
-        sessions: How many were begun: what was read of the server before the last may not be so any more.
+        sessions: Number of sessions begun; a new one may lead to another server or database.
     """
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], check_schema: CheckSchema | None = None) -> None:
         self.sessions = 0
         self._pool = pool
         self._check_schema = check_schema
-        self._kept: deque[_Kept] = deque()  # the one that was used last is the next
+        self._idle: deque[_IdleConnection] = deque()  # last in, first out
         self._waiting = 0
         self._is_closing = False
         self._renewals = 0
@@ -117,55 +116,55 @@ class Database:
     async def connection(self, *, writes: str = "") -> AsyncIterator[Connection]:
         """A connection for one statement or transaction.
 
-        It is closed after an error that the next statement on it may meet too, and the others that are open
-        by then are not used any longer either.
+        After an error that affects its session it is closed, and so are all others that are open by then,
+        before they are used again.
 
         Args:
-            writes: What is written, for `check_writes` to know how that ended; empty if it need not.
+            writes: The kind of write whose outcome `check_writes` reports; empty if none.
 
         Raises:
-            UnavailableError: PostgreSQL is away, slow or refused; what was sent may have happened.
+            UnavailableError: PostgreSQL is away, slow or refused; the statement may have been executed.
         """
-        connection = self._take_kept() or await self._acquire()
+        connection = self._take_idle() or await self._acquire()
         renewals = self._renewals
-        did_well = False
+        succeeded = False
         try:
             yield connection
-            did_well = True
+            succeeded = True
         except Exception as error:
-            if describes_session(error):
+            if is_session_error(error):
                 await self._end_session(connection)
-            if not (isinstance(error, asyncpg.UndefinedColumnError) and await self._knows_schema()):
+            if not (isinstance(error, asyncpg.UndefinedColumnError) and await self._fits_schema()):
                 self._raise_translated(error, is_lost=_is_closed(connection), writes=writes)
             raise
         finally:
-            if not did_well or self._waiting or self._is_closing or renewals != self._renewals:
-                await self._release(connection)  # the library ends what may still be going on
+            if not succeeded or self._waiting or self._is_closing or renewals != self._renewals:
+                await self._release(connection)  # the library cancels a statement that may still be running
             else:
-                self._kept.append(_Kept(connection, time.monotonic()))
-                await self._give_back_unused()
+                self._idle.append(_IdleConnection(connection, time.monotonic()))
+                await self._release_idle()
         if writes:
             self._refusals.pop(writes, None)
         if self._outages.reasons and not self._is_refused():
-            self._outages.end_past()
+            self._outages.record_success()
 
     async def check_writes(self, writes: str) -> None:
-        """Return unless the last of such writes failed a short while ago, as it would not have with no data.
+        """Return unless the last write of this kind failed within 15 s by an error that depends on data.
 
-        One that had no answer in time waited for a row, or as every commit for the disk or a standby: it is
-        forgotten once a commit does well, and remembered for as long as commits have no answer either.
+        A write that timed out waited for a row lock, or like every commit for the disk or a standby: it is
+        forgotten once a commit succeeds, and remembered for as long as commits time out too.
 
         Args:
-            writes: As `connection` was told.
+            writes: As for `connection`.
 
         Raises:
-            UnavailableError: Why it was.
+            UnavailableError: The error of that write.
         """
         refusal = self._refusals.get(writes)
         if refusal is None or not refusal.is_recent():
             return
-        can_commit = await self._can_commit() if refusal.was_silent else None
-        if self._refusals.get(writes) is refusal:  # else a write has told more meanwhile
+        can_commit = await self._can_commit() if refusal.timed_out else None
+        if self._refusals.get(writes) is refusal:  # else a later write has replaced it
             if can_commit:
                 del self._refusals[writes]
             elif can_commit is False:
@@ -174,12 +173,12 @@ class Database:
             raise refusal.error.again()
 
     async def close(self) -> None:
-        """Close all connections within a time limit: a frozen server must not keep the process."""
+        """Close all connections within a time limit: a frozen server must not delay the exit."""
         self._is_closing = True
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                while self._kept:
-                    await self._pool.release(self._kept.pop().connection)
+                while self._idle:
+                    await self._pool.release(self._idle.pop().connection)
                 await self._pool.close()
         except TimeoutError:
             _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
@@ -189,7 +188,7 @@ class Database:
         return any(refusal.is_recent() for refusal in self._refusals.values())
 
     async def _can_commit(self) -> bool | None:
-        """Whether a commit has an answer in time; None if PostgreSQL refuses to say."""
+        """Whether a commit succeeds in time; None if PostgreSQL refuses it."""
         try:
             async with self.connection() as connection:
                 await connection.execute(_COMMIT, timeout=_COMMIT_WITHIN_S)
@@ -197,20 +196,20 @@ class Database:
             return False if isinstance(error.__cause__, TimeoutError) else None
         return True
 
-    async def _give_back_unused(self) -> None:
-        too_long_ago_s = time.monotonic() - KEPT_UNUSED_S
-        while self._kept and self._kept[0].since_s < too_long_ago_s:
-            await self._pool.release(self._kept.popleft().connection)
+    async def _release_idle(self) -> None:
+        too_long_ago_s = time.monotonic() - KEEP_IDLE_S
+        while self._idle and self._idle[0].since_s < too_long_ago_s:
+            await self._pool.release(self._idle.popleft().connection)
 
-    def _take_kept(self) -> Connection | None:
-        while self._kept:
-            connection = self._kept.pop().connection
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop().connection
             try:
                 if not connection.is_closed():
                     return connection
-                connection.terminate()  # so that the pool knows too
+                connection.terminate()  # tells the pool
             except asyncpg.InterfaceError:
-                continue  # it does: it took back what was lost
+                continue  # the pool knows: it took the lost connection back
         return None
 
     async def _acquire(self) -> Connection:
@@ -231,9 +230,9 @@ class Database:
             raise
 
     async def _end_session(self, connection: Connection) -> None:
-        """Close this connection, and each other before it is used again.
+        """Close this connection, and each other one before it is used again.
 
-        On a server that is read-only, statements that read do well on sessions that will never write.
+        On a read-only server, statements that read succeed in sessions that will never write.
         """
         _terminate(connection)
         now_s = time.monotonic()
@@ -241,11 +240,11 @@ class Database:
             self._renewed_s = now_s
             self._renewals += 1
             await self._pool.expire_connections()
-            while self._kept:
-                _terminate(self._kept.pop().connection)
+            while self._idle:
+                _terminate(self._idle.pop().connection)
 
-    async def _knows_schema(self) -> bool:
-        """Whether the code works with the schema, so that a column that it misses is a defect of ours."""
+    async def _fits_schema(self) -> bool:
+        """Whether the code works with the schema, so that a missing column is a defect of ours."""
         if self._check_schema is None:
             return False
         try:
@@ -263,17 +262,19 @@ class Database:
         failure = translated(error, is_lost=is_lost, is_connecting=is_connecting)
         if isinstance(failure, UnavailableError):
             limit_s = ACQUIRE_TIMEOUT_S if is_connecting else COMMAND_TIMEOUT_S
-            self._outages.begin(str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0)
+            self._outages.record_failure(
+                str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0
+            )
             failure.is_logged = True
-            if writes and shows_with_data(error):
-                was_silent = isinstance(error, TimeoutError)
-                self._refusals[writes] = _Refusal(failure, time.monotonic(), was_silent)
+            if writes and depends_on_data(error):
+                timed_out = isinstance(error, TimeoutError)
+                self._refusals[writes] = _Refusal(failure, time.monotonic(), timed_out)
         if failure is not None:
             raise failure from error
 
 
 def _terminate(connection: Connection) -> None:
-    with suppress(asyncpg.InterfaceError):  # the pool took back what was lost
+    with suppress(asyncpg.InterfaceError):  # the pool took the lost connection back
         connection.terminate()
 
 
@@ -292,13 +293,13 @@ async def open_database(
     name: str = "isoline",
     check_schema: CheckSchema | None = None,
 ) -> AsyncIterator[Database]:
-    """Yield a database that connects when it is first needed, and again whenever it was away.
+    """Yield a database that connects on first use, and again after an outage.
 
     Args:
-        url: Where it is, and as whom; of several hosts the one that takes writes.
-        max_connections: How many connections at most.
-        name: What PostgreSQL shows in `pg_stat_activity.application_name`.
-        check_schema: Tells a column that is not there yet, which is waited for, from one that never will be.
+        url: With user and password; of several hosts the one that accepts writes is used.
+        max_connections: Most connections at a time.
+        name: Shown in `pg_stat_activity.application_name`.
+        check_schema: Distinguishes a column of a pending migration (retry) from a missing one (a defect).
     """
     connect: Any = Hosts(url).connect  # the stubs ask for each of asyncpg's settings by its name
 
@@ -325,9 +326,9 @@ async def open_database(
 
 
 async def _keep_session(_: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Ask nothing of the server when a connection goes back to the pool.
+    """Send nothing to the server when a connection goes back to the pool.
 
-    No statement of ours changes a session, so that nothing is to be undone but a transaction that was left
-    open, and that the library ends before. By default it resets the session too: a second round trip for each
-    statement, which took 4 % of the processor's time, and the server's besides.
+    No statement of ours changes a session, and the library rolls back an open transaction before. Its default
+    also resets the session: a second round trip for each statement, which took 4 % of the processor's time,
+    and more of the server's.
     """

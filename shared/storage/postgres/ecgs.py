@@ -1,4 +1,4 @@
-"""ECGs in PostgreSQL: one statement per promise, so that each is kept whole or not at all."""
+"""ECGs in PostgreSQL: one statement per operation, so that each is executed wholly or not at all."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import Receipt, Settlement, StoredEcg, Submission
     from shared.storage.postgres.database import Connection, Database
 
-# Long enough that a submission's own event nearly always gets there first.
+# Long enough that a submission's own event nearly always arrives first.
 REPUBLISH_AFTER_S: Final = 10.0
 
 # How statements here reach their rows, so that their plans depend on no statistics:
 #
-# * By the unique key or by the primary key, one look per key: LATERAL with LIMIT can't become a join that
+# * By the unique key or by the primary key, one look-up per key: LATERAL with LIMIT can't become a join that
 #   reads a whole index, as one does for a table that was empty when the plan was made.
-# * Queued is said as `finished_at IS NULL`, which a CHECK makes the same. `status = 'queued'` would also fit
+# * Queued is tested as `finished_at IS NULL`, which a CHECK makes equivalent. `status = 'queued'` would also
+# fit
 #   the partial indexes: through one a claim read all that its owner had queued, 129 pages for each key.
 
-# While an ECG is queued, what it was found to be is that of its last finished generation, if it had one.
+# While an ECG is queued, its results are those of its last finished generation, if there is one.
 #
 # Schemas from before 0011 lack the columns `past_...`: there the names are those of `absent`.
 WITHOUT_PAST: Final = "(SELECT NULL::text AS past_error, NULL::timestamptz AS past_finished_at) AS absent"
@@ -65,9 +66,8 @@ LEFT JOIN LATERAL (
 WHERE ecg.status <> 'erased'
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
-# Which of these are queued, in the order of their rows. What is written to them need not reach the disk
-# before we go on: a crash of PostgreSQL may forget a claim, and then an attempt, or have an ECG offered again
-# sooner.
+# Which of these are queued, in the order of their rows. Writes to them need not reach the disk at once: a
+# crash of PostgreSQL may lose a claim, and so an attempt, or have an ECG announced again sooner.
 FIND_QUEUED: Final = f"""
 WITH found AS MATERIALIZED (
     SELECT ecg.row, ecg.owner, ecg.id, ecg.generation
@@ -82,19 +82,19 @@ WITH found AS MATERIALIZED (
 )
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
-# What writes to rows looks at them again under their locks: they may have been finished or replayed since
-# they were found. An index takes the members of an array in their order, so that two processors with the same
-# ECGs don't deadlock; and `width_bucket` finds a row's place among them by halving.
+# Updates check the condition again under row locks: an ECG may have been finished or replayed since it was
+# found. An index scan takes the members of an array in order, so that two processors with the same ECGs can't
+# deadlock; `width_bucket` finds a row's place in the array by bisection.
 #
-# Nothing is joined to what was written: it is believed to be one row, so that the planner would go through
-# the whole batch for each, which took 140 of 166 us for each of 512.
+# Nothing is joined to the updated rows: the planner takes them for one row and would scan the whole batch for
+# each, which took 140 of 166 us for each of 512.
 STILL_QUEUED: Final = """
 row = ANY (ARRAY(SELECT row FROM found)) AND finished_at IS NULL
 AND generation = (ARRAY(SELECT generation FROM found))[width_bucket(row, ARRAY(SELECT row FROM found))]
 """
 
 # Rows from before migration 0010 have no header, and the schema before it has no such column: then the name
-# is that of the NULL which stands around the query.
+# refers to the NULL column of the outer query.
 _NO_HEADER: Final = "NULL::json AS header"
 _SIGNALS: Final = """
 coalesce(header, json_build_object(
@@ -102,8 +102,8 @@ coalesce(header, json_build_object(
 )) AS header, encoding, samples
 """
 
-# Counted once per claim id, however often the claim is asked for: its answer may be lost. The signals of the
-# first come with it, a round trip less, as far as they have $6 samples together.
+# An attempt is counted once per claim id, since a claim is repeated if its answer is lost. The signals of the
+# first ECGs, up to $6 samples together, are returned with it, which saves a round trip.
 _CLAIM: Final = f"""
 {FIND_QUEUED}, claimed AS (
     UPDATE ecg SET
@@ -126,8 +126,8 @@ SELECT signal.* FROM (SELECT {_NO_HEADER}) AS absent
 CROSS JOIN LATERAL (SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])) AS signal
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
-# By rows in their order; what is set in each is taken by its place among them. `IS TRUE` keeps the planner
-# from a join with what was written, see above.
+# In row order; the values of each row are taken by its place in the array. `IS TRUE` keeps the planner from a
+# join with the updated rows, see above.
 _SETTLE: Final = """
 WITH settled AS (
     UPDATE ecg SET
@@ -156,7 +156,7 @@ _POSTPONE: Final = f"""
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second' WHERE {STILL_QUEUED}
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-# Only what is queued has a due time, and the index of those that have one holds nothing else.
+# Only queued ECGs have a due time, and the index on it holds no others.
 _COUNT_QUEUED: Final = "SELECT count(*) FROM (SELECT FROM ecg WHERE due_at IS NOT NULL LIMIT $1) AS queued"
 
 
@@ -214,7 +214,7 @@ class PostgresEcgStore:
             raise NotImplementedError("PostgreSQL keeps no series yet, and none may be lost.")
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
         bundle_id = uuid4()
-        # With none, as a check asks for it, nothing is written that tells what happens to others.
+        # A check settles none, which writes nothing and says nothing of real writes.
         async with self._database.connection(writes=RESULTS if settlements else "") as connection:
             rows = await connection.fetch(
                 _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
@@ -228,7 +228,7 @@ class PostgresEcgStore:
 
 
 class _StoredEcg(NamedTuple):
-    """A `shared.ports.ecgs.StoredEcg`: a row, and the samples beside it where it is a recording."""
+    """A `shared.ports.ecgs.StoredEcg`: a row, and the samples of its parts if it is a recording."""
 
     ecg_id: str
     row: asyncpg.Record
@@ -258,8 +258,8 @@ def _claim(row: asyncpg.Record) -> Claim:
 
 
 def _state(row: asyncpg.Record) -> EcgState:
-    _, ecg_id, status, document, *described = row[:11]  # by place: a GET takes 1 us less than by name
-    state = EcgState(ecg_id, Status(status), document.encode() if document else None, *described)
+    _, ecg_id, status, document, *rest = row[:11]  # by place: a GET takes 1 us less than by name
+    state = EcgState(ecg_id, Status(status), document.encode() if document else None, *rest)
     return state if state.status is not Status.QUEUED or document is None else _last_finished(state, row)
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors, sorted: who can mend them, and whether they describe the session that met them."""
+"""Classify PostgreSQL's errors: who can mend them, and whether they affect the whole session."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from shared.domain.errors import ConfigurationError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# SQLSTATE classes and states, https://www.postgresql.org/docs/current/errcodes-appendix.html. What neither
-# time nor an operator mends while the process runs stays loud: a syntax error, a wrong type, a constraint
-# that nobody foresaw; also a damaged page (XX001), for the attempts of the ECG in it are counted.
+# SQLSTATE classes and states, https://www.postgresql.org/docs/current/errcodes-appendix.html. Errors that
+# neither time nor an operator mends are raised as they are: a syntax error, a wrong type, an unexpected
+# constraint; also a damaged page (XX001), for the attempts of the ECG in it are counted.
 _BY_OPERATOR: Final = (
     "0P",  # no such role
     "22P05",  # the database is not UTF-8 and has no place for a character
@@ -58,21 +58,21 @@ _HELP_OF_SCHEMA: Final = "run `isoline migrate`, or give the role its search_pat
 # The library's own words are of its state machine and of its pool.
 _LOST: Final = "the connection was lost"
 
-# What the next statement need not meet, for it was this one's data, its place in time, or the server's state.
-# Anything else may be of the session: read-only, a role, a setting, a search path, prepared statements.
+# Errors of one statement: of its data, its timing, or the server's state. Any other may affect the session:
+# read-only, a role, a setting, a search path, prepared statements.
 _OF_STATEMENT: Final = ("22", "23", "40", "53100", "53200", "58", "XX")
 
-# What may be met only by a statement that has something to write: a policy of rows, the disk, memory, the
-# system. A commit that waits for a standby that is gone meets its time limit.
+# Errors that only a statement with data may meet: a row policy, the disk, memory, the system. A commit that
+# waits for a lost standby times out.
 _OF_WRITING: Final = ("42501", "53100", "53200", "53400", "58", "XX")
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn those of the library's errors that time or an operator mends into `UnavailableError`.
+    """Turn the library's errors that time or an operator mends into `UnavailableError`.
 
     Raises:
-        ConfigurationError: The URL is one with which nobody can connect.
+        ConfigurationError: The URL is invalid.
     """
     try:
         yield
@@ -90,8 +90,8 @@ def translated(
 
     Args:
         error: What the library raised.
-        is_lost: Whether the connection is closed by now. Errors in the use of the library are defects else.
-        is_connecting: Whether there is no connection yet: no statement of ours can be to blame.
+        is_lost: Whether the connection is closed by now; if not, an `InterfaceError` is a defect.
+        is_connecting: Whether there is no connection yet, so that no statement of ours is the cause.
     """
     match error:
         case ClientConfigurationError():
@@ -103,13 +103,13 @@ def translated(
         case asyncpg.InterfaceError() if is_lost or is_connecting:
             return UnavailableError(f"PostgreSQL: {_LOST if is_lost else error}")
         case InternalClientError() | OSError():  # TimeoutError is an OSError
-            return UnavailableError(f"PostgreSQL: {_words(error)}", needs_operator=_is_for_operator(error))
+            return UnavailableError(f"PostgreSQL: {_describe(error)}", needs_operator=_is_for_operator(error))
         case _:
             return None
 
 
-def describes_session(error: Exception) -> bool:
-    """Whether the next statement on this connection may well meet the same."""
+def is_session_error(error: Exception) -> bool:
+    """Whether the next statement on this connection may meet the same error."""
     match error:
         case InternalClientError() | InvalidCachedStatementError():
             return True
@@ -119,8 +119,8 @@ def describes_session(error: Exception) -> bool:
             return False
 
 
-def shows_with_data(error: Exception) -> bool:
-    """Whether a statement with nothing to write may do well where this one failed."""
+def depends_on_data(error: Exception) -> bool:
+    """Whether the same statement without data may succeed."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         # A privilege that is missing stops every statement; a policy of rows only one with a row.
@@ -134,13 +134,13 @@ def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool)
     is_passing = state.startswith(_BY_TIME) or isinstance(error, InvalidCachedStatementError)
     if not (needs_operator or is_passing):
         return None
-    # Of several sentences the first: the rest may quote a row.
+    # The first line only: the rest may quote a row.
     reason = str(error.args[0] if error.args else error).partition("\n")[0]
     hint = f"; {_HELP_OF_SCHEMA}" if state in _OF_SCHEMA else ""
     return UnavailableError(f"PostgreSQL: {reason} ({state}){hint}", needs_operator=needs_operator)
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "no answer in time"
@@ -155,7 +155,7 @@ def _words(error: Exception) -> str:
 
 
 def _is_for_operator(error: Exception) -> bool:
-    """Whether a failure to connect is one of the settings: the name of a host, or TLS."""
+    """Whether a failure to connect comes from the settings: a host name, or TLS."""
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_NONAME
     return isinstance(error, ssl.SSLError) or type(error) is ConnectionError  # asyncpg's for TLS

@@ -1,6 +1,6 @@
-"""The column ``ecg_signal.header``, which the schema of the release before does not have yet.
+"""The column ``ecg_signal.header``, which the schema of the previous release does not have yet.
 
-All of this goes when `shared.storage.schema.compatibility.OLDEST_SCHEMA` is 10 or more.
+Remove this file when `shared.storage.schema.compatibility.OLDEST_SCHEMA` is 10 or more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncpg
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Connection
 
-# What a statement says of the column: among the others, and its value in one row or in each of many.
+# The parts of a statement that name the column: in the list of columns, and its value in one or many rows.
 COLUMN: Final = ", header"
 VALUE: Final = ", $8::json"
 VALUES: Final = ", ($13::text[])[place]::json"
@@ -25,7 +25,7 @@ _TRY_AGAIN_AFTER_S: Final = 1.0
 
 
 class HeaderColumn:
-    """Runs statements that write the column, and does without it while it is not there."""
+    """Runs statements that write the column, without it while it does not exist."""
 
     def __init__(self) -> None:
         self._missed_at_s = -math.inf
@@ -33,9 +33,9 @@ class HeaderColumn:
     async def fetch(
         self, connection: Connection, statement: str, *arguments: object, header: object
     ) -> list[asyncpg.Record]:
-        """What the statement returns; its last argument is ``header``, left out where it has no column.
+        """The statement's rows; its last argument is ``header``, left out where the column does not exist.
 
-        Nothing is lost by that: the older columns say the same.
+        Nothing is lost by that: the older columns hold the same.
         """
         if time.monotonic() - self._missed_at_s > _TRY_AGAIN_AFTER_S:
             # A refused statement would end the transaction that it is part of.

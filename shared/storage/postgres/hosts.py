@@ -15,20 +15,20 @@ _ATTRIBUTE: Final = "target_session_attrs"
 
 
 class Hosts:
-    """Connects to the first host that takes writes, beginning with the one that did so last.
+    """Connects to the first host that accepts writes, starting with the one that did so last.
 
-    The library tries them too, all within one time limit: a host that is gone and does not even refuse takes
-    it all, and the next one is never asked. Here each has its share.
+    The library tries all hosts too, but within one time limit: a host that does not answer uses it up, and
+    the next one is never tried. Here each host has a share of the limit.
 
     Args:
-        url: Of one host, or of several with commas between them. Of several one that takes writes is looked
-            for, unless the URL says otherwise.
+        url: Of one host, or of several with commas between them; of several, one that accepts writes is used
+            unless the URL says otherwise.
     """
 
     def __init__(self, url: str) -> None:
         self._urls = _urls_of_hosts(url)
-        is_told = len(self._urls) == 1 or _ATTRIBUTE in parse_qs(urlsplit(url).query)
-        self._settings: dict[str, Any] = {} if is_told else {_ATTRIBUTE: "read-write"}
+        is_given = len(self._urls) == 1 or _ATTRIBUTE in parse_qs(urlsplit(url).query)
+        self._settings: dict[str, Any] = {} if is_given else {_ATTRIBUTE: "read-write"}
 
     async def connect(
         self,
@@ -36,11 +36,11 @@ class Hosts:
         timeout: float,  # noqa: ASYNC109 - asyncpg's name
         **settings: Any,
     ) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection; asyncpg's pool gives the URL once more.
+        """A connection; asyncpg's pool passes the URL again, which is ignored.
 
         Args:
             timeout: For all hosts together.
-            settings: What asyncpg is to be told.
+            settings: For asyncpg.
 
         Raises:
             OSError: Why each host could not be connected to.

@@ -1,4 +1,4 @@
-"""What distinguishes this installation from all others, in PostgreSQL."""
+"""The name of this installation, in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PostgresInstallation:
     """`shared.ports.installation.Installation` on PostgreSQL.
 
     Args:
-        source: What an operator says instead; empty for what the database holds.
+        source: Set by an operator; empty to use the one in the database.
     """
 
     def __init__(self, database: Database, *, source: str = "") -> None:
@@ -31,7 +31,7 @@ class PostgresInstallation:
     async def source(self) -> str:
         if self._named:
             return self._named
-        # A new session may lead to another database, of which another installation was restored.
+        # A new session may lead to another database, restored from another installation.
         if not self._known or self._sessions != self._database.sessions:
             async with self._database.connection() as connection:
                 if not await connection.fetchval(_HAS_SOURCE):

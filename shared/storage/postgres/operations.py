@@ -1,4 +1,4 @@
-"""What operators do to ECGs by hand, each act recorded with who, when and why in the same transaction."""
+"""Operations by operators in PostgreSQL, recorded with who, when and why in the same transaction."""
 
 from __future__ import annotations
 

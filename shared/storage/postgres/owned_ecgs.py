@@ -1,4 +1,4 @@
-"""ECGs in PostgreSQL as their owners ask for them: listed by keyset, erased to a tombstone."""
+"""An owner's ECGs in PostgreSQL: listed by keyset, erased to a tombstone."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ LEFT JOIN LATERAL (
 ORDER BY page.submitted_at DESC, page.id DESC
 """
 
-# Never through the unique key with a sort, which reads all that an owner has and seems as cheap while the
-# planner believes that this is next to nothing.
+# Never by the unique key with a sort, which reads all ECGs of an owner and seems as cheap while the planner
+# believes that there are few.
 _IN_ORDER: Final = "SET LOCAL enable_sort = off"
 
 _PAGE_OF: Final[dict[Status | None, str]] = {
@@ -48,8 +48,8 @@ _PAGE_OF: Final[dict[Status | None, str]] = {
     **{status: _PAGE.format(which=f"= '{status}'", absent=WITHOUT_PAST) for status in Status},
 }
 
-# Only what is erased has an empty hash. A condition on the status would fit the index of an owner's pages,
-# through which an id is found by reading all that the owner has.
+# Only an erased ECG has an empty hash. A condition on the status would fit the index of an owner's pages, by
+# which an id is found by reading all ECGs of the owner.
 _LOCK: Final = """
 SELECT row, generation FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> '' FOR NO KEY UPDATE
 """
@@ -81,10 +81,10 @@ class PostgresOwnedEcgs:
     async def page(
         self, owner: str, *, limit: int, after: PagePosition | None = None, status: Status | None = None
     ) -> list[EcgSummary]:
-        place = after or _BEFORE_THE_NEWEST
+        position = after or _BEFORE_THE_NEWEST
         async with self._database.connection() as connection, connection.transaction(readonly=True):
             await connection.execute(_IN_ORDER)
-            rows = await connection.fetch(_PAGE_OF[status], owner, *place, limit)
+            rows = await connection.fetch(_PAGE_OF[status], owner, *position, limit)
         return [_summary(row) for row in rows]
 
     async def erase(
@@ -107,6 +107,6 @@ def _summary(row: asyncpg.Record) -> EcgSummary:
     return summary._replace(status=past, reanalysis=summary.status)
 
 
-async def erase_none(connection: Connection) -> None:
-    """Have PostgreSQL erase no ECG at all, which it refuses when it would refuse to erase one."""
+async def dry_run_erase(connection: Connection) -> None:
+    """Run the statement that erases an ECG on no row: PostgreSQL refuses it as it would a real one."""
     await connection.execute(_ERASE, _NO_ROW, uuid4(), uuid4(), "", b"", REPUBLISH_AFTER_S)

@@ -1,4 +1,4 @@
-"""Recordings in PostgreSQL: in parts, all of them in one transaction, and ECGs like any other then."""
+"""Insert recordings into PostgreSQL in parts, in one transaction; then they are ECGs like any other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import NEXT_GENERATION
 from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
-from shared.storage.signals.joined import hash_of_said
+from shared.storage.signals.joined import header_hash
 from shared.storage.signals.parts import write_parts
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import RecordingSubmission
     from shared.storage.postgres.database import Connection, Database
 
-# An announcement before the first is worked on would make it a second attempt.
+# A second announcement before the first was processed would count as a second attempt.
 _REPUBLISH_AFTER_S: Final = 60.0
 
 _BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
 
-# What keeping a recording asks of PostgreSQL beside keeping an ECG, with nothing to keep.
+# What adding a recording asks of PostgreSQL beside adding an ECG, with no row to add.
 _ADD_NONE: Final = """
 WITH recording AS (
     INSERT INTO recording (row) SELECT NULL::bigint WHERE false RETURNING id
@@ -56,14 +56,14 @@ WITH signal AS (
 UPDATE recording SET row = $1 WHERE id = $7
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-# By the hash, which only an erased ECG has not: see the same in postgres_owned_ecgs.
+# By the hash, which is empty only of an erased ECG: see `_LOCK` in owned_ecgs.
 _HELD: Final = """
 SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> ''
 """
 
 
-class _Said(NamedTuple):
-    """What a recording comes to: its header and leads as stored, its encoding, and the hash of all of it."""
+class _StoredForm(NamedTuple):
+    """The stored form of a recording: its header and leads, its encoding, and the hash of all content."""
 
     header: bytes
     leads: bytes
@@ -71,8 +71,8 @@ class _Said(NamedTuple):
     content_hash: bytes
 
 
-class _TakenError(Exception):
-    """The id is another ECG's: what was written is to be rolled back."""
+class _IdTakenError(Exception):
+    """Another ECG has the id: roll back."""
 
 
 class PostgresRecordingStore:
@@ -83,60 +83,70 @@ class PostgresRecordingStore:
         self._header_column = HeaderColumn()
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
-        said = await in_thread(_said, submission.recording)
+        stored = await in_thread(_stored_form, submission.recording)
         receipt = None
         async with self._database.connection(writes=RECORDINGS) as connection:
-            while receipt is None:  # what held the id when all parts were there may be erased by then
-                receipt = await _held(connection, submission, said)
-                receipt = receipt or await self._added(connection, submission, said)
+            while receipt is None:  # an ECG that had the id when all parts were written may be erased by now
+                receipt = await _find_existing(connection, submission, stored)
+                receipt = receipt or await self._insert(connection, submission, stored)
         return receipt
 
-    async def _added(
-        self, connection: Connection, submission: RecordingSubmission, said: _Said
+    async def _insert(
+        self, connection: Connection, submission: RecordingSubmission, stored: _StoredForm
     ) -> Receipt | None:
-        """The receipt of what was kept; None, and nothing was, if the id is taken.
+        """The receipt of the recording; None, with nothing stored, if the id is taken.
 
-        The parts come first: whoever submits another ECG of this id meanwhile would else wait for them all.
+        The parts come first: else another submission with this id would wait until all of them are written.
         """
         header = submission.recording.header
-        described = (header.date, header.sampling_rate_hz, header.unit, said.leads.decode(), said.encoding)
+        described = (
+            header.date,
+            header.sampling_rate_hz,
+            header.unit,
+            stored.leads.decode(),
+            stored.encoding,
+        )
         try:
             async with connection.transaction():
                 recording_id = await connection.fetchval(_BEGIN)
                 await write_parts(connection, recording_id, submission.recording.blocks())
-                row, generation = await _named(connection, submission, said)
+                row, generation = await _insert_ecg(connection, submission, stored)
                 await self._header_column.fetch(
-                    connection, _ADD_SIGNAL, row, *described, recording_id, header=said.header.decode()
+                    connection, _ADD_SIGNAL, row, *described, recording_id, header=stored.header.decode()
                 )
-        except _TakenError:
+        except _IdTakenError:
             return None
         return Receipt(EcgKey(submission.owner, header.id, generation), Status.QUEUED, is_new=True)
 
 
-async def add_no_recording(connection: Connection) -> None:
-    """Have PostgreSQL keep no recording at all, which it refuses when it would refuse one."""
+async def dry_run_add_recording(connection: Connection) -> None:
+    """Run the statement that adds a recording with none: PostgreSQL refuses it as it would a real one."""
     await connection.execute(_ADD_NONE)
 
 
-async def _named(connection: Connection, submission: RecordingSubmission, said: _Said) -> tuple[int, int]:
-    """Make an ECG of parts that are there; its row and its generation."""
+async def _insert_ecg(
+    connection: Connection, submission: RecordingSubmission, stored: _StoredForm
+) -> tuple[int, int]:
+    """Insert the ECG of parts that are written; its row and its generation."""
     header = submission.recording.header
     row = await connection.fetchrow(
         _ADD,
         submission.owner,
         header.id,
-        said.content_hash,
+        stored.content_hash,
         header.num_samples,
         submission.traceparent,
         _REPUBLISH_AFTER_S,
     )
     if row is None:
-        raise _TakenError
+        raise _IdTakenError
     return row["row"], row["generation"]
 
 
-async def _held(connection: Connection, submission: RecordingSubmission, said: _Said) -> Receipt | None:
-    """The receipt of what is there already; None if that is gone."""
+async def _find_existing(
+    connection: Connection, submission: RecordingSubmission, stored: _StoredForm
+) -> Receipt | None:
+    """The receipt of the ECG that has the id; None if there is none."""
     ecg_id = submission.recording.header.id
     row: asyncpg.Record | None = await connection.fetchrow(_HELD, submission.owner, ecg_id)
     if row is None:
@@ -144,16 +154,16 @@ async def _held(connection: Connection, submission: RecordingSubmission, said: _
     return Receipt(
         EcgKey(submission.owner, ecg_id, row["generation"]),
         Status(row["status"]),
-        is_conflict=row["content_hash"] != said.content_hash,
+        is_conflict=row["content_hash"] != stored.content_hash,
     )
 
 
-def _said(recording: Recording) -> _Said:
-    """What `shared.storage.signals.joined` says of an ECG with this content; reads all samples twice."""
+def _stored_form(recording: Recording) -> _StoredForm:
+    """The stored form, with the content hash of an ECG with the same content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
     leads = stored_leads(recording.header)
-    digest = hash_of_said(recording.header, leads, f"{width}le")
+    digest = header_hash(recording.header, leads, f"{width}le")
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
     encoding = stored_encoding(recording.header, f"{width}-parts")
-    return _Said(stored_header(recording.header, leads), leads, encoding, digest.digest())
+    return _StoredForm(stored_header(recording.header, leads), leads, encoding, digest.digest())

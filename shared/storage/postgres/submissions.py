@@ -1,4 +1,4 @@
-"""Submissions into PostgreSQL: many in one statement, each kept whole or not at all."""
+"""Insert submissions into PostgreSQL: many in one statement, each wholly or not at all."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Connection
     from shared.storage.signals.joined import EncodedSignals
 
-# Fewer samples are encoded and hashed within a millisecond, which is no reason to wait for a thread.
+# Fewer samples are encoded and hashed within a millisecond, which needs no thread.
 _INLINE_SAMPLES: Final = 200_000
 
-# For the row of an ECG that was erased, beside what the submission says of the new one.
+# For the row of an erased ECG, beside the columns of the new submission.
 NEXT_GENERATION: Final = """
     generation = ecg.generation + 1, status = 'queued', attempts = 0, claimed_by = NULL, republished = 0,
     submitted_at = now(), finished_at = NULL
 """
 
-# What is large is taken by its place: through `unnest` it would be copied twice, to disk above 4 MB.
+# Large values are taken by their place in the array: `unnest` would copy them twice, to disk above 4 MB.
 _SUBMITTED: Final = """
 WITH submission AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::text[])
@@ -44,8 +44,8 @@ signal AS (
 )
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-# It reads nothing of the table: no plan of it can go wrong while the table grows. In the order of their
-# places, so that two who add the same ids wait for each other in one order.
+# It reads nothing of the table, so that its plan stays right while the table grows. Rows are inserted in
+# order of their places, so that two transactions with the same ids can't deadlock.
 _ADD: Final = f"""
 {_SUBMITTED}, new AS (
     INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
@@ -57,8 +57,8 @@ _ADD: Final = f"""
 SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-# For ids that are taken. One that was erased begins its next generation. LIMIT keeps each look at the table
-# one by its key, whatever the planner believes of the table's size.
+# For ids that exist. An erased one begins its next generation. LIMIT makes each look-up one by its key,
+# whatever the planner believes of the table's size.
 _ADD_AGAIN: Final = f"""
 {_SUBMITTED}, present AS MATERIALIZED (
     SELECT found.* FROM submission CROSS JOIN LATERAL (
@@ -87,7 +87,7 @@ SELECT owner, id, generation, status, content_hash, false FROM present WHERE sta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSubmission(Submission):
-    """A submission with what is stored of it."""
+    """A submission with its stored form."""
 
     signals: EncodedSignals
     content_hash: bytes
@@ -109,19 +109,23 @@ async def add(
     due_in_s: float,
     header_column: HeaderColumn,
 ) -> list[Receipt]:
-    """What `shared.ports.ecgs.EcgStore.add` promises; of several with one id the first is taken."""
+    """Add as `shared.ports.ecgs.EcgStore.add` promises; of several with one id the first is kept."""
     firsts: dict[tuple[str, str], EncodedSubmission] = {}
     for submission in submissions:
-        firsts.setdefault(_named(submission), submission)
+        firsts.setdefault(_owner_and_id(submission), submission)
     rows = await _rows(connection, firsts.values(), due_in_s, header_column)
     return [
-        _receipt(submission, rows[_named(submission)], is_first=submission is firsts[_named(submission)])
+        _receipt(
+            submission,
+            rows[_owner_and_id(submission)],
+            is_first=submission is firsts[_owner_and_id(submission)],
+        )
         for submission in submissions
     ]
 
 
-async def add_none(connection: Connection) -> None:
-    """Have PostgreSQL keep no submission at all, which it refuses when it would refuse one."""
+async def dry_run_add(connection: Connection) -> None:
+    """Run the statement that adds submissions with none: PostgreSQL refuses it as it would a real one."""
     await HeaderColumn().fetch(connection, _ADD, *_columns([]), 0.0, header=[])
 
 
@@ -143,20 +147,20 @@ async def _rows(
     due_in_s: float,
     header_column: HeaderColumn,
 ) -> dict[tuple[str, str], asyncpg.Record]:
-    """The row that each owner and id has then."""
+    """The row of each owner and id after adding."""
     rows: dict[tuple[str, str], asyncpg.Record] = {}
-    missing = sorted(submissions, key=_named)
+    missing = sorted(submissions, key=_owner_and_id)
     statement = _ADD
-    while missing:  # an id may be taken or erased by somebody else between the two statements
+    while missing:  # another process may add or erase an id between the two statements
         headers = [submission.signals.header.decode() for submission in missing]
         found = await header_column.fetch(connection, statement, *_columns(missing), due_in_s, header=headers)
         rows.update(((row["owner"], row["id"]), row) for row in found)
-        missing = [submission for submission in missing if _named(submission) not in rows]
+        missing = [submission for submission in missing if _owner_and_id(submission) not in rows]
         statement = _ADD if statement is _ADD_AGAIN else _ADD_AGAIN
     return rows
 
 
-def _named(submission: Submission) -> tuple[str, str]:
+def _owner_and_id(submission: Submission) -> tuple[str, str]:
     return submission.owner, submission.ecg.header.id
 
 
@@ -180,7 +184,7 @@ def _columns(submissions: Sequence[EncodedSubmission]) -> tuple[list[object], ..
 
 def _receipt(submission: EncodedSubmission, row: asyncpg.Record, *, is_first: bool) -> Receipt:
     return Receipt(
-        EcgKey(*_named(submission), row["generation"]),
+        EcgKey(*_owner_and_id(submission), row["generation"]),
         Status(row["status"]),
         is_new=row["is_new"] and is_first,
         is_conflict=row["content_hash"] != submission.content_hash,

@@ -69,5 +69,5 @@ def parts_of_schema(database: Database, *, means: str) -> dict[str, Part]:
         "schema_check": Part(
             check=schema.read, means=_FIT_NOT_KNOWN, is_logged=False, fails_after_s=math.inf
         ),
-        "schema": Part(check=schema.check, means=means, is_free=True, is_logged=False),
+        "schema": Part(check=schema.check, means=means, is_in_memory=True, is_logged=False),
     }

@@ -30,7 +30,7 @@ _MARK: Final = "headed-"
 
 def stored_leads(header: Header) -> bytes:
     """The headers of the leads as they are stored: an array of objects."""
-    return orjson.dumps([_said_of(lead) for lead in header.leads])
+    return orjson.dumps([_lead_json(lead) for lead in header.leads])
 
 
 def stored_header(header: Header, leads: bytes) -> bytes:
@@ -65,7 +65,7 @@ def read_encoding(stored: str) -> str:
     return stored.removeprefix(_MARK)
 
 
-def _said_of(lead: LeadHeader) -> dict[str, object]:
+def _lead_json(lead: LeadHeader) -> dict[str, object]:
     said = dict(zip(_OF_LEADS, _lead_values(lead), strict=True))
     added = _added_values(lead)
     if added != _NOTHING_ADDED:

@@ -92,12 +92,12 @@ def content_hash(header: Header, joined: JoinedSignals) -> bytes:
 
     It is taken of the samples as they are, so that how they are stored may change.
     """
-    digest = hash_of_said(header, joined.leads, plain_encoding(joined.samples))
+    digest = header_hash(header, joined.leads, plain_encoding(joined.samples))
     digest.update(joined.samples.data)
     return digest.digest()
 
 
-def hash_of_said(header: Header, leads: bytes, encoding: str) -> Hash:
+def header_hash(header: Header, leads: bytes, encoding: str) -> Hash:
     """The beginning of a content hash; the samples of all leads come behind it, end to end.
 
     Args:

@@ -56,9 +56,9 @@ async def until(watched: Health, part: str, state: str) -> None:
 
 @asynccontextmanager
 async def open_one(
-    broker: Broker, *, fails_after_s: float = 0, is_free: bool = True
+    broker: Broker, *, fails_after_s: float = 0, is_in_memory: bool = True
 ) -> AsyncIterator[Health]:
-    part = Part(check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_free=is_free)
+    part = Part(check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_in_memory=is_in_memory)
     async with open_health({"broker": part}) as watched:
         yield watched
 
@@ -137,7 +137,9 @@ class TestParts:
         self,
     ) -> None:
         broker = Broker(UnavailableError("refused", is_logged=True))
-        part = Part(check=broker.check, means=_MEANS, fails_after_s=math.inf, is_free=True, is_logged=False)
+        part = Part(
+            check=broker.check, means=_MEANS, fails_after_s=math.inf, is_in_memory=True, is_logged=False
+        )
         with capture_logs() as records:
             async with open_health({"database": part}) as watched:
                 await ready(watched)
@@ -192,7 +194,7 @@ class TestParts:
         monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)
         broker = Broker()
         with capture_logs() as records:
-            async with open_one(broker, is_free=False), asyncio.timeout(_LIMIT_S):
+            async with open_one(broker, is_in_memory=False), asyncio.timeout(_LIMIT_S):
                 broker.trouble = UnavailableError("away")
                 while not records:
                     await asyncio.sleep(0)
@@ -210,7 +212,7 @@ class TestParts:
 class TestCost:
     async def test_however_many_ask_a_part_is_checked_once_a_second(self) -> None:
         broker = Broker()
-        async with open_one(broker, is_free=False) as watched:
+        async with open_one(broker, is_in_memory=False) as watched:
             async with asyncio.timeout(_LIMIT_S), asyncio.TaskGroup() as asking:
                 for _ in range(100):
                     asking.create_task(ready(watched))

@@ -14,7 +14,7 @@ def test_each_reason_is_told_once_however_often_it_is_met() -> None:
 
     with capture_logs() as records:
         for reason in ("refused", "silent", "refused", "silent"):
-            away.begin(reason)
+            away.record_failure(reason)
 
     assert [record["reason"] for record in records] == ["refused", "silent"]
 
@@ -22,12 +22,12 @@ def test_each_reason_is_told_once_however_often_it_is_met() -> None:
 def test_the_end_is_told_once_with_all_that_was_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outages, "QUIET_S", 0)
     away = Outages("PostgreSQL")
-    away.begin("refused")
-    away.begin("silent")
+    away.record_failure("refused")
+    away.record_failure("silent")
 
     with capture_logs() as records:
-        away.end_past()
-        away.end_past()
+        away.record_success()
+        away.record_success()
 
     [record] = records
     assert record["reasons"] == ["refused", "silent"]
@@ -36,11 +36,11 @@ def test_the_end_is_told_once_with_all_that_was_told_before(monkeypatch: pytest.
 
 def test_what_fails_for_some_is_not_over_when_others_do_well() -> None:
     away = Outages("PostgreSQL")
-    away.begin("one table")
+    away.record_failure("one table")
 
     with capture_logs() as records:
-        away.end_past()
-        away.begin("one table")
+        away.record_success()
+        away.record_failure("one table")
 
     assert records == []
 
@@ -50,10 +50,10 @@ def test_an_outage_that_is_met_by_a_time_limit_began_when_the_wait_did(
 ) -> None:
     monkeypatch.setattr(outages, "QUIET_S", 0)
     away = Outages("PostgreSQL")
-    away.begin("no answer in time", waited_s=10)
+    away.record_failure("no answer in time", waited_s=10)
 
     with capture_logs() as records:
-        away.end_past()
+        away.record_success()
 
     [record] = records
     assert record["lasted_at_least_s"] == pytest.approx(10, abs=1)
@@ -65,11 +65,11 @@ def test_an_outage_that_was_met_once_lasted_until_the_first_success_at_the_most(
 ) -> None:
     clock = stopped_clock(monkeypatch)
     away = Outages("announcing")
-    away.begin("refused")
+    away.record_failure("refused")
 
     with capture_logs() as records:
         for clock.now_s in (140.0, 150.0, 160.0):
-            away.end_past()
+            away.record_success()
 
     [record] = records
     assert (record["lasted_at_least_s"], record["lasted_at_most_s"]) == (0, 40)
@@ -78,15 +78,15 @@ def test_an_outage_that_was_met_once_lasted_until_the_first_success_at_the_most(
 def test_a_success_before_the_last_failure_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = stopped_clock(monkeypatch)
     away = Outages("PostgreSQL")
-    away.begin("one table")
+    away.record_failure("one table")
 
     with capture_logs() as records:
         clock.now_s = 101.0
-        away.end_past()
+        away.record_success()
         clock.now_s = 110.0
-        away.begin("one table")
+        away.record_failure("one table")
         for clock.now_s in (112.0, 130.0):
-            away.end_past()
+            away.record_success()
 
     bounds = [(record["lasted_at_least_s"], record["lasted_at_most_s"]) for record in records[-1:]]
     assert bounds == [(10, 12)]
@@ -96,12 +96,12 @@ def test_a_reason_that_is_not_told_any_more_keeps_the_outage_going(monkeypatch: 
     clock = stopped_clock(monkeypatch)
     away = Outages("PostgreSQL")
     for number in range(32):
-        away.begin(f"relation {number}")
+        away.record_failure(f"relation {number}")
 
     with capture_logs() as records:
         clock.now_s = 120.0
-        away.begin("one more")
-        away.end_past()
+        away.record_failure("one more")
+        away.record_success()
 
     assert records == []
 
@@ -115,6 +115,6 @@ def test_reasons_that_are_all_different_do_not_fill_the_log() -> None:
 
     with capture_logs() as records:
         for number in range(1000):
-            away.begin(f"relation {number}")
+            away.record_failure(f"relation {number}")
 
     assert len(records) == 32
