@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.accounts.feature import accounts_feature
 from gateway.accounts.routes import ACCOUNT_ROUTES
-from gateway.auth.access_tokens import Tokens
+from gateway.auth.access_tokens import AccessTokens
 from gateway.auth.authentication import open_authentication
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
@@ -78,7 +78,7 @@ async def open_gateway(
     Raises:
         ConfigurationError: A port is taken, the token key is not one, or there is nowhere to spool to.
     """
-    tokens = Tokens(
+    tokens = AccessTokens(
         key=token_key,
         issuer=settings.token_issuer,
         audience=settings.token_audience,
@@ -124,7 +124,7 @@ async def open_gateway(
         )
         draining = asyncio.Event()
         guards = Guards(
-            authentication.callers,
+            authentication.authenticator,
             counter_store,
             rate_per_caller=settings.rate_per_caller,
             rate_of_logins=settings.rate_of_logins,
@@ -163,7 +163,7 @@ def _routed(features: Iterable[Feature], guards: Guards) -> Router:
     router = Router()
     for feature in features:
         for route in feature.routes:
-            handler = guards.guarded(route, partial(route.handler, feature.handlers))
+            handler = guards.guard(route, partial(route.handler, feature.handlers))
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 router.add(method, route.path, handler)
     return router

@@ -11,7 +11,7 @@ from gateway.contract.feature import Feature
 from gateway.limits.login_throttle import LoginThrottle
 
 if TYPE_CHECKING:
-    from gateway.auth.access_tokens import Tokens
+    from gateway.auth.access_tokens import AccessTokens
     from gateway.auth.database_clock import DatabaseClock
     from gateway.limits.counters import Counters
     from shared.ports.accounts import AccountStore
@@ -24,7 +24,7 @@ def accounts_feature(
     *,
     accounts: AccountStore,
     logins: LoginStore,
-    tokens: Tokens,
+    tokens: AccessTokens,
     failed_logins: Counters,
     clock: DatabaseClock,
 ) -> Feature:

@@ -21,7 +21,7 @@ from shared.domain.errors import DeniedError
 if TYPE_CHECKING:
     from gateway.accounts.logins import Continued
     from gateway.accounts.use_cases import Passwords
-    from gateway.auth.access_tokens import Tokens
+    from gateway.auth.access_tokens import AccessTokens
     from gateway.auth.database_clock import DatabaseClock
     from gateway.http.request import Request
     from gateway.limits.login_throttle import LoginThrottle
@@ -41,7 +41,7 @@ class AccountHandlers:
 
     accounts: AccountStore
     logins: LoginStore
-    tokens: Tokens
+    tokens: AccessTokens
     passwords: Passwords
     throttle: LoginThrottle
     clock: DatabaseClock
@@ -153,7 +153,7 @@ class AccountHandlers:
 
     def _tokens_answer(self, login: Continued) -> Response:
         account = login.account
-        now = self.clock.today()
+        now = self.clock.utc_now()
         token = self.tokens.issue(account.name, account.roles, now=now, version=account.version)
         answer = {
             "access_token": token,

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from jwt.types import Options
 
-# What a line of a head may hold: 150 roles are 4.6 KB.
+# The limit of a line in a request's head; a token with 150 roles has 4.6 KB.
 MAX_TOKEN_BYTES: Final = 8190
 
 _TYPE: Final = "at+jwt"
-# PyJWT takes any number as an expiry, 1e300 too.
+# PyJWT accepts any number as an expiry, even 1e300.
 _MAX_LIFETIME_S: Final = 900
 _REQUIRED: Final = ["exp", "iat", "nbf", "iss", "aud", "sub", "jti", "roles", "ver"]
 _TIMES: Final = ("exp", "iat", "nbf")
 
-# For PyJWT, which knows no clock but its machine's; `check_times` looks at the times.
+# PyJWT can only use the machine's clock; `check_times` checks the times instead.
 WITHOUT_TIMES: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 
@@ -43,13 +43,13 @@ _CLAIM_OF: Final[Mapping[type[jwt.PyJWTError], str]] = {
 
 
 class InvalidTokenError(Exception):
-    """The token proves nothing.
+    """The token is invalid.
 
     Attributes:
         reason: Why, in a sentence that is the same for each such token.
-        claim: Which claim or header field it is about, if that can be said.
+        claim: The claim or header field at fault, if it is known.
         expected: What it should have been, where that helps an operator, and
-        found: what it was, where that tells of nobody: the name of another issuer.
+        found: what it was, where that is not personal: the name of another issuer.
     """
 
     def __init__(self, reason: str, *, claim: str = "", expected: str = "", found: str = "") -> None:
@@ -62,11 +62,11 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request, as their token proves.
+    """The authenticated sender of a request.
 
     Attributes:
-        name: Whose ECGs are theirs: an account's name, or an external subject's URI.
-        version: The account's when the token was issued; None where another issuer keeps the account.
+        name: The owner's name of their ECGs: an account's name, or an external subject's URI.
+        version: The account's when the token was issued; None if another issuer keeps the account.
     """
 
     name: str
@@ -74,24 +74,24 @@ class Caller:
     version: int | None = None
 
 
-class Verified(NamedTuple):
-    """What a token proves, and until when, in seconds since 1970."""
+class VerifiedToken(NamedTuple):
+    """The caller that a token proves, and its expiry in seconds since 1970."""
 
     caller: Caller
     until: float
 
 
-class Tokens:
-    """Signs access tokens and tells whose a token is.
+class AccessTokens:
+    """Signs and verifies access tokens.
 
     Args:
         key: One or two seeds of Ed25519 keys, see `gateway.auth.signing_keys.read_keys`; the first signs.
-        issuer: Who signs; a token of anybody else is refused.
-        audience: For whom; a token for anybody else is refused.
+        issuer: The claim ``iss``; tokens of another issuer are refused.
+        audience: The claim ``aud``; tokens for another audience are refused.
         lifetime_s: Seconds until a token expires.
 
     Raises:
-        ConfigurationError: The key is none.
+        ConfigurationError: The key is invalid.
     """
 
     def __init__(self, *, key: str, issuer: str, audience: str, lifetime_s: int) -> None:
@@ -108,7 +108,7 @@ class Tokens:
         return self._jwks
 
     def issue(self, name: str, roles: Iterable[Role], *, now: datetime, version: int = 1) -> str:
-        """A token that proves for ``lifetime_s`` seconds who its bearer is.
+        """A new token, valid for ``lifetime_s`` seconds.
 
         ``version`` is the account's: 1 for one that was never changed.
         """
@@ -129,24 +129,24 @@ class Tokens:
         )
 
     def may_have_issued(self, token: str) -> bool:
-        """Whether the token's header names a key of ours, which proves nothing yet.
+        """Whether the unverified header names one of this issuer's keys.
 
         Raises:
-            InvalidTokenError: It has no header that could be read.
+            InvalidTokenError: The header can't be parsed.
         """
         return unverified_header(token).get("kid") in self._public_keys
 
-    def verify(self, token: str, *, now: float) -> Verified:
-        """Whose token it is, and until when; ``now`` is in seconds since 1970, and may be `LEEWAY_S` wrong.
+    def verify(self, token: str, *, now: float) -> VerifiedToken:
+        """Verify a token; ``now`` is in seconds since 1970, and may be off by `LEEWAY_S`.
 
         Raises:
-            InvalidTokenError: It is too long, expired or will never be, unsigned, or of another issuer,
-                type, key or algorithm.
+            InvalidTokenError: It is too long, expired or without a sensible expiry, unsigned, or of another
+                issuer, type, key or algorithm.
         """
         header = unverified_header(token)
         key_id = str(header.get("kid"))
         if key_id not in self._public_keys:
-            raise of_unknown_key(token, expected_issuer=self._issuer)
+            raise unknown_key_error(token, expected_issuer=self._issuer)
         if header != {**_header(key_id), "alg": ALGORITHM}:
             raise InvalidTokenError("its header is not one of ours")
         try:
@@ -168,9 +168,9 @@ class Tokens:
             if type(claims["ver"]) is not int:
                 raise InvalidTokenError("its version is no number", claim="ver")
             caller = Caller(claims["sub"], frozenset(map(Role, claims["roles"])), claims["ver"])
-            return Verified(caller, claims["exp"] + LEEWAY_S)
+            return VerifiedToken(caller, claims["exp"] + LEEWAY_S)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise invalid(error, token, expected_issuer=self._issuer) from error
+            raise invalid_token_error(error, token, expected_issuer=self._issuer) from error
 
 
 def _header(key_id: str) -> dict[str, str]:
@@ -178,16 +178,16 @@ def _header(key_id: str) -> dict[str, str]:
 
 
 def check_times(claims: Mapping[str, Any], *, now: float, leeway_s: float, longest_s: float) -> None:
-    """Refuse a token that has expired, that is not valid yet, or that was to live too long.
+    """Refuse a token that has expired, is not valid yet, or has too long a lifetime.
 
     Args:
-        claims: What it says; at least ``exp`` and ``iat``.
+        claims: At least ``exp`` and ``iat``.
         now: Seconds since 1970.
-        leeway_s: By what ``now`` and the clock that made the token may differ.
-        longest_s: From ``iat`` to ``exp`` at the most.
+        leeway_s: By how much ``now`` and the clock of the issuer may differ.
+        longest_s: The longest lifetime, from ``iat`` to ``exp``.
 
     Raises:
-        InvalidTokenError: It is to be refused.
+        InvalidTokenError: One of these.
     """
     times = {name: claims[name] for name in _TIMES if name in claims}
     if not all(type(time) in {int, float} and math.isfinite(time) for time in times.values()):
@@ -202,7 +202,7 @@ def check_times(claims: Mapping[str, Any], *, now: float, leeway_s: float, longe
 
 
 def unverified_header(token: str) -> dict[str, Any]:
-    """What the token says of itself; one that is too long is not read."""
+    """The header of a token, not verified; too long a token is not parsed."""
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidTokenError(f"longer than {MAX_TOKEN_BYTES} bytes")
     try:
@@ -212,20 +212,20 @@ def unverified_header(token: str) -> dict[str, Any]:
     return header
 
 
-def of_unknown_key(token: str, *, expected_issuer: str) -> InvalidTokenError:
-    """Why a token is refused whose key nobody has: it may say of itself that it is another issuer's."""
+def unknown_key_error(token: str, *, expected_issuer: str) -> InvalidTokenError:
+    """The error for a token of an unknown key; names the issuer that the token claims."""
     found = _unverified_issuer(token)
     if found == expected_issuer:
         return InvalidTokenError("its issuer has no such key", claim="kid")
-    return _of_another_issuer(found, expected_issuer, "it is of an unknown key and of another issuer")
+    return _wrong_issuer_error(found, expected_issuer, "it is of an unknown key and of another issuer")
 
 
-def invalid(error: Exception, token: str, *, expected_issuer: str) -> InvalidTokenError:
-    """Why a token is refused that a library, or reading its claims, has found invalid."""
+def invalid_token_error(error: Exception, token: str, *, expected_issuer: str) -> InvalidTokenError:
+    """The error for a token that PyJWT, or parsing its claims, found invalid."""
     match error:
         case jwt.InvalidIssuerError():
             reason = "it is of another issuer, by a key of this one"
-            return _of_another_issuer(_unverified_issuer(token), expected_issuer, reason)
+            return _wrong_issuer_error(_unverified_issuer(token), expected_issuer, reason)
         case jwt.MissingRequiredClaimError():
             return InvalidTokenError("a claim is missing", claim=error.claim)
         case jwt.InvalidSignatureError():
@@ -236,8 +236,8 @@ def invalid(error: Exception, token: str, *, expected_issuer: str) -> InvalidTok
             return InvalidTokenError("a claim is not what it should be")
 
 
-def _of_another_issuer(found: object, expected: str, reason: str) -> InvalidTokenError:
-    """Names both: they often differ in nothing but a slash."""
+def _wrong_issuer_error(found: object, expected: str, reason: str) -> InvalidTokenError:
+    """Names both issuers: they often differ only in a slash."""
     shown = found if isinstance(found, str) else f"no text but {type(found).__name__}"
     escaped = shown[:_MAX_LOGGED].encode("unicode_escape").decode()
     return InvalidTokenError(reason, claim="iss", expected=expected, found=escaped[:_MAX_LOGGED])

@@ -1,4 +1,4 @@
-"""Opening what tells whose token a request has."""
+"""Open the authenticator with the revocations and the external issuer's keys that it needs."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.auth.authenticator import Callers
+from gateway.auth.authenticator import Authenticator
 from gateway.auth.external_issuer import ExternalIssuer
-from gateway.auth.jwks import open_issuer_keys
+from gateway.auth.jwks import open_jwks_client
 from gateway.auth.revocations import open_revocations
 from shared.runtime.health import Part, sync_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.auth.access_tokens import Tokens
+    from gateway.auth.access_tokens import AccessTokens
     from gateway.auth.database_clock import DatabaseClock
     from shared.ports.accounts import AccountStore
     from shared.runtime.settings import GatewayOnlySettings
 
 
 class Authentication(NamedTuple):
-    """The authenticator, and what of it may fail while the process runs, by name, for health."""
+    """The authenticator, and its parts that may fail while the process runs, by name, for health."""
 
-    callers: Callers
+    authenticator: Authenticator
     parts: Mapping[str, Part]
 
 
 @asynccontextmanager
 async def open_authentication(
-    settings: GatewayOnlySettings, *, tokens: Tokens, accounts: AccountStore, clock: DatabaseClock
+    settings: GatewayOnlySettings, *, tokens: AccessTokens, accounts: AccountStore, clock: DatabaseClock
 ) -> AsyncIterator[Authentication]:
-    """Yield it; revocations and the external issuer's keys are kept current while the context is open."""
+    """Yield it; revocations and the external issuer's keys are refreshed while the context is open."""
     async with AsyncExitStack() as opened:
         revocations = await opened.enter_async_context(
             open_revocations(accounts, clock, within_s=settings.revocation_s)
@@ -47,7 +47,7 @@ async def open_authentication(
         external = None
         if settings.oidc_issuer:
             keys = await opened.enter_async_context(
-                open_issuer_keys(settings.oidc_issuer, settings.oidc_jwks_url or None)
+                open_jwks_client(settings.oidc_issuer, settings.oidc_jwks_url or None)
             )
             external = ExternalIssuer(
                 issuer=settings.oidc_issuer,
@@ -65,4 +65,4 @@ async def open_authentication(
                 is_in_memory=True,
                 is_logged=False,
             )
-        yield Authentication(Callers(tokens, revocations, clock, external), parts)
+        yield Authentication(Authenticator(tokens, revocations, clock, external), parts)

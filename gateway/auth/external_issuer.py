@@ -1,4 +1,4 @@
-"""Access tokens of another issuer: Keycloak, Auth0, Cognito or whoever else speaks OpenID Connect."""
+"""Verify access tokens of an external issuer of OpenID Connect: Keycloak, Auth0, Cognito and others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gateway.auth.access_tokens import (
     WITHOUT_TIMES,
     Caller,
     InvalidTokenError,
-    Verified,
+    VerifiedToken,
     check_times,
-    invalid,
-    of_unknown_key,
+    invalid_token_error,
+    unknown_key_error,
     unverified_header,
 )
 from gateway.auth.jwks import ALGORITHMS
@@ -24,45 +24,46 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from gateway.auth.jwks import IssuerKeys
+    from gateway.auth.jwks import JwksClient
 
 _TYPES: Final = {None, "jwt", "at+jwt", "application/at+jwt"}
 _REQUIRED: Final = ["exp", "iat", "iss", "sub"]
-_LEEWAY_S: Final = 30.0  # its clock and ours are set by different people
-_TRUSTED_S: Final = 60
+_LEEWAY_S: Final = 30.0  # different operators keep its clock and ours
+_CACHED_S: Final = 60
 _LONGEST_LIFETIME_S: Final = 24 * 3600  # Auth0's default; others' are minutes
 _MAX_SUBJECT_LENGTH: Final = 255  # OpenID Connect Core, section 2
 
 
-class _OtherKeyError(InvalidTokenError):
-    """None of the keys that are known by the token's name for it has signed it."""
+class _WrongKeyError(InvalidTokenError):
+    """No known key of this id has signed the token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalIssuer:
-    """Tells whose a token of one other issuer is.
+    """Verifies the tokens of one external issuer.
 
     Attributes:
-        issuer: What ``iss`` must be, to the letter.
-        audience: What ``aud`` must be or hold; or ``client_id``, in Cognito's access tokens.
-        roles_claim: Where the roles are; dots lead into objects, as in ``realm_access.roles``.
+        issuer: What ``iss`` must be, exactly.
+        audience: What ``aud`` must be or contain; or ``client_id``, in Cognito's access tokens.
+        roles_claim: The path of the roles; dots lead into objects, as in ``realm_access.roles``.
     """
 
     issuer: str
     audience: str
     roles_claim: str
-    keys: IssuerKeys
+    keys: JwksClient
 
-    async def verify(self, token: str, *, now: float) -> Verified:
-        """Whose token it is at a time in seconds since 1970.
+    async def verify(self, token: str, *, now: float) -> VerifiedToken:
+        """Verify a token; ``now`` is in seconds since 1970.
 
-        The name is the issuer and the subject, which no local account can be called.
+        The caller's name is the issuer and the subject, which no local account can be named.
 
-        It proves that for a minute at the most: the issuer may withdraw a key at any time.
+        The result is valid for a minute at the most: the issuer may withdraw a key at any time.
 
         Raises:
-            InvalidTokenError: It is expired, unsigned, for others, of another issuer, key or algorithm.
-            UnavailableError: The issuer's keys can't be had.
+            InvalidTokenError: It is expired, unsigned, for another audience, of another issuer, key or
+                algorithm.
+            UnavailableError: The issuer's keys can't be fetched.
         """
         header = unverified_header(token)
         key_id, algorithm, type_ = header.get("kid"), header.get("alg"), header.get("typ")
@@ -76,16 +77,16 @@ class ExternalIssuer:
             raise InvalidTokenError("it is a token of another type", claim="typ")
         found = await self.keys.find(key_id)
         if not found:
-            raise of_unknown_key(token, expected_issuer=self.issuer)
+            raise unknown_key_error(token, expected_issuer=self.issuer)
         try:
             claims = self._claims(token, found, algorithm)
-        except _OtherKeyError:
+        except _WrongKeyError:
             claims = self._claims(token, await self.keys.find_replaced(key_id), algorithm)
         check_times(claims, now=now, leeway_s=_LEEWAY_S, longest_s=_LONGEST_LIFETIME_S)
-        return Verified(self._caller(claims), min(claims["exp"] + _LEEWAY_S, now + _TRUSTED_S))
+        return VerifiedToken(self._caller(claims), min(claims["exp"] + _LEEWAY_S, now + _CACHED_S))
 
     def _claims(self, token: str, keys: Sequence[jwt.PyJWK], algorithm: str) -> dict[str, Any]:
-        """What it says, signed by one of these keys; usually there is one."""
+        """The claims, verified with one of these keys; usually there is one."""
         for key in keys:
             if key.algorithm_name == algorithm:
                 try:
@@ -93,8 +94,8 @@ class ExternalIssuer:
                 except jwt.InvalidSignatureError:
                     continue
                 except (jwt.PyJWTError, LookupError, TypeError, ValueError, OverflowError) as error:
-                    raise invalid(error, token, expected_issuer=self.issuer) from error
-        raise _OtherKeyError("its signature is wrong")
+                    raise invalid_token_error(error, token, expected_issuer=self.issuer) from error
+        raise _WrongKeyError("its signature is wrong")
 
     def _signed_claims(self, token: str, key: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(
@@ -127,13 +128,13 @@ def _audiences(claims: Mapping[str, Any]) -> list[object]:
 
 
 def _roles(claims: Mapping[str, Any], path: str) -> frozenset[Role]:
-    """Those of the claimed roles that mean something here."""
-    claimed = _at(claims, path)
+    """The claimed roles that exist here."""
+    claimed = _claim_at(claims, path)
     return frozenset(role for role in Role if isinstance(claimed, list) and role in claimed)
 
 
-def _at(claims: Mapping[str, Any], path: str) -> object:
-    """What a path leads to; a claim may also be named with dots, as Auth0's are, which are URLs."""
+def _claim_at(claims: Mapping[str, Any], path: str) -> object:
+    """The value at a path; a claim's name may itself contain dots, as Auth0's URLs do."""
     if path in claims:
         return claims[path]
     found: object = claims

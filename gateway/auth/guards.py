@@ -1,4 +1,4 @@
-"""Guards: what a request must show before the handler of a route is reached."""
+"""Guards: checks that a request must pass before the handler of its route is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs
 
 from gateway.auth.access_tokens import InvalidTokenError
-from gateway.auth.refused_tokens import RefusalLog
+from gateway.auth.refused_tokens import RefusedTokenLog
 from gateway.http.problems import unauthorized
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from shared.domain.errors import DeniedError
@@ -15,7 +15,7 @@ from shared.domain.errors import DeniedError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.auth.authenticator import Callers
+    from gateway.auth.authenticator import Authenticator
     from gateway.contract.route import Route
     from gateway.http.bodies.body_memory import MemoryBudget
     from gateway.http.request import Handler, Request
@@ -25,62 +25,67 @@ if TYPE_CHECKING:
 
 
 class Guards:
-    """Puts before each handler what its route asks for: a role, a rate limit, memory for the body.
+    """Wraps handlers with the guards that their routes require: role, rate limit, memory budget.
 
     Args:
-        callers: Authenticates the senders of requests.
-        counter_store: Where requests are counted.
-        rate_per_caller: How many requests a minute each caller may send; 0 is no limit.
-        rate_of_logins: How many logins a minute each address may try; 0 is no limit.
-        budget: The memory that bodies take.
+        authenticator: Authenticates callers.
+        counter_store: Counts requests.
+        rate_per_caller: Requests per minute and caller; 0 is no limit.
+        rate_of_logins: Logins per minute and address; 0 is no limit.
+        budget: For the memory of bodies.
     """
 
     def __init__(
         self,
-        callers: Callers,
+        authenticator: Authenticator,
         counter_store: CounterStore,
         *,
         rate_per_caller: int,
         rate_of_logins: int,
         budget: MemoryBudget,
     ) -> None:
-        self._callers = callers
-        self._refusals = RefusalLog()
+        self._authenticator = authenticator
+        self._refused_tokens = RefusedTokenLog()
         self._caller_limiter = RateLimiter(Policy.CALLER, rate_per_caller, counter_store.counters())
         self._login_limiter = RateLimiter(Policy.LOGIN, rate_of_logins, counter_store.counters())
         self._budget = budget
 
-    def guarded(self, route: Route, handler: Handler) -> Handler:
-        """The handler of a route behind its guards."""
+    def guard(self, route: Route, handler: Handler) -> Handler:
+        """The handler of a route with its guards."""
         if route.request is not None:
-            handler = _for_bodies(handler, budget=self._budget)
+            handler = _with_memory_budget(handler, budget=self._budget)
         if route.roles:
-            return _for_roles(
+            return _require_role(
                 route.roles,
                 handler,
-                callers=self._callers,
-                refusals=self._refusals,
+                authenticator=self._authenticator,
+                refused_tokens=self._refused_tokens,
                 limiter=self._caller_limiter,
             )
         if route.takes_password:
-            return _for_passwords(handler, limiter=self._login_limiter)
+            return _limit_logins(handler, limiter=self._login_limiter)
         return handler
 
 
-def _for_roles(
-    roles: frozenset[Role], handler: Handler, *, callers: Callers, refusals: RefusalLog, limiter: RateLimiter
+def _require_role(
+    roles: frozenset[Role],
+    handler: Handler,
+    *,
+    authenticator: Authenticator,
+    refused_tokens: RefusedTokenLog,
+    limiter: RateLimiter,
 ) -> Handler:
-    """The handler, reached only with a token that proves one of the roles, and not too often.
+    """The handler, with a guard that requires one of the roles and limits the caller's rate.
 
     Raises:
         ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
     """
 
-    async def guarded(request: Request) -> Response:
+    async def guard(request: Request) -> Response:
         try:
-            caller = await callers.caller(_token(request))
+            caller = await authenticator.authenticate(_token(request))
         except InvalidTokenError as refused:
-            refusals.add(refused)
+            refused_tokens.add(refused)
             detail = "The token is not valid, or no longer: get a new one from POST /token."
             raise unauthorized(detail) from None
         request.caller = caller
@@ -92,11 +97,11 @@ def _for_roles(
             )
         return await handler(request)
 
-    return guarded
+    return guard
 
 
-def _for_passwords(handler: Handler, *, limiter: RateLimiter) -> Handler:
-    """The handler, reached from an address only as often as somebody may log in.
+def _limit_logins(handler: Handler, *, limiter: RateLimiter) -> Handler:
+    """The handler, with a guard that limits logins per address.
 
     Raises:
         ProblemError: 429 past the limit.
@@ -109,14 +114,14 @@ def _for_passwords(handler: Handler, *, limiter: RateLimiter) -> Handler:
     return limited
 
 
-def _for_bodies(handler: Handler, *, budget: MemoryBudget) -> Handler:
-    """The handler, whose requests have bodies that take memory of this budget."""
+def _with_memory_budget(handler: Handler, *, budget: MemoryBudget) -> Handler:
+    """The handler, whose requests' bodies take memory of this budget."""
 
-    def taking(request: Request) -> Awaitable[Response]:
+    def with_budget(request: Request) -> Awaitable[Response]:
         request.use_memory_budget(budget)
         return handler(request)
 
-    return taking
+    return with_budget
 
 
 def _token(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The public keys of another issuer: fetched when they are needed, kept, and kept on when it is away."""
+"""A client for the JSON Web Key Set of an external issuer: fetches on demand, caches, outlasts outages."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from typing import Any
 
-# Signatures alone: a public key must never be taken for the secret of an HMAC.
+# Asymmetric only: a public key must never be accepted as the secret of an HMAC.
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 
-# A new key is asked for as soon as a token names it. Of tokens with made-up keys some become requests, of a
-# flood of them one every few seconds.
-ASKS_AT_ONCE: Final = 10
-ASK_EVERY_S: Final = 5.0
+# An unknown key id causes a fetch at once; a flood of tokens with made-up key ids causes a burst, then one
+# every few seconds.
+FETCH_BURST: Final = 10
+FETCH_EVERY_S: Final = 5.0
 
-# Until there are keys at all.
-_FIRST_ASK_EVERY_S: Final = 1.0
-# So long a key is good that the issuer has taken away: usual elsewhere too (PyJWT, Spring, Envoy).
-FRESH_S: Final = 300.0
+# Until the first success.
+_FIRST_FETCH_EVERY_S: Final = 1.0
+# For so long a withdrawn key stays valid, as in PyJWT, Spring and Envoy.
+MAX_AGE_S: Final = 300.0
 _REFRESH_EVERY_S: Final = 60.0
 _FETCH_TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 256 * 1024
@@ -44,20 +44,20 @@ _DISCOVERY: Final = "/.well-known/openid-configuration"
 _MAX_LOGGED: Final = 300
 _NO_KEYS: Final = ()
 
-_PUBLIC_KINDS: Final = {"RSA", "EC", "OKP"}
-# NIST SP 800-131A; and no more than anybody uses, for a signature of 64 kbit takes seconds.
+_KEY_TYPES: Final = {"RSA", "EC", "OKP"}
+# NIST SP 800-131A; and not larger than in use, for verifying with a key of 64 kbit takes seconds.
 _RSA_BITS: Final = range(2048, 8192 + 1)
 _MAX_EXPONENT_BITS: Final = 32
 
 _log = Logger(__name__)
 
 
-class IssuerKeys:
-    """Keys by their names.
+class JwksClient:
+    """Public keys of one issuer, by key id.
 
     Args:
-        issuer: Whose; its discovery document says where the keys are.
-        jwks_url: Where they are, if that is known.
+        issuer: Its discovery document has the URL of the keys.
+        jwks_url: The URL of the keys, if configured.
         clock: Seconds that never go back.
     """
 
@@ -74,75 +74,75 @@ class IssuerKeys:
         self._jwks_url = jwks_url
         self._clock = clock
         self._keys: Mapping[str, tuple[jwt.PyJWK, ...]] | None = None
-        self._failure = ""  # why they could not be fetched the last time
-        self._passed_over = 0
+        self._failure = ""  # of the last fetch
+        self._skipped = 0
         self._fetched_at = float("-inf")
-        self._asked_at = float("-inf")
-        self._allowance = TokenBucket(ASKS_AT_ONCE, every_s=ASK_EVERY_S, clock=clock)
-        self._fetching: asyncio.Task[None] | None = None
-        self._told: set[str] = set()
+        self._attempted_at = float("-inf")
+        self._bucket = TokenBucket(FETCH_BURST, every_s=FETCH_EVERY_S, clock=clock)
+        self._fetch_task: asyncio.Task[None] | None = None
+        self._logged_failures: set[str] = set()
 
     async def find(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
-        """The keys of this name: none, one, or several where the issuer gives them one name.
+        """The keys of this id: none, one, or several if the issuer reuses ids.
 
-        However many ask at once, one request goes out, and nobody waits for it whose key is known. Old keys
-        serve on while the issuer is away.
+        Concurrent calls share one fetch; a known key is returned without waiting, and stays in use while the
+        issuer is unavailable.
 
         Raises:
-            UnavailableError: It is not known, and the issuer could not be asked: it may have the key since.
+            UnavailableError: The key is unknown, and the fetch that might find it failed.
         """
         if found := self._known(key_id):
             self._refresh()
             return found
-        if self._fetching is not None and not self._failure:
-            await asyncio.shield(self._fetching)  # it may have been asked before there was this key
-        if not self._known(key_id) and self._may_ask():
-            await asyncio.shield(self._begin_fetching())
+        if self._fetch_task is not None and not self._failure:
+            await asyncio.shield(self._fetch_task)  # it may have begun before the key existed
+        if not self._known(key_id) and self._may_fetch():
+            await asyncio.shield(self._start_fetch())
         found = self._known(key_id)
         if not found and self._failure:
             raise self._unavailable()
         return found
 
     async def find_replaced(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
-        """The keys that the issuer has under a known name by now; none if it can't, or may not, be asked."""
-        if not self._may_ask():
+        """The present keys of a known id, fetched anew; none if that fails or is rate-limited."""
+        if not self._may_fetch():
             return _NO_KEYS
-        await asyncio.shield(self._begin_fetching())
+        await asyncio.shield(self._start_fetch())
         return _NO_KEYS if self._failure else self._known(key_id)
 
     def check(self) -> None:
-        """Return if the keys could be fetched the last time; keeps them fresh though no token comes.
+        """Return if the last fetch succeeded; refreshes old keys though no token arrives.
 
         Raises:
-            UnavailableError: They could not, for this reason.
+            UnavailableError: It failed, for this reason.
         """
         if self._failure:
-            if self._may_ask():
-                self._begin_fetching()
+            if self._may_fetch():
+                self._start_fetch()
             raise self._unavailable()
         if self._keys is not None:
             self._refresh()
 
     async def stop(self) -> None:
-        """Fetch no more."""
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait([self._fetching])
+        """Cancel a running fetch."""
+        if self._fetch_task is not None:
+            self._fetch_task.cancel()
+            await asyncio.wait([self._fetch_task])
 
     def _known(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
         return (self._keys or {}).get(key_id, _NO_KEYS)
 
     def _refresh(self) -> None:
         now = self._clock()
-        if now - self._fetched_at > FRESH_S and now - self._asked_at >= _REFRESH_EVERY_S:
-            self._begin_fetching()
+        if now - self._fetched_at > MAX_AGE_S and now - self._attempted_at >= _REFRESH_EVERY_S:
+            self._start_fetch()
 
-    def _may_ask(self) -> bool:
-        """Whether to wait for the issuer. While it fails only the one that asks waits, the others know."""
+    def _may_fetch(self) -> bool:
+        """Whether to wait for a fetch; after a failure only the call that starts the next one waits."""
         if self._failure:
-            every_s = _FIRST_ASK_EVERY_S if self._keys is None else ASK_EVERY_S
-            return self._fetching is None and self._clock() - self._asked_at >= every_s
-        return self._fetching is not None or self._keys is None or self._allowance.take()
+            every_s = _FIRST_FETCH_EVERY_S if self._keys is None else FETCH_EVERY_S
+            return self._fetch_task is None and self._clock() - self._attempted_at >= every_s
+        return self._fetch_task is not None or self._keys is None or self._bucket.take()
 
     def _unavailable(self) -> UnavailableError:
         return UnavailableError(
@@ -151,15 +151,15 @@ class IssuerKeys:
             is_logged=True,
         )
 
-    def _begin_fetching(self) -> asyncio.Task[None]:
-        if self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch())
-        return self._fetching
+    def _start_fetch(self) -> asyncio.Task[None]:
+        if self._fetch_task is None:
+            self._fetch_task = asyncio.create_task(self._fetch())
+        return self._fetch_task
 
     async def _fetch(self) -> None:
         try:
             url = self._jwks_url or await self._discovered_url()
-            keys, passed_over = await asyncio.to_thread(_usable_keys, await self._get(url))
+            keys, skipped = await asyncio.to_thread(_usable_keys, await self._get(url))
         except (
             aiohttp.ClientError,
             TimeoutError,
@@ -170,28 +170,28 @@ class IssuerKeys:
             RecursionError,
         ) as error:
             self._failure = repr(error)[:_MAX_LOGGED]
-            self._tell_of_failure(self._failure)
+            self._log_failure(self._failure)
         else:
             self._failure = ""
             self._keys, self._fetched_at = keys, self._clock()
-            self._tell_of_success(passed_over)
+            self._log_success(skipped)
         finally:
-            self._asked_at = self._clock()  # not before: until then others wait for this answer
-            self._fetching = None
+            self._attempted_at = self._clock()  # only now: until then other calls wait for this fetch
+            self._fetch_task = None
 
-    def _tell_of_failure(self, reason: str) -> None:
-        """Once for each reason, until there are keys again."""
-        if reason not in self._told:
-            self._told.add(reason)
+    def _log_failure(self, reason: str) -> None:
+        """Log each reason once until the next success."""
+        if reason not in self._logged_failures:
+            self._logged_failures.add(reason)
             _log.warning("the keys of the external issuer could not be fetched", reason=reason)
 
-    def _tell_of_success(self, passed_over: int) -> None:
-        if self._told:
-            self._told.clear()
+    def _log_success(self, skipped: int) -> None:
+        if self._logged_failures:
+            self._logged_failures.clear()
             _log.info("the keys of the external issuer were fetched again")
-        if passed_over != self._passed_over:
-            self._passed_over = passed_over
-            _log.info("keys of the external issuer are of no use here", count=passed_over)
+        if skipped != self._skipped:
+            self._skipped = skipped
+            _log.info("unusable keys of the external issuer were skipped", count=skipped)
 
     async def _discovered_url(self) -> str:
         document = await self._get(self._issuer.rstrip("/") + _DISCOVERY)
@@ -207,11 +207,11 @@ class IssuerKeys:
     async def _get(self, url: str) -> dict[str, Any]:
         if urlsplit(self._issuer).scheme == "https" != urlsplit(url).scheme:
             raise ValueError("an issuer with https leads to a URL without")
-        async with self._session.get(url, allow_redirects=False) as answer:
-            if answer.status != 200:  # noqa: PLR2004 - a redirect is no answer either: it could lead to anybody
-                raise ValueError(f"{url!a:.200} answers {answer.status}")
-            content = await answer.content.read(_MAX_BYTES + 1)
-            while len(content) <= _MAX_BYTES and (more := await answer.content.read(_MAX_BYTES)):
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != 200:  # noqa: PLR2004 - redirects too: they could lead to another host
+                raise ValueError(f"{url!a:.200} answers {response.status}")
+            content = await response.content.read(_MAX_BYTES + 1)
+            while len(content) <= _MAX_BYTES and (more := await response.content.read(_MAX_BYTES)):
                 content += more
         if len(content) > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
@@ -222,13 +222,13 @@ class IssuerKeys:
 
 
 @asynccontextmanager
-async def open_issuer_keys(
+async def open_jwks_client(
     issuer: str, jwks_url: str | None, *, clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[IssuerKeys]:
-    """Yield the keys of an issuer, fetched when first needed."""
+) -> AsyncIterator[JwksClient]:
+    """Yield a client, which fetches keys when they are first needed."""
     timeout = aiohttp.ClientTimeout(_FETCH_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        keys = IssuerKeys(session, issuer=issuer, jwks_url=jwks_url, clock=clock)
+        keys = JwksClient(session, issuer=issuer, jwks_url=jwks_url, clock=clock)
         try:
             yield keys
         finally:
@@ -236,20 +236,20 @@ async def open_issuer_keys(
 
 
 def _usable_keys(document: Mapping[str, Any]) -> tuple[dict[str, tuple[jwt.PyJWK, ...]], int]:
-    """The keys that are for signatures and of a kind that we know, and how many entries were passed over."""
+    """The keys for signatures of supported types, and how many entries were skipped."""
     entries = document["keys"]
     if not isinstance(entries, list):
         raise TypeError("its keys are no list")
     keys: dict[str, tuple[jwt.PyJWK, ...]] = {}
-    passed_over = count = 0
+    skipped = count = 0
     for entry in entries:
         key = _usable_key(entry) if count < _MAX_KEYS else None
         if key is None:
-            passed_over += 1
+            skipped += 1
         else:
             count += 1
             keys[entry["kid"]] = (*keys.get(entry["kid"], ()), key)
-    return keys, passed_over
+    return keys, skipped
 
 
 def _usable_key(entry: object) -> jwt.PyJWK | None:
@@ -257,20 +257,20 @@ def _usable_key(entry: object) -> jwt.PyJWK | None:
         if not isinstance(entry, dict) or not _is_for_signatures(entry):
             return None
         key = jwt.PyJWK(entry)
-    except Exception:  # noqa: BLE001 - whatever a library makes of an odd entry, the others are of use
+    except Exception:  # noqa: BLE001 - an odd entry must not make the others unusable
         return None
     return key if key.algorithm_name in ALGORITHMS and _is_strong(key.key) else None
 
 
 def _is_for_signatures(entry: Mapping[str, Any]) -> bool:
-    """Whether it has a name and is a public key, for signatures.
+    """Whether it has an id and is a public key for signatures.
 
-    With its private half, ``d``, it would prove nothing: everybody could have read it.
+    An entry with its private half, ``d``, is refused: that key is compromised.
     """
     operations = entry.get("key_ops", ["verify"])
     return (
         isinstance(entry.get("kid"), str)
-        and entry.get("kty") in _PUBLIC_KINDS
+        and entry.get("kty") in _KEY_TYPES
         and "d" not in entry
         and entry.get("use", "sig") == "sig"
         and isinstance(operations, list)

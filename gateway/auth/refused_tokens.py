@@ -1,4 +1,4 @@
-"""Why tokens are refused, for operators to see: the client is told only that its token is not valid."""
+"""The log of refused tokens, for operators: the client learns only that its token is not valid."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from gateway.auth.access_tokens import InvalidTokenError
 
-# Of each reason and claim: a flood of one does not hide the others.
+# Per reason and claim: a flood of one does not hide the others.
 _BURST: Final = 10
 _EVERY_S: Final = 1.0
 
 _log = Logger(__name__)
 
 
-class RefusalLog:
-    """One record for each token that is refused; of a flood one a second and kind, which says how many more.
+class RefusedTokenLog:
+    """Logs each refused token; in a flood one per second and kind, with the number of suppressed records.
 
-    A record has the reason and the name of the claim or header field. It has no value of the token but one:
-    the name of another issuer, shortened and escaped, beside the one that is expected.
+    A record has the reason and the name of the claim or header field. The only value of the token in it is
+    the name of another issuer, shortened and escaped, beside the expected one.
 
     Args:
         clock: Seconds that never go back.
@@ -32,31 +32,31 @@ class RefusalLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._kinds: dict[tuple[str, str], _RefusalKind] = {}
 
     def add(self, refused: InvalidTokenError) -> None:
-        """Record a refusal, or count it for the next record of its kind."""
-        kind = self._kinds.setdefault((refused.reason, refused.claim), _Kind(self._clock))
+        """Log a refusal, or count it for the next record of its kind."""
+        kind = self._kinds.setdefault((refused.reason, refused.claim), _RefusalKind(self._clock))
         if not kind.bucket.take():
-            kind.more += 1
+            kind.suppressed += 1
             return
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "claim": refused.claim,
             "expected": refused.expected,
             "found": refused.found,
-            "more": kind.more,
+            "more": kind.suppressed,
         }
-        kind.more = 0
+        kind.suppressed = 0
         _log.info(
             "a token was refused",
             reason=refused.reason,
-            **{name: value for name, value in said.items() if value},
+            **{name: value for name, value in fields.items() if value},
         )
 
 
-class _Kind:
-    """Refusals for one reason, and how many of them no record has told of."""
+class _RefusalKind:
+    """Refusals of one reason and claim, and how many of them were not logged."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.bucket = TokenBucket(_BURST, every_s=_EVERY_S, clock=clock)
-        self.more = 0
+        self.suppressed = 0

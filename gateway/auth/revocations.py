@@ -1,8 +1,8 @@
-"""Which access tokens have ended before their time: those of accounts that changed since.
+"""Revocations: access tokens end early when their account changes.
 
-A token carries its account's version. The accounts that changed within the longest life of a token are few,
-usually none; they are asked for every few seconds, so that no request has to ask. With them comes the time of
-PostgreSQL, by which tokens begin and end: what changed while a token lives is in the list.
+A token carries its account's version. The accounts that changed within the longest lifetime of a token are
+few, usually none; the list is fetched every few seconds, so that no request needs a query. The same query
+returns PostgreSQL's time, by which tokens are judged.
 """
 
 from __future__ import annotations
@@ -21,70 +21,70 @@ if TYPE_CHECKING:
     from shared.ports.accounts import AccountStore
 
 # Long enough for a failover; nearly every request needs PostgreSQL anyway.
-_BLIND_AT_MOST_S: Final = 30.0
+_MAX_STALENESS_S: Final = 30.0
 
 
 class Revocations:
-    """Knows within a bounded time which versions of accounts are past."""
+    """Knows, with a bounded delay, which versions of accounts are revoked."""
 
     def __init__(self, accounts: AccountStore, clock: DatabaseClock) -> None:
         self._accounts = accounts
         self._clock = clock
         self._versions: Mapping[str, int] = {}
-        self._looked_at: float | None = None
+        self._refreshed_at: float | None = None
         self._failure = ""
 
-    def is_past(self, name: str, version: int) -> bool:
-        """Whether the account has changed or ended since it had this version.
+    def is_revoked(self, name: str, version: int) -> bool:
+        """Whether the account has changed, or was deleted, since it had this version.
 
         Raises:
-            UnavailableError: PostgreSQL has been away for so long that nobody could tell.
+            UnavailableError: The list is too old to decide: PostgreSQL has been unavailable.
         """
         self.check()
         return self._versions.get(name, version) > version
 
     def check(self) -> None:
-        """Return if tokens can be judged: what changed and PostgreSQL's time are known, and not too old.
+        """Return if tokens can be judged: the list and PostgreSQL's time are known, and recent enough.
 
         Raises:
             UnavailableError: They are not, for this reason.
         """
-        if self._looked_at is None or time.monotonic() - self._looked_at > _BLIND_AT_MOST_S:
+        if self._refreshed_at is None or time.monotonic() - self._refreshed_at > _MAX_STALENESS_S:
             raise UnavailableError(
                 f"whether tokens have ended is not known; {self._failure or 'it was not looked up yet'}",
-                is_logged=True,  # by readiness, of which this is a part
+                is_logged=True,  # readiness, which includes this check, logs it
             )
 
-    async def look(self) -> None:
-        """Ask once; while PostgreSQL is away what is known stays."""
-        begun = time.monotonic()
+    async def refresh(self) -> None:
+        """Fetch the list once; while PostgreSQL is unavailable the old one stays."""
+        started = time.monotonic()
         try:
             self._versions, now_s = await self._accounts.recent_changes()
         except UnavailableError as error:
             self._failure = str(error)
         else:
-            self._clock.set(now_s, asked_s=begun, answered_s=time.monotonic())
-            self._looked_at = begun
+            self._clock.synchronize(now_s, asked_s=started, answered_s=time.monotonic())
+            self._refreshed_at = started
 
-    async def watch(self, interval_s: float) -> None:
-        """Ask forever."""
+    async def run(self, interval_s: float) -> None:
+        """Refresh forever."""
         while True:
             await asyncio.sleep(interval_s)
-            await self.look()
+            await self.refresh()
 
 
 @asynccontextmanager
 async def open_revocations(
     accounts: AccountStore, clock: DatabaseClock, *, within_s: float
 ) -> AsyncIterator[Revocations]:
-    """Yield revocations that are known ``within_s`` seconds after they happened, while PostgreSQL answers.
+    """Yield revocations that are known within ``within_s`` seconds while PostgreSQL is available.
 
-    The clock is set with each look.
+    Each refresh synchronizes the clock.
     """
     revocations = Revocations(accounts, clock)
-    await revocations.look()
+    await revocations.refresh()
     async with asyncio.TaskGroup() as tasks:
-        # The other half is for the query itself.
-        watch = tasks.create_task(revocations.watch(within_s / 2))
+        # The other half is for the query.
+        refresh_task = tasks.create_task(revocations.run(within_s / 2))
         yield revocations
-        watch.cancel()
+        refresh_task.cancel()

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: the first signs, every one verifies, so that they can be changed."""
+"""The keys of access tokens: the first signs, each verifies, which allows rotation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SEED_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """An Ed25519 key (RFC 8032) and its name (RFC 7638)."""
+class SigningKey:
+    """An Ed25519 key (RFC 8032) and its id (RFC 7638)."""
 
     private: Ed25519PrivateKey = field(repr=False)
     id: str
 
     @property
     def public(self) -> Ed25519PublicKey:
-        """What verifies."""
+        """The public key."""
         return self.private.public_key()
 
     def jwk(self) -> dict[str, str]:
@@ -39,11 +39,11 @@ class Key:
         return {**_public_jwk(self.public), "kid": self.id, "use": "sig", "alg": ALGORITHM}
 
 
-def read_keys(text: str) -> tuple[Key, ...]:
+def read_keys(text: str) -> tuple[SigningKey, ...]:
     """The keys of a setting: one or two seeds of 32 bytes in base64, the newest first.
 
     Raises:
-        ConfigurationError: It is something else; the message does not repeat it.
+        ConfigurationError: It is something else; the message does not quote it.
     """
     seeds = [_seed(part) for part in _parts(text)]
     if not 1 <= len(seeds) <= MAX_KEYS or None in seeds:
@@ -55,15 +55,15 @@ def read_keys(text: str) -> tuple[Key, ...]:
 
 
 def new_seed() -> str:
-    """A setting with one new key."""
+    """A new value of the setting, with one key."""
     return base64.b64encode(secrets.token_bytes(_SEED_BYTES)).decode()
 
 
-def rotated(text: str) -> str:
-    """The setting with a new key that signs, and the one that signed until now.
+def rotate_keys(text: str) -> str:
+    """The setting with a new signing key, followed by the present one.
 
     Raises:
-        ConfigurationError: It holds no key.
+        ConfigurationError: It has no key.
     """
     read_keys(text)
     return f"{new_seed()},{_parts(text)[0]}"
@@ -81,14 +81,14 @@ def _seed(part: str) -> bytes | None:
     return seed if len(seed) == _SEED_BYTES else None
 
 
-def _key(seed: bytes) -> Key:
+def _key(seed: bytes) -> SigningKey:
     private = Ed25519PrivateKey.from_private_bytes(seed)
     canonical = orjson.dumps(_public_jwk(private.public_key()))
-    return Key(private, _base64url(hashlib.sha256(canonical).digest()))
+    return SigningKey(private, _base64url(hashlib.sha256(canonical).digest()))
 
 
 def _public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
-    """The members that make the key what it is, in the order of their names."""
+    """The required members, in alphabetical order, as RFC 7638 hashes them."""
     return {"crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
 
 

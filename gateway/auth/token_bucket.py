@@ -1,4 +1,4 @@
-"""A bucket that fills slowly: some at once, and after that only so many in a time."""
+"""A token bucket: allows a burst, then a limited rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self) -> bool:
-        """Whether one more is allowed; it is taken then."""
+        """Take one if the bucket has one; returns whether it had."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._filled_at) / self._every_s)
         self._filled_at = now

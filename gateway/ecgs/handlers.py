@@ -84,7 +84,7 @@ class EcgHandlers:
         reader = await self.formats.reader_of(request)
         if reader.takes_recordings:
             self.backlog.check()  # refuse before a day of samples is uploaded
-        receipt = await reader.read(request, partial(self._submit, request), now=self.clock.today())
+        receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
         return _accepted(receipt, self.settings.path_prefix)
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:

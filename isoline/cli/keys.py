@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.auth.signing_keys import new_seed, rotated
+from gateway.auth.signing_keys import new_seed, rotate_keys
 from isoline.embedded.process import KEY_FILE, read_key, write_key
 from shared.runtime.settings import EmbeddedSettings, TokenKeySettings, is_set, read_settings
 
@@ -18,10 +18,10 @@ def rotate() -> None:
     With ISOLINE_TOKEN_KEY set, prints the new value of that setting; else changes the embedded mode's.
     """
     if is_set(TokenKeySettings, "token_key"):
-        typer.echo(rotated(read_settings(TokenKeySettings).token_key.get_secret_value()))
+        typer.echo(rotate_keys(read_settings(TokenKeySettings).token_key.get_secret_value()))
         return
     path = read_settings(EmbeddedSettings).var / KEY_FILE
-    write_key(path, rotated(read_key(path)) if path.exists() else new_seed())
+    write_key(path, rotate_keys(read_key(path)) if path.exists() else new_seed())
     typer.echo(f"{path} has a new key; it signs from the next start.")
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from gateway.auth.access_tokens import Tokens
+from gateway.auth.access_tokens import AccessTokens
 from shared.domain.account import Role
 from tests.support.builders import an_ecg_body
 from tests.support.servers.services import free_port, open_service
@@ -65,7 +65,7 @@ async def test_many_large_bodies_take_no_more_memory_than_the_setting_says(
 
 async def _posted(client: aiohttp.ClientSession, number: int, packed: bytes) -> int:
     """The status of a submission from one of the accounts."""
-    tokens = Tokens(key=_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
+    tokens = AccessTokens(key=_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
     token = tokens.issue(f"account-{number % _ACCOUNTS}", [Role.USER], now=datetime.now(UTC))
     headers = {
         "Authorization": f"Bearer {token}",

@@ -18,7 +18,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from gateway.app import open_gateway
-from gateway.auth.access_tokens import Tokens
+from gateway.auth.access_tokens import AccessTokens
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 PASSWORD: Final = "a good password"
 QUEUE: Final = "processor.ecg-submitted"
-TOKENS: Final = Tokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
+TOKENS: Final = AccessTokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
 ROLES: Final[Mapping[str, list[Role]]] = {
     "ada": [Role.USER],
     "bob": [Role.USER],

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.auth.access_tokens import Tokens
+from gateway.auth.access_tokens import AccessTokens
 from gateway.auth.database_clock import LEEWAY_S
 from shared.domain.account import Role
 from tests.http.conftest import PASSWORD, TOKEN_KEY, TOKENS, open_client, problem_of
@@ -32,7 +32,7 @@ def now() -> datetime:
 
 
 def a_token(*, issuer: str = "isoline", audience: str = "isoline", age_s: float = 0) -> str:
-    tokens = Tokens(key=TOKEN_KEY, issuer=issuer, audience=audience, lifetime_s=900)
+    tokens = AccessTokens(key=TOKEN_KEY, issuer=issuer, audience=audience, lifetime_s=900)
     return tokens.issue("ada", [Role.USER], now=now() - timedelta(seconds=age_s))
 
 
@@ -53,7 +53,7 @@ def signed(*, header: dict[str, Any] | None = None, without: str = "", **claims:
 
 def by_another_key() -> str:
     key = base64.b64encode(bytes(32)).decode()
-    tokens = Tokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
+    tokens = AccessTokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
     return tokens.issue("ada", [Role.USER], now=now())
 
 

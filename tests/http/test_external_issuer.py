@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.auth.access_tokens import InvalidTokenError
-from gateway.auth.jwks import ASK_EVERY_S, ASKS_AT_ONCE, FRESH_S, open_issuer_keys
-from gateway.auth.refused_tokens import RefusalLog
+from gateway.auth.jwks import FETCH_BURST, FETCH_EVERY_S, MAX_AGE_S, open_jwks_client
+from gateway.auth.refused_tokens import RefusedTokenLog
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.settings import ExternalIssuerSettings, GatewayOnlySettings, read_settings
 from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
@@ -380,8 +380,8 @@ class TestKeys:
         for index in range(50):
             assert await status_of(client, issuer.token(header={"kid": f"made-up-{index}"})) == 401
 
-        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
-        assert issuer.asked <= 1 + ASKS_AT_ONCE + more
+        more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
+        assert issuer.asked <= 1 + FETCH_BURST + more
 
     async def test_a_new_key_is_taken_with_the_first_token_that_names_it_and_the_old_one_is_gone(
         self, client: aiohttp.ClientSession, issuer: Issuer
@@ -396,7 +396,7 @@ class TestKeys:
 
     async def test_a_new_key_is_taken_within_seconds_of_a_flood_of_made_up_ones(self, issuer: Issuer) -> None:
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             assert await keys.find("rsa-1")
             for index in range(100):
                 assert not await keys.find(f"made-up-{index}")
@@ -404,16 +404,16 @@ class TestKeys:
             issuer.rotate()
             assert not await keys.find("ed-2")
 
-            now += ASK_EVERY_S
+            now += FETCH_EVERY_S
 
             assert await keys.find("ed-2")
             assert not await keys.find("rsa-1")
-        assert asked == 1 + ASKS_AT_ONCE
+        assert asked == 1 + FETCH_BURST
         assert issuer.asked == asked + 1
 
     async def test_a_key_that_came_while_others_were_asked_for_is_taken(self, issuer: Issuer) -> None:
         issuer.delay_s = 0.3
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             await keys.find("rsa-1")
             asking = asyncio.create_task(keys.find("made-up"))
             await issuer.until_asked(2)
@@ -425,7 +425,7 @@ class TestKeys:
 
     async def test_nobody_whose_key_is_known_waits_for_newer_ones(self, issuer: Issuer) -> None:
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
             now += 2 * 3600
             issuer.delay_s = 60
@@ -436,7 +436,7 @@ class TestKeys:
 
     async def test_known_keys_serve_on_while_the_issuer_is_away(self, issuer: Issuer) -> None:
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
             issuer.is_away = True
             for _ in range(10):
@@ -446,7 +446,7 @@ class TestKeys:
     async def test_while_the_issuer_is_away_nobody_can_tell_of_an_unknown_key(self, issuer: Issuer) -> None:
         """The issuer may have it since: the token may be good."""
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
             issuer.rotate()
             issuer.is_away = True
@@ -455,11 +455,11 @@ class TestKeys:
                     await keys.find("ed-2")
             asked = issuer.asked
             issuer.is_away = False
-            now += ASK_EVERY_S
+            now += FETCH_EVERY_S
 
             assert await keys.find("ed-2")
             assert not await keys.find("made-up")
-        assert asked <= 1 + ASKS_AT_ONCE
+        assert asked <= 1 + FETCH_BURST
 
     @pytest.mark.parametrize("fault", [unavailable, a_page, half_a_document, reset])
     async def test_a_token_of_a_new_key_comes_again_later_however_the_issuer_fails(
@@ -484,19 +484,19 @@ class TestKeys:
         assert not refusals_of(records)
         told = [record["message"] for record in records if record["level"] == "warning"]
         assert told == ["the keys of the external issuer could not be fetched"]
-        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
+        more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
         assert issuer.asked <= 1 + 2 * more  # aiohttp asks once more where a connection was reset
         assert await status_of(client, before) == 404
 
     async def test_while_the_issuer_fails_one_request_waits_for_it_and_no_other(self, issuer: Issuer) -> None:
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
             issuer.is_away = True
             with pytest.raises(UnavailableError):
                 await keys.find("ed-2")
             issuer.delay_s = 60
-            now += ASK_EVERY_S
+            now += FETCH_EVERY_S
             waiting = asyncio.create_task(keys.find("ed-2"))
             await issuer.until_asked(3)
 
@@ -532,19 +532,19 @@ class TestKeys:
         for _ in range(50):
             assert await status_of(client, forged) == 401
 
-        more = math.ceil((time.monotonic() - begun) / ASK_EVERY_S)
-        assert issuer.asked <= 1 + ASKS_AT_ONCE + more
+        more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
+        assert issuer.asked <= 1 + FETCH_BURST + more
 
     async def test_a_key_that_was_taken_away_is_gone_soon_though_no_other_is_asked_for(
         self, issuer: Issuer
     ) -> None:
         now = 0.0
-        async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+        async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             keys.check()
             assert issuer.asked == 0  # nobody needs them yet
             await keys.find("rsa-1")
             del issuer.keys["rsa-1"]
-            now += FRESH_S
+            now += MAX_AGE_S
             keys.check()
             assert await keys.find("rsa-1")
             now += 1
@@ -630,7 +630,7 @@ class TestKeys:
         self, issuer: Issuer, odd: object
     ) -> None:
         issuer.more, issuer.first = [odd], [odd]
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             assert [len(await keys.find(key_id)) for key_id in issuer.keys] == [1, 1, 1]
 
     @pytest.mark.parametrize(
@@ -640,7 +640,7 @@ class TestKeys:
         self, issuer: Issuer, document: object
     ) -> None:
         issuer.document = document
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             with pytest.raises(UnavailableError):
                 await keys.find("rsa-1")
 
@@ -682,18 +682,18 @@ class TestKeys:
 
     async def test_good_keys_are_found_among_thousands_of_odd_ones(self, issuer: Issuer) -> None:
         issuer.first = [{"kty": "RSA", "kid": f"odd-{index}"} for index in range(5000)]
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             assert await keys.find("rsa-1")
 
     async def test_too_large_a_document_is_not_read_to_its_end(self, issuer: Issuer) -> None:
         issuer.first = [{"kty": "RSA", "kid": "x" * 1000} for _ in range(300)]
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             with pytest.raises(UnavailableError):
                 await keys.find("rsa-1")
 
     async def test_a_redirect_is_not_followed(self, issuer: Issuer) -> None:
         issuer.jwks_path = "/moved"
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             with pytest.raises(UnavailableError):
                 await keys.find("rsa-1")
         assert issuer.asked == 0
@@ -702,7 +702,7 @@ class TestKeys:
         now = 0.0
         issuer.is_away = True
         with capture_logs() as records:
-            async with open_issuer_keys(issuer.url, None, clock=lambda: now) as keys:
+            async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
                 for _ in range(5):
                     now += 10
                     with pytest.raises(UnavailableError):
@@ -721,7 +721,7 @@ class TestKeys:
         self, issuer: Issuer
     ) -> None:
         with capture_logs() as records:
-            async with open_issuer_keys(issuer.url + "/", None) as keys:
+            async with open_jwks_client(issuer.url + "/", None) as keys:
                 with pytest.raises(UnavailableError):
                     await keys.find("rsa-1")
 
@@ -732,17 +732,17 @@ class TestKeys:
     @pytest.mark.parametrize("path", ["/nothing", "/.well-known/openid-configuration"])
     async def test_an_issuer_that_answers_nonsense_is_unavailable(self, issuer: Issuer, path: str) -> None:
         issuer.jwks_path = path
-        async with open_issuer_keys(issuer.url, None) as keys:
+        async with open_jwks_client(issuer.url, None) as keys:
             with pytest.raises(UnavailableError):
                 await keys.find("rsa-1")
 
     async def test_the_address_of_the_keys_may_be_given(self, issuer: Issuer) -> None:
-        async with open_issuer_keys("http://nobody.invalid", f"{issuer.url}/keys") as keys:
+        async with open_jwks_client("http://nobody.invalid", f"{issuer.url}/keys") as keys:
             assert await keys.find("rsa-1")
 
     async def test_an_issuer_with_https_does_not_lead_to_http(self, issuer: Issuer) -> None:
         with capture_logs() as records:
-            async with open_issuer_keys("https://id.example.org", f"{issuer.url}/keys") as keys:
+            async with open_jwks_client("https://id.example.org", f"{issuer.url}/keys") as keys:
                 with pytest.raises(UnavailableError):
                     await keys.find("rsa-1")
 
@@ -841,7 +841,7 @@ class TestTelling:
 
     async def test_a_flood_of_one_kind_is_told_of_now_and_then_and_hides_no_other(self) -> None:
         now = 0.0
-        log = RefusalLog(lambda: now)
+        log = RefusedTokenLog(lambda: now)
         with capture_logs() as records:
             for _ in range(1000):
                 log.add(InvalidTokenError("its signature is wrong"))

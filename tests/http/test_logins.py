@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from gateway.auth.access_tokens import InvalidTokenError, Tokens
-from gateway.auth.signing_keys import rotated
+from gateway.auth.access_tokens import AccessTokens, InvalidTokenError
+from gateway.auth.signing_keys import rotate_keys
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -231,11 +231,11 @@ class TestKeys:
         assert [key.keys() for key in document["keys"]] == [{"kty", "crv", "x", "kid", "use", "alg"}]
 
     def test_tokens_of_the_key_before_are_good_after_a_rotation_and_not_after_two(self) -> None:
-        def tokens(key: str) -> Tokens:
-            return Tokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
+        def tokens(key: str) -> AccessTokens:
+            return AccessTokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
 
-        once = rotated(TOKEN_KEY)
-        twice = rotated(once)
+        once = rotate_keys(TOKEN_KEY)
+        twice = rotate_keys(once)
         token = tokens(TOKEN_KEY).issue("ada", [Role.USER], now=datetime.now(UTC))
 
         assert tokens(once).verify(token, now=time.time()).caller.name == "ada"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gateway.accounts.use_cases import Passwords, create_account
-from gateway.auth.access_tokens import Tokens
+from gateway.auth.access_tokens import AccessTokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType
@@ -95,7 +95,7 @@ class Pipeline:
 
     def tokens(self, owners: Sequence[str] = (OWNER,)) -> list[str]:
         """A token of each owner, good for a quarter of an hour; no login stands between two measurements."""
-        issuer = Tokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
+        issuer = AccessTokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
         return [issuer.issue(owner, [Role.USER], now=datetime.now(UTC)) for owner in owners]
 
     async def query(self, sql: str, *arguments: object, timeout_s: float = 60.0) -> Any:

@@ -64,7 +64,7 @@ MODULES: Final = (
         ("tests/unit/gateway/auth/test_access_tokens.py", "tests/http/test_access.py"),
     ),
     Module("tokens", "gateway/auth/token_cache.py", ("tests/unit/gateway/auth/test_authenticator.py",)),
-    Module("tokens", "gateway/auth/revocations.py", ("tests/unit/gateway/test_background_looks.py",)),
+    Module("tokens", "gateway/auth/revocations.py", ("tests/unit/gateway/test_background_refreshes.py",)),
     Module(
         "budgets",
         "gateway/http/bodies/byte_budget.py",

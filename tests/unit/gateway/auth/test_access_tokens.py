@@ -10,12 +10,12 @@ import pytest
 
 from gateway.auth.access_tokens import (
     MAX_TOKEN_BYTES,
+    AccessTokens,
     Caller,
     InvalidTokenError,
-    Tokens,
-    Verified,
+    VerifiedToken,
     check_times,
-    of_unknown_key,
+    unknown_key_error,
     unverified_header,
 )
 from gateway.auth.database_clock import LEEWAY_S
@@ -41,8 +41,8 @@ _CLAIMS: Final[dict[str, Any]] = {
 
 
 @pytest.fixture
-def tokens() -> Tokens:
-    return Tokens(key=_KEY, issuer="isoline", audience="isoline", lifetime_s=_LIFETIME_S)
+def tokens() -> AccessTokens:
+    return AccessTokens(key=_KEY, issuer="isoline", audience="isoline", lifetime_s=_LIFETIME_S)
 
 
 def a_token(
@@ -55,26 +55,26 @@ def a_token(
     return jwt.PyJWS().encode(orjson.dumps(said), signing.private, "EdDSA", headers)
 
 
-def refusal(tokens: Tokens, token: str, *, now: float = _NOW_S) -> InvalidTokenError:
+def refusal(tokens: AccessTokens, token: str, *, now: float = _NOW_S) -> InvalidTokenError:
     with pytest.raises(InvalidTokenError) as caught:
         tokens.verify(token, now=now)
     return caught.value
 
 
 class TestVerifying:
-    def test_a_token_proves_who_its_bearer_is_until_it_ends(self, tokens: Tokens) -> None:
+    def test_a_token_proves_its_caller_until_it_expires(self, tokens: AccessTokens) -> None:
         token = tokens.issue("ada", [Role.USER, Role.ADMIN], now=_NOW, version=3)
 
-        assert tokens.verify(token, now=_NOW_S) == Verified(
+        assert tokens.verify(token, now=_NOW_S) == VerifiedToken(
             Caller("ada", frozenset(Role), 3), _NOW_S + _LIFETIME_S + LEEWAY_S
         )
         assert tokens.may_have_issued(token)
 
-    def test_two_tokens_of_the_same_moment_differ(self, tokens: Tokens) -> None:
+    def test_two_tokens_issued_in_the_same_second_differ(self, tokens: AccessTokens) -> None:
         assert len({tokens.issue("ada", [Role.USER], now=_NOW) for _ in range(2)}) == 2
 
     @pytest.mark.parametrize("claim", _CLAIMS)
-    def test_every_claim_is_required(self, tokens: Tokens, claim: str) -> None:
+    def test_every_claim_is_required(self, tokens: AccessTokens, claim: str) -> None:
         assert refusal(tokens, a_token(left_out=claim)).claim in {claim, ""}
 
     @pytest.mark.parametrize(
@@ -97,35 +97,35 @@ class TestVerifying:
             ({"aud": ["isoline"]}, "aud"),
         ],
     )
-    def test_a_claim_that_is_not_one_of_ours_is_named(
-        self, tokens: Tokens, claims: dict[str, Any], about: str
+    def test_an_invalid_claim_is_named(
+        self, tokens: AccessTokens, claims: dict[str, Any], about: str
     ) -> None:
         assert refusal(tokens, a_token(**claims)).claim == about
 
     @pytest.mark.parametrize("roles", [[], ["user"], ["admin", "user"]])
-    def test_any_of_our_roles_is_taken(self, tokens: Tokens, roles: list[str]) -> None:
+    def test_each_role_is_accepted(self, tokens: AccessTokens, roles: list[str]) -> None:
         assert tokens.verify(a_token(roles=roles), now=_NOW_S).caller.roles == set(roles)
 
     @pytest.mark.parametrize("header", [{"typ": "JWT"}, {"typ": None}, {"cty": "x"}])
-    def test_a_header_with_anything_else_is_refused(
-        self, tokens: Tokens, header: dict[str, str | None]
+    def test_a_header_with_other_fields_is_refused(
+        self, tokens: AccessTokens, header: dict[str, str | None]
     ) -> None:
         assert refusal(tokens, a_token(header=header)).reason == "its header is not one of ours"
 
-    def test_a_token_signed_by_another_key_in_our_keys_name_is_refused(self, tokens: Tokens) -> None:
+    def test_a_token_signed_by_another_key_under_our_key_id_is_refused(self, tokens: AccessTokens) -> None:
         forged = a_token(key=_OTHER_KEY, header={"kid": read_keys(_KEY)[0].id})
 
         assert refusal(tokens, forged).reason == "its signature is wrong"
         assert tokens.may_have_issued(forged)  # which proves nothing
 
-    def test_a_token_of_an_unknown_key_is_said_to_be_such(self, tokens: Tokens) -> None:
+    def test_a_token_of_an_unknown_key_has_its_own_reason(self, tokens: AccessTokens) -> None:
         unknown = a_token(key=_OTHER_KEY)
 
         assert refusal(tokens, unknown).reason == "its issuer has no such key"
         assert not tokens.may_have_issued(unknown)
 
     def test_both_keys_verify_and_the_first_signs(self) -> None:
-        both = Tokens(
+        both = AccessTokens(
             key=f"{_OTHER_KEY},{_KEY}", issuer="isoline", audience="isoline", lifetime_s=_LIFETIME_S
         )
 
@@ -144,8 +144,8 @@ class TestTimes:
             (_LIFETIME_S + LEEWAY_S, "it has expired"),
         ],
     )
-    def test_a_token_is_good_from_its_beginning_to_its_end_with_a_leeway_on_both_sides(
-        self, tokens: Tokens, after_s: float, reason: str | None
+    def test_a_token_is_valid_from_nbf_to_exp_with_a_leeway_on_both_sides(
+        self, tokens: AccessTokens, after_s: float, reason: str | None
     ) -> None:
         token = a_token()
 
@@ -157,8 +157,8 @@ class TestTimes:
     @pytest.mark.parametrize(
         ("life_s", "is_taken"), [(1, True), (900, True), (901, False), (0, False), (-1, False)]
     )
-    def test_no_token_lives_longer_than_we_give_or_not_at_all(
-        self, tokens: Tokens, life_s: int, *, is_taken: bool
+    def test_a_lifetime_must_be_positive_and_not_too_long(
+        self, tokens: AccessTokens, life_s: int, *, is_taken: bool
     ) -> None:
         token = a_token(exp=_NOW_S + life_s)
 
@@ -168,14 +168,14 @@ class TestTimes:
             assert refusal(tokens, token).reason == "it was to live too long"
 
     @pytest.mark.parametrize("name", ["iat", "nbf"])
-    def test_neither_beginning_may_lie_ahead(self, name: str) -> None:
+    def test_neither_iat_nor_nbf_may_be_in_the_future(self, name: str) -> None:
         times = {"iat": 100, "nbf": 100, "exp": 200}
 
         check_times(times | {name: 110}, now=100, leeway_s=10, longest_s=100)
         with pytest.raises(InvalidTokenError, match="not valid yet"):
             check_times(times | {name: 111}, now=100, leeway_s=10, longest_s=100)
 
-    def test_a_token_without_a_beginning_of_its_validity_begins_with_its_issue(self) -> None:
+    def test_a_token_without_nbf_is_valid_from_iat(self) -> None:
         check_times({"iat": 100, "exp": 200}, now=100, leeway_s=0, longest_s=100)
 
     @pytest.mark.parametrize("time", [float("nan"), float("inf"), "100", True, None])
@@ -186,14 +186,14 @@ class TestTimes:
 
 
 class TestWhatIsSaidOfOthers:
-    def test_a_token_that_is_too_long_is_not_read(self) -> None:
+    def test_too_long_a_token_is_not_parsed(self) -> None:
         with pytest.raises(InvalidTokenError, match="no JSON Web Token"):
             unverified_header("x" * MAX_TOKEN_BYTES)
         with pytest.raises(InvalidTokenError, match=f"longer than {MAX_TOKEN_BYTES} bytes"):
             unverified_header("x" * (MAX_TOKEN_BYTES + 1))
 
-    def test_another_issuer_is_named_beside_ours(self) -> None:
-        error = of_unknown_key(a_token(iss="https://issuer.test/"), expected_issuer="https://issuer.test")
+    def test_another_issuer_is_named_with_the_expected_one(self) -> None:
+        error = unknown_key_error(a_token(iss="https://issuer.test/"), expected_issuer="https://issuer.test")
 
         assert (error.claim, error.expected, error.found) == (
             "iss",
@@ -210,8 +210,8 @@ class TestWhatIsSaidOfOthers:
             (None, "no text but NoneType"),
         ],
     )
-    def test_what_it_says_of_itself_is_shown_in_ascii_and_cut(self, issuer: object, found: str) -> None:
-        assert of_unknown_key(a_token(iss=issuer), expected_issuer="isoline").found == found
+    def test_the_claimed_issuer_is_escaped_and_truncated(self, issuer: object, found: str) -> None:
+        assert unknown_key_error(a_token(iss=issuer), expected_issuer="isoline").found == found
 
-    def test_what_can_not_be_read_names_nobody(self) -> None:
-        assert of_unknown_key("no token", expected_issuer="isoline").found == "no text but NoneType"
+    def test_a_token_that_can_not_be_parsed_names_no_issuer(self) -> None:
+        assert unknown_key_error("no token", expected_issuer="isoline").found == "no text but NoneType"

@@ -6,33 +6,33 @@ from typing import Any
 
 import pytest
 
-from gateway.auth.access_tokens import Caller, InvalidTokenError, Tokens, Verified
-from gateway.auth.authenticator import Callers
+from gateway.auth.access_tokens import AccessTokens, Caller, InvalidTokenError, VerifiedToken
+from gateway.auth.authenticator import Authenticator
 from gateway.auth.database_clock import LEEWAY_S, DatabaseClock
-from gateway.auth.token_cache import VerifiedTokens
+from gateway.auth.token_cache import TokenCache
 from shared.domain.account import Role
 from shared.domain.errors import UnavailableError
 
 _ADA = Caller("ada", frozenset([Role.USER]), 1)
 
 
-class CountingTokens(Tokens):
+class CountingTokens(AccessTokens):
     """Counts how often a signature was verified."""
 
     verified = 0
 
-    def verify(self, token: str, *, now: float) -> Verified:
+    def verify(self, token: str, *, now: float) -> VerifiedToken:
         self.verified += 1
         return super().verify(token, now=now)
 
 
 class Revoked:
-    """Revocations of whoever is named here."""
+    """Revocations of the accounts named here."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def is_past(self, name: str, version: int) -> bool:
+    def is_revoked(self, name: str, version: int) -> bool:
         return name in self.names and version == 1
 
 
@@ -47,8 +47,8 @@ def revoked() -> Revoked:
     return Revoked()
 
 
-class HandSetClock(DatabaseClock):
-    """PostgreSQL's clock, ahead of this machine's by what a test says."""
+class ManualDatabaseClock(DatabaseClock):
+    """PostgreSQL's clock, ahead of this machine's by what the test sets."""
 
     ahead_s = 0.0
 
@@ -57,132 +57,136 @@ class HandSetClock(DatabaseClock):
 
 
 @pytest.fixture
-def clock() -> HandSetClock:
-    return HandSetClock()
+def clock() -> ManualDatabaseClock:
+    return ManualDatabaseClock()
 
 
 @pytest.fixture
-def callers(tokens: CountingTokens, revoked: Revoked, clock: HandSetClock) -> Callers:
+def authenticator(tokens: CountingTokens, revoked: Revoked, clock: ManualDatabaseClock) -> Authenticator:
     unchecked: Any = revoked
-    return Callers(tokens, unchecked, clock)
+    return Authenticator(tokens, unchecked, clock)
 
 
-async def test_a_signature_is_verified_once(callers: Callers, tokens: CountingTokens) -> None:
+async def test_a_signature_is_verified_once(authenticator: Authenticator, tokens: CountingTokens) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
 
-    found = [await callers.caller(token) for _ in range(3)]
+    found = [await authenticator.authenticate(token) for _ in range(3)]
 
     assert found == [_ADA] * 3
     assert tokens.verified == 1
 
 
-async def test_a_token_that_was_taken_before_is_refused_once_its_account_has_changed(
-    callers: Callers, tokens: CountingTokens, revoked: Revoked
+async def test_a_cached_token_is_refused_once_its_account_has_changed(
+    authenticator: Authenticator, tokens: CountingTokens, revoked: Revoked
 ) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
-    await callers.caller(token)
+    await authenticator.authenticate(token)
 
     revoked.names.add("ada")
 
     with pytest.raises(InvalidTokenError):
-        await callers.caller(token)
+        await authenticator.authenticate(token)
 
 
-async def test_a_token_that_was_taken_before_is_refused_once_it_has_expired(
-    callers: Callers, tokens: CountingTokens, clock: HandSetClock
+async def test_a_cached_token_is_refused_once_it_has_expired(
+    authenticator: Authenticator, tokens: CountingTokens, clock: ManualDatabaseClock
 ) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
-    await callers.caller(token)
+    await authenticator.authenticate(token)
 
     clock.ahead_s = 60 + LEEWAY_S + 1
 
     with pytest.raises(InvalidTokenError):
-        await callers.caller(token)
+        await authenticator.authenticate(token)
     assert tokens.verified == 2
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "is_known", "is_taken"),
+    ("ahead_s", "is_cached", "is_accepted"),
     [
         (-LEEWAY_S + 2, False, True),
         (-LEEWAY_S - 2, False, False),
         (-7200, False, False),
-        *((60 + LEEWAY_S - 2, is_known, True) for is_known in (False, True)),
-        *((60 + LEEWAY_S + 2, is_known, False) for is_known in (False, True)),
-        *((7200, is_known, False) for is_known in (False, True)),
+        *((60 + LEEWAY_S - 2, is_cached, True) for is_cached in (False, True)),
+        *((60 + LEEWAY_S + 2, is_cached, False) for is_cached in (False, True)),
+        *((7200, is_cached, False) for is_cached in (False, True)),
     ],
 )
-async def test_a_clock_may_be_some_seconds_from_the_one_that_made_the_token_and_no_further(
-    callers: Callers,
+async def test_clocks_may_differ_by_the_leeway(
+    authenticator: Authenticator,
     tokens: CountingTokens,
-    clock: HandSetClock,
+    clock: ManualDatabaseClock,
     ahead_s: float,
     *,
-    is_known: bool,
-    is_taken: bool,
+    is_cached: bool,
+    is_accepted: bool,
 ) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
-    if is_known:
-        await callers.caller(token)
+    if is_cached:
+        await authenticator.authenticate(token)
 
     clock.ahead_s = ahead_s
 
-    if is_taken:
-        assert await callers.caller(token) == _ADA
+    if is_accepted:
+        assert await authenticator.authenticate(token) == _ADA
     else:
         with pytest.raises(InvalidTokenError):
-            await callers.caller(token)
+            await authenticator.authenticate(token)
 
 
 @pytest.mark.parametrize("ahead_s", [-LEEWAY_S + 2, 0, 60 + LEEWAY_S - 2])
-async def test_no_leeway_brings_back_a_token_whose_account_has_changed(
-    callers: Callers, tokens: CountingTokens, clock: HandSetClock, revoked: Revoked, ahead_s: float
+async def test_the_leeway_does_not_apply_to_revocations(
+    authenticator: Authenticator,
+    tokens: CountingTokens,
+    clock: ManualDatabaseClock,
+    revoked: Revoked,
+    ahead_s: float,
 ) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC))
     clock.ahead_s = ahead_s
     revoked.names.add("ada")
 
     with pytest.raises(InvalidTokenError):
-        await callers.caller(token)
+        await authenticator.authenticate(token)
 
 
-async def test_nobody_can_tell_whose_a_token_is_before_postgresql_has_told_the_time(
+async def test_no_token_is_judged_before_the_clock_is_synchronized(
     tokens: CountingTokens, revoked: Revoked
 ) -> None:
     unchecked: Any = revoked
-    callers = Callers(tokens, unchecked, DatabaseClock())
+    authenticator = Authenticator(tokens, unchecked, DatabaseClock())
 
     with pytest.raises(UnavailableError):
-        await callers.caller(tokens.issue("ada", [Role.USER], now=datetime.now(UTC)))
+        await authenticator.authenticate(tokens.issue("ada", [Role.USER], now=datetime.now(UTC)))
 
 
-async def test_a_token_that_was_never_verified_is_not_kept(callers: Callers, tokens: CountingTokens) -> None:
+async def test_an_invalid_token_is_not_cached(authenticator: Authenticator, tokens: CountingTokens) -> None:
     token = tokens.issue("ada", [Role.USER], now=datetime.now(UTC)) + "x"
 
     for _ in range(2):
         with pytest.raises(InvalidTokenError):
-            await callers.caller(token)
+            await authenticator.authenticate(token)
 
     assert tokens.verified == 2
 
 
-def test_the_oldest_of_too_many_tokens_makes_room() -> None:
-    kept = VerifiedTokens(max_tokens=2)
+def test_the_oldest_of_too_many_tokens_is_evicted() -> None:
+    cache = TokenCache(max_tokens=2)
 
     for token in ("a", "b", "c"):
-        kept.keep(token, Verified(_ADA, until=10.0))
+        cache.put(token, VerifiedToken(_ADA, until=10.0))
 
-    assert [kept.caller(token, now=9.9) for token in ("a", "b", "c")] == [None, _ADA, _ADA]
-    assert kept.caller("c", now=10.0) is None
+    assert [cache.get(token, now=9.9) for token in ("a", "b", "c")] == [None, _ADA, _ADA]
+    assert cache.get("c", now=10.0) is None
 
 
-def test_long_tokens_are_kept_as_far_as_they_have_room_together() -> None:
-    kept = VerifiedTokens(max_length=20)
+def test_the_total_length_of_cached_tokens_is_limited() -> None:
+    cache = TokenCache(max_length=20)
 
     for token in ("a" * 9, "b" * 9, "b" * 9, "c" * 9):
-        kept.keep(token, Verified(_ADA, until=10.0))
+        cache.put(token, VerifiedToken(_ADA, until=10.0))
 
-    assert [kept.caller(token * 9, now=9.9) for token in "abc"] == [None, _ADA, _ADA]
-    assert kept.caller("b" * 9, now=10.0) is None
-    kept.keep("d" * 9, Verified(_ADA, until=20.0))
-    assert kept.caller("c" * 9, now=9.9) == _ADA
+    assert [cache.get(token * 9, now=9.9) for token in "abc"] == [None, _ADA, _ADA]
+    assert cache.get("b" * 9, now=10.0) is None
+    cache.put("d" * 9, VerifiedToken(_ADA, until=20.0))
+    assert cache.get("c" * 9, now=9.9) == _ADA

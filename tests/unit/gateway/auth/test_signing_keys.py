@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from gateway.auth.signing_keys import new_seed, read_keys, rotated
+from gateway.auth.signing_keys import new_seed, read_keys, rotate_keys
 from shared.domain.errors import ConfigurationError
 
 _SEED = base64.b64encode(bytes(range(32))).decode()
@@ -16,7 +16,7 @@ _RFC_X = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 _RFC_THUMBPRINT = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
-def test_a_key_has_the_public_half_and_the_name_that_the_rfc_gives_it() -> None:
+def test_a_key_has_the_public_half_and_the_id_of_the_rfc() -> None:
     [key] = read_keys(_RFC_SEED)
 
     assert key.jwk() == {
@@ -41,7 +41,7 @@ def test_two_keys_may_be_given_the_newer_first(between: str) -> None:
     "text",
     ["", " ", "canary", _SEED[:-4], f"{_SEED},", f"{_SEED},canary", f"{_SEED},{_OTHER},{_SEED}", "ü" * 44],
 )
-def test_anything_else_is_refused_without_being_repeated(text: str) -> None:
+def test_anything_else_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_keys(text)
 
@@ -49,9 +49,9 @@ def test_anything_else_is_refused_without_being_repeated(text: str) -> None:
     assert "canary" not in str(caught.value)
 
 
-def test_a_rotated_setting_signs_with_a_new_key_and_keeps_the_one_before() -> None:
-    once = rotated(_SEED)
-    twice = rotated(once)
+def test_rotation_signs_with_a_new_key_and_keeps_the_one_before() -> None:
+    once = rotate_keys(_SEED)
+    twice = rotate_keys(once)
 
     assert [key.id for key in read_keys(once)][1] == read_keys(_SEED)[0].id
     assert [key.id for key in read_keys(twice)][1] == read_keys(once)[0].id
@@ -62,7 +62,7 @@ def test_a_new_seed_is_new_each_time() -> None:
     assert new_seed() != new_seed()
 
 
-def test_a_key_shows_nothing_of_its_secret_half() -> None:
+def test_the_repr_of_a_key_hides_its_private_half() -> None:
     [key] = read_keys(_SEED)
 
-    assert repr(key) == f"Key(id='{key.id}')"
+    assert repr(key) == f"SigningKey(id='{key.id}')"

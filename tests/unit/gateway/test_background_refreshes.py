@@ -1,4 +1,4 @@
-"""What the gateway looks up in the background: a look that fails is seen by readiness."""
+"""The gateway's background refreshes: a failed one fails its readiness check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway.auth import revocations as of_revocations
+from gateway.auth import revocations as revocations_module
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.revocations import Revocations, open_revocations
 from gateway.ecgs.backlog import open_backlog
@@ -28,7 +28,7 @@ _REFUSED = "permission denied"
 
 
 class Store:
-    """Accounts and ECGs, all queued, that are refused from the moment on that somebody says so."""
+    """Accounts and ECGs, all queued; queries fail while ``is_refused`` is set."""
 
     def __init__(
         self, *, is_refused: bool = False, versions: Mapping[str, int] = MappingProxyType({})
@@ -81,35 +81,35 @@ async def passing(check: Callable[[], None]) -> None:
 
 
 class TestRevocations:
-    async def test_a_token_is_past_whose_account_has_had_a_later_version(self) -> None:
-        looked = Revocations(cast("AccountStore", Store(versions={"ada": 2, "bob": 3})), DatabaseClock())
-        await looked.look()
+    async def test_a_token_is_revoked_once_its_account_has_a_later_version(self) -> None:
+        revocations = Revocations(cast("AccountStore", Store(versions={"ada": 2, "bob": 3})), DatabaseClock())
+        await revocations.refresh()
 
-        assert [looked.is_past("ada", version) for version in (1, 2, 3)] == [True, False, False]
-        assert [looked.is_past("bob", 2), looked.is_past("cy", 1)] == [True, False]
+        assert [revocations.is_revoked("ada", version) for version in (1, 2, 3)] == [True, False, False]
+        assert [revocations.is_revoked("bob", 2), revocations.is_revoked("cy", 1)] == [True, False]
 
-    async def test_what_is_known_is_good_for_half_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_list_is_used_for_half_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store, now_s = Store(), 1000.0
-        monkeypatch.setattr(of_revocations, "time", SimpleNamespace(monotonic=lambda: now_s))
-        looked = Revocations(cast("AccountStore", store), DatabaseClock())
-        await looked.look()
+        monkeypatch.setattr(revocations_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+        revocations = Revocations(cast("AccountStore", store), DatabaseClock())
+        await revocations.refresh()
         store.is_refused = True
 
         now_s += 30
-        looked.check()
+        revocations.check()
         now_s += 0.1
-        await looked.look()  # one that fails renews nothing
+        await revocations.refresh()  # a failed one renews nothing
         with pytest.raises(UnavailableError, match=_REFUSED):
-            looked.check()
+            revocations.check()
 
-    async def test_it_looks_twice_in_the_time_within_which_changes_are_to_be_known(
+    async def test_it_refreshes_twice_within_the_promised_delay(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store, clock = Store(), DatabaseClock()
         slept: list[tuple[float, int]] = []
 
         async def sleep(seconds: float) -> None:
-            """Not at all, and the third time for ever."""
+            """Don't sleep, and the third time forever."""
             slept.append((seconds, store.times_asked))
             if len(slept) == 3:
                 monkeypatch.undo()
@@ -119,40 +119,38 @@ class TestRevocations:
         has_slept = asyncio.Event()
         monkeypatch.setattr("gateway.auth.revocations.asyncio.sleep", sleep)
         opened = open_revocations(cast("AccountStore", store), clock, within_s=5.0)
-        async with asyncio.timeout(_LIMIT_S), opened as looked:
-            looked.check()
+        async with asyncio.timeout(_LIMIT_S), opened as revocations:
+            revocations.check()
             clock.now()
             await has_slept.wait()
 
         assert slept == [(2.5, 1), (2.5, 2), (2.5, 3)]
 
-    async def test_while_no_look_did_well_no_token_can_be_judged_and_the_check_says_why(self) -> None:
-        looked = Revocations(cast("AccountStore", Store(is_refused=True)), DatabaseClock())
+    async def test_before_the_first_success_no_token_is_judged_and_the_check_says_why(self) -> None:
+        revocations = Revocations(cast("AccountStore", Store(is_refused=True)), DatabaseClock())
 
-        await looked.look()
+        await revocations.refresh()
 
         with pytest.raises(UnavailableError):
-            looked.is_past("ada", 1)
-        assert _REFUSED in await refusal(looked.check)
+            revocations.is_revoked("ada", 1)
+        assert _REFUSED in await refusal(revocations.check)
 
-    async def test_the_check_fails_as_soon_as_tokens_can_not_be_judged_any_longer(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_check_fails_once_the_list_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store = Store()
-        looked = Revocations(cast("AccountStore", store), DatabaseClock())
-        await looked.look()
+        revocations = Revocations(cast("AccountStore", store), DatabaseClock())
+        await revocations.refresh()
         store.is_refused = True
-        await looked.look()
+        await revocations.refresh()
 
-        looked.check()
-        assert not looked.is_past("ada", 1)
-        monkeypatch.setattr(of_revocations, "_BLIND_AT_MOST_S", -1)
+        revocations.check()
+        assert not revocations.is_revoked("ada", 1)
+        monkeypatch.setattr(revocations_module, "_MAX_STALENESS_S", -1)
         with pytest.raises(UnavailableError):
-            looked.is_past("ada", 1)
-        assert _REFUSED in await refusal(looked.check)
+            revocations.is_revoked("ada", 1)
+        assert _REFUSED in await refusal(revocations.check)
 
 
-async def test_a_backlog_that_can_not_be_measured_takes_ecgs_and_says_so(
+async def test_a_backlog_that_can_not_be_measured_accepts_ecgs_and_fails_its_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.ecgs.backlog._MEASURE_EVERY_S", 0.01)
@@ -168,7 +166,7 @@ async def test_a_backlog_that_can_not_be_measured_takes_ecgs_and_says_so(
     assert reason == _REFUSED
 
 
-async def test_a_backlog_at_its_limit_is_told_by_readiness_and_not_by_each_request() -> None:
+async def test_a_backlog_at_its_limit_is_logged_by_readiness_and_not_by_each_request() -> None:
     async with open_backlog(cast("EcgStore", Store()), limit=0) as backlog:
         await refusal(backlog.check)
         with pytest.raises(UnavailableError) as of_readiness:
