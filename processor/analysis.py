@@ -1,4 +1,4 @@
-"""Measure an ECG: every insight of the registry, on every lead or on the whole."""
+"""Analyse an ECG: run every insight of the registry on each lead or on the whole ECG."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _Earlier = TypeVar("_Earlier")
 
 
 def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
-    """All that these insights find in an ECG; one that does not get what it needs is absent.
+    """The results of these insights for an ECG; an insight whose needs are not met is absent.
 
     Args:
         ecg: Any.
         insights: In the order of `shared.domain.insights.ordered`.
 
     Raises:
-        AnalysisError: An insight raised, or found what JSON can't carry; names it and the lead.
+        AnalysisError: An insight raised, or returned a value that JSON can't hold; names it and the lead.
     """
     rate_hz, unit = ecg.header.sampling_rate_hz, ecg.header.unit
     signals = [Signal(lead, lead.header.sampling_rate_hz or rate_hz, unit) for lead in ecg.leads]
@@ -76,7 +76,7 @@ def _found(needs: Needs, outcomes: Mapping[str, Outcome]) -> dict[str, Finding]:
 
 
 def _missing(needs: Needs, signals: Sequence[Signal], found: Collection[str]) -> str | None:
-    """What an insight needs and does not get, in words for who reads the result; None if it gets all."""
+    """The first need of an insight that is not met, in words for readers of the result; None if all are."""
     needs_rate = needs.sampling_rate or needs.length_s > 0
     if needs_rate and any(signal.sampling_rate_hz is None for signal in signals):
         return "needs sampling_rate_hz"

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from gateway.http.validation import RequestBody, parse_body
-from shared.domain.account import NO_NEW_NAMES, USER_NAME
+from shared.domain.account import RESERVED_NAMES, USER_NAME
 
 MAX_PASSWORD_LENGTH: Final = 128
 
@@ -21,7 +21,7 @@ def _long_enough(value: str, info: ValidationInfo[int]) -> str:
 
 
 def _new_name(value: str) -> str:
-    if value in NO_NEW_NAMES:
+    if value in RESERVED_NAMES:
         raise PydanticCustomError(
             "name", "expected a name other than . and .., which clients drop from a path"
         )
@@ -30,7 +30,7 @@ def _new_name(value: str) -> str:
 
 _NewName = Annotated[
     str,
-    Field(pattern=f"^{USER_NAME.pattern}$", json_schema_extra={"not": {"enum": list(NO_NEW_NAMES)}}),
+    Field(pattern=f"^{USER_NAME.pattern}$", json_schema_extra={"not": {"enum": list(RESERVED_NAMES)}}),
     AfterValidator(_new_name),
 ]
 _NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]

@@ -49,7 +49,7 @@ class Passwords:
         """The password's Argon2id hash in PHC form.
 
         Raises:
-            TooOftenError: Too many wait already.
+            RateLimitedError: Too many wait already.
         """
         async with self.slot(entry):
             return await in_thread_of(_THREADS, _HASHER.hash, password)
@@ -58,7 +58,7 @@ class Passwords:
         """Hold a place for `matches`.
 
         Raises:
-            TooOftenError: Too many wait already.
+            RateLimitedError: Too many wait already.
         """
         return self._semaphore.slot(entry)
 
@@ -106,7 +106,7 @@ async def authenticate(
     A hash that was made with other parameters than today's is renewed on the way.
 
     Raises:
-        TooOftenError: There were too many failures from this address, which may be in a pause, or too many
+        RateLimitedError: There were too many failures from this address, which may be in a pause, or too many
             wait. Only a try for which there was a place counts as one.
     """
     entry = await throttle.check(name, address)

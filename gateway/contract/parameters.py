@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.domain.account import NO_NEW_NAMES, USER_NAME
+from shared.domain.account import RESERVED_NAMES, USER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {
             "type": "string",
             "pattern": f"^{USER_NAME.pattern}$",
-            "not": {"enum": list(NO_NEW_NAMES)},
+            "not": {"enum": list(RESERVED_NAMES)},
         },
         "example": "grace@example.org",
         "description": "The account's name.",

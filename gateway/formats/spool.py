@@ -11,7 +11,7 @@ import numpy as np
 
 from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.runtime.settings import PART_OF_ONE
+from shared.runtime.settings import CALLER_SHARE_DIVISOR
 from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Spools:
         self._folder = folder or None
         self._budget = ByteBudget(
             max_bytes=max_bytes,
-            max_bytes_of_caller=max_bytes // PART_OF_ONE,
+            max_bytes_of_caller=max_bytes // CALLER_SHARE_DIVISOR,
             evictable_after_s=_EVICTABLE_AFTER_S,
         )
 

@@ -15,7 +15,7 @@ from shared.domain.errors import (
     InvalidEcgError,
     IsolineError,
     NotFoundError,
-    TooOftenError,
+    RateLimitedError,
     UnavailableError,
 )
 from shared.observability.logs import Logger
@@ -126,7 +126,7 @@ def _isoline_problem(error: IsolineError) -> ProblemError:
             if not error.is_logged:
                 _log.warning("a request could not be served", reason=str(error))
             return _unavailable(error)
-        case TooOftenError():
+        case RateLimitedError():
             return _too_often(error)
         case ConflictError() | DeniedError() | NotFoundError():
             return ProblemError(_STATUS_OF[type(error)], str(error))
@@ -141,7 +141,7 @@ def _unavailable(error: UnavailableError) -> ProblemError:
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": _RETRY_AFTER_S})
 
 
-def _too_often(error: TooOftenError) -> ProblemError:
+def _too_often(error: RateLimitedError) -> ProblemError:
     headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
     return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
 

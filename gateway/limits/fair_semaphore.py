@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shared.domain.errors import TooOftenError
+from shared.domain.errors import RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ class FairSemaphore:
         """Hold a slot for as long as the context is open.
 
         Raises:
-            TooOftenError: Too many wait already.
+            RateLimitedError: Too many wait already.
         """
         waiter = self._enqueue(entry)
         self._admit()
@@ -108,8 +108,8 @@ class FairSemaphore:
         self._free_slots += 1
         self._admit()
 
-    def _refusal_error(self) -> TooOftenError:
-        return TooOftenError(self._refusal, retry_after_s=_RETRY_AFTER_S)
+    def _refusal_error(self) -> RateLimitedError:
+        return RateLimitedError(self._refusal, retry_after_s=_RETRY_AFTER_S)
 
 
 def _rank(waiter: _Waiter) -> tuple[int, bool]:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.limits.fair_semaphore import QueueEntry
-from shared.domain.errors import TooOftenError
+from shared.domain.errors import RateLimitedError
 
 if TYPE_CHECKING:
     from gateway.limits.counters import Count, Counters
@@ -45,7 +45,7 @@ class LoginThrottle:
         attempts for the same account from elsewhere, nor for other accounts from the same address.
 
         Raises:
-            TooOftenError: The backoff after earlier failures is not over.
+            RateLimitedError: The backoff after earlier failures is not over.
         """
         is_known = await self._is_known(name, address)
         for each in _counters_of(name, address, is_known=is_known):
@@ -60,7 +60,7 @@ class LoginThrottle:
         From `FREE_ATTEMPTS` failures on, each is followed by a backoff: 1 s, 2 s, 4 s ... `MAX_BACKOFF_S`.
 
         Raises:
-            TooOftenError: The backoff is not over; nothing was counted.
+            RateLimitedError: The backoff is not over; nothing was counted.
         """
         counters = _counters_of(name, address, is_known=await self._is_known(name, address))
         for each in counters:
@@ -111,8 +111,8 @@ def _counters_of(name: str, address: str, *, is_known: bool) -> list[_AttemptCou
     return [_AttemptCounters(f"guess/{pair}", f"pause/{pair}", free) for pair, free in pairs]
 
 
-def _too_often(backoff: Count) -> TooOftenError:
-    return TooOftenError(
+def _too_often(backoff: Count) -> RateLimitedError:
+    return RateLimitedError(
         "Too many logins with a wrong password from your address; wait before the next.",
         retry_after_s=max(backoff.expires_at - time.monotonic(), 1.0),
     )

@@ -21,7 +21,7 @@ from gateway.accounts.use_cases import (
 from isoline.embedded.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
 from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.state import read_state
-from shared.domain.account import NO_NEW_NAMES, USER_NAME, Role
+from shared.domain.account import RESERVED_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import (
     DatabaseSettings,
@@ -87,7 +87,7 @@ async def create(name: str, roles: Collection[Role]) -> str:
         ConfigurationError: The name is none, or the password.
         ConflictError: The name is taken, or was.
     """
-    if not USER_NAME.fullmatch(name) or name in NO_NEW_NAMES:
+    if not USER_NAME.fullmatch(name) or name in RESERVED_NAMES:
         raise ConfigurationError(f"a name is 1 to 64 of A-Z a-z 0-9 . _ @ - (but not . or ..), not {name!r}")
     password, said_once = _password()
     async with _open_accounts() as accounts:

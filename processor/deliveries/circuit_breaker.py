@@ -1,4 +1,4 @@
-"""Circuit breaker of a processor: takes no messages while PostgreSQL can't be used."""
+"""Circuit breaker of a processor: consumes no messages while PostgreSQL can't be used."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _CHECK_EVERY_S: Final = 1.0
 _CHECK_WITHIN_S: Final = 3.0
 _FIRST_RETRY_S: Final = 0.5
 _LONGEST_RETRY_S: Final = 3.0
-# A restart of PostgreSQL takes a second or two: not worth handing out every message once more.
+# A restart of PostgreSQL takes a second or two: not worth redelivering every message.
 _OPENS_AFTER_S: Final = 2.0
 
 _log = Logger(__name__)
 
 
 class CircuitOpenError(Exception):
-    """PostgreSQL can't be used, and what waited for it was told to give up."""
+    """PostgreSQL can't be used: waiting for it was interrupted."""
 
 
 async def _assume_available() -> None:
@@ -37,13 +37,13 @@ async def _assume_available() -> None:
 
 
 class CircuitBreaker:
-    """Open while PostgreSQL can't be used; starts closed, and is open from when `run` begins.
+    """Open while PostgreSQL can't be used; closed until `run` begins, then open until the first good check.
 
-    Open, the consumer is paused, deliveries without results are given back, and only results that are
-    measured already wait for PostgreSQL. While the process drains they do not wait either.
+    While it is open, the consumer is paused, deliveries without results are given back, and only results that
+    are measured already wait for PostgreSQL. While the process drains they do not wait either.
 
     Args:
-        check: Returns if ECGs can be claimed and settled, else raises why not.
+        check: Returns if ECGs can be claimed and settled, else raises.
     """
 
     def __init__(self, check: Callable[[], Awaitable[None]] = _assume_available) -> None:
@@ -56,7 +56,7 @@ class CircuitBreaker:
         self._waits: dict[asyncio.Timeout, bool] = {}  # whether results are held meanwhile
 
     async def check(self) -> None:
-        """Return if PostgreSQL could be used when it was last asked, at most a few seconds ago.
+        """Return if PostgreSQL could be used at the last check, at most a few seconds ago.
 
         Raises:
             UnavailableError: It could not, for this reason.
@@ -89,14 +89,14 @@ class CircuitBreaker:
             await asyncio.sleep(backoff_s(failures, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S))
 
     def drain(self) -> None:
-        """From now on an open circuit interrupts those too who hold results: others will measure again."""
+        """From now on an open circuit also interrupts calls that hold results: they are measured again."""
         self._is_draining = True
         if self._is_open:
             self._interrupt()
 
     @contextmanager
     def holding(self, give_back_all: Callable[[], Awaitable[None]]) -> Iterator[None]:
-        """Inside, deliveries are held; the function gives back those without results when it opens."""
+        """Register a function that gives deliveries without results back when the circuit opens."""
         self._held.add(give_back_all)
         try:
             yield
@@ -105,10 +105,10 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def interruptible(self, *, holds_results: bool = False) -> AsyncIterator[None]:
-        """Inside, PostgreSQL may be waited for.
+        """Wait for PostgreSQL inside; the wait is interrupted when the circuit opens.
 
         Args:
-            holds_results: Wait through an open circuit, unless the process drains.
+            holds_results: Keep waiting while the circuit is open, unless the process drains.
 
         Raises:
             CircuitOpenError: The circuit is open.
@@ -126,7 +126,7 @@ class CircuitBreaker:
             raise CircuitOpenError from None
 
     async def _failure(self) -> str:
-        """Why the check fails; nothing if it does not."""
+        """Why the check fails; empty if it passes."""
         try:
             async with asyncio.timeout(_CHECK_WITHIN_S):
                 failure = await failure_of(self._check())
@@ -141,7 +141,7 @@ class CircuitBreaker:
     async def _open(self, consumer: Consumer) -> None:
         self._is_open = True
         _log.warning("no messages are taken while PostgreSQL can't be used", reason=self._reason)
-        unread = await consumer.pause()  # first, or what is given back would come here again
+        unread = await consumer.pause()  # first, or deliveries that are given back would come here again
         await asyncio.gather(give_back(unread), *(give_back_all() for give_back_all in self._held))
         self._interrupt()
 
@@ -155,5 +155,5 @@ class CircuitBreaker:
         now_s = asyncio.get_running_loop().time()
         for wait, holds_results in list(self._waits.items()):
             if self._is_draining or not holds_results:
-                del self._waits[wait]  # what is interrupted can't be a second time
+                del self._waits[wait]  # a timeout can't be rescheduled once it has expired
                 wait.reschedule(now_s)

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from shared.events import EcgKey
     from shared.ports.broker import Delivery
 
-# RabbitMQ makes a message that was handed out 20 times a dead letter; several processors may each give one
-# back in the same outage.
+# RabbitMQ makes a message a dead letter after 20 deliveries; several processors may give it back in one
+# outage.
 _MOST_ATTEMPTS: Final = 10
 
 _log = Logger(__name__)
 
 
 async def named_ecgs(delivery: Delivery) -> set[EcgKey]:
-    """The ECGs that a delivery names; none when it can't be read and was put aside."""
+    """The ECGs that a delivery names; none if it can't be read, and then it is dead-lettered."""
     try:
         return set(read_submitted(delivery.body))
     except UnreadableMessageError as error:
-        _log.warning("a message can't be read and was put aside", reason=str(error))
+        _log.warning("a message can't be read and was dead-lettered", reason=str(error))
         await delivery.dead_letter()
         return set()
 
@@ -35,8 +35,8 @@ async def named_ecgs(delivery: Delivery) -> set[EcgKey]:
 async def give_back(deliveries: Iterable[Delivery]) -> None:
     """Requeue these deliveries for another processor.
 
-    A message that was handed out many times is acknowledged instead: it would become a dead letter, and its
-    ECGs are announced anew by the relay.
+    A message that was delivered many times is acknowledged instead: it would become a dead letter, and the
+    relay announces its ECGs again.
     """
     await asyncio.gather(*map(_give_back, deliveries))
 

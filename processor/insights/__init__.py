@@ -1,4 +1,4 @@
-"""The registry of insights: one import line each; `make catalogue` tells the other services of them."""
+"""The registry of insights: one import line each; `make catalogue` writes it for the other services."""
 
 from __future__ import annotations
 

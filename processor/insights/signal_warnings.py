@@ -1,6 +1,6 @@
-"""Reasons to doubt what is measured of a signal: words that stand beside the number.
+"""Warnings about a signal: codes beside a measurement that may be wrong.
 
-Real recordings prove the thresholds: see docs/decisions/0117.
+The thresholds were tested with real recordings: see docs/decisions/0117.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ SIGNAL_ONE_SIDED: Final = "signal_one_sided"
 FLAT: Final = "flat"
 FEW_LEVELS: Final = "few_levels"
 
-# Fewer say little of how a signal lies: half a second at 500 Hz.
+# Fewer samples say little about a signal's position: half a second at 500 Hz.
 _REAL_LENGTH: Final = 250
 # Of the samples on one side of the baseline.
 _ONE_SIDED_BELOW: Final = 0.01
-# The 49 leads of real recordings have 252 or more; cast from mV they have 11 at the most.
+# The 49 leads of real recordings have 252 levels or more; cast to integers from mV they have at most 11.
 _FEW_LEVELS_BELOW: Final = 16
-# Of those, 0.88 or more of the samples equal the one before; of a square wave of every second sample none.
+# In such casts 88 % or more of the samples equal the one before; in a square wave of period 2 none do.
 _MUST_STAY: Final = 0.1
 
 _CHUNK: Final = 1 << 16
-# Among so many samples, spread over all of it, nearly every signal shows enough levels.
+# So many samples, spread evenly, already have enough levels in nearly every signal.
 _PROBE: Final = 48
 
 
 class Sides(NamedTuple):
-    """How many samples of a signal lie on either side of its baseline, and how many were not measured."""
+    """Numbers of samples above and below a signal's baseline, and of samples that were not measured."""
 
     above: int
     below: int
@@ -45,19 +45,19 @@ class Sides(NamedTuple):
 def warnings_of(
     samples: Samples, sides: Sides, baseline: int = 0, missing_value: int | None = None
 ) -> tuple[str, ...]:
-    """What a reader of a number that was measured of this signal must know.
+    """The warnings that a reader of a measurement of this signal must see.
 
     * ``missing_samples``: some were not measured.
     * ``signal_never_near_zero``: see `never_near_zero`.
     * ``flat``: two samples or more, all of one value.
     * ``signal_one_sided``: fewer than 1 % lie on one side, and the baseline is 0: it was probably forgotten.
-    * ``few_levels``: fewer than 16 values, and it stays at them: it was probably cast from physical units.
+    * ``few_levels``: fewer than 16 values, often repeated: it was probably cast from physical units.
 
-    The last two are said of 250 samples or more. What was not measured counts for nothing.
+    The last two need 250 samples or more. Samples that were not measured are ignored.
 
     Args:
         samples: Amplitudes in ADC units, shape ``(n,)``.
-        sides: How they lie about the baseline.
+        sides: Their numbers above and below the baseline.
         baseline: The ADC value that means zero.
         missing_value: Samples of this value were not measured.
     """
@@ -73,7 +73,7 @@ def _warnings(samples: Samples, sides: Sides, baseline: int, missing_value: int 
     if not num_measured:
         return
     is_far = is_flat = False
-    if not (sides.above and sides.below):  # real signals have both, so that this is looked at for few
+    if not (sides.above and sides.below):  # real signals have both: this is rarely needed
         lowest, highest = _extremes(samples, missing_value)
         is_far = _is_far(lowest, highest, baseline)
         is_flat = lowest == highest and num_measured > 1
@@ -83,9 +83,9 @@ def _warnings(samples: Samples, sides: Sides, baseline: int, missing_value: int 
         yield FLAT
     if num_measured < _REAL_LENGTH:
         return
-    # A baseline that was given was not forgotten: 6 of 48 leads of the MIT-BIH database keep below theirs.
-    is_told = is_far or is_flat or baseline
-    if not is_told and min(sides.above, sides.below) < _ONE_SIDED_BELOW * num_measured:
+    # A given baseline was not forgotten: 6 of 48 leads of the MIT-BIH database stay below theirs.
+    is_explained = is_far or is_flat or baseline
+    if not is_explained and min(sides.above, sides.below) < _ONE_SIDED_BELOW * num_measured:
         yield SIGNAL_ONE_SIDED
     if _has_few_levels(samples, missing_value):
         yield FEW_LEVELS

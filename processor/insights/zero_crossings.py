@@ -1,4 +1,4 @@
-"""How often a lead's signal passes from one side of its baseline to the other."""
+"""Zero crossings: how often a lead's signal passes from one side of its baseline to the other."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     _Mask: TypeAlias = npt.NDArray[np.bool_]
 
-# The comparisons' temporaries are 3 x 64 KiB at the most, 7 where samples are missing, however long the
-# signal, and stay in the L2 cache.
+# The temporary arrays of the comparisons take at most 3 x 64 KiB, 7 if samples are missing, for a signal of
+# any length, and stay in the L2 cache.
 _CHUNK: Final = 1 << 16
 # Up to here Python's own integers are faster than NumPy's fixed cost of 8 us: 3 samples take 0.6 us.
 _FEW: Final = 64
 
 
 class Crossings(NamedTuple):
-    """How often a signal crosses its baseline, and how its samples lie about it."""
+    """How often a signal crosses its baseline, and the numbers of samples on either side."""
 
     number: int
     sides: Sides

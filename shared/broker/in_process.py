@@ -1,7 +1,7 @@
-"""The broker of the embedded mode and of fast tests: one object in one process.
+"""The in-process broker of the embedded mode and of fast tests.
 
-It carries encoded bytes only, so that a defect of the wire form shows here too. What it holds ends with
-the process; the relay repairs that from the database, as it does when a real broker loses a message.
+It carries encoded bytes only, so that a defect of the wire form shows here too. Its messages are lost with
+the process; the relay publishes them again from the database, as it does when a real broker loses a message.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class InProcessBroker:
         self._changed = asyncio.Event()
 
     def bind(self, queue: str, *types: str) -> None:
-        """From now on the queue gets each event of these types; binding again changes nothing."""
+        """Route events of these types to the queue; binding again changes nothing."""
         self._queues.setdefault(queue, _Queue()).types.update(types)
 
     def publisher(self) -> InProcessPublisher:
-        """A way to this broker; it needs no closing."""
+        """A publisher to this broker; it needs no closing."""
         return InProcessPublisher(self)
 
     @asynccontextmanager
     async def consumer(self, queue: str, *, prefetch: int) -> AsyncIterator[InProcessConsumer]:
-        """Read a bound queue; at most ``prefetch`` deliveries are unsettled at any time.
+        """Consume a bound queue; at most ``prefetch`` deliveries are unsettled at any time.
 
-        What is unsettled at the end goes back to the front of the queue.
+        Unsettled deliveries go back to the front of the queue at the end.
         """
         consumer = InProcessConsumer(self, self._queues[queue], prefetch)
         self._consumers.add(consumer)
@@ -67,26 +67,26 @@ class InProcessBroker:
             consumer.close()
 
     def disconnect(self) -> None:
-        """Be away until `reconnect`: unsettled deliveries go back, their endings have no effect."""
+        """Simulate an outage until `reconnect`: unsettled deliveries go back; settling them has no effect."""
         self.is_connected = False
         for consumer in self._consumers:
             consumer.give_back()
 
     def reconnect(self) -> None:
-        """Be there again, with every message that was waiting."""
+        """End the outage; queued messages are still there."""
         self.is_connected = True
         self.wake_consumers()
 
     def waiting(self, queue: str) -> list[bytes]:
-        """The bodies that nobody has been handed yet, oldest first."""
+        """The bodies that are not delivered, oldest first."""
         return [message.body for message in self._queues[queue].waiting]
 
     def dead_letters(self, queue: str) -> list[bytes]:
-        """The bodies that the queue's consumers put aside, oldest first."""
+        """The bodies of the queue's dead letters, oldest first."""
         return [message.body for message in self._queues[queue].dead]
 
     def route(self, event: Event) -> UnroutableError | UnavailableError | None:
-        """Put the event's body into each queue that is bound to its type."""
+        """Add the event's body to each queue that is bound to its type."""
         if not self.is_connected:
             return UnavailableError("the broker is away")
         bound = [queue for queue in self._queues.values() if event.type in queue.types]
@@ -96,7 +96,7 @@ class InProcessBroker:
         return None if bound else UnroutableError(f"no queue is bound to {event.type}")
 
     def wake_consumers(self) -> None:
-        """Let every waiting consumer look again."""
+        """Wake every consumer that waits for a change."""
         self._changed.set()
         self._changed.clear()
 
@@ -148,39 +148,39 @@ class InProcessConsumer:
 
     async def pause(self) -> list[Delivery]:
         self._is_paused = True
-        return []  # what nobody received was never taken
+        return []  # nothing is prefetched
 
     async def resume(self) -> None:
         self._is_paused = False
         self._broker.wake_consumers()
 
     def settle(self, tag: int, *, returned: bool = False, dead: bool = False) -> None:
-        """End a delivery; one that was ended or taken back before is left alone."""
+        """Settle a delivery, unless it was settled or returned before."""
         message = self._unsettled.pop(tag, None)
         if message is not None and returned:
             self._put_back(message)
         elif message is not None and dead:
             self._queue.dead.append(message)
-        self._broker.wake_consumers()  # there is room for one more
+        self._broker.wake_consumers()  # the prefetch allows one more
 
     def give_back(self) -> None:
-        """Return what is unsettled, in its order."""
+        """Return unsettled deliveries to the queue, in order."""
         while self._unsettled:
             self._put_back(self._unsettled.popitem()[1])
         self._broker.wake_consumers()
 
     def close(self) -> None:
-        """Return what is unsettled and take nothing more."""
+        """Return unsettled deliveries to the queue and consume nothing more."""
         self._is_closed = True
         self.give_back()
 
     def _take(self, limit: int) -> list[Delivery]:
         if self._is_paused or not self.is_connected:
             return []
-        room = self._prefetch - len(self._unsettled)
-        return [self._hand_out() for _ in range(min(limit, room, len(self._queue.waiting)))]
+        capacity = self._prefetch - len(self._unsettled)
+        return [self._deliver() for _ in range(min(limit, capacity, len(self._queue.waiting)))]
 
-    def _hand_out(self) -> InProcessDelivery:
+    def _deliver(self) -> InProcessDelivery:
         tag, message = next(self._tags), self._queue.waiting.popleft()
         self._unsettled[tag] = message
         return InProcessDelivery(self, tag, message.body, message.attempt)

@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Accounts and their roles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Final
 
 USER_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
-# Clients drop them from a path, so that such an account could be neither changed nor deleted.
-NO_NEW_NAMES: Final = (".", "..")
+# HTTP clients remove these from a path, so that such an account could be neither changed nor deleted.
+RESERVED_NAMES: Final = (".", "..")
 
 
 class Role(StrEnum):
@@ -24,10 +24,9 @@ class Account:
     """A submitter or an administrator.
 
     Attributes:
-        name: Unique; matches `USER_NAME`, and is none of `NO_NEW_NAMES` unless it was made before these were.
-        password_hash: Argon2id in PHC form, kept out of ``repr``.
-        roles: At least one.
-        version: Moves up with every change of password or roles, which ends the tokens issued before.
+        name: Unique; matches `USER_NAME`. Only an account of an early release may have one of
+        `RESERVED_NAMES`. password_hash: Argon2id in PHC form, kept out of ``repr``. roles: At least one.
+        version: Counts up with every change of password or roles, which ends the tokens issued before.
     """
 
     name: str

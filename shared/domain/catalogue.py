@@ -1,4 +1,4 @@
-"""The catalogue of insights: what services and programs that measure nothing know of them.
+"""The catalogue of insights: their descriptions, for services and programs that do not measure.
 
 ``make catalogue`` writes it from the insights themselves, which only a processor imports.
 """
@@ -23,7 +23,7 @@ CATALOGUE_FILE: Final = Path(__file__).with_name("catalogue.json")
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every insight, in the order in which results carry them: of the leads, and of the ECG as a whole."""
+    """The descriptions of all insights, in the order of results: of leads, and of the ECG as a whole."""
 
     leads: tuple[Description, ...]
     ecg: tuple[Description, ...]
@@ -34,7 +34,7 @@ class Catalogue:
 
 
 def catalogue_of(insights: Iterable[Insight]) -> Catalogue:
-    """What describes these."""
+    """The catalogue of these insights."""
     leads: list[Description] = []
     ecg: list[Description] = []
     for insight in insights:

@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by who acts on it: one root, one level."""
+"""Errors, one class per kind of person or service that must act: one root, one level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with what somebody sent.
+    """One error in a request.
 
     Attributes:
         pointer: JSON pointer (RFC 6901) to the value; empty for the whole body.
@@ -25,7 +25,7 @@ class IsolineError(Exception):
 
 
 class InvalidEcgError(IsolineError):
-    """The sender must change the ECG; ``problems`` lists all that is wrong."""
+    """The sender must change the ECG; ``problems`` lists all errors in it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(
@@ -35,18 +35,18 @@ class InvalidEcgError(IsolineError):
 
 
 class ConflictError(IsolineError):
-    """The sender must choose another name: this one holds something else."""
+    """The sender must choose another name: this one is taken."""
 
 
 class NotFoundError(IsolineError):
-    """The sender asked for what does not exist, or is another's."""
+    """The sender asked for something that does not exist or belongs to another."""
 
 
 class DeniedError(IsolineError):
     """The sender must prove who they are, or lacks the role."""
 
 
-class TooOftenError(IsolineError):
+class RateLimitedError(IsolineError):
     """The sender must wait ``retry_after_s`` seconds before asking again."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
@@ -55,7 +55,7 @@ class TooOftenError(IsolineError):
 
 
 class UnreadableMessageError(IsolineError):
-    """The publisher must change the message: it is not an event that we know."""
+    """The publisher must change the message: it is not a known event."""
 
 
 class UnroutableError(IsolineError):
@@ -63,17 +63,19 @@ class UnroutableError(IsolineError):
 
 
 class AnalysisError(IsolineError):
-    """Whoever maintains an insight must act: it raised where it should have measured."""
+    """The maintainer of an insight must act: the insight raised an exception."""
 
 
 class UnavailableError(IsolineError):
-    """Time will mend it, or an operator: the outcome is unknown, and doing the same again is safe.
+    """A service is unavailable until later or until an operator acts; retrying is safe.
+
+    The outcome of the call that raised it is unknown.
 
     Args:
-        message: What is not available, and why.
-        for_sender: The same as a sentence for strangers; nothing where it is the database, as nearly always.
-        needs_operator: Whether time alone won't mend it.
-        is_logged: Whether the log was told already, by what knows since when it is so.
+        message: The service, and the reason.
+        for_sender: A sentence for the sender of the request; empty for the usual one, about the database.
+        needs_operator: Whether an operator must act.
+        is_logged: Whether it was logged already, where the start of the outage is known.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class UnavailableError(IsolineError):
         self.is_logged = is_logged
 
     def again(self) -> UnavailableError:
-        """The same for somebody else who meets it: what is raised more than once collects every traceback."""
+        """A copy to raise to another caller: an exception that is raised twice collects both tracebacks."""
         return UnavailableError(
             str(self),
             for_sender=self.for_sender,

@@ -1,4 +1,4 @@
-"""What was found in an ECG: per insight a summary and perhaps series, or why there is neither."""
+"""The results of insights: a summary and possibly series, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NO_COUNTS: Final[Mapping[str, int]] = {}
 
 
 class Finding(NamedTuple):
-    """What one insight found.
+    """The result of one insight.
 
     Attributes:
         summary: The measurement, small, by the schema and in the unit of its insight.
-        warnings: Words that a reader of the summary must see, e.g. ``signal_never_near_zero``.
-        counts: How many there are of what a warning speaks of, by its word.
-        series: Arrays by name, e.g. the sample of each beat; stored apart, never in an answer or an event.
+        warnings: Codes that a reader of the summary must see, e.g. ``signal_never_near_zero``.
+        counts: The number behind a warning, e.g. of missing samples, by the warning's code.
+        series: Arrays by name, e.g. the sample of each beat; stored apart, never in a response or an event.
     """
 
     summary: JsonValue
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Why an insight found nothing: a few words for those who expect its summary."""
+    """The reason why an insight has no result, for readers who expect one."""
 
     reason: str
 
@@ -49,8 +49,8 @@ class Series(NamedTuple):
     """The arrays of one finding.
 
     Attributes:
-        insight: Which found them.
-        lead: In which lead; None for the ECG as a whole.
+        insight: The insight that found them.
+        lead: The lead; None for the ECG as a whole.
         arrays: By name.
     """
 
@@ -61,12 +61,12 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Insights:
-    """All that was found in one ECG.
+    """The results of all insights for one ECG.
 
     Attributes:
-        leads: Per lead, in the ECG's order: its name and, by insight, what came of it.
-        ecg: By insight, what came of it in the ECG as a whole.
-        versions: Version of each insight that was asked.
+        leads: Per lead, in the ECG's order: its name and the outcomes by insight.
+        ecg: Outcomes for the ECG as a whole, by insight.
+        versions: Version of each insight that was run.
     """
 
     leads: tuple[tuple[str, Mapping[str, Outcome]], ...]
@@ -74,11 +74,11 @@ class Insights:
     versions: Mapping[str, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, JsonValue]:
-        """The summaries, in the JSON form that is stored, answered and published.
+        """The summaries, in the JSON form that is stored, returned and published.
 
         ``{"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}``; ``warnings`` with
-        their counts and ``absent`` stand beside the summaries, and ``ecg`` beside ``leads``, where there are
-        any; a lead that was sent under another name than its canonical one has ``canonical_name``.
+        their counts and ``absent`` are beside the summaries, and ``ecg`` is beside ``leads``, if there are
+        any; a lead with another name than its canonical one has ``canonical_name``.
         """
         document: dict[str, JsonValue] = {
             "leads": [{name: _summaries(outcomes) | _known_as(name)} for name, outcomes in self.leads],

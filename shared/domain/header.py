@@ -1,4 +1,4 @@
-"""The header of an ECG: all that its sender says of it beside the samples."""
+"""The header of an ECG: everything that its sender gives beside the samples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REPEATED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LeadHeader:
-    """What is said of one lead beside its samples.
+    """A lead without its samples.
 
     The physical value of a sample is ``(sample - baseline) / adc_gain``, which is WFDB's rule.
 
@@ -40,7 +40,7 @@ class LeadHeader:
         num_samples: The length of its signal, >= 1.
         baseline: The ADC value that means 0 V.
         adc_gain: ADC units per physical unit, > 0.
-        sampling_rate_hz: Samples per second, 1-10,000, where they are others than the ECG's.
+        sampling_rate_hz: Samples per second, 1-10,000, if it differs from the ECG's.
         missing_value: Samples of this value were not measured.
 
     Raises:
@@ -76,7 +76,7 @@ class LeadHeader:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is said of an ECG beside its samples.
+    """An ECG without its samples.
 
     Attributes:
         id: The sender's name for it, unique per owner.
@@ -116,19 +116,19 @@ class Header:
 
 
 def repeated_leads(names: Sequence[str | None]) -> list[Problem]:
-    """The same as `repeated_names`, but names of one lead are one: ``I`` and ``Lead I`` repeat each other.
+    """`repeated_names`, with all names of one lead taken as equal: ``I`` and ``Lead I`` repeat each other.
 
-    New ECGs are asked this. Those that are stored are not: the table of names may have learned since.
+    For new ECGs only: since an ECG was stored, the table of names may have grown.
     """
     return repeated_names([None if name is None else canonical_name(name) or name for name in names])
 
 
 def repeated_names(names: Sequence[str | None]) -> list[Problem]:
-    """One problem for each lead whose name, ignoring case, stands more than once; None repeats nothing."""
+    """One problem for each lead whose name, ignoring case, occurs more than once; None never repeats."""
     if len(names) == 1:
         return []
     folded = [name.casefold() for name in names if name is not None]
-    if len(set(folded)) == len(folded):  # nearly always, and 3 us sooner than by counting
+    if len(set(folded)) == len(folded):  # nearly always, and 3 us faster than counting
         return []
     counts = Counter(folded)
     return [

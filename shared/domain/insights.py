@@ -1,4 +1,4 @@
-"""What an insight is: a named, versioned measurement of a lead or of an ECG, and what it needs."""
+"""Insights: named, versioned measurements of a lead or of an ECG, and their needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Signal(NamedTuple):
-    """A lead with its sampling rate and unit, where they are known."""
+    """A lead with its sampling rate and unit, if they are known."""
 
     lead: Lead
     sampling_rate_hz: float | None = None
@@ -23,16 +23,16 @@ class Signal(NamedTuple):
 
     @property
     def length_s(self) -> float:
-        """How long it lasts; 0 where its sampling rate is not known."""
+        """Its duration; 0 if its sampling rate is not known."""
         return self.lead.signal.size / self.sampling_rate_hz if self.sampling_rate_hz else 0.0
 
 
 class Earlier(NamedTuple):
-    """What the insights found that an insight of the ECG needs.
+    """The findings of the insights that an insight of the ECG needs.
 
     Attributes:
-        ecg: In the ECG as a whole, by insight.
-        leads: In its leads, by insight and lead; without the leads in which it is absent.
+        ecg: For the ECG as a whole, by insight.
+        leads: For its leads, by insight and lead; without leads for which an insight is absent.
     """
 
     ecg: Mapping[str, Finding]
@@ -41,13 +41,13 @@ class Earlier(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Without what an insight is absent; of an ECG, each lead must have the rate and the unit.
+    """Requirements of an insight, which is absent if one is not met; every lead must meet rate and unit.
 
     Attributes:
-        sampling_rate: Whether it needs to know how far apart samples are.
-        unit: Whether it needs to know the physical unit.
-        length_s: How long the signal lasts at the least, of an ECG its longest; more than 0 needs a rate.
-        insights: Those whose findings it is given; of an ECG, found in one lead at the least.
+        sampling_rate: Whether the sampling rate must be known.
+        unit: Whether the physical unit must be known.
+        length_s: Least duration of the signal, or of an ECG's longest one; above 0 it needs a rate.
+        insights: Insights whose findings it gets; for an ECG they must be found in at least one lead.
     """
 
     sampling_rate: bool = False
@@ -61,15 +61,15 @@ NOTHING: Final = Needs()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What an insight is called and what its summary means, as data.
+    """The name of an insight and the meaning of its summary, as data.
 
     Attributes:
-        name: The key under which results carry its summary.
-        version: Moves up whenever the same signal may give another summary.
-        sentence: What it says of a lead or of an ECG.
+        name: Key of its summary in results.
+        version: Counts up whenever the same signal may give another summary.
+        sentence: The meaning of the summary, in a sentence.
         schema: JSON schema of its summary.
         unit: Of a summary that is a number with a unit (UCUM); None for others.
-        needs: What it needs.
+        needs: Its requirements.
     """
 
     name: str
@@ -85,7 +85,7 @@ class LeadInsight(Description):
     """An insight into each lead by itself.
 
     Attributes:
-        measure: Pure function of a signal and of what the insights that it needs found in the same lead.
+        measure: Pure function of a signal and the findings, in the same lead, of the insights that it needs.
     """
 
     measure: Callable[[Signal, Mapping[str, Finding]], Outcome]
@@ -96,7 +96,7 @@ class EcgInsight(Description):
     """An insight into the ECG as a whole.
 
     Attributes:
-        measure: Pure function of an ECG and of what the insights that it needs found in it.
+        measure: Pure function of an ECG and the findings of the insights that it needs.
     """
 
     measure: Callable[[Ecg, Earlier], Outcome]
@@ -106,10 +106,10 @@ Insight: TypeAlias = LeadInsight | EcgInsight
 
 
 def ordered(insights: Iterable[Insight]) -> tuple[Insight, ...]:
-    """The same insights, each behind those that it needs.
+    """The same insights, each after those that it needs.
 
     Raises:
-        ValueError: Two have one name, or one needs what there is not, or can't be found before it.
+        ValueError: Two have one name, or one needs an insight that does not exist or can't run before it.
     """
     by_name: dict[str, Insight] = {}
     for insight in insights:

@@ -1,4 +1,4 @@
-"""One table of the names by which devices and standards call the same lead."""
+"""The names that devices and standards give to the same lead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LIMB: Final = ("I", "II", "III")
 _AUGMENTED: Final = {"aVR": "right", "aVL": "left", "aVF": "foot"}
 _CHEST: Final = (*(f"V{number}" for number in range(1, 10)), *(f"V{number}R" for number in range(2, 10)))
 _MODIFIED: Final = ("MLI", "MLII", "MLIII")
-# What stands before a lead's name in EDF and WFDB files, in words, and in ISO/IEEE 11073-10101 (FHIR, aECG).
+# Prefixes of a lead's name in EDF and WFDB files, in prose, and in ISO/IEEE 11073-10101 (FHIR, aECG).
 _PREFIXES: Final = ("", "ECG ", "EKG ", "Lead ", "ECG Lead ", "MDC_ECG_ELEC_POTL_", "MDC_ECG_LEAD_")
 # Names of DICOM's context group 3001, and of devices of Romance languages.
 _WORDS: Final = {
@@ -22,7 +22,7 @@ _WORDS: Final = {
 
 
 def canonical_name(name: str) -> str | None:
-    """The name by which everyone knows a lead; None where the table does not know this one.
+    """The usual name of a lead; None if the table does not have this name.
 
     Case and the amount of white space do not matter; a sign does: ``-aVR`` is another signal than ``aVR``.
     """

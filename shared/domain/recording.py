@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """An ECG whose samples lie elsewhere and are read in blocks, as often as they are needed.
+    """An ECG whose samples are stored elsewhere and can be read in blocks, any number of times.
 
     Attributes:
-        header: What is said of it.
+        header: Date, rate, unit and lead headers.
         blocks: Reads every sample from the beginning, lead after lead: arrays of shape ``(n,)``, 1 <= n <= a
             million or so, none of which spans two leads. Reading blocks the thread.
     """

@@ -1,4 +1,4 @@
-"""Logs: a typed logger for each module, and JSON lines that are made and written in batches."""
+"""Logs: a typed logger for each module, and JSON lines that are encoded and written in batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     _Add: TypeAlias = Callable[[str, str, str, Mapping[str, object]], None]
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-# Records of these levels wait for the next batch, so long at most.
+# Records of these levels wait for the next batch, at most this long.
 _BATCHED: Final = frozenset({"debug", "info"})
 _BATCH_S: Final = 0.01
 
@@ -36,16 +36,16 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=Mapp
 
 
 class Logger:
-    """The log records of one module, each of a constant message and fields. No call raises.
+    """The logger of one module; each record has a constant message and fields. No call raises.
 
     ``exc_info`` adds the field ``exception``: the traceback of an exception, or with True of the one that is
-    being handled. A field named as a key that the record has anyway (``message``, ``level``, ``logger``,
-    ``timestamp``, what `configure_logs` and `log_with` add) is written with an underscore after its name.
+    being handled. A field with the name of a fixed key (``message``, ``level``, ``logger``, ``timestamp``,
+    those of `configure_logs` and `log_with`) is written with an underscore after its name.
 
     Until `configure_logs` is called, Python's `logging` gets the records.
 
     Args:
-        name: The module's.
+        name: Of the module.
     """
 
     __slots__ = ("_name",)
@@ -87,7 +87,7 @@ class Logger:
 def configure_logs(service: str, level: str, *, worker: int | None = None) -> None:
     """Write every log record of this process, ours and the libraries', to standard error as JSON lines.
 
-    Each says which service it is from and, of several processes of it, which worker.
+    Each names the service and, if the service has several, the worker.
     """
     journal = Journal(
         sys.stderr.buffer, {"service": service} | ({} if worker is None else {"worker": worker})
@@ -96,21 +96,22 @@ def configure_logs(service: str, level: str, *, worker: int | None = None) -> No
     _output.levels = frozenset(_LEVELS[_LEVELS.index(level) :])
     threshold = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[_LibraryRecords(journal)], level=threshold, force=True)
-    for chatty in ("aio_pika", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, threshold))
-    # One error for each attempt to connect; `shared.broker.rabbitmq.connection` tells each reason once.
+    for verbose in ("aio_pika", "asyncio"):
+        logging.getLogger(verbose).setLevel(max(logging.WARNING, threshold))
+    # It logs an error per attempt to connect; `shared.broker.rabbitmq.connection_state` logs each reason
+    # once.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    os.register_at_fork(after_in_child=journal.leave_to_parent)
+    os.register_at_fork(after_in_child=journal.reset_after_fork)
     atexit.register(journal.flush)
 
 
 def log_with(**fields: str) -> None:
-    """Have every record of this task, and of the tasks that it begins, carry these fields and no others."""
+    """Add these fields, and no others, to every record of this task and of tasks that it starts."""
     _context.set(fields)
 
 
 class _Record(NamedTuple):
-    """A record, with the fields of its context, and when it was made, in seconds since 1970."""
+    """A record, with the fields of its context and its time, in seconds since 1970."""
 
     level: str
     logger: str
@@ -121,16 +122,16 @@ class _Record(NamedTuple):
 
 
 class Journal:
-    """Log records of one process as JSON lines, made and written together every 10 ms.
+    """Log records of one process as JSON lines, encoded and written in batches every 10 ms.
 
-    A write costs a request more than its record does, and a turn of the event loop often serves one or two.
-    Making a line takes 1.5 us right after another one and 10 us between all else that a request does. A
-    warning or worse is written at once, with all before it; so is a record of another thread. A kill can lose
-    the records of the last 10 ms, and no error.
+    A write costs a request more than its record, and an iteration of the event loop often serves one request
+    or two. Encoding a line takes 1.5 us right after another line and 10 us amid the other work of a request.
+    A warning or worse is written at once, with all records before it; so is a record of another thread. A
+    kill can lose the records of the last 10 ms, but no error.
 
     Args:
-        file: Where they go. If it can't be written to, records are lost, and nothing else is.
-        origin: Fields that say which process they are from.
+        file: The destination. If it can't be written to, records are lost, and nothing else fails.
+        origin: Fields that name the process.
 
     Attributes:
         lock: Held while records are added and written; a thread may take it again.
@@ -140,12 +141,12 @@ class Journal:
         self._file = file
         self._origin = origin
         self._records: list[_Record] = []
-        # Not `Lock`: the garbage collector runs anywhere, and asyncio logs of exceptions never retrieved.
+        # Not `Lock`: the garbage collector runs anywhere, and in it asyncio logs exceptions never retrieved.
         self.lock = threading.RLock()
         self._is_writing = False
 
     def add(self, level: str, logger: str, message: str, fields: Mapping[str, object]) -> None:
-        """Keep a record until its batch is written; a value that is no JSON is written as its ``str``."""
+        """Add a record to the next batch; a value that JSON can't hold is written as its ``str``."""
         record = _Record(level, logger, message, fields, _context.get(), time.time())
         with self.lock:
             self._records.append(record)
@@ -156,7 +157,7 @@ class Journal:
             self._flush_soon()
 
     def flush(self) -> None:
-        """Write all that is kept; in the midst of a write, that one goes on with it."""
+        """Write all records; during another write, that one writes them."""
         with self.lock:
             if self._is_writing:
                 return
@@ -167,15 +168,15 @@ class Journal:
             finally:
                 self._is_writing = False
 
-    def leave_to_parent(self) -> None:
-        """Have a forked child begin with an empty journal: its parent writes the records from before."""
+    def reset_after_fork(self) -> None:
+        """Empty the journal in a forked child: its parent writes the records from before."""
         self._records = []
         self._is_writing = False
 
     def _write(self) -> None:
         records, self._records = self._records, []
         lines = b"".join([_line(record, self._origin) for record in records])
-        with suppress(OSError, ValueError):  # nobody reads the pipe any more; the file is closed
+        with suppress(OSError, ValueError):  # a broken pipe; a closed file
             self._file.write(lines)
             self._file.flush()
 
@@ -192,10 +193,10 @@ class _LibraryRecords(logging.Handler):
         super().__init__()
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Share the journal's lock: with one of each, two threads could wait for each other.
+        """Share the journal's lock: with two locks, two threads could deadlock.
 
-        It must be a real lock: `logging` enters it as it is from Python 3.13 on. The call of the base class
-        has it made anew in a forked child.
+        It must be a real lock: from Python 3.13 on `logging` enters it without a check. The call of the base
+        class registers it to be renewed in a forked child.
         """
         super().createLock()
         self.lock = self._journal.lock
@@ -204,7 +205,7 @@ class _LibraryRecords(logging.Handler):
         try:
             error = record.exc_info[1] if record.exc_info else None
             self._journal.add(record.levelname.lower(), record.name, record.getMessage(), _traceback(error))
-        except Exception:  # noqa: BLE001 - whatever a library logs, it must not fail for it
+        except Exception:  # noqa: BLE001 - a library must not fail because of a log record
             self.handleError(record)
 
 
@@ -215,7 +216,7 @@ def _add_to_logging(level: str, logger: str, message: str, fields: Mapping[str, 
 
 @dataclass(slots=True)
 class _Output:
-    """Where the records of this process go, and which levels do."""
+    """The destination of this process's records, and the levels that are recorded."""
 
     add: _Add
     levels: frozenset[str]
@@ -252,7 +253,7 @@ def _line(record: _Record, origin: Mapping[str, object]) -> bytes:
 
 
 def _encodable(value: object) -> object:
-    """The value, or its ASCII representation where JSON has none, as of a lone surrogate or of 2**64."""
+    """The value, or its ASCII representation if JSON can't hold it, as with a lone surrogate or 2**64."""
     with suppress(TypeError):
         orjson.dumps(value, default=str)
         return value

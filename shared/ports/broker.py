@@ -1,4 +1,4 @@
-"""Publishing to the broker, and consuming from it."""
+"""Publish to the broker, and consume from it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 
 
 class Publisher(Protocol):
-    """A way to the broker."""
+    """Publishes events with confirmation."""
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        """Hand over each event; one outcome per event, in order, within a bounded time.
+        """Publish each event; one outcome per event, in order, within a bounded time.
 
-        None: the broker has taken responsibility. UnroutableError: no queue is bound to its type.
-        UnavailableError: unknown; publishing it again is safe, readers deduplicate by its id.
+        None: the broker confirmed it. UnroutableError: no queue is bound to its type. UnavailableError:
+        unknown; publishing it again is safe, since subscribers deduplicate by its id.
         """
 
     async def check(self) -> None:
-        """Return if publishing can succeed now, at once in any case.
+        """Return without waiting if publishing can succeed now.
 
         Raises:
-            UnavailableError: It can't, for this reason; `publish` would say so without a wait.
+            UnavailableError: It can't, for this reason; `publish` would fail at once too.
         """
 
 
 class Delivery(Protocol):
-    """One handing-over of a message. Exactly one of the three methods ends it.
+    """One delivery of a message, settled by exactly one of the three methods.
 
-    A delivery that is not ended, or whose ending can't be told to the broker, comes again.
+    An unsettled delivery, or one whose settlement does not reach the broker, is delivered again.
     """
 
     @property
@@ -41,30 +41,30 @@ class Delivery(Protocol):
 
     @property
     def attempt(self) -> int:
-        """1 for the first delivery, more after each return."""
+        """1 for the first delivery, more for each redelivery."""
 
     async def ack(self) -> None:
-        """Done: it will not come again."""
+        """The message is processed: no redelivery."""
 
     async def requeue(self) -> None:
-        """Give it back for another delivery."""
+        """Return the message to the queue for redelivery."""
 
     async def dead_letter(self) -> None:
-        """Put it aside for an operator: no delivery of it can succeed."""
+        """Move the message to the dead-letter queue: no delivery of it can succeed."""
 
 
 class Consumer(Protocol):
-    """The receiving end of one queue; comes back by itself after the broker was away."""
+    """Consumes one queue; reconnects after an outage of the broker."""
 
     async def receive(self, limit: int) -> list[Delivery]:
-        """Wait for a delivery, then take what is waiting: between 1 and ``limit``, oldest first."""
+        """Wait for a delivery, then return those that are there: between 1 and ``limit``, oldest first."""
 
     async def pause(self) -> list[Delivery]:
-        """Take nothing more until `resume`; what was received can still be ended.
+        """Consume nothing more until `resume`; received deliveries can still be settled.
 
         Returns:
-            What had come and nobody received, for the caller to end.
+            Deliveries that were prefetched and not received, for the caller to settle.
         """
 
     async def resume(self) -> None:
-        """Take messages again, once the broker is there."""
+        """Consume again, as soon as the broker is available."""

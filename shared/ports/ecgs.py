@@ -1,4 +1,4 @@
-"""ECGs, their signals and what was found in them, as the services ask storage for them."""
+"""Storage of ECGs with their signals and results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Where an ECG stands; the last two are terminal for its generation."""
+    """The status of an ECG; the last two are terminal for its generation."""
 
     QUEUED = "queued"
     COMPLETED = "completed"
@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An ECG on its way in, and whose it is."""
+    """An ECG to store, and its owner."""
 
     owner: str
     ecg: Ecg
@@ -36,7 +36,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSubmission:
-    """A recording on its way in, and whose it is."""
+    """A recording to store, and its owner."""
 
     owner: str
     recording: Recording
@@ -44,13 +44,13 @@ class RecordingSubmission:
 
 
 class Receipt(NamedTuple):
-    """What became of a submission.
+    """The outcome of a submission.
 
     Attributes:
-        key: The ECG under which it is kept.
-        status: Where that ECG stands.
-        is_new: False when the same content was there already.
-        is_conflict: True when other content holds the id; nothing was stored.
+        key: Of the stored ECG.
+        status: Of the stored ECG.
+        is_new: False if the same content was stored already.
+        is_conflict: True if the id has other content; nothing was stored.
     """
 
     key: EcgKey
@@ -62,13 +62,13 @@ class Receipt(NamedTuple):
 class EcgState(NamedTuple):
     """An ECG as its owner sees it: ``document`` when completed, ``error`` when failed.
 
-    While an ECG that was finished is analysed again, its last finished generation is shown.
+    While a finished ECG is analysed again, its last finished generation is shown.
 
     Attributes:
         generation: The one that is shown.
-        completed_at: When that was completed or failed; None where it is queued, or nobody kept it.
-        date: When the ECG was recorded, as sent; its rate and unit, too, are those of the submission.
-        reanalysis: Where the generation behind the one that is shown stands; None if there is none.
+        completed_at: When it was completed or failed; None while it is queued, or if it was not recorded.
+        date: When the ECG was recorded, as sent; rate and unit are those of the submission too.
+        reanalysis: Status of the generation after the one that is shown; None if there is none.
     """
 
     id: str
@@ -85,7 +85,7 @@ class EcgState(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing of it is queued."""
+        """Whether no generation of it is queued."""
         return self.status is not Status.QUEUED and self.reanalysis is None
 
 
@@ -93,9 +93,9 @@ class Claim(NamedTuple):
     """The right to analyse one queued ECG, already counted as an attempt.
 
     Attributes:
-        row: The store's own handle.
+        row: The store's own key.
         attempt: 1 for the first.
-        num_samples: What loading it will cost.
+        num_samples: Of all leads together.
     """
 
     row: int
@@ -106,23 +106,23 @@ class Claim(NamedTuple):
 
 
 class StoredEcg(Protocol):
-    """An ECG as it lies in storage, read but not decoded yet."""
+    """An ECG that was read from storage but is not decoded yet."""
 
     def decoded(self) -> Ecg:
-        """The ECG, by work that no event loop should do for many samples.
+        """The decoded ECG; with many samples, call it in a thread.
 
         Raises:
-            InvalidEcgError: What is stored can't be read.
+            InvalidEcgError: The stored data can't be read.
         """
 
 
 class Claims(NamedTuple):
-    """What came of asking for queued ECGs.
+    """The outcome of claiming ECGs.
 
     Attributes:
-        claimed: Those that were.
-        tried_before: Those that were not, because they were tried before.
-        loaded: The signals of some that were claimed; the others are to be loaded.
+        claimed: Claims of the queued ones.
+        tried_before: Queued ones that were not claimed, because they were tried before.
+        loaded: The signals of some claimed ones; the others must be loaded.
     """
 
     claimed: list[Claim]
@@ -131,11 +131,11 @@ class Claims(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How a claim ended, and the event that tells of it: ``document`` or ``error``, never both.
+    """The result of a claim, and its event: ``document`` or ``error``, never both.
 
     Attributes:
-        document: What `Insights.document` gave.
-        series: What is kept beside the document, apart from it.
+        document: Made by `Insights.document`.
+        series: Stored apart from the document.
     """
 
     claim: Claim
@@ -146,18 +146,18 @@ class Settlement(NamedTuple):
 
 
 class EcgStore(Protocol):
-    """ECGs, their signals and what was found in them. Every method raises UnavailableError."""
+    """ECGs with their signals and results. Every method raises UnavailableError."""
 
     async def prepare(self, submission: Submission) -> Submission:
-        """The same submission with the work done that adding it takes, off the event loop if it is much.
+        """The same submission, encoded in advance, in a thread if it is large.
 
-        Nothing is kept yet. Adding what was not prepared works as well and takes longer.
+        Nothing is stored yet. An unprepared submission can be added too, which takes longer.
         """
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        """Keep each submission, or none of it; one receipt per submission, in order.
+        """Store each submission wholly or not at all; one receipt per submission, in order.
 
-        What is new is queued and due for the relay a little later, whether or not its event gets out.
+        A new one is queued and due for the relay a little later, whether or not its event is published.
 
         Raises:
             UnavailableError: The outcome is unknown. Adding the same again is safe.
@@ -172,20 +172,20 @@ class EcgStore(Protocol):
     async def claim(
         self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
     ) -> Claims:
-        """Count an attempt for each of these that is still queued, and say what it is.
+        """Count an attempt for each of these ECGs that is still queued, and return its claim.
 
-        One that has an attempt behind it is named and not claimed, unless ``tried_before`` asks for such.
-        Claiming again with the same ``claim_id`` counts nothing more. What is finished, erased, unknown or
-        of another generation is left out: there is nothing to do.
+        An ECG with an earlier attempt is returned in ``Claims.tried_before`` and not claimed, unless
+        ``tried_before`` is set. Repeating a call with the same ``claim_id`` counts no second attempt. ECGs
+        that are finished, erased, unknown or of another generation are left out.
 
-        The first are loaded with it, as far as they have no more than ``load_samples`` together.
+        The signals of the first ones are loaded too, up to ``load_samples`` together.
         """
 
     async def count_queued(self, limit: int) -> int:
-        """How many ECGs are queued; counting stops at the limit."""
+        """The number of queued ECGs, counted up to the limit."""
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
-        """The claimed ECGs with their signals; what was erased is left out."""
+        """The claimed ECGs with their signals, without those that were erased."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         """Make each ECG terminal and put its event into the outbox: both or neither.
@@ -197,14 +197,14 @@ class EcgStore(Protocol):
         """
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
-        """Leave these queued and let the relay offer them again after the delay."""
+        """Leave these queued; the relay announces them again after the delay."""
 
 
 class RecordingStore(Protocol):
-    """ECGs that are stored in parts, for their length; kept, they are ECGs like any other."""
+    """Adds ECGs that are so long that they are stored in parts; then they are ECGs like any other."""
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
-        """Keep the recording whole, or nothing of it; the same content makes the same ECG as in `EcgStore`.
+        """Store the recording wholly or not at all; equal content makes the same ECG as in `EcgStore`.
 
         It is queued and due for the relay a while later, as with `EcgStore.add`.
 

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX: Final = "ISOLINE_"
-SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the word that marks a secret nobody has set yet
+SAMPLE_SECRET: Final = "change-me"  # noqa: S105 - the placeholder of secrets that must be set
 
 # A key or a URL has some hundred bytes.
 _MAX_SECRET_BYTES: Final = 64 * 1024
-# To open one of them, or to read it, could take for ever.
-_NO_FILES: Final = {"p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
+# Opening or reading one of these could block for ever.
+_NOT_REGULAR_FILES: Final = {"p": "a named pipe", "s": "a socket", "c": "a device", "b": "a device"}
 
-# A TiB of memory or disk for one worker, and what 32 bits count: more is a slip of the pen.
+# A TiB of memory or disk for one worker, and the largest 32-bit integer: more is a typing error.
 _MOST_BYTES: Final = 2**40
 _MOST: Final = 2**31 - 1
-# With less, a process would do nothing else, or give up whatever it begins;
+# With a shorter interval a process would do nothing else; with a shorter timeout nothing would succeed.
 _SHORTEST_S: Final = 0.01
-# and no client would have sent a head, nor PostgreSQL done anything but look up revocations.
-_SHORTEST_FOR_OTHERS_S: Final = 0.1
-# One caller may hold this part of what all requests may hold; the others are served meanwhile.
-PART_OF_ONE: Final = 4
+# Below this, no client could send a head in time, and PostgreSQL would do nothing but look up revocations.
+_SHORTEST_IO_S: Final = 0.1
+# One caller may hold a quarter of the bytes that all requests may hold, so that others are served meanwhile.
+CALLER_SHARE_DIVISOR: Final = 4
 # Samples have 32 bits at the most.
 BYTES_PER_SAMPLE: Final = 4
-# An ECG in memory is held as it was read and as it will be stored.
+# An ECG is in memory twice: decoded, and encoded for storage.
 BYTES_PER_HELD_SAMPLE: Final = 2 * BYTES_PER_SAMPLE
-# 800 MB of them; what is longer has to be spooled.
+# 800 MB; a longer ECG has to be spooled.
 _MOST_SAMPLES_OF_AN_ECG: Final = 200_000_000
 # Each takes an array and an object of the 4,096 that a JSON body may have.
 _MOST_LEADS: Final = 2000
@@ -59,12 +59,12 @@ Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
 def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> AfterValidator:
-    """Refuse a URL that no attempt to connect can mend, without repeating it: it holds a password.
+    """Refuse an unusable URL, without repeating it: it holds a password.
 
     Args:
-        schemes: How it may begin.
-        lists_urls: Whether several may follow each other, with commas between them.
-        lists_hosts: Whether one may name several hosts, with commas between them.
+        schemes: The allowed schemes.
+        lists_urls: Whether several URLs are allowed, with commas between them.
+        lists_hosts: Whether one URL may name several hosts, with commas between them.
     """
 
     def is_usable(url: str) -> bool:
@@ -88,7 +88,7 @@ def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> 
 
 
 def _path_prefix(prefix: str) -> str:
-    """Without a last slash. It begins URLs: two slashes, or what a path can't hold, would lead elsewhere."""
+    """Without a trailing slash. URLs begin with it: two slashes would name another host."""
     path = prefix.removesuffix("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError("expected a path like /isoline, of A-Z a-z 0-9 . _ ~ - between slashes")
@@ -96,9 +96,9 @@ def _path_prefix(prefix: str) -> str:
 
 
 def _uri_reference(source: str) -> str:
-    """A URI or a relative reference (RFC 3986), as CloudEvents want a source to be; or nothing."""
+    """A URI or a relative reference (RFC 3986), as CloudEvents require of a source; or empty."""
     try:
-        urlsplit(source)  # refuses brackets that hold no address
+        urlsplit(source)  # refuses brackets without an IP address
     except ValueError:
         is_one = False
     else:
@@ -109,14 +109,14 @@ def _uri_reference(source: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Values from the environment; an empty one, which compose files make of an unset one, counts as none."""
+    """Values from the environment; an empty one is unset: compose files pass unset ones as empty."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
     @model_validator(mode="before")
     @classmethod
     def _nothing_invisible(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what nobody would find who looks at it, such as the byte order mark of an editor."""
+        """Refuse invisible characters, such as the byte order mark of an editor."""
         for name, value in given.items():
             for character in value if isinstance(value, str) else "":
                 if not (character.isprintable() or character.isspace()):
@@ -126,33 +126,33 @@ class Settings(BaseSettings):
 
 
 class LogSettings(Settings):
-    """How a process tells what it does."""
+    """Logging."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class DatabaseSettings(LogSettings):
-    """Where PostgreSQL is."""
+    """The connection to PostgreSQL."""
 
     database_url: Annotated[SecretStr, _url("postgresql", "postgres", lists_hosts=True)]
     database_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
 class OperationsSettings(Settings):
-    """Where a worker tells its operators how it is; any free port of this machine if none is named."""
+    """The operations port of a worker; a free port of this machine if none is set."""
 
     operations_host: str = "127.0.0.1"
     operations_port: Port = 0
 
 
 class WorkerSettings(OperationsSettings):
-    """How many processes one command runs, each with an operations port."""
+    """Number of worker processes, each with an operations port."""
 
-    # Each is a whole service with connections of its own; past one for each processor they only cost.
+    # Each is a whole service with connections of its own; more than one per CPU only costs.
     workers: Annotated[int, Field(ge=1, le=64)] = 1
 
     def operations_port_of(self, worker: int) -> int:
-        """The operations port of the worker of this number, from 1: each one's is the next; 0 is any."""
+        """The operations port of a worker, numbered from 1: ports are consecutive, or 0 for free ones."""
         return self.operations_port + worker - 1 if self.operations_port else 0
 
     @model_validator(mode="after")
@@ -163,20 +163,20 @@ class WorkerSettings(OperationsSettings):
 
 
 class BrokerSettings(Settings):
-    """Where RabbitMQ is."""
+    """The connection to RabbitMQ."""
 
     amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
 
 
 class EventSettings(Settings):
-    """What events say of where they come from; an empty source is the one that the database holds."""
+    """The source that events name; if empty, the one in the database."""
 
     source: Annotated[str, Field(max_length=256), AfterValidator(_uri_reference)] = ""
 
 
 class SubmissionLimits(Settings):
-    """What one submission may cost."""
+    """Limits of one submission."""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_leads: Annotated[int, Field(ge=1)] = 32
@@ -186,25 +186,25 @@ class SubmissionLimits(Settings):
 
 
 class RequestLimits(Settings):
-    """What requests may cost, and who is counted as whom."""
+    """Rate limits, byte budgets and trusted proxies."""
 
     rate_per_caller: Annotated[int, Field(ge=0, le=_MOST)] = 600_000
     rate_per_address: Annotated[int, Field(ge=0, le=_MOST)] = 600_000
     rate_of_logins: Annotated[int, Field(ge=0, le=_MOST)] = 600
     redis_url: SecretStr = SecretStr("")
     trusted_proxies: Annotated[int, Field(ge=0, le=16)] = 0
-    read_timeout_s: Annotated[float, Field(ge=_SHORTEST_FOR_OTHERS_S, le=300)] = 10.0
+    read_timeout_s: Annotated[float, Field(ge=_SHORTEST_IO_S, le=300)] = 10.0
     max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 256 * 2**20
     max_spooled_bytes: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 2 * 2**30
     spool_dir: str = ""
 
     def redis_url_or_none(self) -> str | None:
-        """Where counts are shared; None where each gateway counts by itself."""
+        """The Redis in which gateways share counters; None if each gateway counts by itself."""
         return self.redis_url.get_secret_value() or None
 
 
 class ExternalIssuerSettings(Settings):
-    """Whose tokens are taken beside our own; an empty issuer is nobody."""
+    """The external issuer whose tokens are accepted beside our own; none if empty."""
 
     oidc_issuer: Annotated[str, Field(pattern=r"^(https?://[^#?\s]+)?$")] = ""
     oidc_audience: str = ""
@@ -226,7 +226,7 @@ class ExternalIssuerSettings(Settings):
 class GatewayOnlySettings(
     SubmissionLimits, RequestLimits, ExternalIssuerSettings, EventSettings, OperationsSettings
 ):
-    """What the gateway needs beside a database and a broker."""
+    """Settings of the gateway beside database and broker."""
 
     host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
     port: Port = 8080
@@ -235,7 +235,7 @@ class GatewayOnlySettings(
     token_audience: str = "isoline"  # noqa: S105 - a name
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
     refresh_lifetime_s: Annotated[int, Field(ge=60, le=366 * 24 * 3600)] = 14 * 24 * 3600
-    revocation_s: Annotated[float, Field(ge=_SHORTEST_FOR_OTHERS_S, le=60)] = 5.0
+    revocation_s: Annotated[float, Field(ge=_SHORTEST_IO_S, le=60)] = 5.0
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 8
     publish_timeout_s: Annotated[float, Field(ge=_SHORTEST_S, le=30)] = 2.0
     result_cache_bytes: Annotated[int, Field(ge=0, le=_MOST_BYTES)] = 16 * 2**20
@@ -244,13 +244,13 @@ class GatewayOnlySettings(
 
     @model_validator(mode="after")
     def _limits_that_agree(self) -> Self:
-        """Refuse limits by which the largest that may be sent would be told to come again, for ever."""
+        """Refuse limits that contradict each other: the largest allowed submission would get 503 for ever."""
         if problems := [*self._memory_problems(), *self._spool_problems()]:
             raise ValueError("; ".join(problems))
         return self
 
     def _memory_problems(self) -> Iterator[str]:
-        share = self.max_bytes_in_flight // PART_OF_ONE
+        share = self.max_bytes_in_flight // CALLER_SHARE_DIVISOR
         quarter = f"one caller may hold {share} bytes, a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT"
         if self.max_body_bytes > share:
             yield f"{PREFIX}MAX_BODY_BYTES: {quarter}, and a body no more"
@@ -260,7 +260,7 @@ class GatewayOnlySettings(
             yield f"{PREFIX}MAX_LEADS: no body may have the arrays for more than {_MOST_LEADS}"
 
     def _spool_problems(self) -> Iterator[str]:
-        share = self.max_spooled_bytes // PART_OF_ONE
+        share = self.max_spooled_bytes // CALLER_SHARE_DIVISOR
         needed = BYTES_PER_SAMPLE * self.max_recording_samples
         is_any_spooled = self.max_recording_samples > min(self.max_ecg_samples, self.max_lead_samples)
         if is_any_spooled and needed > share:
@@ -271,7 +271,7 @@ class GatewayOnlySettings(
 
 
 class TokenKeySettings(Settings):
-    """What signs tokens."""
+    """The key that signs tokens."""
 
     token_key: SecretStr
 
@@ -279,7 +279,7 @@ class TokenKeySettings(Settings):
 class GatewaySettings(
     GatewayOnlySettings, TokenKeySettings, DatabaseSettings, BrokerSettings, WorkerSettings
 ):
-    """What ``python -m gateway`` needs."""
+    """Settings of ``python -m gateway``."""
 
     @model_validator(mode="after")
     def _no_sample_secrets(self) -> Self:
@@ -287,22 +287,22 @@ class GatewaySettings(
 
 
 class ProcessorOnlySettings(EventSettings):
-    """What the processor needs beside a database and a broker."""
+    """Settings of the processor beside database and broker."""
 
-    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches: one is always there
+    prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches, so that one is always prefetched
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 1  # of two, each finds half as much waiting
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 1  # with two, each gets batches of half the size
     batch_samples: Annotated[int, Field(ge=1, le=_MOST)] = 4_000_000  # 66 ECGs of 12 leads x 10 s x 500 Hz
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     relay_interval_s: Annotated[float, Field(ge=_SHORTEST_S, le=60)] = 1.0
 
 
 class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
-    """What ``python -m processor`` needs."""
+    """Settings of ``python -m processor``."""
 
     operations_host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - see `GatewayOnlySettings.host`
     operations_port: Port = 8081
-    # Their names from when it was for health alone.
+    # Old names of the operations port.
     health_host: str = ""
     health_port: Port | None = None
 
@@ -318,15 +318,15 @@ class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings,
 
 
 class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
-    """What the embedded mode needs: nothing; it is for one developer on one machine."""
+    """Settings of the embedded mode, all optional; it is for one developer on one machine."""
 
-    host: str = "127.0.0.1"  # its demo accounts are no secret
+    host: str = "127.0.0.1"  # its demo accounts have known passwords
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 4
-    drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to turn to
+    drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to fail over to
     var: Path = Path("var")
 
     def for_other_machines(self) -> Self:
-        """For a host that they reach: new passwords are as long as a gateway's, unless told otherwise."""
+        """For a host that other machines reach: passwords as long as a gateway's, unless set otherwise."""
         if "password_min_length" in self.model_fields_set:
             return self
         length = GatewayOnlySettings.model_fields["password_min_length"].default
@@ -337,11 +337,11 @@ _S = TypeVar("_S", bound=BaseSettings)
 
 
 def read_settings(kind: type[_S], **given: Any) -> _S:
-    """The settings that a process needs, from its environment.
+    """The settings of a process, from its environment.
 
     Args:
-        kind: Which they are.
-        given: Those that win over the environment, by name; None and what is empty do not.
+        kind: The class of settings.
+        given: Values that override the environment, by name, unless None or empty.
 
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
@@ -355,10 +355,10 @@ def read_settings(kind: type[_S], **given: Any) -> _S:
 
 
 def is_set(kind: type[BaseSettings], name: str) -> bool:
-    """Whether one of these settings is in the environment, or in the folder of secrets.
+    """Whether this setting is in the environment or in the folder of secrets.
 
     Raises:
-        ConfigurationError: A secret of these settings can't be read.
+        ConfigurationError: A file of secrets can't be read.
     """
     return _is_in_environment(name) or name in _secrets(kind)
 
@@ -368,7 +368,7 @@ def _is_in_environment(name: str) -> bool:
 
 
 def _secrets(kind: type[BaseSettings]) -> dict[str, str]:
-    """What the files of secrets say, by the names of the settings that they are for; an empty one is none."""
+    """The contents of the files of secrets, by setting; without empty ones."""
     folder = os.environ.get(f"{PREFIX}SECRETS_DIR")
     if not folder:
         return {}
@@ -391,13 +391,13 @@ def _secrets(kind: type[BaseSettings]) -> dict[str, str]:
 
 
 def _text_of(file: Path) -> str:
-    """What a file says, without the byte order mark and the white space around it.
+    """The text of a file, without byte order mark and surrounding white space.
 
     Raises:
         ValueError: It can't be read, or is no such text.
     """
     try:
-        if what := _NO_FILES.get(stat.filemode(file.stat().st_mode)[0]):
+        if what := _NOT_REGULAR_FILES.get(stat.filemode(file.stat().st_mode)[0]):
             raise ValueError(f"{file} is {what} and no file")
         with file.open("rb") as opened:
             content = opened.read(_MAX_SECRET_BYTES + 1)
@@ -414,10 +414,10 @@ def _text_of(file: Path) -> str:
 
 
 def _sentence(problem: ErrorDetails) -> str:
-    """What is wrong with which setting, in words that don't need to know our library."""
+    """The error of a setting, in words that don't need knowledge of pydantic."""
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    said = {"missing": "is required and not set"}.get(problem["type"], message)
-    return f"{PREFIX}{problem['loc'][0]!s}".upper() + f": {said}" if problem["loc"] else said
+    detail = {"missing": "is required and not set"}.get(problem["type"], message)
+    return f"{PREFIX}{problem['loc'][0]!s}".upper() + f": {detail}" if problem["loc"] else detail
 
 
 def _without_sample_secrets(settings: _S) -> _S:

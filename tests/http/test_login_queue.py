@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from shared.domain.errors import TooOftenError
+from shared.domain.errors import RateLimitedError
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import PASSWORD, open_test_gateway
 from tests.support.servers.redis_server import open_redis_server
@@ -152,7 +152,7 @@ async def test_an_attempt_refused_by_the_full_queue_is_no_failed_login(
 
 def refusing() -> Callable[..., object]:
     def slot(*_: object) -> object:
-        raise TooOftenError("Too many.", retry_after_s=2)
+        raise RateLimitedError("Too many.", retry_after_s=2)
 
     return slot
 

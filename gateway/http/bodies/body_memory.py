@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.bodies.byte_budget import ByteBudget, Reservation
-from shared.runtime.settings import PART_OF_ONE
+from shared.runtime.settings import CALLER_SHARE_DIVISOR
 
 if TYPE_CHECKING:
     from gateway.http.bodies.body_stream import Deadline
@@ -38,14 +38,17 @@ class MemoryBudget:
     """
 
     def __init__(self, *, max_bytes: int, max_body_bytes: int, read_timeout_s: float) -> None:
-        max_bytes_of_caller, work_bytes = max_bytes // PART_OF_ONE, _WORK_BYTES_PER_BODY_BYTE * max_body_bytes
+        max_bytes_of_caller, work_bytes = (
+            max_bytes // CALLER_SHARE_DIVISOR,
+            _WORK_BYTES_PER_BODY_BYTE * max_body_bytes,
+        )
         concurrency = max(1, min(_MAX_CONCURRENT_WORK, max_bytes // 2 // work_bytes))
         rest = max_bytes - min(concurrency * work_bytes, max_bytes // 2)
         small = rest // _SMALL_DIVISOR
         self.work_semaphore: Final = asyncio.Semaphore(concurrency)
         self.small: Final = ByteBudget(
             max_bytes=small,
-            max_bytes_of_caller=max(small // PART_OF_ONE, min(SMALL_BYTES, small // 2)),
+            max_bytes_of_caller=max(small // CALLER_SHARE_DIVISOR, min(SMALL_BYTES, small // 2)),
             evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self.large: Final = ByteBudget(

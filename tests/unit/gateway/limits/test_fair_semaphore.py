@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.limits.fair_semaphore import FairSemaphore, QueueEntry
-from shared.domain.errors import TooOftenError
+from shared.domain.errors import RateLimitedError
 
 
 class Queue:
@@ -40,7 +40,7 @@ class Queue:
                 self.admitted.append(label)
                 for _ in range(10):
                     await asyncio.sleep(0)  # others come meanwhile
-        except TooOftenError:
+        except RateLimitedError:
             self.refused.append(label)
 
 

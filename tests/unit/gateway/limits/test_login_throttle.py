@@ -11,7 +11,7 @@ from gateway.limits.login_throttle import (
     MAX_BACKOFF_S,
     LoginThrottle,
 )
-from shared.domain.errors import TooOftenError
+from shared.domain.errors import RateLimitedError
 
 
 class ManualBackoff(MemoryCounters):
@@ -27,7 +27,7 @@ async def retry_after_s(
 ) -> float | None:
     try:
         await throttle.count_attempt(name, address)
-    except TooOftenError as error:
+    except RateLimitedError as error:
         return error.retry_after_s
     return None
 
@@ -177,7 +177,7 @@ async def test_a_backoff_refuses_before_queueing() -> None:
     for _ in range(FREE_ATTEMPTS + 1):
         await retry_after_s(throttle)
 
-    with pytest.raises(TooOftenError):
+    with pytest.raises(RateLimitedError):
         await throttle.check("ada", "192.0.2.1")
 
 
