@@ -337,7 +337,7 @@ class Connection(web.RequestHandler):
     def _receive(self, data: bytes) -> None:
         if self._is_parsing_stopped or (self._has_last_request and self._body.is_eof()):
             return
-        before = len(self._queued_messages())
+        before, had_body = len(self._queued_messages()), not self._body.is_eof()
         self._received_bytes += len(data)
         super().data_received(data)
         if not self._is_reading_paused:
@@ -348,7 +348,8 @@ class Connection(web.RequestHandler):
         if len(queued) > before:
             self._handle_heads(queued, data, len(queued) - before)
         elif self._awaits_head():
-            self._handle_partial_head(len(data))
+            if not had_body:  # else this is the end of one that was answered before it had come
+                self._handle_partial_head(len(data))
         else:
             self._check_framing()
 

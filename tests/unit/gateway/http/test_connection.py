@@ -321,6 +321,33 @@ class TestLimits:
         assert bodies == [60_000] * 3
 
     @pytest.mark.parametrize(
+        ("framing", "body"),
+        [
+            (b"Content-Length: 60000", b" " * 60_000),
+            (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (60_000, b" " * 60_000)),
+        ],
+    )
+    @pytest.mark.parametrize("behind", [b"", b"GET / HT"])
+    async def test_the_end_of_a_body_that_was_not_awaited_is_no_head(
+        self, transport: Mock, framing: bytes, body: bytes, behind: bytes
+    ) -> None:
+        async def refuse(_: Request) -> Response:
+            return Response(Head())
+
+        connection = a_connection(refuse, transport, head_timeout_s=0.05)
+        head = b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n"
+        next_request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+        await self.feed(connection, head)
+        await self.feed(connection, body + behind, piece=100_000)
+        if not behind:
+            await asyncio.sleep(0.1)  # twice as long as a head may take: none has begun
+        await self.feed(connection, next_request.removeprefix(behind))
+
+        assert [answer.split(b" ")[1] for answer in written(transport)] == [b"200", b"200"]
+        connection.connection_lost(None)
+
+    @pytest.mark.parametrize(
         "broken",
         [
             (b"zz\r\n", "not as HTTP/1.1 has them"),
