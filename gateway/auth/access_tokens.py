@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jwt
 
 from gateway.auth.database_clock import LEEWAY_S
 from gateway.auth.signing_keys import ALGORITHM, read_keys
+from gateway.http.caller import Caller
 from shared.domain.account import USER_NAME, Role
 
 if TYPE_CHECKING:
@@ -58,20 +58,6 @@ class InvalidTokenError(Exception):
         self.claim = claim
         self.expected = expected
         self.found = found
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The authenticated sender of a request.
-
-    Attributes:
-        name: The owner's name of their ECGs: an account's name, or an external subject's URI.
-        version: The account's when the token was issued; None if another issuer keeps the account.
-    """
-
-    name: str
-    roles: frozenset[Role]
-    version: int | None = None
 
 
 class VerifiedToken(NamedTuple):

@@ -9,10 +9,11 @@ from gateway.auth.access_tokens import InvalidTokenError
 from gateway.auth.token_cache import TokenCache
 
 if TYPE_CHECKING:
-    from gateway.auth.access_tokens import AccessTokens, Caller, VerifiedToken
+    from gateway.auth.access_tokens import AccessTokens, VerifiedToken
     from gateway.auth.database_clock import DatabaseClock
     from gateway.auth.external_issuer import ExternalIssuer
     from gateway.auth.revocations import Revocations
+    from gateway.http.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import jwt
 
 from gateway.auth.access_tokens import (
     WITHOUT_TIMES,
-    Caller,
     InvalidTokenError,
     VerifiedToken,
     check_times,
@@ -18,6 +17,7 @@ from gateway.auth.access_tokens import (
     unverified_header,
 )
 from gateway.auth.jwks import ALGORITHMS
+from gateway.http.caller import Caller
 from shared.domain.account import Role
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from gateway.auth.access_tokens import Caller, VerifiedToken
+    from gateway.auth.access_tokens import VerifiedToken
+    from gateway.http.caller import Caller
 
 # One token per caller; 4,096 of our own take 2 MB. Of tokens of the maximal 8 KB the cache keeps 2,000.
 _MAX_TOKENS: Final = 4096

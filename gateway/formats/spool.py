@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
     from gateway.formats.models import BinaryLead
-    from gateway.http.bodies.body_stream import Deadline
+    from gateway.http.bodies.deadline import Deadline
     from shared.domain.ecg import Samples
 
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.

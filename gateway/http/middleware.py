@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import hdrs
 from multidict import istr
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.http.router import Router
-    from gateway.limits.rate_limiter import RateLimiter
 
 # Probed every few seconds by monitoring and load balancers.
 _UNLIMITED_PREFIX: Final = "/health/"
@@ -31,8 +30,19 @@ _TRACEPARENT: Final = istr("traceparent")
 _log = Logger(__name__)
 
 
+class RequestLimiter(Protocol):
+    """Limits how many requests a client sends."""
+
+    async def check(self, request: Request, client: str) -> None:
+        """Count a request of the client.
+
+        Raises:
+            ProblemError: 429, it sends too many.
+        """
+
+
 def with_middleware(
-    router: Router, *, proxies: int, limiter: RateLimiter, draining: asyncio.Event
+    router: Router, *, proxies: int, limiter: RequestLimiter, draining: asyncio.Event
 ) -> Handler:
     """The handler of every request: assigns an id and a trace, always responds, and writes one log record.
 

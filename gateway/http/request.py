@@ -17,8 +17,8 @@ from gateway.http.responses import Response
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.auth.access_tokens import Caller
     from gateway.http.bodies.body_memory import MemoryBudget
+    from gateway.http.caller import Caller
 
 
 _JSON: Final = "application/json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import orjson
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from gateway.http.connection import Connection
 
 JSON: Final = "application/json"
 # Types whose responses may be compressed, and so vary by Accept-Encoding.
@@ -31,6 +30,15 @@ COMPRESSIBLE: Final = ("text/", JSON, "application/javascript", "application/pro
 
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class _Sender(Protocol):
+    """The part of `gateway.http.connection.Connection` that sends responses."""
+
+    @property
+    def is_last_response(self) -> bool: ...
+
+    def send(self, head: bytes, body: bytes, *, is_last: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Response(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has disconnected")
-        connection = cast("Connection", request.protocol)
+        connection = cast("_Sender", request.protocol)
         self._is_persistent = self._is_persistent and request.keep_alive and not connection.is_last_response
         head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
         connection.send(head, body, is_last=not self._is_persistent)

@@ -9,7 +9,7 @@ from gateway.http.bodies.byte_budget import ByteBudget, Reservation
 from shared.runtime.settings import CALLER_SHARE_DIVISOR
 
 if TYPE_CHECKING:
-    from gateway.http.bodies.body_stream import Deadline
+    from gateway.http.bodies.deadline import Deadline
 
 # A body up to this size is small: counted apart from large ones, and parsed on the event loop. That blocks it
 # for 1 ms; a thread would cost 0.15 ms more.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11
 
 from gateway.http.bodies.content_encoding import HEADER_BYTES, Decompressor, window_bytes
+from gateway.http.bodies.deadline import MIN_BYTES_PER_S, Deadline
 from gateway.http.problems import CLOSE, ProblemError
 from shared.runtime.threads import in_thread
 
@@ -19,41 +20,10 @@ if TYPE_CHECKING:
     from gateway.http.bodies.body_memory import BodyMemory
     from gateway.http.request import Request
 
-# A sender must average at least the rate of a slow phone line.
-_MIN_BYTES_PER_S: Final = 32 * 1024
-# Bytes sent fast earlier extend the deadline by no more than this.
-_MAX_CREDIT_S: Final = 30.0
 # After so long fewer clients may be sending.
 _RETRY_AFTER_S: Final = 5
 # Less work would cost less than handing it to a thread.
 _DECOMPRESSED_PER_THREAD_BYTES: Final = 2**20
-
-
-class Deadline:
-    """The deadline of a body; each received byte extends it.
-
-    Attributes:
-        is_over: Whether the body is no longer being received.
-        is_revoked: Whether it was ended early, by `revoke`.
-    """
-
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit = limit
-        self.is_over = False
-        self.is_revoked = False
-
-    def extend(self, arrived: int) -> None:
-        """Extend the deadline for so many received bytes."""
-        if self.is_revoked:
-            return
-        latest = asyncio.get_running_loop().time() + _MAX_CREDIT_S
-        self._limit.reschedule(min((self._limit.when() or 0.0) + arrived / _MIN_BYTES_PER_S, latest))
-
-    def revoke(self) -> None:
-        """End the body now: it is too slow for the bytes that it holds, and others need those."""
-        self.is_over = self.is_revoked = True
-        if not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 @asynccontextmanager
@@ -78,7 +48,7 @@ async def body_deadline(request: Request) -> AsyncIterator[Deadline]:
     except TimeoutError:
         if memory.deadline is not None and memory.deadline.is_revoked:
             raise _evicted() from None
-        detail = f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {_MIN_BYTES_PER_S} bytes."
+        detail = f"The body came too slowly: {timeout_s:g} s, and 1 s more for each {MIN_BYTES_PER_S} bytes."
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from None
     except ConnectionError:
         detail = "The connection was lost before the body had come."

@@ -13,9 +13,14 @@ from shared.storage.signals.samples import EncodedSamples, damaged, decode_sampl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TypeAlias
+
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
 
     from shared.domain.ecg import Samples
-    from shared.storage.postgres.database import Connection
+
+    Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable in the stubs only
 
 # What the row that the parts belong to names as its encoding: what fits all of them.
 PARTS: Final[Mapping[str, np.dtype[Any]]] = {

@@ -11,7 +11,6 @@ import pytest
 from gateway.auth.access_tokens import (
     MAX_TOKEN_BYTES,
     AccessTokens,
-    Caller,
     InvalidTokenError,
     VerifiedToken,
     check_times,
@@ -20,6 +19,7 @@ from gateway.auth.access_tokens import (
 )
 from gateway.auth.database_clock import LEEWAY_S
 from gateway.auth.signing_keys import read_keys
+from gateway.http.caller import Caller
 from shared.domain.account import Role
 
 _KEY: Final = base64.b64encode(bytes(range(32))).decode()

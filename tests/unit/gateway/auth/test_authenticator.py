@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.auth.access_tokens import AccessTokens, Caller, InvalidTokenError, VerifiedToken
+from gateway.auth.access_tokens import AccessTokens, InvalidTokenError, VerifiedToken
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.database_clock import LEEWAY_S, DatabaseClock
 from gateway.auth.token_cache import TokenCache
+from gateway.http.caller import Caller
 from shared.domain.account import Role
 from shared.domain.errors import UnavailableError
 
