@@ -19,7 +19,7 @@ from gateway.contract.pages import Documents
 from gateway.contract.routes import DOCUMENT_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
-from gateway.http.bodies.body_memory import MemoryBudget
+from gateway.http.memory.body_memory import MemoryBudget
 from gateway.http.middleware import with_middleware
 from gateway.http.router import Router
 from gateway.http.server import open_server

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Authenticator
     from gateway.contract.route import Route
-    from gateway.http.bodies.body_memory import MemoryBudget
+    from gateway.http.memory.body_memory import MemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.limits.counters import CounterStore

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.formats.models import BinaryHeader
     from gateway.formats.spool import Spools
-    from gateway.http.bodies.body_memory import BodyMemory
+    from gateway.http.memory.body_memory import BodyMemory
     from gateway.http.request import Request
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from gateway.http.bodies.byte_budget import ByteBudget, Reservation
+from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.settings import CALLER_SHARE_DIVISOR
 from shared.runtime.threads import in_thread
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
     from gateway.formats.models import BinaryLead
-    from gateway.http.bodies.deadline import Deadline
+    from gateway.http.memory.deadline import Deadline
     from shared.domain.ecg import Samples
 
 # 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.

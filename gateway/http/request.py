@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiohttp import hdrs, web
 
-from gateway.http.bodies.body_memory import BodyMemory
+from gateway.http.memory.body_memory import BodyMemory
 from gateway.http.problems import CLOSE, ProblemError
 from gateway.http.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.http.bodies.body_memory import MemoryBudget
     from gateway.http.caller import Caller
+    from gateway.http.memory.body_memory import MemoryBudget
 
 
 _JSON: Final = "application/json"

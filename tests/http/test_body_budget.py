@@ -15,8 +15,8 @@ from gateway import app as app_module
 from gateway.ecgs import feature as ecgs_module
 from gateway.formats import spool as spools_module
 from gateway.formats.spool import Spools
-from gateway.http.bodies import body_memory as body_memory_module
-from gateway.http.bodies.body_memory import MemoryBudget
+from gateway.http.memory import body_memory as body_memory_module
+from gateway.http.memory.body_memory import MemoryBudget
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import (

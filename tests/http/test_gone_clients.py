@@ -17,7 +17,7 @@ from gateway.ecgs import result_waiter as waiter_module
 from gateway.ecgs import submission_batcher as batcher_module
 from gateway.ecgs.result_waiter import ResultWaiter
 from gateway.formats import json_reader as json_module
-from gateway.http.bodies.body_memory import SMALL_BYTES
+from gateway.http.memory.body_memory import SMALL_BYTES
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.recordings import PostgresRecordingStore

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11
 
 from gateway.http.bodies.content_encoding import HEADER_BYTES, Decompressor, window_bytes
-from gateway.http.bodies.deadline import MIN_BYTES_PER_S, Deadline
+from gateway.http.memory.deadline import MIN_BYTES_PER_S, Deadline
 from gateway.http.problems import CLOSE, ProblemError
 from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from gateway.http.bodies.body_memory import BodyMemory
+    from gateway.http.memory.body_memory import BodyMemory
     from gateway.http.request import Request
 
 # After so long fewer clients may be sending.

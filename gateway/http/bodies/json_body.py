@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 from aiohttp import hdrs
 
-from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.http.bodies.body_stream import body_deadline, iter_body
 from gateway.http.bodies.content_encoding import (
     check_content_length,
@@ -18,6 +17,7 @@ from gateway.http.bodies.content_encoding import (
     max_compressed_json_bytes,
     too_large,
 )
+from gateway.http.memory.body_memory import SMALL_BYTES, UNCOUNTED_BYTES
 from gateway.http.problems import NotJsonError, ProblemError
 from shared.runtime.threads import in_thread
 

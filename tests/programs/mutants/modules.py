@@ -67,13 +67,13 @@ MODULES: Final = (
     Module("tokens", "gateway/auth/revocations.py", ("tests/unit/gateway/test_background_refreshes.py",)),
     Module(
         "budgets",
-        "gateway/http/bodies/byte_budget.py",
-        ("tests/unit/gateway/http/bodies/test_byte_budget.py",),
+        "gateway/http/memory/byte_budget.py",
+        ("tests/unit/gateway/http/memory/test_byte_budget.py",),
     ),
     Module(
         "budgets",
-        "gateway/http/bodies/body_memory.py",
-        ("tests/unit/gateway/http/bodies/test_body_memory.py",),
+        "gateway/http/memory/body_memory.py",
+        ("tests/unit/gateway/http/memory/test_body_memory.py",),
     ),
     Module("readers", "gateway/formats/fields.py", _JSON),
     Module("readers", "gateway/formats/json_reader.py", _JSON),

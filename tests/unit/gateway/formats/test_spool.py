@@ -11,7 +11,7 @@ import pytest
 
 from gateway.formats.models import BinaryLead
 from gateway.formats.spool import BLOCK_SAMPLES, Spool, Spools
-from gateway.http.bodies.byte_budget import ByteBudget, Reservation
+from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from gateway.http.problems import ProblemError
 from shared.domain.errors import ConfigurationError, UnavailableError
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.http.bodies import byte_budget
-from gateway.http.bodies.byte_budget import ByteBudget, Reservation
+from gateway.http.memory import byte_budget
+from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:

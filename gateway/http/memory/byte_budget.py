@@ -13,7 +13,7 @@ from gateway.http.problems import CLOSE, ProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.http.bodies.deadline import Deadline
+    from gateway.http.memory.deadline import Deadline
 
 _RETRY_AFTER_S: Final = 1
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.bodies.body_memory import SMALL_BYTES, UNCOUNTED_BYTES, BodyMemory, MemoryBudget
+from gateway.http.memory.body_memory import SMALL_BYTES, UNCOUNTED_BYTES, BodyMemory, MemoryBudget
 from gateway.http.problems import ProblemError
 
 _MIB = 2**20

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gateway.http.bodies.byte_budget import ByteBudget, Reservation
+from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from shared.runtime.settings import CALLER_SHARE_DIVISOR
 
 if TYPE_CHECKING:
-    from gateway.http.bodies.deadline import Deadline
+    from gateway.http.memory.deadline import Deadline
 
 # A body up to this size is small: counted apart from large ones, and parsed on the event loop. That blocks it
 # for 1 ms; a thread would cost 0.15 ms more.
