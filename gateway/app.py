@@ -15,8 +15,8 @@ from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
 from gateway.contract.feature import Feature
 from gateway.contract.openapi import openapi_document
-from gateway.contract.pages import Documents
-from gateway.contract.routes import DOCUMENT_ROUTES
+from gateway.contract.pages import DocumentationHandlers
+from gateway.contract.routes import DOCUMENTATION_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
 from gateway.http.memory.body_memory import MemoryBudget
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from shared.runtime.health import Part
     from shared.runtime.settings import GatewayOnlySettings
 
-ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENT_ROUTES, *HEALTH_ROUTES)
+ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENTATION_ROUTES, *HEALTH_ROUTES)
 
 
 def contract(settings: GatewayOnlySettings) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def open_gateway(
                 failed_logins=counter_store.remembered_counters(),
                 clock=clock,
             ),
-            Feature(routes=DOCUMENT_ROUTES, handlers=Documents(contract(settings))),
+            Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
         ]
         own_parts = [authentication.parts, *(feature.parts for feature in features)]
         features.append(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.accounts.handlers import AccountHandlers
 from gateway.accounts.routes import ACCOUNT_ROUTES
-from gateway.accounts.use_cases import Passwords
+from gateway.accounts.use_cases import PasswordHashing
 from gateway.contract.feature import Feature
 from gateway.limits.login_throttle import LoginThrottle
 
@@ -35,7 +35,7 @@ def accounts_feature(
             accounts=accounts,
             logins=logins,
             tokens=tokens,
-            passwords=Passwords(),
+            passwords=PasswordHashing(),
             throttle=LoginThrottle(failed_logins),
             clock=clock,
             settings=settings,

@@ -1,4 +1,4 @@
-"""Logins: begun with a password, continued with refresh tokens that are good for one use each."""
+"""Logins: begun with a password, refreshed with refresh tokens that are rotated at each use."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 _ID_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
-MAX_REFRESH_TOKEN_LENGTH: Final = 64  # what both are in base64
+MAX_REFRESH_TOKEN_LENGTH: Final = 64  # id and secret in base64
 
 
-class Continued(NamedTuple):
-    """Whose login goes on, and the refresh token for the next time."""
+class LoginGrant(NamedTuple):
+    """The account of a login, and its next refresh token."""
 
     account: Account
     refresh_token: str
 
 
-async def begin_login(account: Account, *, lifetime_s: int, logins: LoginStore) -> Continued:
-    """Begin a login of an account that has just proved itself.
+async def begin_login(account: Account, *, lifetime_s: int, logins: LoginStore) -> LoginGrant:
+    """Begin a login of an authenticated account.
 
     Raises:
         UnavailableError: It may have begun; beginning another does no harm.
     """
     login_id, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
     await logins.add(Login(login_id, account, _hash(secret), lifetime_s))
-    return Continued(account, _token(login_id, secret))
+    return LoginGrant(account, _token(login_id, secret))
 
 
-async def continue_login(refresh_token: str, *, logins: LoginStore) -> Continued | None:
-    """Spend a refresh token for the next one; None when it is good for nothing.
+async def refresh_login(refresh_token: str, *, logins: LoginStore) -> LoginGrant | None:
+    """Spend a refresh token for the next one; None if it is not valid.
 
-    A token that was spent before ends its login: one of the two who used it has stolen it.
+    Reuse of a spent token revokes its login: one of its two users has stolen it.
 
     Raises:
         UnavailableError: It may have been spent.
@@ -50,13 +50,13 @@ async def continue_login(refresh_token: str, *, logins: LoginStore) -> Continued
     if parts is None:
         return None
     login_id, spent = parts
-    fresh = secrets.token_bytes(_SECRET_BYTES)
-    account = await logins.rotate(login_id, spent=_hash(spent), fresh=_hash(fresh))
-    return Continued(account, _token(login_id, fresh)) if account else None
+    new = secrets.token_bytes(_SECRET_BYTES)
+    account = await logins.rotate(login_id, spent=_hash(spent), fresh=_hash(new))
+    return LoginGrant(account, _token(login_id, new)) if account else None
 
 
-async def end_login(refresh_token: str, *, logins: LoginStore) -> None:
-    """No token of this login, spent or not, continues it any more; what is no token changes nothing."""
+async def revoke_login(refresh_token: str, *, logins: LoginStore) -> None:
+    """Revoke the login of a refresh token, spent or not; an invalid token changes nothing."""
     parts = _parts(refresh_token)
     if parts is not None:
         await logins.end(parts[0])
@@ -77,5 +77,5 @@ def _parts(token: str) -> tuple[UUID, bytes] | None:
 
 
 def _hash(secret: bytes) -> bytes:
-    """256 random bits need no slow hash: nobody can guess them."""
+    """256 random bits can't be guessed, and need no slow hash."""
     return hashlib.sha256(secret).digest()

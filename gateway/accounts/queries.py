@@ -1,4 +1,4 @@
-"""What administrators ask about accounts behind the question mark."""
+"""Query parameters of the account routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AccountsLimit = Annotated[int, Field(ge=1, le=MAX_ACCOUNTS_PAGE)]
 
 
 class AccountsQuery(Query):
-    """How to ask for a page of accounts."""
+    """Query parameters for a page of accounts."""
 
     limit: Annotated[
         _AccountsLimit,

@@ -1,4 +1,4 @@
-"""What clients post about accounts and logins, as models."""
+"""Request bodies of the account and token routes, as models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_lengt
 
 
 class CredentialsBody(RequestBody):
-    """Who somebody says they are."""
+    """The name and password of an account."""
 
     user: str
     password: str
@@ -53,7 +53,7 @@ class AccountBody(RequestBody):
 
 
 class RefreshBody(RequestBody):
-    """A refresh token; whether it is one is not for its form to say."""
+    """A refresh token, of which only the length is validated here."""
 
     refresh_token: Annotated[str, Field(max_length=1024)]
 
@@ -65,7 +65,7 @@ class RolesBody(RequestBody):
 
 
 class PasswordBody(RequestBody):
-    """A new password, and the present one where it is one's own."""
+    """A new password, and the present one when changing one's own."""
 
     password: _NewPassword
     current_password: Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH)] | None = None

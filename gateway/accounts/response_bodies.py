@@ -1,4 +1,4 @@
-"""What clients are answered about tokens and accounts, as models: the same that the contract shows."""
+"""Response bodies of the account and token routes, as models for the contract."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from gateway.accounts.handlers import AccountHandlers
 from gateway.accounts.queries import AccountsQuery
 from gateway.accounts.request_bodies import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
 from gateway.accounts.response_bodies import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
-from gateway.contract.route import Answer, Route
+from gateway.contract.route import Route, RouteResponse
 from shared.domain.account import Role
 
 _TOKENS: Final = "Tokens"
@@ -19,7 +19,7 @@ _REFRESH: Final = {"a refresh token": {"refresh_token": "c2VjcmV0LW9mLTI1Ni1iaXR
 _SUBMITTER: Final = {"user": "grace@example.org", "roles": ["user"]}
 _NO_ACCOUNT: Final = {HTTPStatus.NOT_FOUND: "There is no account of this name."}
 _LAST_ADMIN: Final = {HTTPStatus.CONFLICT: "This is the last administrator; make another one first."}
-_GOT_TOKENS: Final = Answer(
+_GOT_TOKENS: Final = RouteResponse(
     description="A token that proves for a while who you are, and one that gets the next.",
     model=TokenAnswer,
     examples={
@@ -44,7 +44,7 @@ ACCOUNT_ROUTES: Final = (
         summary="Trade a name and a password for tokens",
         request=CredentialsBody,
         examples={"the embedded mode's demo account": {"user": "demo", "password": "demo"}},
-        answers={HTTPStatus.OK: _GOT_TOKENS},
+        responses={HTTPStatus.OK: _GOT_TOKENS},
         problems={HTTPStatus.UNAUTHORIZED: "No account has this name and this password."},
     ),
     Route(
@@ -57,7 +57,7 @@ ACCOUNT_ROUTES: Final = (
         description="It is spent by that. Using it twice ends the login: all tokens that came of it.",
         request=RefreshBody,
         examples=_REFRESH,
-        answers={HTTPStatus.OK: _GOT_TOKENS},
+        responses={HTTPStatus.OK: _GOT_TOKENS},
         problems={
             HTTPStatus.UNAUTHORIZED: "The refresh token is not valid, or no longer: log in with POST /token."
         },
@@ -72,7 +72,7 @@ ACCOUNT_ROUTES: Final = (
         description="The refresh token and all that came of its login are dead; one that was is no error.",
         request=RefreshBody,
         examples=_REFRESH,
-        answers={HTTPStatus.NO_CONTENT: Answer(description="It is ended.")},
+        responses={HTTPStatus.NO_CONTENT: RouteResponse(description="It is ended.")},
     ),
     Route(
         method="GET",
@@ -81,8 +81,8 @@ ACCOUNT_ROUTES: Final = (
         role=None,
         tag=_TOKENS,
         summary="Get the public keys that prove our tokens",
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="A JSON Web Key Set (RFC 7517).",
                 model=KeysAnswer,
                 examples={
@@ -116,8 +116,8 @@ ACCOUNT_ROUTES: Final = (
             "a submitter": {"user": "grace@example.org", "password": "correct horse battery"},
             "an administrator": {"user": "alan", "password": "correct horse battery", "roles": ["admin"]},
         },
-        answers={
-            HTTPStatus.CREATED: Answer(
+        responses={
+            HTTPStatus.CREATED: RouteResponse(
                 description="The account exists.", model=AccountAnswer, examples={"a submitter": _SUBMITTER}
             )
         },
@@ -131,8 +131,8 @@ ACCOUNT_ROUTES: Final = (
         tag=_ACCOUNTS,
         summary="List the accounts, by name",
         query=AccountsQuery,
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="A page of the accounts.",
                 model=AccountsAnswer,
                 examples={"a page": {"users": [_SUBMITTER], "next_cursor": "grace@example.org"}},
@@ -148,7 +148,7 @@ ACCOUNT_ROUTES: Final = (
         tag=_ACCOUNTS,
         summary="Delete an account",
         description="Its access tokens end within `ISOLINE_REVOCATION_S` (5 s by default); its ECGs stay.",
-        answers={HTTPStatus.NO_CONTENT: Answer(description="It is gone.")},
+        responses={HTTPStatus.NO_CONTENT: RouteResponse(description="It is gone.")},
         problems={**_NO_ACCOUNT, **_LAST_ADMIN},
     ),
     Route(
@@ -160,8 +160,8 @@ ACCOUNT_ROUTES: Final = (
         summary="Give an account other roles",
         request=RolesBody,
         examples={"both": {"roles": ["user", "admin"]}},
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="It has these roles.", model=AccountAnswer, examples={"a submitter": _SUBMITTER}
             )
         },
@@ -179,7 +179,7 @@ ACCOUNT_ROUTES: Final = (
         examples={
             "one's own": {"password": "battery horse correct", "current_password": "correct horse battery"}
         },
-        answers={HTTPStatus.NO_CONTENT: Answer(description="It has it.")},
+        responses={HTTPStatus.NO_CONTENT: RouteResponse(description="It has it.")},
         problems=_NO_ACCOUNT,
     ),
 )

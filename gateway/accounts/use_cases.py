@@ -1,4 +1,4 @@
-"""Accounts: create, change and authenticate them; how many passwords are hashed at a time."""
+"""Create, change, delete and authenticate accounts; hash passwords with bounded concurrency."""
 
 from __future__ import annotations
 
@@ -23,29 +23,28 @@ if TYPE_CHECKING:
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 
-# Each holds 19 MiB and a core for about 20 ms; more at a time would starve the requests beside them.
-_AT_A_TIME: Final = 2
-# A queue of some seconds, in which only those wait long who are many; those who came later would wait longer
-# than it takes to ask again.
+# Each takes 19 MiB and a core for about 20 ms; more at a time would starve other requests.
+_MAX_CONCURRENT_HASHES: Final = 2
+# A queue of some seconds; in a longer one a login would wait longer than a retry takes.
 _MAX_QUEUED: Final = 256
-# Threads of their own: those that all else shares may be busy with bodies of 16 MiB, or wait for a disk.
-_THREADS: Final = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
-# Who runs a command, and is alone with that.
-_ALONE: Final = QueueEntry()
+# A separate pool: threads of the shared one may be busy with bodies of 16 MiB, or wait for a disk.
+_THREADS: Final = ThreadPoolExecutor(_MAX_CONCURRENT_HASHES, thread_name_prefix="argon2")
+# For commands, which queue with nothing else.
+_UNSHARED_ENTRY: Final = QueueEntry()
 
 
-class Passwords:
-    """Hashes and verifies off the event loop, a bounded number at a time, with a bounded and fair queue."""
+class PasswordHashing:
+    """Hashes and verifies passwords in threads, a bounded number at a time, with a bounded fair queue."""
 
     def __init__(self) -> None:
         self._semaphore = FairSemaphore(
-            _AT_A_TIME,
+            _MAX_CONCURRENT_HASHES,
             max_queued=_MAX_QUEUED,
             refusal="Too many logins at a time; try again shortly.",
         )
-        self._nobodys_hash = _HASHER.hash("a password that nobody has")
+        self._dummy_hash = _HASHER.hash("a password that nobody has")
 
-    async def hash(self, password: str, entry: QueueEntry = _ALONE) -> str:
+    async def hash(self, password: str, entry: QueueEntry = _UNSHARED_ENTRY) -> str:
         """The password's Argon2id hash in PHC form.
 
         Raises:
@@ -55,7 +54,7 @@ class Passwords:
             return await in_thread_of(_THREADS, _HASHER.hash, password)
 
     def slot(self, entry: QueueEntry) -> AbstractAsyncContextManager[None]:
-        """Hold a place for `matches`.
+        """Hold a slot for `matches`.
 
         Raises:
             RateLimitedError: Too many wait already.
@@ -63,12 +62,12 @@ class Passwords:
         return self._semaphore.slot(entry)
 
     async def matches(self, password: str, account: Account | None) -> bool:
-        """Whether it is the account's password; no account takes as long as a wrong password.
+        """Whether it is the account's password; without an account this takes as long as a wrong password.
 
-        To be asked by who holds a place.
+        The caller must hold a `slot`.
         """
-        hash_ = account.password_hash if account else self._nobodys_hash
-        return await in_thread_of(_THREADS, _verified, hash_, password) and account is not None
+        hash_ = account.password_hash if account else self._dummy_hash
+        return await in_thread_of(_THREADS, _verify, hash_, password) and account is not None
 
 
 async def create_account(
@@ -77,8 +76,8 @@ async def create_account(
     roles: Iterable[Role],
     *,
     accounts: AccountStore,
-    passwords: Passwords,
-    entry: QueueEntry = _ALONE,
+    passwords: PasswordHashing,
+    entry: QueueEntry = _UNSHARED_ENTRY,
 ) -> Account:
     """Create an account.
 
@@ -98,23 +97,23 @@ async def authenticate(
     *,
     address: str,
     accounts: AccountStore,
-    passwords: Passwords,
+    passwords: PasswordHashing,
     throttle: LoginThrottle,
 ) -> Account | None:
-    """The account, if that is its name and its password; None says nothing about which was wrong.
+    """The account of this name and password; None does not tell which was wrong.
 
-    A hash that was made with other parameters than today's is renewed on the way.
+    A hash with outdated parameters is renewed.
 
     Raises:
-        RateLimitedError: There were too many failures from this address, which may be in a pause, or too many
-            wait. Only a try for which there was a place counts as one.
+        RateLimitedError: The backoff after failures at this address is not over, or the queue is full.
+            Attempts without a slot are not counted.
     """
     entry = await throttle.check(name, address)
     account = await accounts.find(name) if USER_NAME.fullmatch(name) else None
     async with passwords.slot(entry):
         await throttle.count_attempt(name, address)
-        is_right = await passwords.matches(password, account)
-    if not is_right or account is None:
+        is_correct = await passwords.matches(password, account)
+    if not is_correct or account is None:
         return None
     await throttle.record_success(name, address)
     if _HASHER.check_needs_rehash(account.password_hash):
@@ -123,14 +122,14 @@ async def authenticate(
 
 
 async def change_roles(name: str, roles: Collection[Role], *, accounts: AccountStore) -> None:
-    """Give an account other roles; its tokens and logins end.
+    """Change an account's roles; its tokens and logins end.
 
     Raises:
         NotFoundError: There is no such account.
         ConflictError: It is the last administrator.
     """
     if not USER_NAME.fullmatch(name) or not await accounts.set_roles(name, roles):
-        raise no_account(name)
+        raise account_not_found(name)
 
 
 async def change_password(
@@ -138,38 +137,38 @@ async def change_password(
     password: str,
     *,
     accounts: AccountStore,
-    passwords: Passwords,
-    entry: QueueEntry = _ALONE,
+    passwords: PasswordHashing,
+    entry: QueueEntry = _UNSHARED_ENTRY,
 ) -> None:
-    """Give an account another password; its tokens and logins end.
+    """Change an account's password; its tokens and logins end.
 
     Raises:
         NotFoundError: There is no such account.
     """
     if not USER_NAME.fullmatch(name):
-        raise no_account(name)
+        raise account_not_found(name)
     if not await accounts.set_password(name, await passwords.hash(password, entry)):
-        raise no_account(name)
+        raise account_not_found(name)
 
 
 async def delete_account(name: str, *, accounts: AccountStore) -> None:
-    """End an account for ever; its ECGs stay and its name is not given out again.
+    """Delete an account; its ECGs stay and its name is never given out again.
 
     Raises:
         NotFoundError: There is no such account.
         ConflictError: It is the last administrator.
     """
     if not USER_NAME.fullmatch(name) or not await accounts.delete(name):
-        raise no_account(name)
+        raise account_not_found(name)
 
 
-def no_account(name: str) -> NotFoundError:
-    """Why nothing could be done with an account."""
+def account_not_found(name: str) -> NotFoundError:
+    """The error for a name that no account has."""
     shown = f" named {name}" if USER_NAME.fullmatch(name) else " of this name"
     return NotFoundError(f"There is no account{shown}.")
 
 
-def _verified(hash_: str, password: str) -> bool:
+def _verify(hash_: str, password: str) -> bool:
     try:
         return _HASHER.verify(hash_, password)
     except (VerificationError, InvalidHashError):

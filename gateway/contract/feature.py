@@ -1,4 +1,4 @@
-"""What a feature brings to the gateway."""
+"""A feature of the gateway: its routes, handlers and health parts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from shared.runtime.health import Part
 
 
-def _nothing_to_end() -> None:
-    """Most features keep no request waiting."""
+def _no_drain() -> None:
+    """Do nothing: in most features no request waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """Routes, and the object that answers them.
+    """Routes and the object whose methods handle them.
 
     Attributes:
         routes: Their handlers are methods of the class of ``handlers``.
-        parts: What of it may fail while the process runs, by name, for health.
-        begin_drain: Called once when the gateway begins to drain: from now on no request waits for anything.
+        parts: Its parts that may fail while the process runs, by name, for health.
+        begin_drain: Called once when the gateway starts draining: from then on no request may wait for long.
     """
 
     routes: Sequence[Route]
     handlers: object
     parts: Mapping[str, Part] = field(default_factory=dict)
-    begin_drain: Callable[[], None] = _nothing_to_end
+    begin_drain: Callable[[], None] = _no_drain

@@ -1,4 +1,4 @@
-"""The route table and its models, written out as an OpenAPI 3.1 document."""
+"""Generate the OpenAPI 3.1 document from the route table and its models."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from gateway.contract.route import Answer, Binary, Example, Route
+    from gateway.contract.route import BinaryForm, Example, Route, RouteResponse
     from shared.runtime.settings import GatewayOnlySettings
 
 Json = dict[str, Any]
 
 
 class ErrorAnswer(ResponseBody):
-    """One thing that is wrong with a body."""
+    """One problem of a body."""
 
     pointer: Annotated[str, Field(description="JSON pointer (RFC 6901); empty for the whole body.")]
     detail: str
@@ -52,8 +52,8 @@ another method with 405 and `Allow`. Answers of 1 KiB or more are gzipped for cl
 Isoline is not a diagnostic device.
 """
 
-# A whole and true problem for each kind of route; a route adds its own.
-_OF_A_BODY: Final = {
+# A true example of each problem, by kind of route; a route adds its own.
+_BODY_PROBLEMS: Final = {
     HTTPStatus.BAD_REQUEST: "The body is empty; expected JSON.",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time; send it again, faster.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body, unpacked, may have 16777216 bytes at most.",
@@ -62,13 +62,13 @@ _OF_A_BODY: Final = {
     ),
     HTTPStatus.UNPROCESSABLE_ENTITY: "The body does not fit: 1 problem, see errors.",
 }
-_OF_A_ROLE: Final = {
+_ROLE_PROBLEMS: Final = {
     HTTPStatus.UNAUTHORIZED: (
         "This needs a token: send Authorization: Bearer and the access_token of POST /token."
     ),
     HTTPStatus.FORBIDDEN: "This needs a role that your token does not have.",
 }
-_OF_ALL: Final = {
+_COMMON_PROBLEMS: Final = {
     HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: send this one again later.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something in Isoline failed; the request may be sent again.",
     HTTPStatus.SERVICE_UNAVAILABLE: (
@@ -92,7 +92,7 @@ _BEARER: Final = {
 
 
 def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, version: str) -> Json:
-    """The contract that a gateway of these settings keeps."""
+    """The contract of a gateway with these settings."""
     table = list(routes)
     paths: Json = {}
     for route in table:
@@ -109,24 +109,24 @@ def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, 
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
         "paths": paths,
         "components": {
-            "schemas": _within_limits(_schemas(table), settings),
+            "schemas": _with_limits(_schemas(table), settings),
             "securitySchemes": {"bearer": _BEARER},
         },
     }
 
 
 def _operation(route: Route) -> Json:
-    who = f"Role: {' or '.join(sorted(route.roles))}." if route.roles else "Anybody may ask."
+    required_role = f"Role: {' or '.join(sorted(route.roles))}." if route.roles else "Anybody may ask."
     operation: Json = {
         "operationId": route.handler.__name__,
         "tags": [route.tag],
         "summary": route.summary,
-        "description": f"{route.description}\n\n{who}".strip(),
+        "description": f"{route.description}\n\n{required_role}".strip(),
         "x-isoline-roles": sorted(route.roles),
         "security": [{"bearer": []}] if route.roles else [],
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": {
-            **{str(status.value): _response(answer) for status, answer in route.answers.items()},
+            **{str(status.value): _response(declared) for status, declared in route.responses.items()},
             **{str(status.value): _problem(status, detail) for status, detail in _problems(route).items()},
         },
     }
@@ -152,29 +152,29 @@ def _query_parameters(route: Route) -> list[Json]:
 def _query_parameter(name: str, schema: Json) -> Json:
     description, [example] = schema.pop("description"), schema.pop("examples")
     schema.pop("title", None)
-    if "anyOf" in schema:  # None stands for a parameter that was not sent, which no query can say otherwise
+    if "anyOf" in schema:  # without the None of an absent parameter, which a query can't contain
         schema = schema["anyOf"][0]
     return {"name": name, "in": "query", "description": description, "schema": schema, "example": example}
 
 
-def _response(answer: Answer) -> Json:
-    response = {"description": answer.description, "headers": _headers(answer.headers)}
-    if answer.model:
-        response["content"] = {answer.content_type: _content(answer.model, answer.examples)}
-    elif answer.content_type != "application/json":
-        response["content"] = {answer.content_type: {}}
+def _response(declared: RouteResponse) -> Json:
+    response = {"description": declared.description, "headers": _headers(declared.headers)}
+    if declared.model:
+        response["content"] = {declared.content_type: _content(declared.model, declared.examples)}
+    elif declared.content_type != "application/json":
+        response["content"] = {declared.content_type: {}}
     return response
 
 
 def _problems(route: Route) -> dict[HTTPStatus, str]:
-    """Every way in which a route fails, in the order of the statuses; its own words win."""
-    every = {
-        **(_OF_A_BODY if route.request else {}),
-        **(_OF_A_ROLE if route.role else {}),
-        **_OF_ALL,
+    """The problems of a route by status, in order; its own examples take precedence."""
+    problems = {
+        **(_BODY_PROBLEMS if route.request else {}),
+        **(_ROLE_PROBLEMS if route.role else {}),
+        **_COMMON_PROBLEMS,
         **route.problems,
     }
-    return {status: every[status] for status in sorted(every) if status not in route.answers}
+    return {status: problems[status] for status in sorted(problems) if status not in route.responses}
 
 
 def _problem(status: HTTPStatus, detail: str) -> Json:
@@ -194,13 +194,13 @@ def _content(model: type[BaseModel], examples: Mapping[str, Example]) -> Json:
     return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "examples": shown}
 
 
-def _binary_content(binary: Binary) -> Json:
+def _binary_content(form: BinaryForm) -> Json:
     """OpenAPI can't describe bytes: in words, and with the schema of the header beside them."""
     return {
         "schema": {
-            "description": binary.description,
-            "contentMediaType": binary.content_type,
-            "x-isoline-header": {"$ref": f"#/components/schemas/{binary.header.__name__}"},
+            "description": form.description,
+            "contentMediaType": form.content_type,
+            "x-isoline-header": {"$ref": f"#/components/schemas/{form.header.__name__}"},
         }
     }
 
@@ -215,7 +215,7 @@ def _headers(headers: Mapping[str, str]) -> Json:
 def _schemas(routes: Iterable[Route]) -> Json:
     models: dict[type[BaseModel], None] = {ProblemAnswer: None}
     for route in routes:
-        models |= {answer.model: None for answer in route.answers.values() if answer.model}
+        models |= {declared.model: None for declared in route.responses.values() if declared.model}
         models |= {route.request: None} if route.request else {}
         models |= {form.header: None for form in route.forms}
     _, definitions = models_json_schema(
@@ -225,8 +225,8 @@ def _schemas(routes: Iterable[Route]) -> Json:
     return schemas
 
 
-def _within_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
-    """The schemas with the limits of this gateway, which the models learn only when they are asked."""
+def _with_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
+    """The schemas with the limits of these settings, which models get only at validation."""
     limits = {
         ("EcgBody", "leads"): {"maxItems": settings.max_leads},
         ("BinaryHeader", "leads"): {"maxItems": settings.max_leads},

@@ -1,4 +1,4 @@
-"""The contract as a document, and as a page in the browser: all of it from this service."""
+"""The contract as OpenAPI and as a page (Swagger UI), served without any other host."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _TYPES: Final = {
     ".txt": "text/plain; charset=utf-8",
 }
 
-# The page runs what this service sends and nothing else, and talks to this service and to nobody else.
-# Swagger UI puts styles into its elements as it draws them.
+# The page runs scripts of this service only, and connects to it only. Swagger UI sets inline styles.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,8 +40,8 @@ _HEADERS: Final = {
 }
 
 
-class Documents:
-    """Answers with the contract and the page that shows it."""
+class DocumentationHandlers:
+    """Serve the contract and the page that shows it."""
 
     def __init__(self, contract: Mapping[str, Any]) -> None:
         self._contract = _prebuilt_response(orjson.dumps(contract), "application/json")
@@ -57,7 +56,7 @@ class Documents:
         return self._files[_PAGE].response(request)
 
     async def get_docs_file(self, request: Request) -> Response:
-        """A file that the page asks for."""
+        """A file of the page."""
         file = self._files.get(request.parameters["file"])
         if file is None:
             raise NotFoundError("There is nothing at this path.")

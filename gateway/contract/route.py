@@ -1,7 +1,4 @@
-"""The words in which a route says what it takes, what it answers and who may ask.
-
-The same table of `Route` serves the requests and is written out as OpenAPI.
-"""
+"""Types of the route table, from which both the router and the OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -19,18 +16,18 @@ if TYPE_CHECKING:
     from shared.domain.account import Role
 
 Example: TypeAlias = Any
-"""A JSON value as a client would see or send it."""
+"""A JSON value as a client receives or sends it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One way in which a request succeeds.
+class RouteResponse:
+    """A successful response of a route.
 
     Attributes:
-        description: When it is given.
-        model: The shape of its JSON body; None for no body, or one that is not JSON.
-        examples: Filled-in bodies by what they show.
-        headers: What its headers say, beside those that every answer has.
+        description: What it means.
+        model: The schema of its JSON body; None for no body, or one that is not JSON.
+        examples: Bodies by title.
+        headers: Descriptions of its headers, besides those of every response.
         content_type: Of its body.
     """
 
@@ -42,13 +39,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binary:
-    """Another form of a request's body: a JSON header, and what JSON would make long.
+class BinaryForm:
+    """A binary form of a request's body: a JSON header, followed by samples.
 
     Attributes:
-        content_type: By which it is told from the others.
-        header: The shape of the header.
-        description: How its bytes follow each other, in Markdown.
+        content_type: Of the body.
+        header: The schema of the header.
+        description: The layout of its bytes, in Markdown.
     """
 
     content_type: str
@@ -58,23 +55,23 @@ class Binary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A path, who may ask for it, and what it promises.
+    """A route: method and path, its handler, the required role, and its part of the contract.
 
     Attributes:
         method: Of HTTP.
-        path: With names in braces; each of them is a key of ``gateway.contract.parameters.PATH_PARAMETERS``.
-        handler: Method of the object that answers it, unbound.
-        role: Who may ask: a role, any of several, or None for anybody.
-        takes_password: Whether each request costs what a password does, and is limited accordingly.
-        tag: The heading under which it is shown.
+        path: A template; each name in braces is a key of ``gateway.contract.parameters.PATH_PARAMETERS``.
+        handler: Unbound method of the feature's handlers.
+        role: The required role, or any of several, or None if no token is needed.
+        takes_password: Whether it verifies a password, and so is limited as a login.
+        tag: The heading in the contract.
         summary: What it does, in a few words.
-        description: What a caller must know beside that, in Markdown.
-        query: What may stand behind the question mark.
-        request: The shape of the body; None for none.
-        examples: Filled-in bodies by what they show.
-        forms: Other forms in which the body may come.
-        answers: How it succeeds, by status.
-        problems: How it fails beside what all of its kind do, by status, each with an example of the detail.
+        description: What a client must know besides, in Markdown.
+        query: The schema of the query parameters.
+        request: The schema of the JSON body; None for no body.
+        examples: Bodies by title.
+        forms: Other forms of the body.
+        responses: Successful responses by status.
+        problems: Example details of problems by status, besides those of all routes of its kind.
     """
 
     method: str
@@ -87,14 +84,14 @@ class Route:
     query: type[BaseModel] | None = None
     request: type[BaseModel] | None = None
     examples: Mapping[str, Example] = field(default_factory=dict)
-    forms: tuple[Binary, ...] = ()
-    answers: Mapping[HTTPStatus, Answer]
+    forms: tuple[BinaryForm, ...] = ()
+    responses: Mapping[HTTPStatus, RouteResponse]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     takes_password: bool = False
 
     @property
     def roles(self) -> frozenset[Role]:
-        """Any of these may ask; none means anybody."""
+        """Any of these is required; empty if no token is needed."""
         if self.role is None:
             return frozenset()
         return self.role if isinstance(self.role, frozenset) else frozenset([self.role])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from gateway.contract.route import Answer, Route
+from gateway.contract.route import Route, RouteResponse
 from gateway.ecgs.handlers import EcgHandlers
 from gateway.ecgs.queries import EcgQuery, EcgsQuery
 from gateway.ecgs.response_bodies import EcgAnswer, EcgsAnswer, ReceiptAnswer
@@ -105,8 +105,8 @@ ECG_ROUTES: Final = (
         request=EcgBody,
         examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},
         forms=tuple(format_.form for format_ in FORMATS if format_.form),
-        answers={
-            HTTPStatus.ACCEPTED: Answer(
+        responses={
+            HTTPStatus.ACCEPTED: RouteResponse(
                 description="It is kept and will be analysed, or was already.",
                 model=ReceiptAnswer,
                 examples={
@@ -127,8 +127,8 @@ ECG_ROUTES: Final = (
         summary="List your ECGs, newest first",
         description="A page at a time: ask for the next one with its `next_cursor`, until there is none.",
         query=EcgsQuery,
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="A page of your ECGs.",
                 model=EcgsAnswer,
                 examples={"a page": _PAGE, "none": {"ecgs": []}},
@@ -151,8 +151,8 @@ ECG_ROUTES: Final = (
             "beside it; with `?wait=` only if the next one is not finished by then."
         ),
         query=EcgQuery,
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="Where it stands and, once completed, what was found.",
                 model=EcgAnswer,
                 examples={
@@ -164,7 +164,7 @@ ECG_ROUTES: Final = (
                 },
                 headers=_TAGGED,
             ),
-            HTTPStatus.NOT_MODIFIED: Answer(
+            HTTPStatus.NOT_MODIFIED: RouteResponse(
                 description="You have this result: its tag stands in `If-None-Match`.", headers=_TAGGED
             ),
         },
@@ -184,7 +184,7 @@ ECG_ROUTES: Final = (
             "Queued or finished, it is erased with its signals and results; subscribers hear `ecg.deleted`. "
             "Its id may then be submitted again, with any content."
         ),
-        answers={HTTPStatus.NO_CONTENT: Answer(description="It is gone.")},
+        responses={HTTPStatus.NO_CONTENT: RouteResponse(description="It is gone.")},
         problems=_NO_ECG,
     ),
 )

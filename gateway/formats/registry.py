@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from gateway.contract.route import Binary
+from gateway.contract.route import BinaryForm
 from gateway.formats import binary_reader as recordings
 from gateway.formats.binary_reader import BinaryReader
 from gateway.formats.json_reader import JsonReader
@@ -69,7 +69,7 @@ class Format:
 
     content_type: str
     first_bytes: bytes = b""
-    form: Binary | None = None
+    form: BinaryForm | None = None
     reader: Callable[[GatewayOnlySettings, Spools], Reader]
 
 
@@ -79,7 +79,7 @@ FORMATS: Final = (
     Format(
         content_type=recordings.CONTENT_TYPE,
         first_bytes=recordings.MAGIC,
-        form=Binary(content_type=recordings.CONTENT_TYPE, header=BinaryHeader, description=_BINARY),
+        form=BinaryForm(content_type=recordings.CONTENT_TYPE, header=BinaryHeader, description=_BINARY),
         reader=BinaryReader,
     ),
 )

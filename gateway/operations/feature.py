@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_operations(parts: Mapping[str, Part], *, host: str, port: int) -> AsyncIterator[Feature]:
-    """Yield the feature; the parts are watched and the operations port is open as long as the context is.
+    """Yield the feature; parts are checked and the operations port is open for as long as the context is.
 
     Raises:
         ConfigurationError: The port is taken.

@@ -1,4 +1,4 @@
-"""What each request about the health of the gateway does."""
+"""Handlers of the health routes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class HealthHandlers:
     health: Health
 
     async def get_live(self, _: Request) -> Response:
-        """Live: the event loop turns."""
+        """Live: the event loop runs."""
         return json_response(LIVE)
 
     async def get_ready(self, _: Request) -> Response:
-        """Ready: no part is failing, else 503 with the reason of each that is."""
+        """Ready: 200 if no part is failing, else 503 with the reason of each failing part."""
         readiness = await self.health.readiness()
         return json_response(readiness.document, readiness.status)

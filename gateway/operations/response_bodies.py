@@ -1,4 +1,4 @@
-"""What clients are answered about the gateway's health, as models: the same that the contract shows."""
+"""Response bodies of the health routes, as models for the contract."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gateway.http.validation import ResponseBody
 
 
 class LiveAnswer(ResponseBody):
-    """The process turns."""
+    """The process is alive."""
 
     status: Literal["live"]
 
 
 class PartAnswer(ResponseBody):
-    """How something is that the service needs."""
+    """The state of a part that the service needs."""
 
     state: Annotated[
         Literal["ok", "degraded", "failing"],
@@ -29,7 +29,7 @@ class PartAnswer(ResponseBody):
 
 
 class ReadyAnswer(ResponseBody):
-    """Whether requests should come here, and if not, why."""
+    """Whether requests should be sent here, and if not, why."""
 
     status: Literal["ready", "not ready"]
     reasons: Annotated[dict[str, str], Field(description="Why not, by part.")] = {}

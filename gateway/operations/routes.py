@@ -1,11 +1,11 @@
-"""The routes about the gateway's health."""
+"""The health routes."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Final
 
-from gateway.contract.route import Answer, Route
+from gateway.contract.route import Route, RouteResponse
 from gateway.operations.handlers import HealthHandlers
 from gateway.operations.response_bodies import LiveAnswer, ReadyAnswer
 
@@ -32,8 +32,8 @@ HEALTH_ROUTES: Final = (
         role=None,
         tag=_TAG,
         summary="Ask whether the process turns",
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="It does.", model=LiveAnswer, examples={"live": {"status": "live"}}
             )
         },
@@ -45,8 +45,8 @@ HEALTH_ROUTES: Final = (
         role=None,
         tag=_TAG,
         summary="Ask whether requests should come here",
-        answers={
-            HTTPStatus.OK: Answer(
+        responses={
+            HTTPStatus.OK: RouteResponse(
                 description="They should, be it that a part is degraded.",
                 model=ReadyAnswer,
                 examples={
@@ -54,7 +54,7 @@ HEALTH_ROUTES: Final = (
                     "degraded": {"status": "ready", "parts": {"schema": _OK, "broker": _DEGRADED}},
                 },
             ),
-            HTTPStatus.SERVICE_UNAVAILABLE: Answer(
+            HTTPStatus.SERVICE_UNAVAILABLE: RouteResponse(
                 description="They should not, for these reasons.",
                 model=ReadyAnswer,
                 examples={

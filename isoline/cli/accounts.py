@@ -12,7 +12,7 @@ import typer
 
 from gateway.accounts.request_bodies import MAX_PASSWORD_LENGTH
 from gateway.accounts.use_cases import (
-    Passwords,
+    PasswordHashing,
     change_password,
     change_roles,
     create_account,
@@ -75,7 +75,7 @@ async def _make_demo_admin(accounts: AccountStore) -> str:
     account = await accounts.find(_DEMO_ADMIN.name)
     if account is None:
         raise ConfigurationError("admin was deleted; make another with isoline create-admin --name NAME")
-    if not await Passwords().matches(_DEMO_ADMIN.password, account):
+    if not await PasswordHashing().matches(_DEMO_ADMIN.password, account):
         return "The administrator admin exists, with a password of its own."
     return "The administrator admin, password admin, exists."
 
@@ -91,7 +91,7 @@ async def create(name: str, roles: Collection[Role]) -> str:
         raise ConfigurationError(f"a name is 1 to 64 of A-Z a-z 0-9 . _ @ - (but not . or ..), not {name!r}")
     password, said_once = _password()
     async with _open_accounts() as accounts:
-        await create_account(name, password, roles, accounts=accounts, passwords=Passwords())
+        await create_account(name, password, roles, accounts=accounts, passwords=PasswordHashing())
     return f"The account {name} ({_listed(roles)}) was created.{said_once}"
 
 
@@ -125,7 +125,7 @@ async def give_password(name: str) -> str:
     """
     password, said_once = _password()
     async with _open_accounts() as accounts:
-        await change_password(name, password, accounts=accounts, passwords=Passwords())
+        await change_password(name, password, accounts=accounts, passwords=PasswordHashing())
     return f"The account {name} has a new password; its tokens have ended.{said_once}"
 
 

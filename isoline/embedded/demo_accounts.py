@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.accounts.use_cases import Passwords, create_account
+from gateway.accounts.use_cases import PasswordHashing, create_account
 from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError, ConflictError
 
@@ -41,7 +41,7 @@ def is_loopback(host: str) -> bool:
 
 async def create_demo_accounts(accounts: AccountStore) -> None:
     """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
-    passwords = Passwords()
+    passwords = PasswordHashing()
     for demo in DEMO_ACCOUNTS:
         if await accounts.find(demo.name) is None:
             with suppress(ConflictError):
@@ -56,7 +56,7 @@ async def check_no_demo_accounts(accounts: AccountStore, host: str) -> None:
     Raises:
         ConfigurationError: One has, and so the gateway must not listen on this host.
     """
-    passwords = Passwords()
+    passwords = PasswordHashing()
     known = [
         demo.name
         for demo in DEMO_ACCOUNTS

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aio_pika
 import pytest
 
-from gateway.accounts.use_cases import Passwords, create_account
+from gateway.accounts.use_cases import PasswordHashing, create_account
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed
@@ -94,7 +94,7 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     """A migrated database with the account ada, an empty broker, and no service yet."""
     await create_account(
-        "ada", PASSWORD, [Role.USER], accounts=PostgresAccountStore(database), passwords=Passwords()
+        "ada", PASSWORD, [Role.USER], accounts=PostgresAccountStore(database), passwords=PasswordHashing()
     )
     environment = {
         "ISOLINE_DATABASE_URL": database_url,

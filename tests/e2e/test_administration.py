@@ -12,7 +12,7 @@ import aiohttp
 import jwt
 import pytest
 
-from gateway.accounts.use_cases import Passwords
+from gateway.accounts.use_cases import PasswordHashing
 from gateway.auth.signing_keys import new_seed
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.e2e.conftest import ROOT
@@ -118,7 +118,7 @@ def administration(database_url: str) -> Administration:
 
 
 async def is_password(database: Database, name: str, password: str) -> bool:
-    return await Passwords().matches(password, await PostgresAccountStore(database).find(name))
+    return await PasswordHashing().matches(password, await PostgresAccountStore(database).find(name))
 
 
 async def test_a_password_that_is_piped_is_the_password_whichever_command_it_is_for(

@@ -103,7 +103,7 @@ def with_a_changed_claim() -> str:
 
 
 class TestTokens:
-    async def test_a_token_of_ours_is_taken(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_a_valid_token_is_accepted(self, nobody: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {a_token()}"}
 
         async with nobody.get("/ecg/10", headers=headers) as answer:
@@ -154,9 +154,7 @@ class TestTokens:
             pytest.param("\xfc.\xfc.\xfc", id="not ASCII"),
         ],
     )
-    async def test_any_other_token_proves_nothing(
-        self, nobody_alone: aiohttp.ClientSession, token: str
-    ) -> None:
+    async def test_any_other_token_is_refused(self, nobody_alone: aiohttp.ClientSession, token: str) -> None:
         async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {token}"}) as answer:
             problem = await problem_of(answer, 401)
 
@@ -165,7 +163,7 @@ class TestTokens:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YWRhOng=", "ada"])
-    async def test_a_request_without_a_token_is_told_where_to_get_one(
+    async def test_a_401_without_a_token_names_the_scheme_and_the_token_route(
         self, nobody_alone: aiohttp.ClientSession, header: str | None
     ) -> None:
         headers = {} if header is None else {"Authorization": header}
@@ -177,7 +175,7 @@ class TestTokens:
         assert problem["detail"] == expected
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
-    async def test_a_refused_token_is_not_repeated(self, nobody_alone: aiohttp.ClientSession) -> None:
+    async def test_a_refused_token_is_not_quoted(self, nobody_alone: aiohttp.ClientSession) -> None:
         async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {_CANARY}"}) as answer:
             assert _CANARY not in await answer.text()
 
@@ -199,14 +197,14 @@ class TestRoles:
 
         assert problem["detail"] == "This needs the role admin; your token has user."
 
-    async def test_who_is_both_may_do_both(self, gateway: str) -> None:
+    async def test_an_account_with_both_roles_may_do_both(self, gateway: str) -> None:
         async with open_client(gateway, "both") as both:
             async with both.post("/ecg/process", json=an_ecg_body()) as answer:
                 assert answer.status == 202
             async with both.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
                 assert answer.status == 201
 
-    async def test_the_role_is_asked_for_before_the_body_is_read(
+    async def test_the_role_is_checked_before_the_body_is_read(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         async with ada_alone.post("/user", data=b"not JSON") as answer:
@@ -214,9 +212,7 @@ class TestRoles:
 
 
 class TestLoggingIn:
-    async def test_a_name_and_its_password_are_traded_for_a_token(
-        self, nobody: aiohttp.ClientSession
-    ) -> None:
+    async def test_a_login_returns_a_token(self, nobody: aiohttp.ClientSession) -> None:
         async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
             document = await answer.json()
 
@@ -225,7 +221,7 @@ class TestLoggingIn:
         assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
         assert TOKENS.verify(document["access_token"], now=time.time()).caller.name == "ada"
 
-    async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
+    async def test_a_wrong_password_and_an_unknown_name_get_the_same_response(
         self, nobody: aiohttp.ClientSession
     ) -> None:
         answers = []
@@ -236,7 +232,7 @@ class TestLoggingIn:
         assert answers[0][0]["detail"] == "No account has this name and this password."
         assert answers == [answers[0]] * 4
 
-    async def test_a_name_is_read_with_its_case(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_account_names_are_case_sensitive(self, nobody: aiohttp.ClientSession) -> None:
         async with nobody.post("/token", json={"user": "ADA", "password": PASSWORD}) as answer:
             assert answer.status == 401
 
@@ -249,7 +245,7 @@ class TestLoggingIn:
             ({"user": "ada", "password": PASSWORD, "otp": "1"}, ["/otp"]),
         ],
     )
-    async def test_what_are_no_credentials_is_pointed_at(
+    async def test_invalid_credentials_are_pointed_at(
         self, nobody_alone: aiohttp.ClientSession, body: object, pointers: list[str]
     ) -> None:
         async with nobody_alone.post("/token", json=body) as answer:
@@ -257,7 +253,7 @@ class TestLoggingIn:
 
         assert [error["pointer"] for error in problem["errors"]] == pointers
 
-    async def test_credentials_are_short(self, nobody_alone: aiohttp.ClientSession) -> None:
+    async def test_a_large_body_of_credentials_is_a_413(self, nobody_alone: aiohttp.ClientSession) -> None:
         async with nobody_alone.post("/token", json={"user": "ada", "password": "x" * 17_000}) as answer:
             problem = await problem_of(answer, 413)
 
@@ -266,9 +262,7 @@ class TestLoggingIn:
 
 
 class TestAccounts:
-    async def test_an_account_is_a_user_unless_it_is_said_otherwise(
-        self, root: aiohttp.ClientSession
-    ) -> None:
+    async def test_an_account_has_the_role_user_by_default(self, root: aiohttp.ClientSession) -> None:
         async with root.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
             document = await answer.json()
 
@@ -316,7 +310,7 @@ class TestAccounts:
             ({"admin": True}, "/admin", "this field is not known here"),
         ],
     )
-    async def test_a_field_that_breaks_its_rule_is_pointed_at(
+    async def test_an_invalid_field_is_pointed_at(
         self, root_alone: aiohttp.ClientSession, fields: dict[str, object], pointer: str, detail: str
     ) -> None:
         async with root_alone.post("/user", json={"user": "eve", "password": "12345678", **fields}) as answer:
@@ -324,7 +318,7 @@ class TestAccounts:
 
         assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
 
-    async def test_a_refused_password_is_not_repeated(self, root_alone: aiohttp.ClientSession) -> None:
+    async def test_a_refused_password_is_not_quoted(self, root_alone: aiohttp.ClientSession) -> None:
         account = {"user": _CANARY + " ", "password": _CANARY * 10, "roles": [_CANARY]}
 
         async with root_alone.post("/user", json=account) as answer:

@@ -46,7 +46,7 @@ class TestListing:
     @pytest.mark.parametrize(
         "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"limit": "-1"}, {"cursor": "a b"}]
     )
-    async def test_a_page_that_can_not_be_is_a_bad_request(
+    async def test_an_invalid_page_query_is_a_400(
         self, root_alone: aiohttp.ClientSession, query: dict[str, str]
     ) -> None:
         async with root_alone.get("/user", params=query) as answer:
@@ -54,7 +54,7 @@ class TestListing:
 
 
 class TestChanging:
-    async def test_an_admin_gives_roles(
+    async def test_an_admin_changes_roles(
         self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
     ) -> None:
         async with root.put("/user/ada/roles", json={"roles": ["user", "admin"]}) as answer:
@@ -62,7 +62,7 @@ class TestChanging:
 
         assert await can_log_in(nobody, "ada", PASSWORD)
 
-    async def test_an_admin_gives_a_password(
+    async def test_an_admin_changes_a_password(
         self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
     ) -> None:
         async with root.put("/user/ada/password", json={"password": "another one"}) as answer:
@@ -71,7 +71,7 @@ class TestChanging:
         assert await can_log_in(nobody, "ada", "another one")
         assert not await can_log_in(nobody, "ada", PASSWORD)
 
-    async def test_everybody_changes_their_own_password_with_the_present_one(
+    async def test_a_user_changes_their_own_password_with_the_present_one(
         self, ada: aiohttp.ClientSession, nobody: aiohttp.ClientSession
     ) -> None:
         body = {"password": "another one", "current_password": PASSWORD}
@@ -88,7 +88,7 @@ class TestChanging:
             ({"current_password": "wrong"}, "The current_password is wrong."),
         ],
     )
-    async def test_whoever_found_an_open_session_does_not_get_the_account(
+    async def test_a_stolen_session_can_not_change_the_password(
         self,
         ada: aiohttp.ClientSession,
         nobody: aiohttp.ClientSession,
@@ -105,7 +105,7 @@ class TestChanging:
         async with root.put("/user/root/password", json={"password": "another one"}) as answer:
             await problem_of(answer, 403)
 
-    async def test_guessing_the_present_password_is_slowed_down(self, ada: aiohttp.ClientSession) -> None:
+    async def test_guessing_the_present_password_is_throttled(self, ada: aiohttp.ClientSession) -> None:
         body = {"password": "another one", "current_password": "wrong"}
         statuses = []
         for _ in range(7):
@@ -158,7 +158,7 @@ class TestChanging:
             ("PUT", "/password", {"password": "another one"}),
         ],
     )
-    async def test_what_is_no_account_is_not_found(
+    async def test_an_unknown_account_is_a_404(
         self, root: aiohttp.ClientSession, name: str, method: str, path: str, body: Any
     ) -> None:
         async with root.request(method, f"/user/{name}{path}", json=body) as answer:
@@ -176,7 +176,7 @@ class TestChanging:
             ("password", {"password": 5, "more": 1}, ["/password", "/more"]),
         ],
     )
-    async def test_all_that_is_wrong_with_a_change_is_told(
+    async def test_all_problems_of_a_change_are_reported(
         self, root_alone: aiohttp.ClientSession, path: str, body: object, pointers: list[str]
     ) -> None:
         async with root_alone.put(f"/user/ada/{path}", json=body) as answer:

@@ -302,7 +302,7 @@ class TestFields:
             (with_lead(num_samples=True), "/leads/0/num_samples", "found a boolean"),
         ],
     )
-    async def test_a_field_that_breaks_its_rule_is_pointed_at(
+    async def test_an_invalid_field_is_pointed_at(
         self, ada_alone: aiohttp.ClientSession, body: object, pointer: str, detail: str
     ) -> None:
         problem = await refused(ada_alone, body)

@@ -75,9 +75,7 @@ class TestRefreshTokens:
         assert tokens.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
         assert len(base64.urlsafe_b64decode(tokens["refresh_token"])) == 16 + 32
 
-    async def test_a_refresh_token_is_traded_for_both_again_and_again(
-        self, nobody: aiohttp.ClientSession
-    ) -> None:
+    async def test_refresh_tokens_are_rotated_again_and_again(self, nobody: aiohttp.ClientSession) -> None:
         tokens = await logged_in(nobody)
         seen = {tokens["refresh_token"]}
         for _ in range(3):
@@ -90,7 +88,7 @@ class TestRefreshTokens:
 
         assert len(seen) == 4
 
-    async def test_a_second_use_ends_the_whole_login(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_reuse_of_a_refresh_token_revokes_its_login(self, nobody: aiohttp.ClientSession) -> None:
         stolen = (await logged_in(nobody))["refresh_token"]
         another = (await logged_in(nobody))["refresh_token"]
         next_one = await refreshed(nobody, stolen)
@@ -101,7 +99,7 @@ class TestRefreshTokens:
         assert await refreshed(nobody, next_one["refresh_token"]) is None
         assert await refreshed(nobody, another)
 
-    async def test_of_two_uses_at_once_one_wins_and_the_login_ends(
+    async def test_of_two_concurrent_uses_one_succeeds_and_the_login_is_revoked(
         self, nobody: aiohttp.ClientSession
     ) -> None:
         token = (await logged_in(nobody))["refresh_token"]
@@ -111,7 +109,7 @@ class TestRefreshTokens:
         [winner] = [outcome for outcome in outcomes if outcome]
         assert await refreshed(nobody, winner["refresh_token"]) is None
 
-    async def test_a_revoked_token_and_its_login_are_dead(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_a_revoked_token_and_its_login_are_refused(self, nobody: aiohttp.ClientSession) -> None:
         first = (await logged_in(nobody))["refresh_token"]
         second = await refreshed(nobody, first)
         assert second
@@ -130,7 +128,7 @@ class TestRefreshTokens:
             base64.urlsafe_b64encode(bytes(48)).decode(),
         ],
     )
-    async def test_what_is_no_refresh_token_is_refused_and_revoking_it_is_no_error(
+    async def test_an_invalid_refresh_token_is_refused_and_revoking_it_is_no_error(
         self, nobody: aiohttp.ClientSession, token: str
     ) -> None:
         assert await refreshed(nobody, token) is None
@@ -145,7 +143,7 @@ class TestRefreshTokens:
         assert await refreshed(nobody, tokens["access_token"]) is None
         assert not await is_taken(nobody, tokens["refresh_token"])
 
-    async def test_the_database_holds_no_token(
+    async def test_the_database_stores_no_token(
         self, nobody: aiohttp.ClientSession, database: Database
     ) -> None:
         token = (await logged_in(nobody))["refresh_token"]
@@ -162,7 +160,7 @@ class TestRefreshTokens:
         [({}, ["/refresh_token"]), ({"refresh_token": 5}, ["/refresh_token"]), ([], [""])],
     )
     @pytest.mark.parametrize("path", ["/token/refresh", "/token/revoke"])
-    async def test_a_body_without_a_token_is_told_so(
+    async def test_a_body_without_a_token_is_a_422(
         self, nobody_alone: aiohttp.ClientSession, path: str, body: object, pointers: list[str]
     ) -> None:
         async with nobody_alone.post(path, json=body) as answer:
@@ -173,7 +171,7 @@ class TestRefreshTokens:
 
 class TestChangedAccounts:
     @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
-    async def test_a_change_ends_the_tokens_within_the_stated_time(
+    async def test_a_change_revokes_tokens_within_the_stated_time(
         self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
     ) -> None:
         tokens, others = await logged_in(hasty), await logged_in(hasty, "bob")
@@ -193,7 +191,7 @@ class TestChangedAccounts:
         assert await is_taken(hasty, others["access_token"])
         assert await refreshed(hasty, others["refresh_token"])
 
-    async def test_a_login_after_the_change_is_good_at_once(
+    async def test_a_login_after_the_change_is_valid_at_once(
         self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession
     ) -> None:
         await root.put("/user/ada/roles", json={"roles": ["user", "admin"]})
@@ -215,7 +213,7 @@ class TestChangedAccounts:
 
 
 class TestKeys:
-    async def test_the_public_keys_prove_a_token_to_anybody(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_the_public_keys_verify_a_token(self, nobody: aiohttp.ClientSession) -> None:
         token = (await logged_in(nobody))["access_token"]
         async with nobody.get("/.well-known/jwks.json") as answer:
             keys = jwt.PyJWKSet.from_dict(await answer.json())
@@ -224,13 +222,13 @@ class TestKeys:
         claims = jwt.decode(token, key.key, algorithms=["EdDSA"], audience="isoline", issuer="isoline")
         assert claims["sub"] == "ada"
 
-    async def test_the_public_keys_hold_nothing_secret(self, nobody: aiohttp.ClientSession) -> None:
+    async def test_the_jwks_has_no_private_key(self, nobody: aiohttp.ClientSession) -> None:
         async with nobody.get("/.well-known/jwks.json") as answer:
             document = await answer.json()
 
         assert [key.keys() for key in document["keys"]] == [{"kty", "crv", "x", "kid", "use", "alg"}]
 
-    def test_tokens_of_the_key_before_are_good_after_a_rotation_and_not_after_two(self) -> None:
+    def test_tokens_of_a_key_stay_valid_after_one_rotation_and_not_after_two(self) -> None:
         def tokens(key: str) -> AccessTokens:
             return AccessTokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
 
@@ -247,7 +245,7 @@ class TestKeys:
 
 
 class TestGuessing:
-    async def test_guessing_is_slowed_down_while_the_owner_elsewhere_logs_in(
+    async def test_guessing_is_throttled_while_the_owner_logs_in_elsewhere(
         self, database: Database, broker: InProcessBroker, gateway: str
     ) -> None:
         del gateway  # it has made the accounts

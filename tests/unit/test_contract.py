@@ -58,12 +58,12 @@ class TestEveryRoute:
         assert route.role is None or route.roles
         assert route.summary
         assert route.tag
-        assert route.answers
+        assert route.responses
 
     def test_shows_every_body_filled_in(self, route: Route) -> None:
         assert (route.request is None) == (not route.examples)
-        for answer in route.answers.values():
-            assert (answer.model is None) == (not answer.examples)
+        for response in route.responses.values():
+            assert (response.model is None) == (not response.examples)
 
     def test_tells_how_it_fails(self, route: Route) -> None:
         operation = _CONTRACT["paths"][route.path][route.method.lower()]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from gateway.accounts.use_cases import Passwords, create_account
+from gateway.accounts.use_cases import PasswordHashing, create_account
 from gateway.auth.access_tokens import AccessTokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
@@ -178,7 +178,7 @@ async def _create_account(url: str) -> None:
     async with open_database(url) as database:
         accounts = PostgresAccountStore(database)
         if await accounts.find(OWNER) is None:
-            await create_account(OWNER, PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+            await create_account(OWNER, PASSWORD, [Role.USER], accounts=accounts, passwords=PasswordHashing())
 
 
 async def _create_textbook_tables(url: str) -> None:

@@ -28,7 +28,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from gateway.accounts.use_cases import Passwords
+from gateway.accounts.use_cases import PasswordHashing
 from isoline.embedded.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs
@@ -303,7 +303,7 @@ async def _open_gateway(settings: Mapping[str, str]) -> AsyncIterator[tuple[Gate
 async def _create_accounts(database_url: str) -> list[str]:
     """The account ada, and others with the same password."""
     known = [f"known-{index}" for index in range(_LOGINS)]
-    password_hash = await Passwords().hash(_PASSWORD)
+    password_hash = await PasswordHashing().hash(_PASSWORD)
     async with open_database(database_url) as database:
         accounts = PostgresAccountStore(database)
         for name in ["ada", *known]:

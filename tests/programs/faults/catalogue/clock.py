@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from gateway.accounts.use_cases import Passwords, create_account
+from gateway.accounts.use_cases import PasswordHashing, create_account
 from shared.domain.account import Role
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
@@ -117,7 +117,7 @@ async def _log_in_and_change(session: aiohttp.ClientSession, first: Service, sec
 async def _end_an_account(installation: Installation, session: aiohttp.ClientSession, name: str) -> None:
     async with open_database(installation.postgres.url) as database:
         accounts = PostgresAccountStore(database)
-        await create_account(name, PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+        await create_account(name, PASSWORD, [Role.USER], accounts=accounts, passwords=PasswordHashing())
         found = [
             await _tokens(session, gateway, "/token", user=name, password=PASSWORD)
             for gateway in installation.gateways

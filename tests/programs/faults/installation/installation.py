@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from gateway.accounts.use_cases import Passwords, create_account
+from gateway.accounts.use_cases import PasswordHashing, create_account
 from shared.domain.account import Role
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
@@ -211,7 +211,7 @@ async def _running(services: list[Service]) -> AsyncIterator[None]:
 async def _create_account(url: str) -> None:
     async with open_database(url) as database:
         accounts = PostgresAccountStore(database)
-        await create_account("ada", PASSWORD, [Role.USER], accounts=accounts, passwords=Passwords())
+        await create_account("ada", PASSWORD, [Role.USER], accounts=accounts, passwords=PasswordHashing())
 
 
 _KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()
