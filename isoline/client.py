@@ -1,4 +1,4 @@
-"""A client of Isoline's gateway for Python programs: asynchronous, typed, patient.
+"""A client of Isoline's gateway for Python programs: asynchronous, typed, with retries.
 
 ```python
 async with open_client("https://isoline.example.org", user="ada", password=...) as isoline:
@@ -6,8 +6,8 @@ async with open_client("https://isoline.example.org", user="ada", password=...) 
     print(result.leads[0].name, result.leads[0].findings)
 ```
 
-Signals may be lists, or arrays of 16 or 32 bits (NumPy's, ``array.array``, whatever has the buffer protocol),
-which go in binary form: nobody has to write or parse them, and they may be as long as a day of three leads.
+Signals may be lists, or arrays of 16 or 32 bits (NumPy's, ``array.array``, any with the buffer protocol),
+which are sent in binary form: faster, and as long as a day of three leads.
 
 It needs aiohttp and nothing else of this project.
 """
@@ -37,63 +37,63 @@ Status: TypeAlias = Literal["queued", "completed", "failed"]
 
 
 class _SampleType(NamedTuple):
-    """A width of samples: what a header calls it, and what `array` does."""
+    """A width of samples: its name in a header, and its code of `array`."""
 
     name: str
     code: str
 
 
-# The gateway holds a waiting request for 30 s at the most; we ask again well before proxies lose patience.
-_ASK_FOR_S: Final = 20.0
-_ANSWER_WITHIN_S: Final = 60.0
+# The gateway holds a long poll for at most 30 s; we poll again well before proxies time out.
+_LONG_POLL_S: Final = 20.0
+_RESPONSE_WITHIN_S: Final = 60.0
 _FIRST_BACKOFF_S: Final = 0.2
 _LONGEST_BACKOFF_S: Final = 10.0
-# A token that is about to expire would not survive the way to the gateway.
+# A token that is about to expire could expire on the way to the gateway.
 _RENEW_BEFORE_S: Final = 30.0
 _PAGE: Final = 100
 
-# The slowest that the gateway waits for.
+# The slowest upload that the gateway accepts.
 _SLOWEST_BYTES_PER_S: Final = 32 * 1024
 
-# What an answer has at the least, so that another server's is not taken for one.
+# Required keys of a response, so that another server's is not taken for the gateway's.
 _NOTHING: Final[frozenset[str]] = frozenset()
 _RESULT: Final = frozenset({"id", "status"})
-# What else it may have, as a `Result` does.
-_TOLD: Final = ("date", "sampling_rate_hz", "unit", "submitted_at", "completed_at", "generation")
+# Optional keys of a response, with the same names in `Result`.
+_OPTIONAL_FIELDS: Final = ("date", "sampling_rate_hz", "unit", "submitted_at", "completed_at", "generation")
 _PAGE_OF_ECGS: Final = frozenset({"ecgs"})
 _TOKENS: Final = frozenset({"access_token", "expires_in"})
 
 _BINARY: Final = "application/vnd.isoline.ecg"
 _PREAMBLE: Final = struct.Struct("<7sBI")
 _VERSION: Final = 1
-# 64 or 128 KiB at a time, however long the signal.
+# 64 or 128 KiB at a time, for a signal of any length.
 _PIECE_SAMPLES: Final = 32 * 1024
 _SAMPLE_TYPES: Final = {2: _SampleType("int16", "h"), 4: _SampleType("int32", "i")}
 
-_ELSEWHERE: Final = 300  # and above
+_REDIRECTS: Final = 300  # and above
 _ERRORS: Final = 400  # and above
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
-_PASSING: Final = frozenset({429, 502, 503, 504})
-# Beside `.` and `..`, which end no path.
+_RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
+# And not `.` or `..`, which clients remove from a path.
 _ECG_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class IsolineError(Exception):
-    """The root of what this client raises."""
+    """The root of this client's errors."""
 
 
 class UrlError(IsolineError):
-    """The URL of the gateway is none, or holds what it must not; the message does not repeat it."""
+    """The URL of the gateway is invalid or holds a password; the message does not repeat it."""
 
 
 class RefusedError(IsolineError):
-    """The gateway refused: sending the same again would change nothing.
+    """The gateway refused the request: sending it again would change nothing.
 
     Attributes:
         status: Of HTTP.
         detail: What was found and what was expected.
-        errors: All that is wrong with the body: dictionaries of ``pointer`` and ``detail``.
+        errors: All errors in the body: dictionaries of ``pointer`` and ``detail``.
     """
 
     def __init__(self, status: int, detail: str, errors: tuple[Mapping[str, str], ...] = ()) -> None:
@@ -105,15 +105,15 @@ class RefusedError(IsolineError):
 
 
 class AwayError(IsolineError):
-    """The gateway was away, overloaded or not done for as long as we had patience; trying later is safe."""
+    """The gateway was unavailable, overloaded or not done within ``patience_s``; trying later is safe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """What was found in one lead.
+    """The findings for one lead.
 
     Attributes:
-        findings: All of it, by the names of insights, which the gateway's contract describes.
+        findings: By the names of insights, which the gateway's contract describes.
     """
 
     name: str
@@ -121,19 +121,19 @@ class Lead:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the findings must know."""
+        """Warnings about the findings."""
         return tuple(self.findings.get("warnings", ()))
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """Why an insight found nothing, by its name."""
+        """The reasons why insights found nothing, by name."""
         reasons: Mapping[str, str] = self.findings.get("absent", {})
         return reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Where an ECG stands, and what was found.
+    """The status of an ECG, and the findings.
 
     Attributes:
         leads: In the order sent; empty unless completed.
@@ -177,12 +177,12 @@ class Summary:
 class Client:
     """Talks to one gateway as one user; opened by `open_client`.
 
-    Every method logs in when it must, and repeats what failed for a reason that passes (429, 502, 503, 504,
-    a lost connection, a time-out) after ``Retry-After`` or a backoff that doubles.
+    Every method logs in when necessary, and retries after a temporary failure (429, 502, 503, 504, a lost
+    connection, a timeout) after ``Retry-After`` or an exponential backoff.
 
-    No redirect is followed: what we send is for the gateway that was named.
+    No redirect is followed: requests go to the given gateway only.
 
-    Every method raises `RefusedError` when the gateway refuses and `AwayError` when patience ends.
+    Every method raises `RefusedError` when the gateway refuses and `AwayError` when retries end.
     """
 
     def __init__(
@@ -208,25 +208,25 @@ class Client:
     async def submit(self, ecg: Mapping[str, Any] | bytes) -> Result:
         """Submit an ECG: a mapping, or JSON as bytes. Submitting the same again is safe and changes nothing.
 
-        The same content is the same ECG, whether its signals are lists or arrays. Arrays must not change
-        meanwhile.
+        Equal content is the same ECG, whether its signals are lists or arrays. Arrays must not change until
+        the method returns.
 
         Returns:
-            Its id and where it stands. It is kept: it will be analysed, whatever happens to us.
+            Its id and status. It is stored, and will be analysed even if this client ends.
 
         Raises:
             TypeError: A signal is an array of something else than integers of 16 or 32 bits.
         """
-        return _result(await self._ask("POST", "/ecg/process", _RESULT, **_body(ecg)))
+        return _result(await self._request("POST", "/ecg/process", _RESULT, **_body(ecg)))
 
     async def get(self, ecg_id: str) -> Result:
-        """Where an ECG stands, and what was found."""
-        return _result(await self._ask("GET", _path(ecg_id), _RESULT))
+        """The status of an ECG, and the findings."""
+        return _result(await self._request("GET", _path(ecg_id), _RESULT))
 
     async def wait(self, ecg_id: str, *, timeout_s: float = 60.0) -> Result:
         """The ECG's result as soon as it is completed or failed, and is not being analysed again.
 
-        Of one that is still analysed again after ``timeout_s``, the last finished result.
+        If it is still being analysed again after ``timeout_s``: its last finished result.
 
         Raises:
             AwayError: It is still queued after ``timeout_s``.
@@ -234,8 +234,8 @@ class Client:
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline - time.monotonic(), 0.0)
-            params = {"wait": f"{min(left_s, _ASK_FOR_S):.3f}"}
-            result = _result(await self._ask("GET", _path(ecg_id), _RESULT, params=params))
+            params = {"wait": f"{min(left_s, _LONG_POLL_S):.3f}"}
+            result = _result(await self._request("GET", _path(ecg_id), _RESULT, params=params))
             is_late = time.monotonic() >= deadline
             if result.status != "queued" and (is_late or not result.is_analysed_again):
                 return result
@@ -247,13 +247,13 @@ class Client:
         return await self.wait((await self.submit(ecg)).id, timeout_s=timeout_s)
 
     async def list(self, *, status: Status | None = None) -> AsyncIterator[Summary]:
-        """Every ECG of the user's, newest first; pages are fetched as they are needed.
+        """Every ECG of the user, newest first; pages are fetched as they are needed.
 
-        Of a ``status``, those that are analysed again are with the queued ones.
+        With a ``status``: ECGs that are analysed again count as queued.
         """
         query = {"limit": str(_PAGE)} | ({"status": status} if status else {})
         while True:
-            page = await self._ask("GET", "/ecg", _PAGE_OF_ECGS, params=query)
+            page = await self._request("GET", "/ecg", _PAGE_OF_ECGS, params=query)
             for ecg in page["ecgs"]:
                 yield Summary(ecg["id"], ecg["status"], ecg["submitted_at"], "reanalysis" in ecg, ecg)
             if "next_cursor" not in page:
@@ -261,26 +261,26 @@ class Client:
             query["cursor"] = page["next_cursor"]
 
     async def delete(self, ecg_id: str) -> bool:
-        """Erase an ECG with all that was found; its id is free again.
+        """Erase an ECG with its findings; its id is free again.
 
         Returns:
-            Whether there was one. False may also mean that we erased it and the answer was lost.
+            Whether it existed. False may also mean that it was erased and the response was lost.
         """
         try:
-            await self._ask("DELETE", _path(ecg_id), _NOTHING)
+            await self._request("DELETE", _path(ecg_id), _NOTHING)
         except RefusedError as error:
             if error.status == _NOT_FOUND:
                 return False
             raise
         return True
 
-    async def _ask(self, method: str, path: str, fields: frozenset[str], **options: Any) -> Any:
-        """The JSON that a request with our token is answered with; a refused token is renewed once."""
+    async def _request(self, method: str, path: str, fields: frozenset[str], **options: Any) -> Any:
+        """The JSON of the response to a request with our token; a refused token is renewed once."""
         token = await self._valid_token()
-        status, document = await self._repeat(method, path, token=token, **options)
+        status, document = await self._send_with_retries(method, path, token=token, **options)
         if status == _UNAUTHORIZED and self._can_renew:
             token = await self._valid_token(refused=token)
-            status, document = await self._repeat(method, path, token=token, **options)
+            status, document = await self._send_with_retries(method, path, token=token, **options)
         return _accepted(status, document, fields)
 
     @property
@@ -288,7 +288,7 @@ class Client:
         return self._credentials is not None or self._refresh_token is not None
 
     async def _valid_token(self, *, refused: str | None = None) -> str:
-        """A token that is good for a while; of many that need a new one, one gets it for all."""
+        """A token with 30 s or more left; concurrent callers renew it once."""
         async with self._renewing:
             is_old = self._token in {None, refused} or time.monotonic() >= self._renew_at
             if is_old and self._can_renew:
@@ -298,22 +298,24 @@ class Client:
         return self._token
 
     async def _renew(self) -> None:
-        """Spend the refresh token if there is one; else, or if it is dead, log in again."""
+        """Use the refresh token if there is one; else, or if it is refused, log in again."""
         status: int = _UNAUTHORIZED
         answer: Any = None
         if self._refresh_token is not None:
             spent, self._refresh_token = self._refresh_token, None
-            status, answer = await self._repeat("POST", "/token/refresh", json={"refresh_token": spent})
+            status, answer = await self._send_with_retries(
+                "POST", "/token/refresh", json={"refresh_token": spent}
+            )
         if status >= _ERRORS and self._credentials is not None:
-            status, answer = await self._repeat("POST", "/token", json=self._credentials)
+            status, answer = await self._send_with_retries("POST", "/token", json=self._credentials)
         tokens = _accepted(status, answer, _TOKENS)
         self._token, self._refresh_token = tokens["access_token"], tokens.get("refresh_token")
         self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
 
-    async def _repeat(
+    async def _send_with_retries(
         self, method: str, path: str, *, token: str | None = None, **options: Any
     ) -> tuple[int, Any]:
-        """Send until there is an answer that will not pass by itself: its status and its JSON."""
+        """Send with retries after temporary failures; the status and the JSON of the response."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         deadline, attempt = time.monotonic() + self._patience_s, 1
         while True:
@@ -321,8 +323,8 @@ class Client:
                 async with self._session.request(
                     method, f"{self._url}{path}", headers=headers, allow_redirects=False, **options
                 ) as response:
-                    if response.status not in _PASSING:
-                        _check_not_elsewhere(response)
+                    if response.status not in _RETRIED_STATUSES:
+                        _check_no_redirect(response)
                         return response.status, await _json(response)
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -347,19 +349,18 @@ async def open_client(
     """Yield a client of the gateway at an address.
 
     Args:
-        url: Where it is, e.g. ``https://isoline.example.org`` or, below a path of a proxy's,
-            ``https://example.org/isoline``.
-        user: With the password: who we are.
+        url: E.g. ``https://isoline.example.org`` or, with a path prefix, ``https://example.org/isoline``.
+        user: To log in with.
         password: The user's.
         token: An access token, instead of user and password or beside them.
         refresh_token: Renews the access token.
-        patience_s: For how long a request is repeated.
+        patience_s: For how long a request is retried.
 
     Raises:
-        UrlError: There can be no gateway at this URL.
+        UrlError: The URL is invalid.
     """
     usable = _usable(url)
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
+    timeout = aiohttp.ClientTimeout(total=_RESPONSE_WITHIN_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         yield Client(
             session,
@@ -373,16 +374,16 @@ async def open_client(
 
 
 def _usable(url: str) -> str:
-    """The URL without a last slash, to which a path is added.
+    """The URL without a trailing slash, so that a path can be appended.
 
     Raises:
-        UrlError: It is none, or holds what it must not.
+        UrlError: It is invalid, or holds a password, a query or a fragment.
     """
     try:
         parsed = URL(url.strip())
         host = (parsed.raw_host or "").encode("idna")
         is_address = parsed.scheme in {"http", "https"} and bool(host and parsed.port) and b" " not in host
-    except ValueError:  # a port or a host that is none
+    except ValueError:  # an invalid port or host
         is_address = False
     if not is_address:
         raise UrlError(
@@ -397,7 +398,7 @@ def _usable(url: str) -> str:
 
 
 def _path(ecg_id: str) -> str:
-    # What an id can't hold would ask for something else: a slash, `%2e%2e`, a question mark.
+    # Characters that an id can't have would name another path: a slash, `%2e%2e`, a question mark.
     if not _ECG_ID.fullmatch(ecg_id) or ecg_id in {".", ".."}:
         raise RefusedError(_NOT_FOUND, "No ECG can have this id.")
     return f"/ecg/{ecg_id}"
@@ -410,25 +411,25 @@ def _body(ecg: Mapping[str, Any] | bytes) -> dict[str, Any]:
     if not isinstance(leads, list | tuple) or not any(_has_array(lead) for lead in leads):
         return {"json": ecg}
     binary = _Binary(ecg)
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S + binary.size / _SLOWEST_BYTES_PER_S)
+    timeout = aiohttp.ClientTimeout(total=_RESPONSE_WITHIN_S + binary.size / _SLOWEST_BYTES_PER_S)
     return {"data": binary, "timeout": timeout}
 
 
 class _Binary(aiohttp.Payload):
-    """An ECG in binary form, written anew for each attempt; its arrays are not copied as a whole."""
+    """An ECG in binary form, encoded again for each attempt; its arrays are not copied as a whole."""
 
     def __init__(self, ecg: Mapping[str, Any]) -> None:
         super().__init__(ecg, content_type=_BINARY)
         self._signals = [_array(lead) for lead in ecg["leads"]]
         described = [
-            _described(lead, signal) for lead, signal in zip(ecg["leads"], self._signals, strict=True)
+            _lead_json(lead, signal) for lead, signal in zip(ecg["leads"], self._signals, strict=True)
         ]
         header = json.dumps({**ecg, "leads": described}).encode()
         self._head = _PREAMBLE.pack(b"ISOLINE", _VERSION, len(header)) + header
 
     @property
     def size(self) -> int:
-        """Bytes of all of it."""
+        """Bytes in total."""
         return len(self._head) + sum(signal.nbytes for signal in self._signals)
 
     def decode(self, *_: object, **__: object) -> str:
@@ -436,7 +437,7 @@ class _Binary(aiohttp.Payload):
         raise TypeError("an ECG in binary form is not text")
 
     async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
-        """Send it, no faster than it is taken."""
+        """Send it, at the speed of the connection."""
         await writer.write(self._head)
         for signal in self._signals:
             for start in range(0, len(signal), _PIECE_SAMPLES):
@@ -455,7 +456,7 @@ def _has_array(lead: Any) -> bool:
 
 
 def _array(lead: Mapping[str, Any]) -> memoryview:
-    """A lead's signal as an array, which a list beside arrays becomes."""
+    """A lead's signal as an array; a list is converted."""
     signal = memoryview(lead["signal"] if _has_array(lead) else array("i", lead["signal"]))
     if (
         signal.ndim != 1
@@ -469,9 +470,9 @@ def _array(lead: Mapping[str, Any]) -> memoryview:
     return signal
 
 
-def _described(lead: Mapping[str, Any], signal: memoryview) -> dict[str, Any]:
-    said = {name: value for name, value in lead.items() if name != "signal"}
-    return {"num_samples": len(signal), "sample_type": _SAMPLE_TYPES[signal.itemsize].name, **said}
+def _lead_json(lead: Mapping[str, Any], signal: memoryview) -> dict[str, Any]:
+    header = {name: value for name, value in lead.items() if name != "signal"}
+    return {"num_samples": len(signal), "sample_type": _SAMPLE_TYPES[signal.itemsize].name, **header}
 
 
 def _little_endian(piece: memoryview) -> bytes:
@@ -485,7 +486,7 @@ def _little_endian(piece: memoryview) -> bytes:
 
 def _result(answer: Mapping[str, Any]) -> Result:
     leads = tuple(Lead(name, found) for lead in answer.get("leads", ()) for name, found in lead.items())
-    told = {name: answer.get(name) for name in _TOLD}
+    optional = {name: answer.get(name) for name in _OPTIONAL_FIELDS}
     return Result(
         answer["id"],
         answer["status"],
@@ -494,13 +495,13 @@ def _result(answer: Mapping[str, Any]) -> Result:
         answer,
         answer.get("ecg", {}),
         is_analysed_again="reanalysis" in answer,
-        **told,
+        **optional,
     )
 
 
-def _check_not_elsewhere(response: aiohttp.ClientResponse) -> None:
-    """Return if the answer is the gateway's own: it does not redirect, a proxy or another host does."""
-    if _ELSEWHERE <= response.status < _ERRORS:
+def _check_no_redirect(response: aiohttp.ClientResponse) -> None:
+    """Raise RefusedError for a redirect: the gateway sends none, so that a proxy or another host answered."""
+    if _REDIRECTS <= response.status < _ERRORS:
         try:
             location = response.url.join(URL(response.headers["Location"]))
             where = f" to {location.origin()}{location.path}"
@@ -521,7 +522,7 @@ def _accepted(status: int, document: Any, fields: frozenset[str]) -> Any:
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:
-    """The answer's JSON; None for an answer without, e.g. of a proxy."""
+    """The JSON of the response; None if it has none, e.g. that of a proxy."""
     try:
         return await response.json(content_type=None)
     except ValueError:

@@ -1,8 +1,7 @@
-"""Ask a service whether it is ready, for little more than the start of an interpreter.
+"""A cheap readiness probe, for little more than the start of an interpreter.
 
-Each container of a deployment asks every few seconds, for ever. So this imports no library, nothing of
-ours, and of Python what a socket and a URL need: the command line takes a second of CPU to import, and
-`http.client` as much as all of this.
+Each container of a deployment probes every few seconds, for ever. So this imports only Python's modules for
+sockets and URLs: the command line takes a second of CPU to import, and `http.client` as much as all of this.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from urllib.parse import urlsplit
 DEFAULT_URL = "http://127.0.0.1:8080/health/ready"
 
 _PORTS = {"http": 80, "https": 443}
-_ANSWER_WITHIN_S = 5.0
+_RESPONSE_WITHIN_S = 5.0
 # The reasons for a 503 are some hundred bytes.
 _MAX_ANSWER_BYTES = 64 * 1024
 
 
 def probe(url: str = DEFAULT_URL) -> tuple[bool, str]:
-    """Whether the service at a URL answers with success, and its words, or why there are none.
+    """Whether the service at a URL answers with success, and the body, or the reason why there is none.
 
-    Redirects are not followed: it is this service that is asked for. Within 5 s it is over.
+    Redirects are not followed. It takes at most 5 s.
     """
     try:
         parts = urlsplit(url)
@@ -45,15 +44,15 @@ def probe(url: str = DEFAULT_URL) -> tuple[bool, str]:
 
 
 def _answer(host: str, port: int, target: bytes, *, is_tls: bool) -> bytes:
-    """The head and the body; by HTTP/1.0, in which a body ends with the connection and has no chunks.
+    """Head and body of the response, by HTTP/1.0: the body ends with the connection and has no chunks.
 
     Raises:
-        OSError: It did not come, or not in time.
+        OSError: There was no response in time.
     """
-    deadline = time.monotonic() + _ANSWER_WITHIN_S
-    connection = socket.create_connection((host, port), _ANSWER_WITHIN_S)
+    deadline = time.monotonic() + _RESPONSE_WITHIN_S
+    connection = socket.create_connection((host, port), _RESPONSE_WITHIN_S)
     if is_tls:
-        import ssl  # noqa: PLC0415 - only who asks through a proxy pays for it
+        import ssl  # noqa: PLC0415 - only a probe through a TLS proxy pays for it
 
         connection = ssl.create_default_context().wrap_socket(connection, server_hostname=host)
     with connection:

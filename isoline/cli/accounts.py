@@ -1,4 +1,4 @@
-"""Accounts from the command line: of the database that is named, else of the embedded mode's."""
+"""Administer accounts: of ISOLINE_DATABASE_URL if it is set, else of the embedded mode."""
 
 from __future__ import annotations
 
@@ -45,22 +45,27 @@ if TYPE_CHECKING:
 _GENERATED_BYTES: Final = 18
 _MAX_INPUT_BYTES: Final = 1024
 _NOT_IN_A_LINE: Final = frozenset("\r\n\0")
-# Whoever pipes a password has it there by now.
-_WAITS_SILENTLY_S: Final = 1.0
+# A piped password is there within this time.
+_SILENT_WAIT_S: Final = 1.0
 _PAGE: Final = 1000
 _DEMO_ADMIN: Final = DEMO_ACCOUNTS[0]
 
 
 async def create_first_admin(name: str) -> str:
-    """Make sure of an administrator; says so. In the embedded mode admin is the one whose password is known.
+    """Create the first administrator; in the embedded mode on loopback the demo account admin.
+
+    Returns:
+        A sentence about it.
 
     Raises:
-        ConfigurationError: The embedded mode's was deleted or needs no password, or the password is none.
+        ConfigurationError: The demo account was deleted or takes no password, or the password is invalid.
         ConflictError: The name is taken.
     """
     if not _is_production():
         async with _open_accounts() as accounts:
-            if name == _DEMO_ADMIN.name and _is_local():  # asked in here: nothing else can start
+            if (
+                name == _DEMO_ADMIN.name and _is_local()
+            ):  # checked while accounts are open, so that no other mode can start
                 if _piped_password(is_needed=False) is not None:
                     raise ConfigurationError(
                         "admin has the password admin where only this machine reaches it: don't send one, "
@@ -84,7 +89,7 @@ async def create(name: str, roles: Collection[Role]) -> str:
     """Create an account with a password that is asked for, piped in, or else generated.
 
     Raises:
-        ConfigurationError: The name is none, or the password.
+        ConfigurationError: The name or the password is invalid.
         ConflictError: The name is taken, or was.
     """
     if not USER_NAME.fullmatch(name) or name in RESERVED_NAMES:
@@ -95,7 +100,7 @@ async def create(name: str, roles: Collection[Role]) -> str:
     return f"The account {name} ({_listed(roles)}) was created.{said_once}"
 
 
-async def everybody() -> list[Account]:
+async def all_accounts() -> list[Account]:
     """All accounts, in the order of their names."""
     found: list[Account] = []
     async with _open_accounts() as accounts:
@@ -104,8 +109,8 @@ async def everybody() -> list[Account]:
     return found
 
 
-async def give_roles(name: str, roles: Collection[Role]) -> str:
-    """Give an account other roles.
+async def set_roles(name: str, roles: Collection[Role]) -> str:
+    """Change the roles of an account.
 
     Raises:
         NotFoundError: There is no such account.
@@ -116,12 +121,12 @@ async def give_roles(name: str, roles: Collection[Role]) -> str:
     return f"The account {name} is {_listed(roles)}; its tokens have ended."
 
 
-async def give_password(name: str) -> str:
-    """Give an account a password that is asked for, piped in, or else generated.
+async def set_password(name: str) -> str:
+    """Change a password to one that is asked for, piped in, or else generated.
 
     Raises:
         NotFoundError: There is no such account.
-        ConfigurationError: The password is none.
+        ConfigurationError: The password is invalid.
     """
     password, said_once = _password()
     async with _open_accounts() as accounts:
@@ -130,7 +135,7 @@ async def give_password(name: str) -> str:
 
 
 async def delete(name: str) -> str:
-    """End an account for ever.
+    """Delete an account.
 
     Raises:
         NotFoundError: There is no such account.
@@ -146,7 +151,7 @@ def _listed(roles: Collection[Role]) -> str:
 
 
 def _password() -> tuple[str, str]:
-    """A password, and the sentence that shows it if it was made here."""
+    """A password, and the sentence that shows it if it was generated here."""
     if sys.stdin is not None and sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     elif (piped := _piped_password()) is not None:
@@ -162,14 +167,14 @@ def _password() -> tuple[str, str]:
 
 
 def _piped_password(*, is_needed: bool = True) -> str | None:
-    """The line on standard input, where that is no terminal; None if it ends without one.
+    """The line on standard input, unless that is a terminal; None if it ends without one.
 
     Args:
-        is_needed: Whether to wait for its end though nothing has come for a second.
+        is_needed: Whether to wait for input if none has come for a second.
     """
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    if not select.select([sys.stdin], [], [], _WAITS_SILENTLY_S)[0]:
+    if not select.select([sys.stdin], [], [], _SILENT_WAIT_S)[0]:
         if not is_needed:
             return None
         typer.echo("Waiting for a password on standard input; without one (</dev/null) it is made.", err=True)
@@ -193,7 +198,7 @@ def _password_min_length() -> int:
 
 
 def _is_local() -> bool:
-    """Whether only this machine can reach the embedded mode that runs, or that these settings would start."""
+    """Whether only this machine can reach the embedded mode that runs or would be started."""
     embedded = read_settings(EmbeddedSettings)
     running = read_state(embedded.var)
     return is_loopback(embedded.host) if running is None else running.is_local

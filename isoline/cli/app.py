@@ -25,7 +25,7 @@ from shared.storage.schema import migrations
 from shared.storage.schema.compatibility import NEWEST_SCHEMA
 
 _EXIT_FAILED: Final = 1
-_EXIT_NOT_RUNNING: Final = 3  # what service managers expect of `status`
+_EXIT_NOT_RUNNING: Final = 3  # as service managers expect of `status`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(users.app, name="user")
@@ -112,7 +112,7 @@ def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] 
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and a non-zero exit status."""
-    # Services configure their logs; a command has said all with its sentence.
+    # Services configure their logs; a command prints one sentence and logs nothing.
     logging.basicConfig(handlers=[logging.NullHandler()])
     try:
         app()

@@ -1,4 +1,4 @@
-"""ECGs as tables for people, with a column for each insight of the catalogue."""
+"""Tables of ECGs for the terminal, with a column for each insight of the catalogue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Sequence[Result]) -> Table:
-    """One row per lead, before them one for the ECG as a whole if there is something to say of it."""
+    """One row per lead, preceded by one for the ECG as a whole if it has findings."""
     insights = [*catalogue().leads, *catalogue().ecg]
     table = Table("ECG", "status", "lead", *map(_heading, insights), "note")
     for result in results:
@@ -69,7 +69,7 @@ def _cells(findings: Mapping[str, Any], insights: Iterable[Description]) -> list
 
 
 def _shown(summary: Any) -> str:
-    """A number as it is, several by their names."""
+    """A number as it is, a dictionary as names with values."""
     if isinstance(summary, dict):
         return ", ".join(f"{name} {_shown(value)}" for name, value in summary.items())
     return str(summary)

@@ -1,4 +1,4 @@
-"""``isoline submit | get | list | delete``: ECGs from the command line, over HTTP like everybody's."""
+"""``isoline submit | get | list | delete``: ECGs from the command line, over the public HTTP interface."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StatusOption(StrEnum):
 
 
 class _Outcome(NamedTuple):
-    """What became of a file: a result or an error, never both."""
+    """The outcome for a file: a result or an error, never both."""
 
     file: str
     result: Result | None = None
@@ -71,7 +71,7 @@ _Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wa
 # The embedded mode's demo account.
 _DEFAULT_URL: Final = f"http://127.0.0.1:{os.environ.get('ISOLINE_PORT') or 8080}"
 _DEFAULT_USER: Final = "demo"
-_DEFAULT_PASSWORD: Final = "demo"  # noqa: S105 - everybody knows it, and only this machine can use it
+_DEFAULT_PASSWORD: Final = "demo"  # noqa: S105 - a published one, usable from this machine only
 
 
 def add_to(app: typer.Typer) -> None:
@@ -169,10 +169,10 @@ async def _client(url: str, user: str) -> AsyncIterator[Client]:
 async def _submitted(
     url: str, user: str, files: Sequence[str], advance: partial[None], wait_s: float | None
 ) -> list[_Outcome]:
-    turn = asyncio.Semaphore(_AT_A_TIME)
+    semaphore = asyncio.Semaphore(_AT_A_TIME)
 
     async def submit(file: str, client: Client) -> _Outcome:
-        async with turn:
+        async with semaphore:
             outcome = await _outcome(file, client, wait_s)
         advance()
         return outcome
@@ -182,7 +182,7 @@ async def _submitted(
 
 
 async def _outcome(file: str, client: Client, wait_s: float | None) -> _Outcome:
-    shown = file.encode(errors="backslashreplace").decode()  # a file may be called what is no text
+    shown = file.encode(errors="backslashreplace").decode()  # a file name may not be valid text
     try:
         body = await asyncio.to_thread(_read, file)
         if wait_s is None:
@@ -211,8 +211,8 @@ async def _listed(url: str, user: str, status: StatusOption | None, limit: int) 
 def _show_outcomes(outcomes: Sequence[_Outcome], format_: Format) -> None:
     if format_ is Format.JSON:
         for outcome in outcomes:
-            said = outcome.result.document if outcome.result else {"error": outcome.error}
-            _print_json({"file": outcome.file, **said})
+            document = outcome.result.document if outcome.result else {"error": outcome.error}
+            _print_json({"file": outcome.file, **document})
         return
     results = [outcome.result for outcome in outcomes if outcome.result]
     errors = {outcome.file: outcome.error for outcome in outcomes if outcome.error}

@@ -1,4 +1,4 @@
-"""Commands of operators: each asks, calls a use case of `shared.operations`, and prints."""
+"""Commands of operators: each asks for confirmation, calls a use case of `shared.operations`, and prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job, shown once: a real ECG in over HTTP, what is found in it out."""
+"""The tour: submit a real ECG over HTTP and print the findings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 _ECG: Final = Path(__file__).parents[2] / "examples" / "data" / "ptbxl_06004.json"
 _WAIT_S: Final = 30
-# It was ready a moment ago; if it is away now, somebody has stopped it.
-_PATIENCE_S: Final = 3.0
+# It was ready a moment ago; if it is away now, it was stopped.
+_RETRY_FOR_S: Final = 3.0
 _SUBMITTER: Final = DEMO_ACCOUNTS[1]
 
 
 async def show_tour(state: EmbeddedState) -> None:
-    """Submit the bundled ECG, print what was found in it and how to go on.
+    """Submit the bundled ECG; print its findings and the next command.
 
-    Where the demo account is gone or has another password there is nothing to show, and it says so.
+    If the demo account is gone or has another password, print that instead.
 
     Raises:
-        isoline.client.IsolineError: The gateway answered otherwise than it should.
+        isoline.client.IsolineError: Any other failure.
     """
     console = Console()
     async with open_client(
-        state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, patience_s=_PATIENCE_S
+        state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, patience_s=_RETRY_FOR_S
     ) as client:
         try:
             result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)

@@ -1,4 +1,4 @@
-"""``isoline user ...``: accounts, for whoever has the database."""
+"""``isoline user ...``: accounts, administered directly in the database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create(
 def list_() -> None:
     """Show all accounts and their roles."""
     table = Table("account", "roles")
-    for account in asyncio.run(accounts.everybody()):
+    for account in asyncio.run(accounts.all_accounts()):
         table.add_row(account.name, ", ".join(sorted(account.roles)))
     Console().print(table)
 
@@ -37,13 +37,13 @@ def list_() -> None:
 @app.command("roles")
 def roles(name: Name, roles: Annotated[list[Role], typer.Argument(help="All that it is to have.")]) -> None:
     """Give an account other roles; its tokens end."""
-    typer.echo(asyncio.run(accounts.give_roles(name, roles)))
+    typer.echo(asyncio.run(accounts.set_roles(name, roles)))
 
 
 @app.command("password")
 def password(name: Name) -> None:
     """Give an account another password, found in the same way; its tokens end."""
-    typer.echo(asyncio.run(accounts.give_password(name)))
+    typer.echo(asyncio.run(accounts.set_password(name)))
 
 
 @app.command("delete")

@@ -1,4 +1,4 @@
-"""The embedded mode in the background: start it and wait until it is ready, or end it."""
+"""Start the embedded mode in the background and wait until it is ready, or stop it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOG_FILE: Final = "isoline.log"
-_TURN_FILE: Final = "turn.lock"
+_START_LOCK_FILE: Final = "turn.lock"
 
 _START_WITHIN_S: Final = 60.0
 _STOP_WITHIN_S: Final = 45.0
@@ -30,10 +30,10 @@ _POLL_S: Final = 0.02
 
 
 def start(var: Path) -> EmbeddedState:
-    """Have this folder's embedded Isoline running and ready, whether or not it ran before.
+    """Start this folder's embedded Isoline unless it runs, and return once it is ready.
 
     Raises:
-        ConfigurationError: It did not start; says why, and where its log is.
+        ConfigurationError: It did not start; names the reason and the log.
     """
     with _one_at_a_time(var):
         return read_state(var) or _started(var)
@@ -47,13 +47,13 @@ def _started(var: Path) -> EmbeddedState:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C and its end are not meant for it
+            start_new_session=True,  # so that Ctrl-C and the end of the terminal don't stop it
         )
     return _until_ready(process, var, begin)
 
 
 def stop(var: Path) -> bool:
-    """End this folder's embedded Isoline; work in hand is finished first. Whether one ran.
+    """Stop this folder's embedded Isoline, which finishes its work first. Whether one ran.
 
     Raises:
         ConfigurationError: It did not end in time.
@@ -68,7 +68,7 @@ def stop(var: Path) -> bool:
 def _end(running: EmbeddedState, var: Path) -> None:
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_WITHIN_S
-    # Its lock tells, not its pid: a starter that is still there may not have reaped it.
+    # By its lock, not its pid: the process that started it may not have reaped it.
     while read_state(var) is not None:
         if time.monotonic() > deadline:
             raise ConfigurationError(f"process {running.pid} did not end within {_STOP_WITHIN_S:g} s")
@@ -77,18 +77,18 @@ def _end(running: EmbeddedState, var: Path) -> None:
 
 @contextmanager
 def _one_at_a_time(var: Path) -> Iterator[None]:
-    """Start and stop wait for each other, and two starts make one.
+    """Serialise `start` and `stop` of this folder, so that two starts make one process.
 
     Raises:
         ConfigurationError: The folder can't be used.
     """
     try:
         var.mkdir(parents=True, exist_ok=True)
-        turn = open_private(var / _TURN_FILE)
+        lock = open_private(var / _START_LOCK_FILE)
     except OSError as error:
         raise ConfigurationError(f"ISOLINE_VAR: can't use {var}: {error.strerror}") from None
-    with turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -109,7 +109,7 @@ def _until_ready(process: subprocess.Popen[bytes], var: Path, log_begin: int) ->
 
 
 def _reason_to_end(var: Path, log_begin: int) -> str:
-    """The reason that a process gave as its last: in a log record, or in plain lines behind all records."""
+    """The last reason that a process gave: in a log record, or in plain lines after all records."""
     with (var / LOG_FILE).open("rb") as log:
         log.seek(log_begin)
         lines = log.read().decode(errors="replace").strip().splitlines()

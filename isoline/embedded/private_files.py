@@ -1,4 +1,4 @@
-"""Files of the embedded mode that are nobody else's: locks, logs, keys."""
+"""Files of the embedded mode that only their owner can open: locks, logs, keys."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-_OURS: Final = stat.S_IRUSR | stat.S_IWUSR
+_OWNER_ONLY: Final = stat.S_IRUSR | stat.S_IWUSR
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file, which is made if there is none, to append to, read and lock.
+    """Open a file to append, read and lock; create it if it does not exist.
 
-    Only its owner may open it, also if it was made before and others could: who can read a file can lock it,
-    and have its owner wait for ever.
+    Only its owner may open it; an existing file is closed to others, who could else lock it and have its
+    owner wait for ever.
 
     Raises:
         OSError: It can't be opened.
     """
     file = open(path, "a+b", opener=_opened)  # noqa: SIM115 - the caller closes it
-    with suppress(PermissionError):  # another's file that we may write to: who else may is for them to say
-        os.fchmod(file.fileno(), _OURS)
+    with suppress(PermissionError):  # the file belongs to another user, who decides about its mode
+        os.fchmod(file.fileno(), _OWNER_ONLY)
     return file
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags, _OURS)
+    return os.open(path, flags, _OWNER_ONLY)

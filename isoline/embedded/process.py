@@ -49,7 +49,7 @@ async def serve(stop_requested: asyncio.Event) -> None:
 
     Raises:
         ConfigurationError: The port is taken, this folder's Isoline runs already, or other machines could
-            reach it though it has accounts whose passwords everybody knows.
+            reach it although it has demo accounts.
     """
     settings = read_settings(EmbeddedSettings)
     is_local = is_loopback(settings.host)
@@ -62,7 +62,7 @@ async def serve(stop_requested: asyncio.Event) -> None:
             await migrate(server.url)
             ready = partial(publish_state, server.url, is_local)
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_end_with(server))
+                watch = tasks.create_task(_fail_when_it_ends(server))
                 await _serve_on(server.url, settings, stop_requested, ready, is_local=is_local)
                 watch.cancel()
 
@@ -115,8 +115,8 @@ async def _serve_on(
             },
             operations_port=settings.operations_port,
         )
-        async with asyncio.TaskGroup() as tasks:  # both leave at once, each within its time limit
-            tasks.create_task(_answer(gateway, stop_requested, ready))
+        async with asyncio.TaskGroup() as tasks:  # both drain at the same time, each within its limit
+            tasks.create_task(_run_gateway(gateway, stop_requested, ready))
             await run_processor(
                 settings,
                 store=store,
@@ -129,7 +129,7 @@ async def _serve_on(
             )
 
 
-async def _answer(
+async def _run_gateway(
     gateway: AbstractAsyncContextManager[str], stop_requested: asyncio.Event, ready: Callable[[str], None]
 ) -> None:
     async with gateway as address:
@@ -150,7 +150,7 @@ def token_key(var: Path) -> str:
 
 
 def read_key(path: Path) -> str:
-    """The key, or the two of them, in a file.
+    """The signing key in a file, or both keys during a rotation.
 
     Raises:
         ConfigurationError: The file holds none.
@@ -167,7 +167,7 @@ def read_key(path: Path) -> str:
 
 
 def write_key(path: Path, key: str) -> None:
-    """The file holds the key, readable by its owner alone; at no time is it there in part."""
+    """Write the key to the file atomically, readable by its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
@@ -176,6 +176,6 @@ def write_key(path: Path, key: str) -> None:
     unfinished.replace(path)
 
 
-async def _end_with(server: PostgresServer) -> None:
+async def _fail_when_it_ends(server: PostgresServer) -> None:
     status = await server.wait()
     raise UnavailableError(f"the embedded PostgreSQL ended with status {status}")

@@ -1,4 +1,4 @@
-"""Whether this folder's embedded Isoline runs, and where: a file that the running process keeps locked."""
+"""The state of this folder's embedded Isoline, in a file that the running process keeps locked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _FILE: Final = "embedded.json"
-_ASKED_WITHIN_S: Final = 1.0
+_LOCK_WITHIN_S: Final = 1.0
 _POLL_S: Final = 0.01
 
 
@@ -40,15 +40,13 @@ class EmbeddedState:
 
 @contextmanager
 def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
-    """Be this folder's one embedded Isoline; yields the function that says it is ready.
+    """Lock this folder's state; yields a function that publishes that this process is ready.
 
     The function takes the URL of the database, whether only this machine can reach the gateway, and the
-    gateway's address.
-
-    The kernel drops the lock with the process, however that ends, so nothing stale can be believed.
+    gateway's address. The kernel drops the lock with the process, so that a stale state is never believed.
 
     Raises:
-        ConfigurationError: Another process is it.
+        ConfigurationError: Another process has the lock.
     """
     with open_private(var / _FILE) as file:
         if not _lock_soon(file):
@@ -65,10 +63,10 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
 
 
 def read_state(var: Path) -> EmbeddedState | None:
-    """The embedded Isoline that is ready in this folder; None when none is, or not yet.
+    """The embedded Isoline that is ready in this folder; None if there is none.
 
     Raises:
-        ConfigurationError: It is another user's.
+        ConfigurationError: The folder belongs to another user.
     """
     try:
         with (var / _FILE).open("rb") as file:
@@ -83,8 +81,8 @@ def read_state(var: Path) -> EmbeddedState | None:
 
 
 def _lock_soon(file: BinaryIO) -> bool:
-    """Lock the file, for whose state somebody may just be asking: that locks it for a moment, too."""
-    deadline = time.monotonic() + _ASKED_WITHIN_S
+    """Lock the file; `read_state` in another process may hold the lock for a moment."""
+    deadline = time.monotonic() + _LOCK_WITHIN_S
     while not (is_locked := _lock(file)) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return is_locked

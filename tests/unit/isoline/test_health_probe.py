@@ -138,7 +138,7 @@ async def test_where_nobody_listens_there_is_no_answer() -> None:
 
 
 async def test_a_service_that_goes_on_and_on_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_probe, "_ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(health_probe, "_RESPONSE_WITHIN_S", 0.2)
     async with (
         asyncio.timeout(_WITHIN_S),
         a_server_that_says(b"HTTP/1.1 200 OK\r\n\r\nand", then_closes=False) as url,
