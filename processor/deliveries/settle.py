@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from processor.analysis import analyse
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
-from processor.deliveries.messages import give_back, named_ecgs
+from processor.deliveries.messages import named_ecgs
 from processor.deliveries.shielding import shielded
+from processor.deliveries.tracker import DeliveryTracker
 from shared.domain.errors import (
     AnalysisError,
     InvalidEcgError,
@@ -30,7 +30,7 @@ from shared.runtime import failpoint
 from shared.runtime.retry import backoff_s, retry_until_available
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from shared.domain.insights import Insight
     from shared.events import EcgKey
@@ -85,7 +85,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     kept until they can be committed. On cancellation a commit that has begun is finished and its deliveries
     are acknowledged; the others come again.
     """
-    tracker = _DeliveryTracker({delivery: await named_ecgs(delivery) for delivery in deliveries})
+    tracker = DeliveryTracker({delivery: await named_ecgs(delivery) for delivery in deliveries})
     if not tracker.open:
         return
     with deps.breaker.holding(tracker.give_back):
@@ -95,7 +95,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
             await tracker.give_back()
 
 
-async def _settle_all(tracker: _DeliveryTracker, deps: Dependencies) -> None:
+async def _settle_all(tracker: DeliveryTracker, deps: Dependencies) -> None:
     tried_before: list[EcgKey] = []
     async with deps.isolation.shared():
         for keys in _chunks(tracker.open):
@@ -111,61 +111,13 @@ async def _settle_all(tracker: _DeliveryTracker, deps: Dependencies) -> None:
             await tracker.close({key})
 
 
-class _DeliveryTracker:
-    """Unacknowledged deliveries, and the ECGs that they name and that are still open."""
-
-    def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
-        self._open = {delivery: len(keys) for delivery, keys in named.items()}
-        self._naming: dict[EcgKey, list[Delivery]] = {}
-        for delivery, keys in named.items():
-            for key in keys:
-                self._naming.setdefault(key, []).append(delivery)
-        self._measured: set[EcgKey] = set()
-        self._is_given_back = False
-
-    @property
-    def open(self) -> list[EcgKey]:
-        """The ECGs that are not closed yet."""
-        return list(self._naming)
-
-    async def close(self, keys: Iterable[EcgKey]) -> None:
-        """Nothing is left to do for these ECGs; acknowledge each delivery that names no open one."""
-        done: list[Delivery] = []
-        for delivery in chain.from_iterable(self._naming.pop(key, ()) for key in keys):
-            self._open[delivery] -= 1
-            if not self._open[delivery]:
-                done.append(delivery)
-        if done:
-            failpoint.reach("before-ack")
-            await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
-
-    def mark_measured(self, keys: Iterable[EcgKey]) -> None:
-        """`give_back` keeps the deliveries of these: their results are about to be committed."""
-        self._measured.update(keys)
-
-    async def give_back(self) -> None:
-        """Requeue each delivery that names an ECG without a result."""
-        self._is_given_back = True
-        unmeasured = self._naming.keys() - self._measured
-        await give_back({delivery for key in unmeasured for delivery in self._naming.pop(key)})
-
-    def check(self) -> None:
-        """Return unless deliveries were given back.
-
-        Raises:
-            CircuitOpenError: They were: begin nothing more.
-        """
-        if self._is_given_back:
-            raise CircuitOpenError
-
-
 def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
     for start in range(0, len(keys), _BATCH_ECGS):
         yield set(keys[start : start + _BATCH_ECGS])
 
 
 async def _claimed(
-    keys: Collection[EcgKey], tracker: _DeliveryTracker, deps: Dependencies, *, tried_before: bool = False
+    keys: Collection[EcgKey], tracker: DeliveryTracker, deps: Dependencies, *, tried_before: bool = False
 ) -> Claims:
     tracker.check()
     # An ECG that may have killed a processor is not loaded before this attempt is counted.
@@ -194,7 +146,7 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
 
 
 async def _settle(
-    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], tracker: _DeliveryTracker, deps: Dependencies
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], tracker: DeliveryTracker, deps: Dependencies
 ) -> None:
     tracker.check()
     exhausted = [claim for claim in claims if claim.attempt > deps.max_attempts]
@@ -229,7 +181,7 @@ async def _loaded(
 
 
 async def _conclude(
-    settlements: Sequence[Settlement], claims: Sequence[Claim], tracker: _DeliveryTracker, deps: Dependencies
+    settlements: Sequence[Settlement], claims: Sequence[Claim], tracker: DeliveryTracker, deps: Dependencies
 ) -> None:
     if settlements:
         await _commit_and_publish(settlements, deps)

@@ -37,6 +37,7 @@ MODULES: Final = (
     Module("insights", "processor/analysis.py", _INSIGHTS),
     Module("insights", "processor/insights/zero_crossings.py", _INSIGHTS),
     Module("delivery", "processor/deliveries/settle.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/tracker.py", _DELIVERY),
     Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
     Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
     Module("relay", "shared/relay.py", _RELAY),

@@ -1,0 +1,65 @@
+"""The deliveries that are not acknowledged yet, and the ECGs that each of them waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from processor.deliveries.circuit_breaker import CircuitOpenError
+from processor.deliveries.messages import give_back
+from shared.runtime import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from shared.events import EcgKey
+    from shared.ports.broker import Delivery
+
+
+class DeliveryTracker:
+    """Unacknowledged deliveries, and the ECGs that they name and that are still open."""
+
+    def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
+        self._open = {delivery: len(keys) for delivery, keys in named.items()}
+        self._naming: dict[EcgKey, list[Delivery]] = {}
+        for delivery, keys in named.items():
+            for key in keys:
+                self._naming.setdefault(key, []).append(delivery)
+        self._measured: set[EcgKey] = set()
+        self._is_given_back = False
+
+    @property
+    def open(self) -> list[EcgKey]:
+        """The ECGs that are not closed yet."""
+        return list(self._naming)
+
+    async def close(self, keys: Iterable[EcgKey]) -> None:
+        """Nothing is left to do for these ECGs; acknowledge each delivery that names no open one."""
+        done: list[Delivery] = []
+        for delivery in chain.from_iterable(self._naming.pop(key, ()) for key in keys):
+            self._open[delivery] -= 1
+            if not self._open[delivery]:
+                done.append(delivery)
+        if done:
+            failpoint.reach("before-ack")
+            await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
+
+    def mark_measured(self, keys: Iterable[EcgKey]) -> None:
+        """`give_back` keeps the deliveries of these: their results are about to be committed."""
+        self._measured.update(keys)
+
+    async def give_back(self) -> None:
+        """Requeue each delivery that names an ECG without a result."""
+        self._is_given_back = True
+        unmeasured = self._naming.keys() - self._measured
+        await give_back({delivery for key in unmeasured for delivery in self._naming.pop(key)})
+
+    def check(self) -> None:
+        """Return unless deliveries were given back.
+
+        Raises:
+            CircuitOpenError: They were: begin nothing more.
+        """
+        if self._is_given_back:
+            raise CircuitOpenError
