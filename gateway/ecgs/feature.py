@@ -13,8 +13,8 @@ from gateway.ecgs.result_cache import ResultCache
 from gateway.ecgs.result_waiter import open_result_waiter
 from gateway.ecgs.routes import ECG_ROUTES
 from gateway.ecgs.submission_batcher import open_submission_batcher
-from gateway.formats.registry import Formats
-from gateway.formats.spool import Spools
+from gateway.formats.registry import FormatRegistry
+from gateway.formats.spool import SpoolDirectory
 from shared.runtime.health import Part, sync_check
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def open_ecgs(
             handlers=EcgHandlers(
                 batcher=batcher,
                 recordings=recordings,
-                formats=Formats(settings, _spools(settings)),
+                formats=FormatRegistry(settings, _spool_directory(settings)),
                 owned_ecgs=owned_ecgs,
                 outbox=outbox,
                 publisher=publisher,
@@ -94,7 +94,7 @@ async def open_ecgs(
         )
 
 
-def _spools(settings: GatewayOnlySettings) -> Spools:
-    spools = Spools(settings.spool_dir, max_bytes=settings.max_spooled_bytes)
-    spools.check()
-    return spools
+def _spool_directory(settings: GatewayOnlySettings) -> SpoolDirectory:
+    spool_directory = SpoolDirectory(settings.spool_dir, max_bytes=settings.max_spooled_bytes)
+    spool_directory.check()
+    return spool_directory

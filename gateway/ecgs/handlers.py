@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.ecgs.lookup_batcher import OwnedEcgId
     from gateway.ecgs.result_cache import ResultCache
     from gateway.ecgs.submission_batcher import SubmissionBatcher
-    from gateway.formats.registry import Formats
+    from gateway.formats.registry import FormatRegistry
     from gateway.http.request import Request
     from shared.domain.recording import Recording
     from shared.ports.broker import Publisher
@@ -67,7 +67,7 @@ class EcgHandlers:
 
     batcher: SubmissionBatcher
     recordings: RecordingStore
-    formats: Formats
+    formats: FormatRegistry
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
@@ -81,8 +81,8 @@ class EcgHandlers:
 
     async def post_ecg(self, request: Request) -> Response:
         """Submit an ECG."""
-        reader = await self.formats.reader_of(request)
-        if reader.takes_recordings:
+        reader = await self.formats.reader_for(request)
+        if reader.accepts_recordings:
             self.backlog.check()  # refuse before a day of samples is uploaded
         receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
         return _accepted(receipt, self.settings.path_prefix)

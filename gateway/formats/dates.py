@@ -1,4 +1,4 @@
-"""The date of a recording: ISO 8601 in the forms that devices write."""
+"""The date of a recording: ISO 8601 in the forms that devices send."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
-# What `datetime.fromisoformat` reads too, in a tenth of the time. Alone it would be too generous: it takes
+# The fast path: `datetime.fromisoformat` parses these in a tenth of the time. Alone it would accept too much:
 # any character between date and time, 12:00:00:123 for a fraction and +02:60 for an offset.
-_USUAL: Final = re.compile(
+_COMMON_FORM: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-5][0-9])?)?"
 )
@@ -29,7 +29,7 @@ _DATE: Final = re.compile(
         )?""",
     re.VERBOSE,
 )
-_LONGEST: Final = 64
+_MAX_LENGTH: Final = 64
 _CLOCK_TOLERANCE: Final = timedelta(hours=24)
 
 _LAST_HOUR, _LAST_MINUTE, _LAST_SECOND = 23, 59, 59
@@ -40,10 +40,10 @@ def recording_date(value: str, *, now: datetime) -> str:
     """The date as it was sent.
 
     Raises:
-        PydanticCustomError: It is none, or too far ahead.
+        PydanticCustomError: It is no date, or too far ahead.
     """
     try:
-        recorded = _moment(value)
+        recorded = _instant(value)
     except (ValueError, OverflowError):
         raise PydanticCustomError("date", "expected an ISO 8601 date or date-time, e.g. 2023-07-30") from None
     if recorded > now + _CLOCK_TOLERANCE:
@@ -51,20 +51,20 @@ def recording_date(value: str, *, now: datetime) -> str:
     return value
 
 
-def _moment(value: str) -> datetime:
-    """The instant that a date names; without an offset it is in UTC, without a time it is midnight.
+def _instant(value: str) -> datetime:
+    """The instant of a date; without an offset it is in UTC, without a time it is midnight.
 
     Raises:
         ValueError: It is no date.
     """
-    if _USUAL.fullmatch(value):
+    if _COMMON_FORM.fullmatch(value):
         try:
-            usual = datetime.fromisoformat(value)
-        except ValueError:  # a leap second and midnight as 24:00 are unknown to it
+            common = datetime.fromisoformat(value)
+        except ValueError:  # a leap second or midnight as 24:00, which it does not parse
             pass
         else:
-            return usual if usual.tzinfo else usual.replace(tzinfo=UTC)
-    found = _DATE.fullmatch(value) if len(value) <= _LONGEST else None
+            return common if common.tzinfo else common.replace(tzinfo=UTC)
+    found = _DATE.fullmatch(value) if len(value) <= _MAX_LENGTH else None
     if found is None:
         raise ValueError("no date")
     zone = _zone(found)
@@ -92,7 +92,7 @@ def _zone(found: re.Match[str]) -> timezone:
 
 
 def _time_of_day(found: re.Match[str], zone: timezone) -> timedelta:
-    """Time since midnight; a fraction is of the smallest unit that is given, and cut to microseconds."""
+    """Time since midnight; a fraction is of the smallest unit given, and truncated to microseconds."""
     hour, minute, second = (int(found[unit] or 0) for unit in ("hour", "minute", "second"))
     unit_us = 1_000_000 if found["second"] else 60_000_000 if found["minute"] else 3_600_000_000
     fraction = found["fraction"] or "0"

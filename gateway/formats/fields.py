@@ -1,4 +1,4 @@
-"""What single fields of a posted ECG may hold, and how it is told what else they hold."""
+"""Validation of single fields of an ECG, shared by the fast path and the models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard, cast
 import numpy as np
 from pydantic_core import PydanticCustomError
 
-from gateway.formats.json_arrays import WrittenSignal
+from gateway.formats.json_arrays import UnparsedSignal
 from gateway.http.validation import json_type
 from shared.domain.header import INT32_MAX, INT32_MIN
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 # Not "." or "..", which clients resolve away from a path.
 ECG_ID: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]{1,128}")
 
-_ARRAYS: Final = (list, np.ndarray, WrittenSignal)
+_ARRAYS: Final = (list, np.ndarray, UnparsedSignal)
 
 
 def ecg_id(value: object) -> str:
     """The id; an integer as its decimal string.
 
     Raises:
-        PydanticCustomError: It is none.
+        PydanticCustomError: It is no valid id.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -39,11 +39,11 @@ def ecg_id(value: object) -> str:
 
 
 def signal_of(value: object, *, longest: int) -> Samples:
-    """Samples of 32 bits in the narrowest array.
+    """Samples of 32 bits in the narrowest array type.
 
     Raises:
-        PydanticCustomError: It is no array or too long, or holds something else; the first is pointed at.
-        NotJsonError: It was not read before, and is no JSON.
+        PydanticCustomError: It is no array, too long, or has an invalid sample; the first one is named.
+        NotJsonError: It is an `UnparsedSignal`, and no JSON.
     """
     if not is_signal(value):
         raise PydanticCustomError(
@@ -54,45 +54,45 @@ def signal_of(value: object, *, longest: int) -> Samples:
         raise PydanticCustomError("signal_length", "expected 1 to {longest} samples, found {found}", context)
     if isinstance(value, np.ndarray):
         return value
-    return _samples(value.parts() if isinstance(value, WrittenSignal) else [value])
+    return _samples(value.parts() if isinstance(value, UnparsedSignal) else [value])
 
 
-def is_signal(value: object) -> TypeGuard[list[object] | Samples | WrittenSignal]:
-    """Whether it is an array: of JSON values, one not read yet, or of samples that were checked."""
+def is_signal(value: object) -> TypeGuard[list[object] | Samples | UnparsedSignal]:
+    """Whether it is an array: of JSON values, an unparsed one, or of samples."""
     return isinstance(value, _ARRAYS)
 
 
 def _samples(parts: Iterable[Samples | list[object]]) -> Samples:
     samples: list[Samples] = []
-    bad: list[tuple[int, object]] = []  # no more than one of each part
-    num_bad, place = 0, 0
+    bad: list[tuple[int, object]] = []  # the first of each part
+    num_bad, offset = 0, 0
     for part in parts:
         taken = _integers(part) if isinstance(part, list) else part
         if taken is not None:
             samples.append(taken)
         elif isinstance(part, list):
             first = next(index for index, value in enumerate(part) if not _is_sample(value))
-            bad.append((place + first, part[first]))
+            bad.append((offset + first, part[first]))
             num_bad += len(part) - _num_samples(part)
-        place += len(part)
+        offset += len(part)
     if bad:
         raise _bad_sample(*bad[0], more=num_bad - 1)
     return samples[0] if len(samples) == 1 else cast("Samples", np.concatenate(samples))
 
 
 def _integers(values: list[object]) -> Samples | None:
-    """The samples of a list; None where one of them is none."""
+    """The samples of a list; None if one of its values is no sample."""
     if set(map(type, values)) == {int}:
         try:
             return np.array(values, np.int16)
-        except OverflowError:  # the first that does not fit ends it
+        except OverflowError:  # raised at the first value that does not fit
             with suppress(OverflowError):
                 return np.array(values, np.int32)
     return None
 
 
 def _num_samples(values: list[object]) -> int:
-    """How many values are samples; where none is an integer, at a fifth of the cost of looking at each."""
+    """How many values are samples; takes a fifth of the time if none is an integer."""
     return sum(map(_is_sample, values)) if int in set(map(type, values)) else 0
 
 

@@ -1,7 +1,7 @@
-"""Posted ECGs about which nothing is unusual, read without the models.
+"""Fast path: builds an Ecg without pydantic and raises for anything irregular, which the models then judge.
 
-What a field may hold is asked of the functions that the models ask, and of the domain. Nothing is refused
-here: what is unusual is left to the models, which say what is wrong with it, if anything is.
+Fields are validated by the same functions as in the models, and by the domain. Nothing is refused here: only
+the models report problems.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Samples
     from shared.runtime.settings import SubmissionLimits
 
-# What `usual_ecg` raises, among it what Python does where a value is not of the type that is expected.
-UNUSUAL: Final = (AttributeError, LookupError, TypeError, ValueError, InvalidEcgError)
+# Raised by `read_ecg_fast`, or by Python for a value of an unexpected type: fall back to the models.
+FALL_BACK_ERRORS: Final = (AttributeError, LookupError, TypeError, ValueError, InvalidEcgError)
 
 _ECG_FIELDS: Final = frozenset({"id", "date", "leads", "sampling_rate_hz", "unit"})
 
 
-def usual_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
-    """The ECG that the models would make of a document, if they need not be asked.
+def read_ecg_fast(document: object, *, limits: SubmissionLimits, now: datetime) -> Ecg:
+    """The ECG that the models would build from a document.
 
     Raises:
-        AttributeError, LookupError, TypeError, ValueError, InvalidEcgError: They are to be asked.
+        AttributeError, LookupError, TypeError, ValueError, InvalidEcgError: Fall back to the models.
     """
     fields = _known(document, _ECG_FIELDS)
     leads, rate_hz = fields["leads"], fields.get("sampling_rate_hz")
@@ -56,13 +56,17 @@ def usual_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> E
 def _lead(document: object, limits: SubmissionLimits) -> tuple[LeadHeader, Samples]:
     fields = _known(document, _LEAD_FIELDS)
     signal = signal_of(fields["signal"], longest=limits.max_lead_samples)
-    if len(fields) == 2:  # noqa: PLR2004 - its name and its signal
+    if len(fields) == 2:  # noqa: PLR2004 - name and signal
         return LeadHeader(fields["name"], signal.size), signal
     stated = fields.get("num_samples")
     if stated is not None and _integer(stated) != signal.size:
         raise ValueError("another number of samples")
-    said = {name: read(value) for name, read in _SAID.items() if (value := fields.get(name)) is not None}
-    return LeadHeader(fields["name"], signal.size, **said), signal
+    optional = {
+        name: read(value)
+        for name, read in _OPTIONAL_FIELDS.items()
+        if (value := fields.get(name)) is not None
+    }
+    return LeadHeader(fields["name"], signal.size, **optional), signal
 
 
 def _known(document: object, names: AbstractSet[str]) -> dict[str, Any]:
@@ -83,12 +87,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
-# What may be said of a lead beside its name, by the type that it must have. A field of the header that is
-# missing here is read by the models, more slowly.
-_SAID: Final[dict[str, Callable[[object], Any]]] = {
+# Optional fields of a lead and the types that they must have. A field of the header that is missing here
+# makes ECGs fall back to the models, which is slower.
+_OPTIONAL_FIELDS: Final[dict[str, Callable[[object], Any]]] = {
     "baseline": _integer,
     "adc_gain": _number,
     "sampling_rate_hz": _number,
     "missing_value": _integer,
 }
-_LEAD_FIELDS: Final = frozenset({"name", "signal", "num_samples", *_SAID})
+_LEAD_FIELDS: Final = frozenset({"name", "signal", "num_samples", *_OPTIONAL_FIELDS})

@@ -1,7 +1,6 @@
-"""The JSON of an ECG, large or small: signals of a large one are read straight into arrays.
+"""The reader of JSON: signals of a large body are parsed directly into arrays.
 
-What would cost much is bounded before it is parsed: beside its signals an ECG has little, and those are
-counted.
+The costs of parsing are limited beforehand: besides its signals an ECG has few bytes, and these are counted.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from simdjson import Array, Object, Parser
 
-from gateway.formats.json_arrays import CUT_FROM_BYTES, FRACTION_SIGNS, TooMuchBesideError, cut
-from gateway.formats.json_fast_path import UNUSUAL, usual_ecg
+from gateway.formats.json_arrays import FRACTION_SIGNS, MIN_CUT_BYTES, TooMuchOverheadError, cut_arrays
+from gateway.formats.json_fast_path import FALL_BACK_ERRORS, read_ecg_fast
 from gateway.formats.models import read_ecg
 from gateway.http.bodies.content_encoding import max_compressed_json_bytes
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json, read_json
@@ -34,102 +33,103 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import Receipt
     from shared.runtime.settings import GatewayOnlySettings, SubmissionLimits
 
-# Where the fast way overtakes the other: 21 us and 21 us for one lead; for 12 leads 112 and 132 at 5 kB.
-_LARGE_BYTES: Final = 1024
-# Past this the fast way, which takes a body as a whole, would hold the interpreter's lock for over 1 ms.
-_WHOLE_BYTES: Final = 512 * 1024
-# What may stand beside the signals of an ECG: 32 leads with names of escapes, each with a field or two that
-# is not known and a signal that is too short to be cut out, take 40 KiB, and 600 texts and arrays.
-_BESIDE_BYTES: Final = 32 * 1024
-_BESIDE_BYTES_PER_LEAD: Final = 1024
-_BESIDE_PARTS: Final = 4096
-_BESIDE_PARTS_PER_LEAD: Final = 32
-# Keys and values of a lead have 4 to 8 of these, its signal none. simdjson takes up to 12 us for each.
+# From this size on simdjson is faster than orjson: both 21 us for one lead; 112 and 132 for 12 leads, 5 kB.
+_SIMDJSON_MIN_BYTES: Final = 1024
+# Beyond this simdjson, which parses a body as a whole, would hold the GIL for over 1 ms.
+_SIMDJSON_MAX_BYTES: Final = 512 * 1024
+# Overhead is what a body has besides its signals. 32 leads with escaped names, each with an unknown field or
+# two and a signal too short to be cut out, take 40 KiB, and 600 strings and arrays.
+_OVERHEAD_BYTES: Final = 32 * 1024
+_OVERHEAD_BYTES_PER_LEAD: Final = 1024
+_OVERHEAD_PARTS: Final = 4096
+_OVERHEAD_PARTS_PER_LEAD: Final = 32
+# The keys and values of a lead have 4 to 8 of these, its signal none. simdjson takes up to 12 us for each.
 _FRACTION_SIGNS_PER_LEAD: Final = 12
 _FRACTION_SIGNS: Final = 1024
-# What simdjson, NumPy and the checks below raise.
-_UNUSUAL_JSON: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+# Raised by simdjson, NumPy and the checks below: fall back to orjson and the models.
+_FALL_BACK_JSON_ERRORS: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class JsonReader:
     """A `gateway.formats.registry.Reader` of JSON."""
 
-    takes_recordings = False
+    accepts_recordings = False
 
     def __init__(self, settings: GatewayOnlySettings) -> None:
         self._settings = settings
 
     def max_bytes(self, encoding: str | None) -> int:
-        """As many as `read_json` takes."""
-        most = self._settings.max_body_bytes
-        return most if encoding is None else max_compressed_json_bytes(most)
+        """The limit of `read_json`."""
+        limit = self._settings.max_body_bytes
+        return limit if encoding is None else max_compressed_json_bytes(limit)
 
     async def read(
-        self, request: Request, take: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime
+        self, request: Request, submit: Callable[[Ecg | Recording], Awaitable[Receipt]], *, now: datetime
     ) -> Receipt:
-        """What ``take`` returns for the ECG in the request's body."""
+        """Submit the ECG in the request's body."""
         read = partial(read_ecg_json, limits=self._settings, now=now)
-        return await take(await read_json(request, read, max_bytes=self._settings.max_body_bytes))
+        return await submit(await read_json(request, read, max_bytes=self._settings.max_body_bytes))
 
 
 def read_ecg_json(body: bytes | bytearray, *, limits: SubmissionLimits, now: datetime) -> Ecg:
     """The ECG that a body describes.
 
-    It is read without the models, and one of some size into arrays as a whole, only if nothing about it is
-    unusual. Else its long arrays are cut out and the models look at all the rest, so that each refusal is
-    worded in one place.
+    The fast path reads regular ECGs without the models, and those of medium size with simdjson. Otherwise
+    long arrays are cut out and the models validate the rest, so that only they report problems.
 
     Raises:
-        ProblemError: 400 it is not JSON, or holds a key that stands twice; 413 it has too much beside its
-            signals; 422 with all that is wrong.
+        ProblemError: 400 it is not JSON, or has a repeated key; 413 it has too much besides its signals; 422
+            with all problems.
     """
-    if _LARGE_BYTES <= len(body) <= _WHOLE_BYTES:
-        with suppress(*_UNUSUAL_JSON, *UNUSUAL):
-            return usual_ecg(with_arrays(body, limits), limits=limits, now=now)
-        return read_ecg(with_written_signals(body, limits), limits=limits, now=now)
-    document = parse_json(body) if len(body) < _LARGE_BYTES else with_written_signals(body, limits)
-    with suppress(*UNUSUAL):
-        return usual_ecg(document, limits=limits, now=now)
+    if _SIMDJSON_MIN_BYTES <= len(body) <= _SIMDJSON_MAX_BYTES:
+        with suppress(*_FALL_BACK_JSON_ERRORS, *FALL_BACK_ERRORS):
+            return read_ecg_fast(parse_into_arrays(body, limits), limits=limits, now=now)
+        return read_ecg(parse_with_unparsed_signals(body, limits), limits=limits, now=now)
+    document = (
+        parse_json(body) if len(body) < _SIMDJSON_MIN_BYTES else parse_with_unparsed_signals(body, limits)
+    )
+    with suppress(*FALL_BACK_ERRORS):
+        return read_ecg_fast(document, limits=limits, now=now)
     return read_ecg(document, limits=limits, now=now)
 
 
-def with_written_signals(
-    body: bytes | bytearray, limits: SubmissionLimits, *, from_bytes: int = CUT_FROM_BYTES
+def parse_with_unparsed_signals(
+    body: bytes | bytearray, limits: SubmissionLimits, *, min_bytes: int = MIN_CUT_BYTES
 ) -> Any:
-    """What `parse_json` makes of a body, but with its long arrays of numbers as they were written.
+    """As `parse_json`, but with long arrays of numbers as `UnparsedSignal`.
 
     Raises:
-        ProblemError: 400 it is not JSON, or holds a key that stands twice; 413 it has too much beside them.
+        ProblemError: 400 it is not JSON, or has a repeated key; 413 it has too much besides these arrays.
     """
-    most_bytes = _max_bytes_beside(limits)
-    most_parts = _BESIDE_PARTS + _BESIDE_PARTS_PER_LEAD * limits.max_leads
+    max_bytes = _max_overhead_bytes(limits)
+    max_parts = _OVERHEAD_PARTS + _OVERHEAD_PARTS_PER_LEAD * limits.max_leads
     try:
-        found = cut(body, from_bytes=from_bytes, max_rest_bytes=most_bytes, max_rest_parts=most_parts)
-    except TooMuchBesideError:
+        found = cut_arrays(body, min_bytes=min_bytes, max_rest_bytes=max_bytes, max_rest_parts=max_parts)
+    except TooMuchOverheadError:
         detail = (
-            f"Beside its signals the body may have {most_bytes} bytes, white space included, "
-            f"and {most_parts} texts and arrays."
+            f"Beside its signals the body may have {max_bytes} bytes, white space included, "
+            f"and {max_parts} texts and arrays."
         )
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from None
     try:
-        return found.whole(parse_json(found.rest))
+        return found.restore(parse_json(found.rest))
     except NotJsonError as error:
         if not found.signals:
             raise
         raise NotJsonError(error.reason, found.offset(error.offset)) from None
 
 
-def with_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict[str, Any]:
-    """What `parse_json` makes of an ECG's body, but with each signal in an array of samples; or nothing.
+def parse_into_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict[str, Any]:
+    """As `parse_json`, but with each signal in an array of samples; for regular ECGs only.
 
-    Memory is bounded by ``limits``: a copy of the body, 24 bytes for each sample that an ECG may have, and
-    4 for each octet of what turns out to be no ECG.
+    Memory is limited by ``limits``: a copy of the body, 24 bytes for each sample that an ECG may have, and
+    4 for each octet of a body that turns out to be no ECG.
 
     Raises:
-        ValueError, TypeError, RuntimeError, LookupError, ArithmeticError: Something about it is unusual.
+        ValueError, TypeError, RuntimeError, LookupError, ArithmeticError: The body is irregular.
     """
     num_leads = _num_leads(body, limits)
-    # Not one to be used again: it would keep 14 times the size of the largest body it met.
+    # A new parser each time: a reused one would keep 14 times the size of its largest body.
     ecg = _fields(Parser().parse(body))
     leads = [_fields(lead) for lead in ecg["leads"]]
     if len(leads) != num_leads:
@@ -140,58 +140,58 @@ def with_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict[str, 
 
 
 def _num_leads(body: bytes | bytearray, limits: SubmissionLimits) -> int:
-    """How many leads there are, if each array of the body is either a signal or the one of the leads."""
+    """The number of leads, provided that each array of the body is a signal or the array of leads."""
     if body.startswith(BOM_UTF8):
-        raise ValueError("simdjson reads on behind it, orjson does not")
-    most = min(1 + limits.max_leads, MAX_CONTAINERS // 2)
-    most_commas = limits.max_ecg_samples + most * MAX_FIELDS
-    # A sample takes two bytes at least: only in a body of megabytes are commas counted.
-    if len(body) > 2 * most_commas and body.count(b",") > most_commas:
+        raise ValueError("simdjson accepts a byte order mark, orjson does not")
+    max_arrays = min(1 + limits.max_leads, MAX_CONTAINERS // 2)
+    max_commas = limits.max_ecg_samples + max_arrays * MAX_FIELDS
+    # A sample takes at least two bytes: commas are counted in bodies of megabytes only.
+    if len(body) > 2 * max_commas and body.count(b",") > max_commas:
         raise ValueError("too many samples")
-    num_leads = _count(body, b"[", most) - 1
-    # None: simdjson would copy 16 MiB of white space that gzip made small.
-    if not 0 < num_leads < most or _count(body, b"{", most) > most:
+    num_leads = _count(body, b"[", max_arrays) - 1
+    # Not even 0 leads: simdjson would copy 16 MiB of white space that gzip made small.
+    if not 0 < num_leads < max_arrays or _count(body, b"{", max_arrays) > max_arrays:
         raise ValueError("no signal, or too many arrays or objects")
-    most_signs = min(_FRACTION_SIGNS_PER_LEAD * (1 + num_leads), _FRACTION_SIGNS)
-    if any(_count(body, sign, most_signs) > most_signs for sign in FRACTION_SIGNS):
+    max_signs = min(_FRACTION_SIGNS_PER_LEAD * (1 + num_leads), _FRACTION_SIGNS)
+    if any(_count(body, sign, max_signs) > max_signs for sign in FRACTION_SIGNS):
         raise ValueError("too many fractions")
-    most_beside = _max_bytes_beside(limits)
-    if len(body) > most_beside and _bytes_beside(body, num_leads) > most_beside:
+    max_overhead = _max_overhead_bytes(limits)
+    if len(body) > max_overhead and _overhead_bytes(body, num_leads) > max_overhead:
         raise ValueError("much beside the signals")
     return num_leads
 
 
-def _bytes_beside(body: bytes | bytearray, num_leads: int) -> int:
-    """How many bytes `cut` would leave of an ECG of so many leads."""
-    size, place = len(body), body.find(b"[") + 1
+def _overhead_bytes(body: bytes | bytearray, num_leads: int) -> int:
+    """How many bytes `cut_arrays` would leave of an ECG with so many leads."""
+    size, offset = len(body), body.find(b"[") + 1
     for _ in range(num_leads):
-        start = body.find(b"[", place) + 1
-        place = body.find(b"]", start)
-        size -= place - start if place - start >= CUT_FROM_BYTES else 0
+        start = body.find(b"[", offset) + 1
+        offset = body.find(b"]", start)
+        size -= offset - start if offset - start >= MIN_CUT_BYTES else 0
     return size
 
 
-def _max_bytes_beside(limits: SubmissionLimits) -> int:
-    return _BESIDE_BYTES + _BESIDE_BYTES_PER_LEAD * limits.max_leads
+def _max_overhead_bytes(limits: SubmissionLimits) -> int:
+    return _OVERHEAD_BYTES + _OVERHEAD_BYTES_PER_LEAD * limits.max_leads
 
 
-def _count(body: bytes | bytearray, octet: bytes, most: int) -> int:
-    """How often an octet occurs; past ``most`` it stops counting.
+def _count(body: bytes | bytearray, octet: bytes, limit: int) -> int:
+    """How often an octet occurs; stops counting past ``limit``.
 
-    Looking for the next of a few is 20 times faster than `bytes.count`, which looks at each octet.
+    For rare octets `bytes.find` is 20 times faster than `bytes.count`.
     """
-    count, place = 0, body.find(octet)
-    while place >= 0 and count <= most:
-        count, place = count + 1, body.find(octet, place + 1)
+    count, offset = 0, body.find(octet)
+    while offset >= 0 and count <= limit:
+        count, offset = count + 1, body.find(octet, offset + 1)
     return count
 
 
 def _fields(value: object) -> dict[str, Any]:
-    if not isinstance(value, Object) or len(value) > MAX_FIELDS:  # each is looked up among all
+    if not isinstance(value, Object) or len(value) > MAX_FIELDS:  # looking up all fields takes quadratic time
         raise TypeError("no object, or one of very many fields")
     fields = {key: value[key] for key in value}
     if len(fields) < len(value):
-        raise ValueError("a key stands twice")
+        raise ValueError("a repeated key")
     return fields
 
 

@@ -1,4 +1,4 @@
-"""The ECGs that clients post, as models."""
+"""Request bodies of ECGs, as models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from gateway.contract.parameters import ECG_ID_SCHEMA
 from gateway.formats.dates import recording_date
 from gateway.formats.fields import ecg_id, is_signal, signal_of
-from gateway.formats.json_arrays import WrittenSignal
+from gateway.formats.json_arrays import UnparsedSignal
 from gateway.http.problems import unprocessable_body
 from gateway.http.validation import TOO_MANY_FIELDS, RequestBody, has_too_many_fields, validate
 from shared.domain.ecg import Ecg, Samples, narrowed
@@ -70,14 +70,14 @@ _SIGNAL_SCHEMA: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
-    """What the models check against beside the body itself."""
+class _ValidationContext:
+    """What validation depends on besides the body."""
 
     limits: SubmissionLimits
     now: datetime
 
 
-def _dated(value: str, info: ValidationInfo[_Rules]) -> str:
+def _check_date(value: str, info: ValidationInfo[_ValidationContext]) -> str:
     return recording_date(value, now=info.context.now)
 
 
@@ -96,7 +96,7 @@ _INVERTED: Final = (
 
 
 def _usable_gain(value: object) -> object:
-    """Name the way out of the two unusable gains that files hold; the type and the rest are checked after."""
+    """Explain what to send instead of a gain of 0 or below, which files contain; other checks follow."""
     if type(value) in (int, float):
         if value == 0:
             raise PydanticCustomError("adc_gain", _UNCALIBRATED)
@@ -105,7 +105,7 @@ def _usable_gain(value: object) -> object:
     return value
 
 
-def _signal(value: object, info: ValidationInfo[_Rules]) -> Samples:
+def _signal(value: object, info: ValidationInfo[_ValidationContext]) -> Samples:
     return signal_of(value, longest=info.context.limits.max_lead_samples)
 
 
@@ -123,7 +123,7 @@ _LeadName = Annotated[
     WithJsonSchema(_NAME_SCHEMA),
 ]
 _EcgId = Annotated[str, BeforeValidator(ecg_id), WithJsonSchema(_ID_SCHEMA)]
-_RecordingDate = Annotated[str, AfterValidator(_dated), WithJsonSchema(_DATE_SCHEMA)]
+_RecordingDate = Annotated[str, AfterValidator(_check_date), WithJsonSchema(_DATE_SCHEMA)]
 _Rate = Annotated[float, Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)]
 _RateOfEcg = Annotated[_Rate, Field(description="Samples per second of each lead without a rate of its own.")]
 _RateOfLead = Annotated[_Rate, Field(description="Samples per second, if others than the ECG's.")]
@@ -132,7 +132,7 @@ _PhysicalUnit = Annotated[Unit, Field(description="The physical unit that `adc_g
 
 
 class _LeadBody(RequestBody):
-    """What is said of a lead in either form."""
+    """Fields of a lead in both formats."""
 
     name: _LeadName
     baseline: _Baseline | None = None
@@ -141,14 +141,14 @@ class _LeadBody(RequestBody):
     missing_value: _MissingValue | None = None
 
     def header_of(self, num_samples: int) -> LeadHeader:
-        """The domain's header of a lead of so many samples; each field above is one of it."""
+        """The domain's header of a lead with so many samples; it has each of the fields above."""
         values = {name: getattr(self, name) for name in _LeadBody.model_fields}
-        said = {name: value for name, value in values.items() if value is not None}
-        return LeadHeader(num_samples=num_samples, **said)
+        optional = {name: value for name, value in values.items() if value is not None}
+        return LeadHeader(num_samples=num_samples, **optional)
 
 
 class _EcgBody(RequestBody):
-    """What is said of an ECG in either form, but for its leads."""
+    """Fields of an ECG in both formats, without its leads."""
 
     id: _EcgId
     date: _RecordingDate
@@ -156,7 +156,7 @@ class _EcgBody(RequestBody):
     unit: _PhysicalUnit | None = None
 
     def header_of(self, leads: Iterable[LeadHeader]) -> Header:
-        """The domain's header of an ECG of these leads."""
+        """The domain's header of an ECG with these leads."""
         return Header(leads=tuple(leads), **{name: getattr(self, name) for name in _EcgBody.model_fields})
 
 
@@ -207,7 +207,7 @@ class BinaryHeader(_EcgBody):
         return sum(lead.num_samples * lead.dtype.itemsize for lead in self.leads)
 
     def is_long(self, limits: SubmissionLimits) -> bool:
-        """Whether it has more samples than JSON may have, and so more than should be in memory."""
+        """Whether it has more samples than JSON may have, and so is not held in memory."""
         longest = max(lead.num_samples for lead in self.leads)
         total = sum(lead.num_samples for lead in self.leads)
         return longest > limits.max_lead_samples or total > limits.max_ecg_samples
@@ -217,7 +217,7 @@ class BinaryHeader(_EcgBody):
         return self.header_of(lead.header_of(lead.num_samples) for lead in self.leads)
 
     def ecg(self, samples: bytearray) -> Ecg:
-        """The domain's ECG, of samples that are whole."""
+        """The domain's ECG, from all its samples."""
         ends = np.cumsum([lead.num_samples * lead.dtype.itemsize for lead in self.leads]).tolist()
         signals = [
             narrowed(np.frombuffer(memoryview(samples)[start:end], lead.dtype))
@@ -226,7 +226,7 @@ class BinaryHeader(_EcgBody):
         return Ecg(self.header(), signals)
 
     def recording(self, blocks: Callable[[], Iterator[Samples]]) -> Recording:
-        """The domain's recording, of samples that are read from elsewhere."""
+        """The domain's recording, with samples that are read block by block."""
         return Recording(self.header(), blocks)
 
 
@@ -239,16 +239,16 @@ def read_ecg(document: object, *, limits: SubmissionLimits, now: datetime) -> Ec
     leads = _leads(document)
     oversize_problems = list(_oversize_problems(document, leads, limits) or _samples_problems(leads, limits))
     if oversize_problems:
-        raise unprocessable_body(oversize_problems)  # too much of it to look at each part
+        raise unprocessable_body(oversize_problems)  # too large to validate each part
     cross_problems = _cross_problems(leads)
-    body, problems = validate(EcgBody, document, _Rules(limits, now))
+    body, problems = validate(EcgBody, document, _ValidationContext(limits, now))
     if body is None or cross_problems:
         raise unprocessable_body([*problems, *cross_problems])
     return body.ecg()
 
 
 def read_header(document: object, *, limits: SubmissionLimits, now: datetime) -> BinaryHeader:
-    """The header of a submission in binary form.
+    """The header of a submission in the binary format.
 
     Raises:
         ProblemError: 422 with all that is wrong.
@@ -257,7 +257,7 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
     oversize_problems = _oversize_problems(document, leads, limits)
     if oversize_problems:
         raise unprocessable_body(oversize_problems)
-    header, problems = validate(BinaryHeader, document, _Rules(limits, now))
+    header, problems = validate(BinaryHeader, document, _ValidationContext(limits, now))
     problems += [*_name_problems(leads), *_total_problems(header, limits)]
     if header is None or problems:
         raise unprocessable_body(problems)
@@ -265,7 +265,7 @@ def read_header(document: object, *, limits: SubmissionLimits, now: datetime) ->
 
 
 def _oversize_problems(document: object, leads: Sequence[object], limits: SubmissionLimits) -> list[Problem]:
-    """What would make the answer long, one line for each of too many parts."""
+    """Too many fields or leads, each of which would become a line in the response."""
     problems = [TOO_MANY_FIELDS] if has_too_many_fields(document) else []
     if len(leads) > limits.max_leads:
         problems.append(Problem("/leads", f"expected 1 to {limits.max_leads} leads, found {len(leads)}"))
@@ -275,19 +275,19 @@ def _oversize_problems(document: object, leads: Sequence[object], limits: Submis
 
 
 def _cross_problems(leads: Sequence[object]) -> list[Problem]:
-    """What no field can tell by itself; said even when fields are wrong too."""
+    """Problems across fields; reported even if single fields have problems too."""
     return [*_name_problems(leads), *_length_problems(leads)]
 
 
 def _leads(document: object) -> Sequence[object]:
     leads = document.get("leads") if isinstance(document, dict) else None
-    if isinstance(leads, WrittenSignal):
-        return range(len(leads))  # numbers, which are no leads, and may be too many of them
+    if isinstance(leads, UnparsedSignal):
+        return range(len(leads))  # numbers are no leads, but count as too many
     return leads if isinstance(leads, list) else []
 
 
 def _name_problems(leads: Sequence[object]) -> list[Problem]:
-    # A lead without a name has a problem of its own already, and repeats nobody.
+    # A lead without a name has its own problem, and is no duplicate.
     names = [lead.get("name") if isinstance(lead, dict) else None for lead in leads]
     return repeated_leads([name if isinstance(name, str) else None for name in names])
 
@@ -309,7 +309,7 @@ def _samples_problems(leads: Sequence[object], limits: SubmissionLimits) -> Iter
 
 
 def _signal_in(lead: object) -> Sized | None:
-    """The signal of a lead; None where that has a problem of its own already."""
+    """The signal of a lead; None if it has its own problem."""
     signal = lead.get("signal") if isinstance(lead, dict) else None
     return signal if is_signal(signal) else None
 

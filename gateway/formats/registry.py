@@ -1,4 +1,4 @@
-"""The formats in which an ECG may come: each is one entry of a table, which the contract shows too."""
+"""The registry of formats in which an ECG may be submitted; each is one entry, also shown in the contract."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from gateway.formats.spool import Spools
+    from gateway.formats.spool import SpoolDirectory
     from gateway.http.request import Request
     from shared.domain.ecg import Ecg
     from shared.domain.recording import Recording
     from shared.ports.ecgs import Receipt
     from shared.runtime.settings import GatewayOnlySettings
 
-    Take: TypeAlias = Callable[[Ecg | Recording], Awaitable[Receipt]]
+    Submit: TypeAlias = Callable[[Ecg | Recording], Awaitable[Receipt]]
 
-# What a body is declared as that says nothing of it; aiohttp's word for no Content-Type at all, too.
-_VAGUE: Final = "application/octet-stream"
+# A content type that tells nothing; aiohttp's default for a missing Content-Type too.
+_GENERIC_TYPE: Final = "application/octet-stream"
 _BINARY: Final = (
     "`ISOLINE`, a byte of value 1, the length of the header as 4 bytes, and the header in JSON: an ECG's "
     "fields, with `num_samples` and `sample_type` in the place of each lead's `signal`. Then all samples of "
@@ -36,44 +36,44 @@ _BINARY: Final = (
 
 
 class Reader(Protocol):
-    """What reads the bodies of one format.
+    """Reads the bodies of one format.
 
     Attributes:
-        takes_recordings: Whether they may be as long as a day of three leads.
+        accepts_recordings: Whether they may be as long as a day of three leads.
     """
 
-    takes_recordings: bool
+    accepts_recordings: bool
 
     def max_bytes(self, encoding: str | None) -> int:
-        """How many bytes a body may be sent as, packed or not."""
+        """The size limit of a body as it is sent, in a content encoding or without."""
 
-    async def read(self, request: Request, take: Take, *, now: datetime) -> Receipt:
-        """What ``take`` returns for the ECG in the request's body; a recording is gone once it has.
+    async def read(self, request: Request, submit: Submit, *, now: datetime) -> Receipt:
+        """Submit the ECG in the request's body; a recording can be read only until ``submit`` returns.
 
         Raises:
-            ProblemError: The body is no ECG of this format, or did not come as it should.
-            UnavailableError: There is no room for it.
+            ProblemError: The body is no ECG of this format, or could not be received.
+            UnavailableError: There is no disk space for it.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format: how it is told from the others, what the contract says of it, and what reads it.
+    """A format: how it is detected, its part of the contract, and its reader.
 
     Attributes:
-        content_type: By which it is told.
-        first_bytes: By which it is told where the content type is vague; none, and it never is.
-        form: As the contract shows it; None for JSON, which is the form that a route's request has.
+        content_type: Of its bodies.
+        first_bytes: Of its bodies; detects it if the content type is generic. Empty: not detected so.
+        form: Its part of the contract; None for JSON, which is the route's ``request``.
         reader: Makes the reader.
     """
 
     content_type: str
     first_bytes: bytes = b""
     form: BinaryForm | None = None
-    reader: Callable[[GatewayOnlySettings, Spools], Reader]
+    reader: Callable[[GatewayOnlySettings, SpoolDirectory], Reader]
 
 
-# The first takes what is none of the others, and says what it expected.
+# The first is the default; it refuses other content types with the expected one.
 FORMATS: Final = (
     Format(content_type="application/json", reader=lambda settings, _: JsonReader(settings)),
     Format(
@@ -86,33 +86,33 @@ FORMATS: Final = (
 _MOST_FIRST_BYTES: Final = max(len(format_.first_bytes) for format_ in FORMATS)
 
 
-class Formats:
-    """The readers of a gateway."""
+class FormatRegistry:
+    """The readers of all formats."""
 
-    def __init__(self, settings: GatewayOnlySettings, spools: Spools) -> None:
-        readers = [(format_, format_.reader(settings, spools)) for format_ in FORMATS]
+    def __init__(self, settings: GatewayOnlySettings, spool_directory: SpoolDirectory) -> None:
+        readers = [(format_, format_.reader(settings, spool_directory)) for format_ in FORMATS]
         self._by_type = {format_.content_type: reader for format_, reader in readers}
         self._by_first_bytes = {
             format_.first_bytes: reader for format_, reader in readers if format_.first_bytes
         }
-        self._otherwise = readers[0][1]
+        self._default = readers[0][1]
 
-    async def reader_of(self, request: Request) -> Reader:
-        """What reads the request's body.
+    async def reader_for(self, request: Request) -> Reader:
+        """The reader for the request's body, by its content type or its first bytes.
 
         Raises:
-            ProblemError: Its type is longer than any; its beginning, which had to be looked at, did not come,
-                or would be that of a body which is too large for each of them or packed in an unknown way.
+            ProblemError: The content type is too long; or the first bytes are needed, and were not received,
+                or the body is too large for each format or in an unsupported content encoding.
         """
         declared = request.content_type
         if reader := self._by_type.get(declared):
             return reader
-        if declared == _VAGUE:
+        if declared == _GENERIC_TYPE:
             encoding = content_encoding_of(request)
-            most = max(reader.max_bytes(encoding) for reader in self._by_type.values())
-            check_content_length(request, most, is_compressed=encoding is not None)
+            limit = max(reader.max_bytes(encoding) for reader in self._by_type.values())
+            check_content_length(request, limit, is_compressed=encoding is not None)
             beginning = await peek_body(request, _MOST_FIRST_BYTES)
             for first, reader in self._by_first_bytes.items():
                 if beginning.startswith(first):
                     return reader
-        return self._otherwise
+        return self._default

@@ -1,4 +1,4 @@
-"""Samples on disk while they arrive: files without a name, which are gone however a request ends."""
+"""Spool long recordings to disk while they arrive, in unnamed files that vanish however a request ends."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from gateway.http.memory.deadline import Deadline
     from shared.domain.ecg import Samples
 
-# 2 MB of int16, which encoding and the way to PostgreSQL need a few times over.
+# 2 MB of int16; encoding and sending to PostgreSQL take a few times that.
 BLOCK_SAMPLES: Final = 1_000_000
 
-# Two gigabytes are held at 70 MB a second or more.
+# 2 GB must arrive at 70 MB/s or more not to be evicted.
 _EVICTABLE_AFTER_S: Final = 30.0
 _DISK_FOR_SENDER: Final = "The gateway has no room on its disk for this recording, or can't use it."
 
 
 class Spool:
-    """The samples of one recording: written as they come, then read as often as needed."""
+    """The samples of one recording: written as they arrive, then read any number of times."""
 
     def __init__(self, file: FileIO, leads: Sequence[BinaryLead], reservation: Reservation) -> None:
         self._file = file
@@ -39,7 +39,7 @@ class Spool:
         self._reservation = reservation
 
     async def write(self, piece: bytes | memoryview) -> None:
-        """Keep the next piece.
+        """Append the next piece.
 
         Raises:
             ProblemError: 503, too many bytes are spooled in all, or by this caller.
@@ -74,8 +74,8 @@ class Spool:
         return block
 
 
-class Spools:
-    """Where recordings lie until they are stored, and how many bytes of them may."""
+class SpoolDirectory:
+    """The directory of spools, with a budget of bytes."""
 
     def __init__(self, folder: str, *, max_bytes: int) -> None:
         self._folder = folder or None
@@ -89,7 +89,7 @@ class Spools:
         """Return if recordings can be spooled.
 
         Raises:
-            ConfigurationError: The folder is not there, or not ours to write in.
+            ConfigurationError: The directory does not exist, or is not writable.
         """
         try:
             with TemporaryFile(dir=self._folder):
@@ -98,15 +98,15 @@ class Spools:
             raise ConfigurationError(f"ISOLINE_SPOOL_DIR: can't write there: {error.strerror}") from None
 
     @asynccontextmanager
-    async def opened(
+    async def open(
         self, leads: Sequence[BinaryLead], *, caller: str, deadline: Deadline | None
     ) -> AsyncIterator[Spool]:
-        """Yield a spool for these leads, gone afterwards.
+        """Yield a spool for the samples of these leads; it is deleted afterwards.
 
         Args:
-            leads: What the samples are that will be written.
-            caller: Who sends them.
-            deadline: Until when; while there is no room for others, this may be ended.
+            leads: In the order of their samples.
+            caller: The sender, whose budget is used.
+            deadline: Of the body, which may be evicted in favour of others.
 
         Raises:
             UnavailableError: The disk is full or broken.

@@ -13,8 +13,8 @@ import pytest
 
 from gateway import app as app_module
 from gateway.ecgs import feature as ecgs_module
-from gateway.formats import spool as spools_module
-from gateway.formats.spool import Spools
+from gateway.formats import spool as spool_module
+from gateway.formats.spool import SpoolDirectory
 from gateway.http.memory import body_memory as body_memory_module
 from gateway.http.memory.body_memory import MemoryBudget
 from shared.domain.account import Role
@@ -68,16 +68,16 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> list[MemoryBudget]:
 
 
 @pytest.fixture
-def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spools]:
+def spool_directory(monkeypatch: pytest.MonkeyPatch) -> list[SpoolDirectory]:
     """The spools of each gateway that is opened."""
-    opened: list[Spools] = []
+    opened: list[SpoolDirectory] = []
 
-    class KnownSpools(Spools):
+    class RecordedSpoolDirectory(SpoolDirectory):
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)
             opened.append(self)
 
-    monkeypatch.setattr(ecgs_module, "Spools", KnownSpools)
+    monkeypatch.setattr(ecgs_module, "SpoolDirectory", RecordedSpoolDirectory)
     return opened
 
 
@@ -211,7 +211,7 @@ class TestMemory:
 
 class TestDisk:
     async def test_recordings_that_are_announced_and_not_sent_refuse_no_other(
-        self, database: Database, broker: InProcessBroker, spools: list[Spools]
+        self, database: Database, broker: InProcessBroker, spool_directory: list[SpoolDirectory]
     ) -> None:
         long_one = a_long_body(2**16)
         async with (
@@ -223,7 +223,7 @@ class TestDisk:
             for account in _ACCOUNTS:
                 trickle = open_trickle(address, account, _BINARY, len(long_one), long_one[:5000])
                 await opened.enter_async_context(trickle)
-            await until(lambda: spools[0]._budget.held > len(_ACCOUNTS) * 4500)
+            await until(lambda: spool_directory[0]._budget.held > len(_ACCOUNTS) * 4500)
 
             found = [(await posted(ada, long_one, _BINARY))[0] for _ in range(3)]
 
@@ -234,12 +234,12 @@ class TestDisk:
         self,
         database: Database,
         broker: InProcessBroker,
-        spools: list[Spools],
+        spool_directory: list[SpoolDirectory],
         monkeypatch: pytest.MonkeyPatch,
         *,
         is_slow: bool,
     ) -> None:
-        monkeypatch.setattr(spools_module, "_EVICTABLE_AFTER_S", 0.0 if is_slow else _LIMIT_S)
+        monkeypatch.setattr(spool_module, "_EVICTABLE_AFTER_S", 0.0 if is_slow else _LIMIT_S)
         long_one = a_long_body(2**16)
         async with (
             asyncio.timeout(_LIMIT_S),
@@ -253,7 +253,7 @@ class TestDisk:
                 )
                 for account in _ACCOUNTS[:4]
             ]
-            await until(lambda: spools[0]._budget.held == 4 * (2**18 - 1))
+            await until(lambda: spool_directory[0]._budget.held == 4 * (2**18 - 1))
 
             status, answer = await posted(ada, long_one, _BINARY)
             ended = await trickling[0].readline() if is_slow else b""

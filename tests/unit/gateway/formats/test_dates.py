@@ -48,7 +48,7 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
         "0001-01-01T00:00:00+14:00",
     ],
 )
-def test_every_form_of_iso_8601_that_devices_write_is_a_date_and_kept_as_sent(date: str) -> None:
+def test_each_iso_8601_form_is_accepted_and_kept_as_sent(date: str) -> None:
     assert recording_date(date, now=_NOW) == date
 
 
@@ -97,13 +97,13 @@ def test_every_form_of_iso_8601_that_devices_write_is_a_date_and_kept_as_sent(da
         "2023-07-30T10:00:00." + "1" * 60,
     ],
 )
-def test_what_is_no_date_is_refused(date: str) -> None:
+def test_an_invalid_date_is_refused(date: str) -> None:
     with pytest.raises(PydanticCustomError, match="ISO 8601"):
         recording_date(date, now=_NOW)
 
 
 @pytest.mark.parametrize(
-    ("date", "is_taken"),
+    ("date", "is_accepted"),
     [
         ("2026-01-02", True),
         ("2026-01-02T00:00:00Z", True),
@@ -120,8 +120,8 @@ def test_what_is_no_date_is_refused(date: str) -> None:
         ("9999-12-31T23:59:59-12:00", False),
     ],
 )
-def test_a_date_may_be_24_hours_ahead_and_no_more_whatever_its_form(date: str, *, is_taken: bool) -> None:
-    if is_taken:
+def test_a_date_in_any_form_may_be_24_hours_ahead_and_no_more(date: str, *, is_accepted: bool) -> None:
+    if is_accepted:
         assert recording_date(date, now=_NOW) == date
     else:
         with pytest.raises(PydanticCustomError, match="more than 24 hours ahead"):
@@ -132,11 +132,11 @@ _OFFSETS = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone
 
 
 @given(st.datetimes(max_value=datetime(2025, 12, 30), timezones=st.one_of(st.none(), _OFFSETS)))  # noqa: DTZ001
-def test_whatever_python_writes_is_a_date(moment: datetime) -> None:
+def test_each_isoformat_of_python_is_accepted(moment: datetime) -> None:
     assert recording_date(moment.isoformat(), now=_NOW) == moment.isoformat()
 
 
 @given(st.text("0123456789-:TWZ +.,", max_size=40))
-def test_whatever_else_comes_is_a_date_or_refused(text: str) -> None:
+def test_any_other_text_is_a_date_or_refused(text: str) -> None:
     with suppress(PydanticCustomError):
         assert recording_date(text, now=_NOW) == text

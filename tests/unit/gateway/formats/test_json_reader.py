@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simdjson import Parser
 
-from gateway.formats.json_arrays import CUT_FROM_BYTES, PIECE_BYTES
-from gateway.formats.json_fast_path import usual_ecg
-from gateway.formats.json_reader import read_ecg_json, with_arrays, with_written_signals
+from gateway.formats.json_arrays import MIN_CUT_BYTES, PIECE_BYTES
+from gateway.formats.json_fast_path import read_ecg_fast
+from gateway.formats.json_reader import parse_into_arrays, parse_with_unparsed_signals, read_ecg_json
 from gateway.formats.models import EcgBody, LeadBody, read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, problem_document
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _LIMITS = SubmissionLimits(max_leads=4, max_lead_samples=8, max_ecg_samples=20)
 _RECORDINGS = sorted((Path(__file__).parents[4] / "examples" / "data").glob("*.json"))
-# White space behind it makes a body large and changes nothing else.
+# Bodies padded to this size with white space are read by simdjson.
 _LARGE = 1024
 
 
-class Taken(NamedTuple):
-    """All that an ECG holds, in what can be compared."""
+class EcgValues(NamedTuple):
+    """All values of an ECG, comparable by ``==``."""
 
     fields: tuple[Any, ...]
     leads: list[tuple[Any, ...]]
 
 
-def taken(ecg: Ecg) -> Taken:
+def values_of(ecg: Ecg) -> EcgValues:
     leads = [
         (
             lead.header,
@@ -52,25 +52,25 @@ def taken(ecg: Ecg) -> Taken:
         )
         for lead in ecg.leads
     ]
-    return Taken((ecg.header, type(ecg.header.sampling_rate_hz)), leads)
+    return EcgValues((ecg.header, type(ecg.header.sampling_rate_hz)), leads)
 
 
-def outcome(read: Callable[[], Ecg]) -> Taken | dict[str, object]:
-    """What comes of a body: an ECG, or the answer that refuses it."""
+def outcome(read: Callable[[], Ecg]) -> EcgValues | dict[str, object]:
+    """The ECG of a body, or the problem that refuses it."""
     try:
-        return taken(read())
+        return values_of(read())
     except ProblemError as problem:
         return problem_document(problem)
 
 
-def outcome_as_large(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken | dict[str, object]:
+def outcome_as_large(body: bytes, limits: SubmissionLimits = _LIMITS) -> EcgValues | dict[str, object]:
     return outcome(lambda: read_ecg_json(body.ljust(_LARGE), limits=limits, now=_NOW))
 
 
-def outcome_as_small(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken | dict[str, object]:
-    """What the models alone make of it; without the white space, too, they are only a way to it."""
+def outcome_as_small(body: bytes, limits: SubmissionLimits = _LIMITS) -> EcgValues | dict[str, object]:
+    """The outcome by the models alone; checks that the reader has the same for the body as it is."""
 
-    def outcome_by_models(body: bytes) -> Taken | dict[str, object]:
+    def outcome_by_models(body: bytes) -> EcgValues | dict[str, object]:
         return outcome(lambda: read_ecg(parse_json(body), limits=limits, now=_NOW))
 
     assert outcome(lambda: read_ecg_json(body, limits=limits, now=_NOW)) == outcome_by_models(body)
@@ -78,7 +78,7 @@ def outcome_as_small(body: bytes, limits: SubmissionLimits = _LIMITS) -> Taken |
 
 
 def with_signal(signal: str) -> bytes:
-    """A body of one lead whose signal is written like this."""
+    """A body of one lead with this JSON text as its signal."""
     return (
         json.dumps(an_ecg_body(leads=[{"name": "I", "signal": "here"}]))
         .encode()
@@ -90,11 +90,11 @@ class Pairs(list[tuple[str, Any]]):
     """An object whose keys may repeat."""
 
 
-def written(value: Any, separators: tuple[str, str], *, escape: bool) -> str:
+def json_text(value: Any, separators: tuple[str, str], *, escape: bool) -> str:
     """A JSON text with every repetition of a key, which no library would write."""
 
     def part(value: Any) -> str:
-        return written(value, separators, escape=escape)
+        return json_text(value, separators, escape=escape)
 
     comma, colon = separators
     if isinstance(value, Pairs):
@@ -163,12 +163,12 @@ def body_of(
             return Pairs((key, pairs(member)) for key, member in value.items())
         return [pairs(member) for member in value] if isinstance(value, list) else value
 
-    return written(pairs(ecg), separators, escape=escape).encode()
+    return json_text(pairs(ecg), separators, escape=escape).encode()
 
 
 class TestValidBodies:
     @given(_ECGS, _SEPARATORS, st.booleans())
-    def test_a_large_body_becomes_the_ecg_that_a_small_one_becomes(
+    def test_a_large_body_gives_the_same_ecg_as_a_small_one(
         self,
         ecg: dict[str, Any],
         separators: tuple[str, str],
@@ -178,36 +178,36 @@ class TestValidBodies:
 
         found = outcome_as_large(body)
 
-        assert isinstance(found, Taken)
+        assert isinstance(found, EcgValues)
         assert found == outcome_as_small(body)
 
     @given(_ECGS, _SEPARATORS)
-    def test_a_plain_large_body_needs_no_second_reading(
+    def test_a_regular_large_body_is_parsed_once(
         self, ecg: dict[str, Any], separators: tuple[str, str]
     ) -> None:
         ecg["leads"] = [{**lead, "name": str(index)} for index, lead in enumerate(ecg["leads"])]
 
-        document = with_arrays(body_of(ecg, separators), _LIMITS)
+        document = parse_into_arrays(body_of(ecg, separators), _LIMITS)
 
         signals = [lead["signal"] for lead in document["leads"]]
         assert all(isinstance(signal, np.ndarray) for signal in signals)
         assert [signal.tolist() for signal in signals] == [lead["signal"] for lead in ecg["leads"]]
 
     @given(_ECGS)
-    def test_a_plain_body_needs_no_models(self, ecg: dict[str, Any]) -> None:
+    def test_a_regular_body_needs_no_models(self, ecg: dict[str, Any]) -> None:
         ecg["leads"] = [{**lead, "name": str(index)} for index, lead in enumerate(ecg["leads"])]
 
-        found = usual_ecg(ecg, limits=_LIMITS, now=_NOW)
+        found = read_ecg_fast(ecg, limits=_LIMITS, now=_NOW)
 
-        assert taken(found) == taken(read_ecg(ecg, limits=_LIMITS, now=_NOW))
+        assert values_of(found) == values_of(read_ecg(ecg, limits=_LIMITS, now=_NOW))
 
     @pytest.mark.parametrize("path", _RECORDINGS, ids=lambda path: path.stem)
-    def test_real_recordings_need_no_second_reading(self, path: Path) -> None:
+    def test_real_recordings_are_parsed_once(self, path: Path) -> None:
         body, limits = path.read_bytes(), SubmissionLimits()
 
-        document = with_arrays(body, limits)
+        document = parse_into_arrays(body, limits)
 
-        assert taken(usual_ecg(document, limits=limits, now=_NOW)) == outcome_as_small(body, limits)
+        assert values_of(read_ecg_fast(document, limits=limits, now=_NOW)) == outcome_as_small(body, limits)
 
     @pytest.mark.parametrize(
         "signal",
@@ -221,30 +221,32 @@ class TestValidBodies:
             "[1,2,3,4,5,6,7,8]",
         ],
     )
-    def test_a_signal_may_be_written_like_this(self, signal: str) -> None:
+    def test_a_signal_may_have_any_white_space(self, signal: str) -> None:
         body = with_signal(signal)
 
-        assert isinstance(outcome_as_large(body), Taken)
+        assert isinstance(outcome_as_large(body), EcgValues)
         assert outcome_as_large(body) == outcome_as_small(body)
-        assert with_arrays(body, _LIMITS)
+        assert parse_into_arrays(body, _LIMITS)
 
 
-class TestOtherBodies:
+class TestIrregularBodies:
     @given(
         _ECGS,
         st.lists(st.tuples(_KEYS, _ANYTHING), max_size=2),
         st.lists(st.tuples(_KEYS, _ANYTHING), max_size=2),
     )
-    def test_fields_that_repeat_or_do_not_fit_are_answered_as_in_a_small_body(
+    def test_repeated_or_invalid_fields_have_the_same_outcome_as_in_a_small_body(
         self, ecg: dict[str, Any], fields: list[tuple[str, Any]], lead_fields: list[tuple[str, Any]]
     ) -> None:
         leads = [Pairs([*lead.items(), *lead_fields]) for lead in ecg["leads"]]
-        body = written(Pairs([*{**ecg, "leads": leads}.items(), *fields]), (",", ":"), escape=False).encode()
+        body = json_text(
+            Pairs([*{**ecg, "leads": leads}.items(), *fields]), (",", ":"), escape=False
+        ).encode()
 
         assert outcome_as_large(body) == outcome_as_small(body)
 
     @given(_ECGS, st.data())
-    def test_samples_of_any_kind_are_answered_as_in_a_small_body(
+    def test_any_samples_have_the_same_outcome_as_in_a_small_body(
         self, ecg: dict[str, Any], data: st.DataObject
     ) -> None:
         ecg["leads"][0]["signal"] = data.draw(st.lists(_INTEGERS | _ANYTHING, max_size=9))
@@ -253,7 +255,7 @@ class TestOtherBodies:
         assert outcome_as_large(body) == outcome_as_small(body)
 
     @given(_ECGS, st.data())
-    def test_damaged_bodies_are_answered_as_small_ones(
+    def test_damaged_bodies_have_the_same_outcome_as_small_ones(
         self, ecg: dict[str, Any], data: st.DataObject
     ) -> None:
         body = body_of(ecg, (",", ":"))
@@ -264,7 +266,7 @@ class TestOtherBodies:
         assert outcome_as_large(body) == outcome_as_small(body)
 
     @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
-    def test_any_bytes_are_answered_as_in_a_small_body(self, body: bytes) -> None:
+    def test_any_bytes_have_the_same_outcome_as_in_a_small_body(self, body: bytes) -> None:
         assert outcome_as_large(body) == outcome_as_small(body)
 
     @pytest.mark.parametrize(
@@ -296,10 +298,10 @@ class TestOtherBodies:
             "1",
         ],
     )
-    def test_what_is_no_signal_is_refused_as_in_a_small_body(self, signal: str) -> None:
+    def test_an_invalid_signal_is_refused_as_in_a_small_body(self, signal: str) -> None:
         body = with_signal(signal)
 
-        assert not isinstance(outcome_as_large(body), Taken)
+        assert not isinstance(outcome_as_large(body), EcgValues)
         assert outcome_as_large(body) == outcome_as_small(body)
 
     @pytest.mark.parametrize(
@@ -335,16 +337,16 @@ class TestOtherBodies:
             b"1",
         ],
     )
-    def test_what_is_no_ecg_is_refused_as_in_a_small_body(self, body: bytes) -> None:
-        assert not isinstance(outcome_as_large(body), Taken)
+    def test_an_invalid_ecg_is_refused_as_in_a_small_body(self, body: bytes) -> None:
+        assert not isinstance(outcome_as_large(body), EcgValues)
         assert outcome_as_large(body) == outcome_as_small(body)
 
 
-class TestWrittenSignals:
+class TestUnparsedSignals:
     """What a large body comes to whose arrays are cut out, however short they are."""
 
     @given(_ECGS, _SEPARATORS, st.booleans())
-    def test_a_body_whose_signals_are_cut_out_becomes_the_same_ecg(
+    def test_a_body_with_signals_cut_out_gives_the_same_ecg(
         self,
         ecg: dict[str, Any],
         separators: tuple[str, str],
@@ -355,7 +357,7 @@ class TestWrittenSignals:
         assert outcome_by_cutting(body) == outcome_as_small(body)
 
     @given(_ECGS, st.data())
-    def test_samples_of_any_kind_are_answered_as_if_they_had_been_parsed(
+    def test_any_samples_have_the_same_outcome_as_parsed_ones(
         self, ecg: dict[str, Any], data: st.DataObject
     ) -> None:
         ecg["leads"][0]["signal"] = data.draw(st.lists(_INTEGERS | _ANYTHING, max_size=9))
@@ -364,12 +366,12 @@ class TestWrittenSignals:
         assert outcome_by_cutting(body) == outcome_as_small(body)
 
     @pytest.mark.parametrize("field", ["id", "date", "unit", "sampling_rate_hz", "patient"])
-    def test_an_array_in_the_place_of_another_field_is_called_an_array(self, field: str) -> None:
+    def test_an_unparsed_array_in_another_field_is_called_an_array(self, field: str) -> None:
         body = json.dumps(an_ecg_body(**{field: [1, 2]})).encode()
 
         assert outcome_by_cutting(body) == outcome_as_small(body)
 
-    def test_numbers_in_the_place_of_leads_are_counted_as_leads(self) -> None:
+    def test_numbers_instead_of_leads_are_counted_as_leads(self) -> None:
         body = json.dumps(an_ecg_body(leads=[1] * 1000)).encode()
 
         found = outcome_by_cutting(body)
@@ -377,7 +379,7 @@ class TestWrittenSignals:
         assert isinstance(found, dict)
         assert found["errors"] == [{"pointer": "/leads", "detail": "expected 1 to 4 leads, found 1000"}]
 
-    def test_what_is_no_json_within_a_signal_is_told_by_its_place_in_the_body(self) -> None:
+    def test_invalid_json_in_a_signal_is_reported_with_its_offset_in_the_body(self) -> None:
         signal = b"[%s]" % (b"1, " * 500 + b"x")
         body = with_signal("[1]").replace(b"[1]", signal)
         assert len(body) > _LARGE
@@ -389,9 +391,9 @@ class TestWrittenSignals:
         assert f"char {body.index(b'x')}." in str(found["detail"])
 
 
-def outcome_by_cutting(body: bytes) -> Taken | dict[str, object]:
+def outcome_by_cutting(body: bytes) -> EcgValues | dict[str, object]:
     return outcome(
-        lambda: read_ecg(with_written_signals(body, _LIMITS, from_bytes=1), limits=_LIMITS, now=_NOW)
+        lambda: read_ecg(parse_with_unparsed_signals(body, _LIMITS, min_bytes=1), limits=_LIMITS, now=_NOW)
     )
 
 
@@ -414,26 +416,24 @@ _DEAREST = {
 }
 
 
-class TestBounds:
+class TestLimits:
     """What would cost much is not parsed at all, or in small pieces."""
 
     @pytest.mark.parametrize("samples", [1, 128, 60_000, 300_000])
     @pytest.mark.parametrize("name", ["I", "[1]"])  # the fast way and the slow one
     @pytest.mark.parametrize("place", [b"{", b'"leads"', b"}]}", b'"name"'])
-    def test_what_stands_beside_the_signals_may_have_64_kib_whatever_else_the_body_is(
-        self, samples: int, name: str, place: bytes
-    ) -> None:
+    def test_the_overhead_of_any_body_may_have_64_kib(self, samples: int, name: str, place: bytes) -> None:
         signal = ",".join(["1"] * samples)
         body = with_signal(f"[{signal}]").replace(b'"I"', json.dumps(name).encode())
-        beside = len(body) - (len(signal) if len(signal) >= CUT_FROM_BYTES else 0)
+        beside = len(body) - (len(signal) if len(signal) >= MIN_CUT_BYTES else 0)
 
-        def with_white_space(more: int) -> Taken | dict[str, object]:
+        def with_white_space(more: int) -> EcgValues | dict[str, object]:
             white = body.replace(place, b" " * (64 * 1024 - beside + more) + place, 1)
             return outcome(lambda: read_ecg_json(white, limits=SubmissionLimits(), now=_NOW))
 
         most, too_much, far_too_much = map(with_white_space, (0, 1, 200_000))
 
-        assert isinstance(most, Taken)
+        assert isinstance(most, EcgValues)
         assert isinstance(too_much, dict)
         assert too_much == far_too_much
         assert too_much["status"] == 413
@@ -447,12 +447,12 @@ class TestBounds:
 
         found = outcome(lambda: read_ecg_json(white, limits=SubmissionLimits(), now=_NOW))
 
-        assert isinstance(found, Taken)
+        assert isinstance(found, EcgValues)
         assert found == outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
 
     @pytest.mark.parametrize("body", [b"%b", b'{"leads":[[%b'])
     @pytest.mark.parametrize("mess", [b"[" * 20, b"]" * 70_000, b"[]" * 20, b"[1" + b" " * 70_000, b'"[' * 9])
-    def test_what_is_no_json_is_told_however_its_brackets_stand(self, body: bytes, mess: bytes) -> None:
+    def test_invalid_json_is_reported_with_any_brackets(self, body: bytes, mess: bytes) -> None:
         found = outcome(
             lambda: read_ecg_json((body % mess).ljust(70_000), limits=SubmissionLimits(), now=_NOW)
         )
@@ -461,7 +461,7 @@ class TestBounds:
         assert found["status"] in {400, 413}
 
     @pytest.mark.parametrize("body", _DEAREST.values(), ids=_DEAREST)
-    def test_no_parser_is_given_much_of_a_large_body_and_the_slow_one_little(
+    def test_parsers_get_limited_parts_of_a_large_body(
         self, body: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sizes: dict[str, list[int]] = {"slow": [0], "fast": [0]}
@@ -477,7 +477,7 @@ class TestBounds:
         monkeypatch.setattr("orjson.loads", counted("fast", orjson.loads))
 
         assert not isinstance(
-            outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW)), Taken
+            outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW)), EcgValues
         )
         assert max(sizes["slow"]) <= 64 * 1024
         assert max(sizes["fast"]) <= PIECE_BYTES + 2
@@ -485,7 +485,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("number", [_NEAR_THE_SMALLEST, "12345678901234567890123e5", "1E-310", "0.5"])
     @pytest.mark.parametrize("count", [100, 15_000, 300_000])
-    def test_the_parser_that_is_slow_with_fractions_is_not_given_many(
+    def test_simdjson_gets_few_fractions(
         self, number: str, count: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given: list[bytes] = []
@@ -505,10 +505,8 @@ class TestBounds:
         assert isinstance(found, dict)
         assert f"a number with a fraction or past 64 bits (and {count - 1} more)" in str(found)
 
-    def test_a_fraction_for_each_gain_keeps_an_ecg_on_the_fast_way(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delattr("gateway.formats.json_reader.with_written_signals")
+    def test_fractional_gains_stay_on_the_fast_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr("gateway.formats.json_reader.parse_with_unparsed_signals")
         leads = [
             {"name": f"lead {n}", "signal": [1, 2], "num_samples": 2, "baseline": 1, "adc_gain": 0.5}
             for n in range(32)
@@ -517,7 +515,7 @@ class TestBounds:
 
         found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
 
-        assert isinstance(found, Taken)
+        assert isinstance(found, EcgValues)
 
     @pytest.mark.parametrize(
         "body",
@@ -530,16 +528,16 @@ class TestBounds:
         ],
         ids=["more samples", "more leads", "arrays", "objects", "no signal"],
     )
-    def test_a_body_of_more_than_an_ecg_may_have_or_of_no_signal_is_not_parsed(
+    def test_a_body_past_the_limits_or_without_signals_is_not_parsed(
         self, body: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delattr("gateway.formats.json_reader.Parser")
 
         with pytest.raises(ValueError, match="too many"):
-            with_arrays(body, _LIMITS)
+            parse_into_arrays(body, _LIMITS)
 
     @pytest.mark.parametrize("where", ["the ECG", "a lead"])
-    def test_an_object_of_very_many_fields_is_not_looked_into(self, where: str) -> None:
+    def test_an_object_with_too_many_fields_is_not_parsed(self, where: str) -> None:
         def body(num_fields: int) -> bytes:
             fields = {str(number): number for number in range(num_fields - 1)}
             lead: dict[str, Any] = {"signal": [1]}
@@ -547,11 +545,11 @@ class TestBounds:
                 return json.dumps({"leads": [lead | fields]}).encode()
             return json.dumps({"leads": [lead], **fields}).encode()
 
-        assert with_arrays(body(MAX_FIELDS), _LIMITS)["leads"][0]["signal"].tolist() == [1]
+        assert parse_into_arrays(body(MAX_FIELDS), _LIMITS)["leads"][0]["signal"].tolist() == [1]
         with pytest.raises(TypeError, match="very many fields"):
-            with_arrays(body(MAX_FIELDS + 1), _LIMITS)
+            parse_into_arrays(body(MAX_FIELDS + 1), _LIMITS)
 
-    def test_as_many_arrays_and_objects_as_any_body_may_have_are_taken_and_no_more(self) -> None:
+    def test_the_number_of_arrays_and_objects_is_limited(self) -> None:
         limits = SubmissionLimits(max_leads=MAX_CONTAINERS)
 
         def body(leads: int) -> bytes:
@@ -560,6 +558,6 @@ class TestBounds:
             ).encode()
 
         most = MAX_CONTAINERS // 2 - 1
-        assert isinstance(outcome_as_large(body(most), limits), Taken)
+        assert isinstance(outcome_as_large(body(most), limits), EcgValues)
         assert outcome_as_large(body(most + 1), limits) == outcome_as_small(body(most + 1), limits)
-        assert not isinstance(outcome_as_large(body(most + 1), limits), Taken)
+        assert not isinstance(outcome_as_large(body(most + 1), limits), EcgValues)
