@@ -31,10 +31,10 @@ from shared.storage.schema.known_schema import parts_of_schema
 if TYPE_CHECKING:
     import asyncio
 
-# A batch of 512 ECGs is some 20,000 objects that live and die together. Python's 700 had the collector look
-# through them again and again, a fifth of the time that a small ECG takes.
+# A batch of 512 ECGs is some 20,000 objects with one lifetime. With Python's default threshold of 700 the
+# collector scanned them again and again, a fifth of the time of a small ECG.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
-# A broker that starts anew or is short of memory for a moment is no reason to look after processors.
+# A short restart or memory alarm of the broker needs no operator at the processors.
 _WITHOUT_EVENTS_S: Final = 60.0
 
 

@@ -1,4 +1,4 @@
-"""The schemas that this code works with: which they are, and whether the database has one of them."""
+"""The range of schemas that this code works with, and the check that the database has one of them."""
 
 from __future__ import annotations
 
@@ -20,35 +20,41 @@ if TYPE_CHECKING:
 
 MIGRATIONS: Final = Path(__file__).parents[3] / "migrations"
 
-# Read at import: an upgrade in place puts new migrations below a process that runs the code from before them.
+# Read at import: an upgrade in place adds migrations while a process runs older code.
 _KNOWN: Final = {int(path.stem.partition("_")[0]): path.stem for path in MIGRATIONS.glob("*.sql")}
 
-# A schema has the number of its newest migration. Between these two, this code works with every one: the
-# oldest is the newest of the last minor release, which migrations/README.md explains.
+# A schema has the number of its newest migration. This code works with every schema of this range; the oldest
+# is the newest of the last minor release, see migrations/README.md.
 OLDEST_SCHEMA: Final = 8
 NEWEST_SCHEMA: Final = max(_KNOWN)
 
 _SCHEMA: Final = "public"
 _APPLIED: Final = "SELECT migration_id FROM public._pogo_migration WHERE schema_name = $1"
 
-# `oldest_code` is the newest schema that the oldest code knows which goes on working beside the migration.
-# Releases from before a migration read this, so that the table and these two columns never change.
-_BEARABLE: Final = "SELECT migration_id FROM public.schema_compatibility WHERE oldest_code <= $1"
+# `oldest_code` is the newest schema known to the oldest code that still works with the migration. Releases
+# from before a migration read this, so that the table and these two columns never change.
+_COMPATIBLE: Final = "SELECT migration_id FROM public.schema_compatibility WHERE oldest_code <= $1"
 
 
 def connection_name(service: str) -> str:
-    """How PostgreSQL shows a connection: service, worker, release, and the schemas that it works with."""
+    """The application name of a connection: service, worker, release, and the range of schemas."""
     worker = this_worker()
     name = f"{service}/{worker.number}" if worker else service
     return f"isoline {name} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
 
 
 class Schema(NamedTuple):
-    """What was read of the schema of a database."""
+    """The schema of a database, as it was read.
+
+    Attributes:
+        encoding: Of the database.
+        applied: Names of all applied migrations.
+        incompatible: Applied migrations that are unknown to this code and may break it.
+    """
 
     encoding: str
     applied: Collection[str]
-    unbearable: Collection[str]
+    incompatible: Collection[str]
 
     def check(self) -> None:
         """As `check_schema`."""
@@ -59,28 +65,29 @@ class Schema(NamedTuple):
                 f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}",
                 needs_operator=True,
             )
-        if self.unbearable:
-            raise ConfigurationError(_too_new(self.unbearable))
+        if self.incompatible:
+            raise ConfigurationError(_too_new(self.incompatible))
 
 
 async def read_schema(connection: AnyConnection) -> Schema:
-    """Read the schema of the database at the other end of a connection."""
+    """Read the schema of the database of a connection."""
     applied = await applied_migrations(connection)
     later = applied.difference(_KNOWN.values())
-    unbearable = later.difference(await _bearable(connection)) if later else later
-    return Schema(encoding_of(connection), applied, unbearable)
+    incompatible = later.difference(await _compatible_migrations(connection)) if later else later
+    return Schema(encoding_of(connection), applied, incompatible)
 
 
 async def check_schema(database: Database) -> None:
     """Return if this code works with the schema.
 
-    It works with each from its oldest to its newest, and with a later one if every migration that it does not
-    know states that code as old as this goes on working.
+    It works with each from its oldest to its newest, and with a later one if every unknown migration states
+    that code as old as this still works.
 
     Raises:
-        ConfigurationError: Migrations came from a later release and are not for this code, or the database is
-            not UTF-8.
-        UnavailableError: Migrations are missing, or PostgreSQL is away or was never migrated.
+        ConfigurationError: A later release applied migrations that may break this code, or the database is
+        not
+            UTF-8.
+        UnavailableError: Migrations are missing, or PostgreSQL is unavailable or was never migrated.
     """
     async with database.connection() as connection:
         schema = await read_schema(connection)
@@ -88,21 +95,21 @@ async def check_schema(database: Database) -> None:
 
 
 async def check_schema_of(connection: AnyConnection) -> None:
-    """The same of the database at the other end of a connection."""
+    """`check_schema` on an open connection."""
     (await read_schema(connection)).check()
 
 
 def encoding_of(connection: AnyConnection) -> str:
-    """The database's encoding; the server told when it was connected to."""
+    """The database's encoding, which the server reports on connecting."""
     encoding: str = connection.get_settings().server_encoding
     return encoding
 
 
 def check_encoding(encoding: str) -> None:
-    """Return if every name that JSON can hold can be stored.
+    """Return if the database can store every character of JSON.
 
     Args:
-        encoding: Of the database; `encoding_of` a connection.
+        encoding: Of the database, see `encoding_of`.
 
     Raises:
         ConfigurationError: The database is not UTF-8.
@@ -115,18 +122,18 @@ def check_encoding(encoding: str) -> None:
 
 
 async def applied_migrations(connection: AnyConnection) -> set[str]:
-    """The names of the migrations that were applied, be they known here or not."""
+    """The names of all applied migrations, known to this code or not."""
     try:
         return {row["migration_id"] for row in await connection.fetch(_APPLIED, _SCHEMA)}
     except asyncpg.UndefinedTableError:  # it was never migrated
         return set()
 
 
-async def _bearable(connection: AnyConnection) -> Collection[str]:
-    """The migrations beside which this code works on."""
+async def _compatible_migrations(connection: AnyConnection) -> Collection[str]:
+    """The applied migrations with which this code works, by their own statements."""
     try:
-        return {row["migration_id"] for row in await connection.fetch(_BEARABLE, NEWEST_SCHEMA)}
-    except asyncpg.UndefinedTableError:  # no migration said anything
+        return {row["migration_id"] for row in await connection.fetch(_COMPATIBLE, NEWEST_SCHEMA)}
+    except asyncpg.UndefinedTableError:  # no migration has stated anything
         return ()
 
 

@@ -1,4 +1,4 @@
-"""The schema as it was read last, for readiness."""
+"""Readiness parts: the schema can be read, and the last one that was read fits this code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ _FIT_NOT_KNOWN: Final = "Work goes on with the schema that was read last; change
 
 
 class KnownSchema:
-    """Whether this code works with the schema that was read last.
-
-    That the schema can't be read says nothing against it.
-    """
+    """The schema that was read last; a failure to read it changes nothing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,7 +27,7 @@ class KnownSchema:
         self._was_asked = asyncio.Event()
 
     async def read(self) -> None:
-        """Read which schema the database has.
+        """Read the schema of the database.
 
         Raises:
             UnavailableError: It can't be read now.
@@ -45,7 +42,7 @@ class KnownSchema:
             self._was_asked.set()
 
     async def check(self) -> None:
-        """Return if this code works with the schema, as `read` found it; asks nobody.
+        """Return if this code works with the schema that was read last; does no I/O.
 
         Raises:
             ConfigurationError: As `check_schema`.
@@ -58,11 +55,11 @@ class KnownSchema:
 
 
 def parts_of_schema(database: Database, *, means: str) -> dict[str, Part]:
-    """Two parts: that the schema can be read, and that the one that was read last fits.
+    """Two readiness parts: the schema can be read, and the one that was read last fits.
 
     Args:
-        database: Whose schema it is.
-        means: What it means for users that the schema does not fit.
+        database: To read the schema of.
+        means: The consequence for users if the schema does not fit.
     """
     schema = KnownSchema(database)
     return {

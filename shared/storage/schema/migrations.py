@@ -1,4 +1,4 @@
-"""From one schema to another: not to one that running processes can't bear, nor back with a loss."""
+"""Migrate the schema up or down, unless running processes would break or going down would lose data."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _SCHEMA: Final = "public"
 _CONNECT_TIMEOUT_S: Final = 10.0
 _LOCK: Final = "SELECT pg_advisory_lock(hashtext('isoline.migrate'))"
 
-# A migration that waits for a table holds up every statement that comes after it. Requests bear half a second
-# and have their turn; then the migration tries again, for a minute. It is also less than the second after
-# which PostgreSQL looks for deadlocks: it is the migration that gives way in one.
+# A migration that waits for a table lock blocks every later statement on the table. It gives up after half a
+# second, which requests can bear, and tries again, for a minute. Half a second is also less than the second
+# after which PostgreSQL looks for deadlocks, so that in a deadlock the migration gives way.
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '500ms'"
 _TRIES: Final = 40
 _PAUSE_S: Final = 1.0
@@ -55,20 +55,20 @@ _RANGE: Final = re.compile(r" schema=(?P<oldest>\d+)\.\.(?P<newest>\d+)$")
 
 
 class Loss(NamedTuple):
-    """What going back would lose, and the statement that counts it."""
+    """Data that going down would lose, and the statement that counts it."""
 
     what: str
     counted_by: str
 
 
 class Statements(NamedTuple):
-    """What a migration's file states of itself.
+    """The statements in the comments of a migration's file.
 
     Attributes:
         number: Of the migration, and of the schema that it makes.
-        oldest_code: The newest schema that the oldest code knows which goes on working beside the migration;
-            None for migrations from before that was a rule: only code that knows them works with them.
-        losses: What the way back loses.
+        oldest_code: The newest schema known to the oldest code that still works with the migration; None for
+            early migrations: only code that knows them works with them.
+        losses: Data that going down loses.
     """
 
     number: int
@@ -77,22 +77,21 @@ class Statements(NamedTuple):
 
 
 async def migrate(url: str, *, to: int | None = None, force: bool = False) -> str:
-    """Bring the schema to the newest that this release knows, or to another, and return its name.
+    """Migrate to the newest schema of this release, or to another one, and return its name.
 
-    Harmless when it is there, and when several processes do it at once. Each migration is applied wholly or
-    not at all; the way back is gone wholly or not at all.
+    Idempotent, also if several processes do it at once. Each migration up is applied wholly or not at all;
+    all migrations down are applied together or not at all.
 
     Args:
-        url: Of the database, as one who may change its tables.
-        to: The number of the schema, be it before or behind.
-        force: Whether processes that run now and do not work with that schema are no reason to refuse.
+        url: Of the database, with a user that may change its tables.
+        to: The number of the schema, above or below the present one.
+        force: Whether to migrate even if running processes do not work with that schema.
 
     Raises:
-        ConfigurationError: The database is not UTF-8, there is no such schema, or a later release brought one
-            that is not for this code.
-        ConflictError: Processes that run now do not work with that schema, or the way back loses something.
-        UnavailableError: PostgreSQL could not be reached or refused something, or a table was in use all the
-            time.
+        ConfigurationError: The database is not UTF-8, there is no such schema, or a later release applied
+            migrations that may break this code.
+        ConflictError: Running processes do not work with that schema, or going down would lose data.
+        UnavailableError: PostgreSQL could not be reached or refused a statement, or a table stayed locked.
     """
     with translated_errors():
         connection = await Hosts(url).connect(
@@ -110,7 +109,7 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
 
 
 def read_statements(path: Path) -> Statements:
-    """What a migration's file states of itself."""
+    """Read the statements in the comments of a migration's file."""
     text = path.read_text()
     oldest_code = _OLDEST_CODE.search(text)
     return Statements(
@@ -148,7 +147,7 @@ async def _go(connection: asyncpg.Connection[asyncpg.Record], *, to: int | None,
 async def _apply(
     connection: asyncpg.Connection[asyncpg.Record], migration: Migration, stated: Statements
 ) -> None:
-    # What it states comes before that it was applied: it may have to be without a transaction.
+    # Its statements are stored before it is recorded as applied: it may run without a transaction.
     async def apply() -> None:
         await migration.apply(connection)
         if stated.oldest_code is not None:
@@ -169,9 +168,9 @@ async def _take_back(
 ) -> None:
     for migration in migrations:
         lost = [(await connection.fetchval(it.counted_by), it.what) for it in statements[migration].losses]
-        if said := [f"{count} {what}" for count, what in lost if count]:
+        if losses := [f"{count} {what}" for count, what in lost if count]:
             raise ConflictError(
-                f"going back to {target:04} loses {', '.join(said)} ({migration.id}); nothing was changed"
+                f"going back to {target:04} loses {', '.join(losses)} ({migration.id}); nothing was changed"
             )
         await migration.rollback(connection)
         await pogo.migration_unapplied(connection, migration.id, schema_name=_SCHEMA)
@@ -180,7 +179,7 @@ async def _take_back(
 async def _in_transaction(
     connection: asyncpg.Connection[asyncpg.Record], act: Callable[[], Awaitable[None]]
 ) -> None:
-    """Act as a whole or not at all, again and again while tables are in use."""
+    """Act in a transaction, with retries while tables are locked."""
     for _ in range(_TRIES):
         try:
             async with connection.transaction():
@@ -207,7 +206,7 @@ async def _check_running(
 
 
 def _works(name: str, target: int, statements: Iterable[Statements]) -> bool:
-    """Whether the code that calls its connections so works with a schema."""
+    """Whether the code with this application name works with a schema."""
     code = _RANGE.search(name)
     if code is None:  # from before 0.1: it works with its own schema alone, and does not say which
         return False

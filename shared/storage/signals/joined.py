@@ -1,4 +1,4 @@
-"""How an ECG lies in storage: its header, and all leads end to end, as narrow as they fit, encoded as one."""
+"""The stored form of an ECG: its header, and all leads joined end to end in the narrowest type, encoded."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class JoinedSignals(NamedTuple):
-    """An ECG's leads in the one form that equal content has.
+    """An ECG's leads in canonical form: equal for equal content.
 
     Attributes:
-        leads: What `stored_leads` makes of their headers.
+        leads: Result of `stored_leads`.
         samples: The leads' signals, one after the other; int16 if all fit, else int32.
     """
 
@@ -39,11 +39,11 @@ class JoinedSignals(NamedTuple):
 
 
 class EncodedSignals(NamedTuple):
-    """An ECG as it is stored.
+    """The stored form of an ECG.
 
     Attributes:
-        header: All that is said of it, its leads among it, for this release and later ones.
-        leads: The headers of its leads, for the release before.
+        header: The whole header, for this release and later ones.
+        leads: The lead headers, for the previous release.
         samples: Of all leads, encoded.
     """
 
@@ -53,14 +53,14 @@ class EncodedSignals(NamedTuple):
 
 
 def join_signals(ecg: Ecg) -> JoinedSignals:
-    """The leads in the narrowest width that holds every sample exactly."""
+    """The leads joined, in the narrowest type that holds every sample exactly."""
     signals = [lead.signal for lead in ecg.leads]
     width = "<i2" if all(map(fits_int16, signals)) else "<i4"
     return JoinedSignals(stored_leads(ecg.header), cast("Samples", np.concatenate(signals, dtype=width)))
 
 
 def encode_signals(header: Header, joined: JoinedSignals) -> EncodedSignals:
-    """The ECG as it is to be stored."""
+    """The stored form of an ECG."""
     encoding, data = encode_samples(joined.samples)
     return EncodedSignals(
         stored_header(header, joined.leads),
@@ -70,27 +70,27 @@ def encode_signals(header: Header, joined: JoinedSignals) -> EncodedSignals:
 
 
 def decode_signals(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
-    """The ECG as it was encoded; its leads' signals are views of one buffer.
+    """The ECG of its stored form; the leads' signals are views of one buffer.
 
     Raises:
-        InvalidEcgError: What is stored is damaged, or of a form that this version does not know.
+        InvalidEcgError: The stored form is damaged or unknown to this version.
     """
-    said = read_header(ecg_id, header)
+    decoded = read_header(ecg_id, header)
     encoded = EncodedSamples(read_encoding(samples.encoding), samples.data)
-    return ecg_of(said, decode_samples(encoded, said.num_samples))
+    return ecg_of(decoded, decode_samples(encoded, decoded.num_samples))
 
 
 def ecg_of(header: Header, samples: Samples) -> Ecg:
-    """The ECG of samples that stand end to end; its leads' signals are views of them."""
+    """The ECG of joined samples; its leads' signals are views of them."""
     ends = accumulate(lead.num_samples for lead in header.leads)
     signals = [samples[end - lead.num_samples : end] for lead, end in zip(header.leads, ends, strict=True)]
     return Ecg(header, signals)
 
 
 def content_hash(header: Header, joined: JoinedSignals) -> bytes:
-    """SHA-256 over all that the sender said: two submissions are the same when theirs is.
+    """SHA-256 of the whole content: two submissions are equal if their hashes are.
 
-    It is taken of the samples as they are, so that how they are stored may change.
+    It is made of plain samples, so that their encoding may change.
     """
     digest = header_hash(header, joined.leads, plain_encoding(joined.samples))
     digest.update(joined.samples.data)
@@ -98,12 +98,12 @@ def content_hash(header: Header, joined: JoinedSignals) -> bytes:
 
 
 def header_hash(header: Header, leads: bytes, encoding: str) -> Hash:
-    """The beginning of a content hash; the samples of all leads come behind it, end to end.
+    """The hash of the header, to be updated with the samples of all leads, end to end.
 
     Args:
-        header: What is said of the ECG.
-        leads: What `stored_leads` makes of it.
-        encoding: The plain one that all samples fit into.
+        header: Of the ECG.
+        leads: Result of `stored_leads`.
+        encoding: The plain encoding that all samples fit into.
     """
     digest = sha256(orjson.dumps((header.date, header.sampling_rate_hz, header.unit, encoding)))
     digest.update(leads)

@@ -1,4 +1,4 @@
-"""How a recording's samples lie in storage: in parts of a million or so, so that none needs much memory."""
+"""The stored form of a recording's samples: parts of a million or so, so that none needs much memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable in the stubs only
 
-# What the row that the parts belong to names as its encoding: what fits all of them.
+# The encoding in the row that the parts belong to: a type that fits all samples.
 PARTS: Final[Mapping[str, np.dtype[Any]]] = {
     "int16-parts": np.dtype("<i2"),
     "int32-parts": np.dtype("<i4"),
@@ -39,7 +39,7 @@ WHERE recording = (SELECT id FROM recording WHERE row = $1) AND part = $2
 
 
 async def write_parts(connection: Connection, recording: int, blocks: Iterator[Samples]) -> None:
-    """Keep each of these blocks as a part of a recording, each as narrow as it fits."""
+    """Write each block as a part of a recording, in the narrowest type."""
     for part in count():
         encoded = await in_thread(_next_encoded, blocks)
         if encoded is None:
@@ -48,10 +48,10 @@ async def write_parts(connection: Connection, recording: int, blocks: Iterator[S
 
 
 async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num_samples: int) -> Samples:
-    """The samples of a row's recording, end to end: in no more memory than they need, and one part.
+    """The samples of a row's recording, end to end; needs memory for them and for one part.
 
     Raises:
-        InvalidEcgError: They are damaged, or are not so many.
+        InvalidEcgError: They are damaged, or their number is wrong.
     """
     samples, end = np.empty(num_samples, dtype), 0
     for part in count():

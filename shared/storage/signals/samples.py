@@ -1,8 +1,9 @@
-"""How samples lie in storage: as they are when they are few, packed when they are many.
+"""The stored form of samples: plain if they are few, packed if they are many.
 
-Packed, in this order: each sample less the one before, the first less 0, modulo the width; plus 0x80 in every
-byte, so that small steps to either side differ in their lowest byte alone; all lowest bytes, then all second
-bytes, and so on; the whole as one zstd frame with its size and a checksum. See docs/decisions/0040.
+Packing, in this order: the difference of each sample to the one before, of the first to 0, modulo the width;
+plus 0x80 in every byte, so that small differences of either sign differ in their lowest byte alone; all
+lowest bytes, then all second bytes, and so on; one zstd frame with size and checksum. See
+docs/decisions/0040.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PACKED: Final[Mapping[str, np.dtype[Any]]] = {
 _PLAIN_NAMES: Final = {dtype.itemsize: name for name, dtype in _PLAIN.items()}
 _PACKED_NAMES: Final = {dtype.itemsize: name for name, dtype in _PACKED.items()}
 
-# Packing and unpacking take 50 us at the least; with fewer bytes, PostgreSQL saves less by it.
+# Packing and unpacking take at least 50 us; with fewer bytes, PostgreSQL saves less time.
 _PACKED_FROM_BYTES: Final = 4096
 _BIAS_OF_A_BYTE: Final = 0x80
 # Level 3 changes the size of real ECGs by -6 to +7 % and takes up to 2.9 times as long.
@@ -39,11 +40,11 @@ _LEVEL: Final = 1
 
 
 class EncodedSamples(NamedTuple):
-    """Samples as they are stored.
+    """The stored form of samples.
 
     Attributes:
-        encoding: Name of their form, which decoding needs.
-        data: The samples in that form.
+        encoding: Its name, needed to decode it.
+        data: The encoded samples.
     """
 
     encoding: str
@@ -51,14 +52,14 @@ class EncodedSamples(NamedTuple):
 
 
 def plain_encoding(samples: Samples) -> str:
-    """The name of the form that holds these samples as they are."""
+    """The name of the plain encoding of these samples."""
     return _PLAIN_NAMES[samples.itemsize]
 
 
 def encode_samples(samples: Samples) -> EncodedSamples:
-    """These samples exactly, in the smaller of their two forms where packing can pay.
+    """Encode these samples losslessly, packed if that is smaller.
 
-    60,000 samples of 16 bits take 0.15 ms and need four times their size meanwhile.
+    60,000 samples of 16 bits take 0.15 ms and temporarily four times their size.
 
     Args:
         samples: Shape ``(n,)``.
@@ -72,12 +73,12 @@ def encode_samples(samples: Samples) -> EncodedSamples:
 
 
 def decode_samples(encoded: EncodedSamples, num_samples: int) -> Samples:
-    """The samples as they were encoded, shape ``(num_samples,)``; 60,000 of 16 bits take 0.13 ms.
+    """The decoded samples, shape ``(num_samples,)``; 60,000 of 16 bits take 0.13 ms.
 
-    Damaged data never makes it use more memory than so many samples need.
+    Damaged data never makes it use more memory than ``num_samples`` need.
 
     Raises:
-        InvalidEcgError: They are damaged, not so many, or of a form that this version does not know.
+        InvalidEcgError: They are damaged, their number is wrong, or the encoding is unknown to this version.
     """
     encoding, data = encoded
     if dtype := _PLAIN.get(encoding):
@@ -92,7 +93,7 @@ def decode_samples(encoded: EncodedSamples, num_samples: int) -> Samples:
 
 
 def damaged(how: str) -> InvalidEcgError:
-    """What to raise when stored signals can't be read; ``how`` completes a sentence about them."""
+    """The error of stored signals that can't be read; ``how`` completes a sentence about them."""
     return InvalidEcgError([Problem("", f"The stored signals {how}.")])
 
 
@@ -101,7 +102,7 @@ def _as_they_are(data: bytes, dtype: np.dtype[Any]) -> Samples:
 
 
 class _Zstd(threading.local):
-    """What packs and what unpacks; two threads may not use the same at once, and making one takes 7 us."""
+    """Compressor and decompressor of a thread; threads must not share one, and making one takes 7 us."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
@@ -125,7 +126,7 @@ def _packed(samples: Samples) -> bytes:
 
 
 def _unpacked_size(data: bytes) -> int:
-    """What unpacking would give, as the data say, which unpacking will hold them to; 0 when they don't."""
+    """The size that the frame states and that unpacking checks; 0 if it states none."""
     try:
         return max(0, zstandard.frame_content_size(data))
     except zstandard.ZstdError:
@@ -143,7 +144,8 @@ def _unpacked(data: bytes, dtype: np.dtype[Any]) -> Samples:
         steps <<= 8
         steps |= plane
     steps -= _bias(dtype)
-    # Adding up in 16 bits takes four times as long as in 32: each sum waits for the store of the one before.
+    # Accumulating in 16 bits takes four times as long as in 32: each sum waits for the store of the one
+    # before.
     sums = np.add.accumulate(steps, dtype=np.uint32)
     return cast("Samples", sums.astype(dtype, copy=False).view(f"<i{dtype.itemsize}"))
 
