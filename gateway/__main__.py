@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from gateway.app import open_gateway
-from gateway.heap import share_one_heap
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import Part, part_of_process
+from shared.runtime.heap import share_one_heap
 from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
