@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from gateway.app import open_gateway
+from gateway.ecgs.feature import EcgPorts
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
@@ -40,6 +41,7 @@ from shared.storage.schema.known_schema import parts_of_schema
 if TYPE_CHECKING:
     import asyncio
 
+    from shared.ports.broker import Publisher
     from shared.storage.postgres.database import Database
 
 # 256 requests in hand are far more objects than Python's 700, and the collector looked through them again and
@@ -75,14 +77,9 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
         open_gateway(
             settings,
             token_key=settings.token_key.get_secret_value(),
-            store=PostgresEcgStore(database),
-            recordings=PostgresRecordingStore(database),
-            owned_ecgs=PostgresOwnedEcgs(database),
-            outbox=PostgresOutbox(database),
+            ecgs=ports_on_postgres(database, publisher, source=settings.source),
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
-            publisher=publisher,
-            installation=PostgresInstallation(database, source=settings.source),
             parts={
                 "process": part_of_process(stop_requested),
                 **parts_of_database(database),
@@ -98,6 +95,18 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
         ),
     ):
         await stop_requested.wait()
+
+
+def ports_on_postgres(database: Database, publisher: Publisher, *, source: str = "") -> EcgPorts:
+    """The ports of ECGs, with PostgreSQL as storage."""
+    return EcgPorts(
+        store=PostgresEcgStore(database),
+        recordings=PostgresRecordingStore(database),
+        owned_ecgs=PostgresOwnedEcgs(database),
+        outbox=PostgresOutbox(database),
+        publisher=publisher,
+        installation=PostgresInstallation(database, source=source),
+    )
 
 
 def parts_of_database(database: Database) -> dict[str, Part]:

@@ -32,13 +32,9 @@ from shared.release import RELEASE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from gateway.ecgs.feature import EcgPorts
     from shared.ports.accounts import AccountStore
-    from shared.ports.broker import Publisher
-    from shared.ports.ecgs import EcgStore, RecordingStore
-    from shared.ports.installation import Installation
     from shared.ports.logins import LoginStore
-    from shared.ports.outbox import Outbox
-    from shared.ports.owned_ecgs import OwnedEcgs
     from shared.runtime.health import Part
     from shared.runtime.settings import GatewayOnlySettings
 
@@ -55,14 +51,9 @@ async def open_gateway(
     settings: GatewayOnlySettings,
     *,
     token_key: str,
-    store: EcgStore,
-    recordings: RecordingStore,
-    owned_ecgs: OwnedEcgs,
-    outbox: Outbox,
+    ecgs: EcgPorts,
     accounts: AccountStore,
     logins: LoginStore,
-    publisher: Publisher,
-    installation: Installation,
     parts: Mapping[str, Part],
     operations_port: int,
     shares_port: bool = False,
@@ -92,18 +83,7 @@ async def open_gateway(
             open_authentication(settings, tokens=tokens, accounts=accounts, clock=clock)
         )
         features = [
-            await enter(
-                open_ecgs(
-                    settings,
-                    store=store,
-                    recordings=recordings,
-                    owned_ecgs=owned_ecgs,
-                    outbox=outbox,
-                    publisher=publisher,
-                    installation=installation,
-                    clock=clock,
-                )
-            ),
+            await enter(open_ecgs(settings, ports=ecgs, clock=clock)),
             accounts_feature(
                 settings,
                 accounts=accounts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.contract.feature import Feature
@@ -29,17 +30,21 @@ if TYPE_CHECKING:
     from shared.runtime.settings import GatewayOnlySettings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcgPorts:
+    """What ECGs need of storage and broker."""
+
+    store: EcgStore
+    recordings: RecordingStore
+    owned_ecgs: OwnedEcgs
+    outbox: Outbox
+    publisher: Publisher
+    installation: Installation
+
+
 @asynccontextmanager
 async def open_ecgs(
-    settings: GatewayOnlySettings,
-    *,
-    store: EcgStore,
-    recordings: RecordingStore,
-    owned_ecgs: OwnedEcgs,
-    outbox: Outbox,
-    publisher: Publisher,
-    installation: Installation,
-    clock: DatabaseClock,
+    settings: GatewayOnlySettings, *, ports: EcgPorts, clock: DatabaseClock
 ) -> AsyncIterator[Feature]:
     """Yield the feature; it takes submissions for as long as the context is open.
 
@@ -47,25 +52,25 @@ async def open_ecgs(
         ConfigurationError: There is nowhere to spool to.
     """
     async with (
-        open_result_waiter(store) as waiter,
+        open_result_waiter(ports.store) as waiter,
         open_submission_batcher(
-            store=store,
-            publisher=publisher,
-            installation=installation,
+            store=ports.store,
+            publisher=ports.publisher,
+            installation=ports.installation,
             publish_timeout_s=settings.publish_timeout_s,
         ) as batcher,
-        open_backlog(store, limit=settings.max_backlog) as backlog,
+        open_backlog(ports.store, limit=settings.max_backlog) as backlog,
     ):
         yield Feature(
             routes=ECG_ROUTES,
             handlers=EcgHandlers(
                 batcher=batcher,
-                recordings=recordings,
+                recordings=ports.recordings,
                 formats=FormatRegistry(settings, _spool_directory(settings)),
-                owned_ecgs=owned_ecgs,
-                outbox=outbox,
-                publisher=publisher,
-                installation=installation,
+                owned_ecgs=ports.owned_ecgs,
+                outbox=ports.outbox,
+                publisher=ports.publisher,
+                installation=ports.installation,
                 backlog=backlog,
                 result_cache=ResultCache(waiter, max_bytes=settings.result_cache_bytes),
                 clock=clock,

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.__main__ import parts_of_database
+from gateway.__main__ import parts_of_database, ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
@@ -24,12 +24,8 @@ from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.database import open_database
-from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
-from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate
 
@@ -83,29 +79,20 @@ async def _serve_on(
         ) as database,
         broker.consumer(_QUEUE, prefetch=settings.prefetch) as consumer,
     ):
-        store, accounts, outbox = (
-            PostgresEcgStore(database),
-            PostgresAccountStore(database),
-            PostgresOutbox(database),
-        )
+        ports = ports_on_postgres(database, broker.publisher(), source=settings.source)
+        accounts = PostgresAccountStore(database)
         if is_local:
             await create_demo_accounts(accounts)
         else:
             await check_no_demo_accounts(accounts, settings.host)
-        await outbox.make_all_due()
-        installation = PostgresInstallation(database, source=settings.source)
+        await PostgresOutbox(database).make_all_due()
         breaker = CircuitBreaker(partial(check_results, database))
         gateway = open_gateway(
             settings,
             token_key=token_key(settings.var),
-            store=store,
-            recordings=PostgresRecordingStore(database),
-            owned_ecgs=PostgresOwnedEcgs(database),
-            outbox=outbox,
+            ecgs=ports,
             accounts=accounts,
             logins=PostgresLoginStore(database),
-            publisher=broker.publisher(),
-            installation=installation,
             parts={
                 "process": part_of_process(stop_requested),
                 **parts_of_database(database),
@@ -119,10 +106,10 @@ async def _serve_on(
             tasks.create_task(_run_gateway(gateway, stop_requested, ready))
             await run_processor(
                 settings,
-                store=store,
-                outbox=outbox,
-                publisher=broker.publisher(),
-                installation=installation,
+                store=ports.store,
+                outbox=ports.outbox,
+                publisher=ports.publisher,
+                installation=ports.installation,
                 consumer=consumer,
                 breaker=breaker,
                 stop_requested=stop_requested,

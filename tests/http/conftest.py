@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from argon2 import PasswordHasher
 
+from gateway.__main__ import ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.access_tokens import AccessTokens
 from processor.deliveries.circuit_breaker import CircuitBreaker
@@ -33,8 +34,6 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
-from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema
 
 if TYPE_CHECKING:
@@ -82,14 +81,9 @@ async def open_test_gateway(
     async with open_gateway(
         settings.model_copy(update={"drain_s": 0}),
         token_key=TOKEN_KEY,
-        store=PostgresEcgStore(database),
-        recordings=PostgresRecordingStore(database),
-        owned_ecgs=PostgresOwnedEcgs(database),
-        outbox=PostgresOutbox(database),
+        ecgs=ports_on_postgres(database, publisher),
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
-        publisher=publisher,
-        installation=PostgresInstallation(database),
         parts=parts or {},
         operations_port=0,
     ) as address:
