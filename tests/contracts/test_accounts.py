@@ -110,7 +110,7 @@ class TestAccounts:
         assert not await accounts.set_password("ada", "x")
         assert (await accounts.recent_changes()).versions == {"ada": 2}
 
-    async def test_it_tells_its_time(self, accounts: PostgresAccountStore, database: Database) -> None:
+    async def test_it_returns_its_time(self, accounts: PostgresAccountStore, database: Database) -> None:
         times = []
         for _ in range(2):
             async with database.connection() as connection:
@@ -122,7 +122,7 @@ class TestAccounts:
         assert times == sorted(times)
         assert times[-1] - times[0] < 60
 
-    async def test_changes_are_told_for_longer_than_a_token_lives_whatever_two_hours_of_the_clock(
+    async def test_changes_are_returned_for_longer_than_a_token_lives_even_with_a_clock_two_hours_wrong(
         self, accounts: PostgresAccountStore, database: Database
     ) -> None:
         await accounts.add(an_account())
@@ -169,7 +169,7 @@ class TestAccounts:
 
 
 class TestLogins:
-    async def test_a_secret_turns_a_login_once(
+    async def test_a_secret_rotates_a_login_once(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
@@ -204,7 +204,7 @@ class TestLogins:
             assert await logins.rotate(login_id, spent=b"2", fresh=b"4") is None
             assert await logins.rotate(login_id, spent=b"3", fresh=b"4") is None
 
-    async def test_time_ends_a_login_however_often_it_turned(
+    async def test_time_ends_a_login_however_often_it_was_rotated(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
@@ -251,7 +251,7 @@ class TestLogins:
         for login_id, name in zip(login_ids, names, strict=True):
             assert await logins.rotate(login_id, spent=b"1", fresh=b"2") == an_account(name)
 
-    async def test_a_turn_changes_no_other_login_though_its_secret_is_the_same(
+    async def test_a_rotation_changes_no_other_login_with_the_same_secret(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
@@ -288,7 +288,7 @@ class TestLogins:
 
         assert await logins.rotate(oldest, spent=b"1", fresh=b"2") == an_account("bob")
 
-    async def test_an_ended_login_does_not_turn_and_ending_it_again_is_no_error(
+    async def test_an_ended_login_can_not_be_rotated_and_ending_it_again_is_no_error(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())

@@ -173,7 +173,9 @@ async def service(postgres_url: str, template_database: str) -> AsyncIterator[Se
 
 
 @pytest.mark.parametrize("harm", _HARMS.values(), ids=_HARMS.keys())
-async def test_what_an_operator_does_is_not_available_and_passes(service: Service, harm: Harm) -> None:
+async def test_operations_of_an_administrator_are_a_temporary_unavailability(
+    service: Service, harm: Harm
+) -> None:
     checks = (check_submissions, check_results)
     for check in checks:
         await check(service.database)
@@ -361,7 +363,7 @@ async def test_a_column_that_is_not_there_is_waited_for_until_the_schema_is_as_i
             await _ask(database, _UNDEFINED_COLUMN)
 
 
-async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries(
+async def test_a_refused_write_is_remembered_until_one_succeeds_or_for_15_s(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnavailableError):
@@ -381,7 +383,7 @@ async def test_a_refused_write_is_remembered_until_one_does_well_or_nobody_tries
     ("writes", "check"),
     [(SUBMISSIONS, check_submissions), (RECORDINGS, check_recordings), (RESULTS, check_results)],
 )
-async def test_what_is_refused_to_one_kind_of_writes_is_not_said_of_the_others(
+async def test_a_refusal_of_one_kind_of_writes_is_not_reported_for_others(
     service: Service, writes: str, check: Check
 ) -> None:
     with pytest.raises(UnavailableError):
@@ -464,7 +466,7 @@ async def test_a_write_that_waited_for_something_of_its_own_is_no_reason_to_take
     await check_submissions(service.database)
 
 
-async def test_who_may_not_ask_for_a_commit_goes_by_what_is_remembered(
+async def test_a_role_that_may_not_test_a_commit_relies_on_the_remembered_refusal(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_COMMIT", "SELECT pg_read_file('PG_VERSION')")

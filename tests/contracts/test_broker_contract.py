@@ -223,7 +223,7 @@ class TestReceiving:
 
                 assert bodies_of(received or outcome) == [b"%d" % number]  # type: ignore[arg-type]
 
-    async def test_a_consumer_that_is_paused_takes_nothing_and_hands_over_what_nobody_received(
+    async def test_a_paused_consumer_receives_nothing_and_returns_prefetched_deliveries(
         self, broker: BrokerUnderTest
     ) -> None:
         async with (
@@ -248,9 +248,7 @@ class TestReceiving:
         assert sorted([in_hand.body, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
         assert not done
 
-    async def test_a_consumer_that_is_resumed_takes_what_has_waited_and_what_is_new(
-        self, broker: BrokerUnderTest
-    ) -> None:
+    async def test_a_resumed_consumer_receives_queued_and_new_messages(self, broker: BrokerUnderTest) -> None:
         async with broker.publisher() as publisher, broker.consumer() as consumer:
             for _ in range(2):  # asking twice changes nothing
                 assert await consumer.pause() == []
@@ -263,9 +261,7 @@ class TestReceiving:
 
             assert waited + await receive_and_ack(consumer, 1) == [b"waited", b"new"]
 
-    async def test_a_consumer_that_is_paused_and_resumed_at_once_does_what_was_asked_for_last(
-        self, broker: BrokerUnderTest
-    ) -> None:
+    async def test_the_last_of_pause_and_resume_wins(self, broker: BrokerUnderTest) -> None:
         async with broker.publisher() as publisher, broker.consumer() as consumer:
             asked = [consumer.pause(), consumer.resume(), consumer.pause(), consumer.resume()]
             await asyncio.gather(*asked)
@@ -447,7 +443,7 @@ class TestABrokerThatIsAway:
                 await publish_when_back(publisher, b"first")
                 assert await receive_and_ack(consumer, 1) == [b"first"]
 
-    async def test_publishers_and_consumers_close_while_it_is_away(
+    async def test_publishers_and_consumers_close_while_the_broker_is_unavailable(
         self, mortal_broker: BrokerUnderTest
     ) -> None:
         async with AsyncExitStack() as opened:
@@ -460,7 +456,7 @@ class TestABrokerThatIsAway:
 
         await mortal_broker.start()
 
-    async def test_nothing_confirmed_is_lost_when_it_goes_away_in_the_middle(
+    async def test_nothing_confirmed_is_lost_when_the_broker_stops_in_the_middle(
         self, mortal_broker: BrokerUnderTest
     ) -> None:
         async with asyncio.timeout(_RESTART_LIMIT_S), mortal_broker.publisher() as publisher:

@@ -231,7 +231,7 @@ class TestFallback:
         assert alone == [1, 2, 3]
         assert await counted(counters, "a") == 2
 
-    async def test_what_was_cleared_is_not_there_when_the_shared_are_away_again(self) -> None:
+    async def test_a_cleared_counter_stays_cleared_when_shared_counters_are_unavailable_again(self) -> None:
         shared = LoseableCounters()
         counters = FallbackCounters(shared, MemoryCounters())
         shared.is_lost = True
@@ -281,7 +281,7 @@ class TestRedis:
 
             assert await counted(other.counters(), "a") == 2
 
-    async def test_while_it_is_away_each_counts_by_itself_and_nobody_waits_long(
+    async def test_while_redis_is_unavailable_each_gateway_counts_by_itself_without_long_waits(
         self, redis_server: RedisServer
     ) -> None:
         async with open_counter_store(redis_server.url) as store:
@@ -295,7 +295,7 @@ class TestRedis:
         assert counts == list(range(1, 101))
         assert time.monotonic() - begun < 3
 
-    async def test_while_it_is_away_its_counters_are_unavailable_and_it_is_not_asked_each_time(
+    async def test_while_redis_is_unavailable_it_is_not_asked_each_time(
         self, redis_server: RedisServer
     ) -> None:
         async with open_counter_store(redis_server.url) as store:
@@ -311,7 +311,7 @@ class TestRedis:
             "Redis is unavailable; this gateway counts by itself"
         ]
 
-    async def test_what_it_forgets_for_want_of_memory_a_gateway_remembers(
+    async def test_counters_that_redis_evicts_are_remembered_by_a_gateway(
         self, redis_server: RedisServer
     ) -> None:
         async with (
@@ -327,7 +327,7 @@ class TestRedis:
             assert await left_s(counters, "a") == pytest.approx(60, abs=5)
             assert await counted(counters, "a") == 3
 
-    async def test_while_it_is_away_what_is_remembered_goes_on_from_where_it_was(
+    async def test_while_redis_is_unavailable_remembered_counters_go_on(
         self, redis_server: RedisServer
     ) -> None:
         async with open_counter_store(redis_server.url) as store:

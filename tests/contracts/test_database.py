@@ -28,11 +28,11 @@ async def ask(database: Database, statement: str = _PID) -> object:
         return await connection.fetchval(statement)
 
 
-async def test_callers_in_turn_have_the_same_connection(database: Database) -> None:
+async def test_successive_callers_have_the_same_connection(database: Database) -> None:
     assert len({await ask(database) for _ in range(5)}) == 1
 
 
-async def test_more_callers_than_connections_all_have_their_turn(database_url: str) -> None:
+async def test_more_callers_than_connections_are_all_served(database_url: str) -> None:
     async with asyncio.timeout(_LIMIT_S), open_database(database_url, max_connections=2) as database:
         asked = await asyncio.gather(*(ask(database, f"{_PID} FROM pg_sleep(0.01)") for _ in range(30)))
 
@@ -58,7 +58,7 @@ async def test_a_transaction_that_fails_is_undone(database_url: str) -> None:
         assert await ask(database, "SELECT to_regclass('scratch')") is None
 
 
-async def test_a_connection_that_was_lost_while_nobody_had_it_is_replaced(
+async def test_a_connection_that_was_lost_while_idle_is_replaced(
     database: Database, database_url: str
 ) -> None:
     lost = await ask(database)
@@ -73,7 +73,7 @@ async def test_a_connection_that_was_lost_while_nobody_had_it_is_replaced(
     assert isinstance(found, int)
 
 
-async def test_a_connection_that_nobody_comes_for_goes_back_to_the_pool(
+async def test_a_connection_that_stays_idle_goes_back_to_the_pool(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept_for = 0.05
@@ -86,7 +86,7 @@ async def test_a_connection_that_nobody_comes_for_goes_back_to_the_pool(
         assert len(database._idle) == 1
 
 
-async def test_closing_waits_for_nobody_who_has_finished(database_url: str) -> None:
+async def test_closing_does_not_wait_for_idle_connections(database_url: str) -> None:
     async with asyncio.timeout(2), open_database(database_url) as database:  # it would be cut off after 5 s
         await asyncio.gather(*(ask(database, "SELECT pg_sleep(0.05)") for _ in range(4)))
 

@@ -56,7 +56,7 @@ async def test_the_source_outlives_a_way_back_and_forth(database: Database, data
     assert await source_of(database) == before
 
 
-async def test_a_source_that_an_operator_gives_wins_and_nobody_is_asked() -> None:
+async def test_a_source_that_an_operator_sets_wins_without_a_query() -> None:
     async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as away:
         assert await PostgresInstallation(away, source="https://example.org/ecg").source() == (
             "https://example.org/ecg"
@@ -92,7 +92,7 @@ async def test_it_is_read_once_and_again_after_a_reconnection(database: Database
     assert await installation.source() == "urn:other"
 
 
-async def test_without_a_source_nothing_can_be_told_and_readiness_says_so(database: Database) -> None:
+async def test_without_a_source_no_event_can_be_made_and_readiness_says_so(database: Database) -> None:
     await execute(database, "DELETE FROM installation")
 
     for check in (PostgresInstallation(database).source(), check_erasures(database), check_results(database)):

@@ -207,7 +207,7 @@ async def test_several_at_once_migrate_once(postgres_url: str) -> None:
     assert len(set(names)) == 1
 
 
-async def test_a_migration_that_waits_for_a_table_holds_nobody_up(database_url: str) -> None:
+async def test_a_migration_that_waits_for_a_table_lock_blocks_no_request(database_url: str) -> None:
     await migrate(database_url, to=6, force=True)
     async with (
         asyncio.timeout(_LIMIT_S),
@@ -229,7 +229,7 @@ async def test_a_migration_that_waits_for_a_table_holds_nobody_up(database_url: 
         assert await migrating == "0007_writes"
 
 
-async def test_the_database_says_of_each_migration_what_its_file_says(database_url: str) -> None:
+async def test_the_statements_of_each_migration_are_stored_in_the_database(database_url: str) -> None:
     async with connected(database_url) as connection:
         rows = await connection.fetch(_STATED)
 

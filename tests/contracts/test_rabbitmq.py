@@ -94,7 +94,7 @@ async def take_raw(amqp_url: str, topology: Topology, count: int) -> list[Abstra
 
 @pytest.mark.usefixtures("versions")
 class TestMessages:
-    async def test_a_message_is_persistent_and_says_what_it_is(
+    async def test_a_message_is_persistent_and_has_content_type_and_type(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with a_publisher(amqp_url, topology) as publisher:
@@ -116,7 +116,7 @@ class TestMessages:
         assert len(message_ids - {str(event.id), event.id.hex, None}) == 3
 
     @pytest.mark.usefixtures("one_by_one")
-    async def test_other_versions_of_the_libraries_are_told_of_once(
+    async def test_other_versions_of_the_libraries_are_logged_once(
         self, amqp_url: str, topology: Topology
     ) -> None:
         with capture_logs() as records:
@@ -166,7 +166,9 @@ class TestConnections:
         assert not publisher.is_connected
         assert not consumer.is_connected
 
-    async def test_the_next_node_is_tried_when_one_is_away(self, amqp_url: str, topology: Topology) -> None:
+    async def test_the_next_node_is_tried_when_one_is_unavailable(
+        self, amqp_url: str, topology: Topology
+    ) -> None:
         away = URL(amqp_url).with_port(free_port())
 
         async with a_publisher(f"{away},{amqp_url}", topology) as publisher:
@@ -176,7 +178,7 @@ class TestConnections:
             assert await letters.settle_each(lambda _: Decision.KEEP) == []
 
     @pytest.mark.usefixtures("versions")
-    async def test_a_refused_password_is_not_told_to_anybody(
+    async def test_a_refused_password_is_neither_logged_nor_reported(
         self,
         amqp_url: str,
         topology: Topology,
@@ -239,7 +241,7 @@ class TestConnections:
 
             assert publishing.cancelled()
 
-    async def test_a_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
+    async def test_a_cancellation_from_within_is_a_failure(self) -> None:
         async def lost_channel() -> None:
             raise asyncio.CancelledError
 
@@ -293,7 +295,7 @@ class TestConnections:
             assert (delivery.body, delivery.attempt) == (b"1", 2)
 
     @pytest.mark.usefixtures("versions")
-    async def test_what_arrived_before_the_cut_is_not_handed_out_after_it(
+    async def test_deliveries_from_before_the_cut_are_not_received_after_it(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with (
@@ -351,7 +353,7 @@ class TestConnections:
             assert await receive_one(consumer) == b"1"
 
     @pytest.mark.usefixtures("versions")
-    async def test_what_was_acked_before_closing_does_not_come_again(
+    async def test_messages_that_were_acked_before_closing_are_not_redelivered(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with a_publisher(amqp_url, topology) as publisher:
@@ -436,7 +438,7 @@ class TestConnections:
 
             assert await receive_one(consumer) == b"1"
 
-    async def test_reconnecting_that_ends_interrupts_whoever_relies_on_it(
+    async def test_reconnecting_that_ends_cancels_the_body_of_the_context(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def end(*_: Any) -> None:

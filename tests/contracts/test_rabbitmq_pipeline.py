@@ -56,7 +56,7 @@ async def count_waiting(amqp_url: str, topology: Topology) -> int:
         return queue.declaration_result.message_count or 0
 
 
-async def test_it_is_what_the_installed_versions_get(amqp_url: str, topology: Topology) -> None:
+async def test_the_installed_versions_get_the_pipeline(amqp_url: str, topology: Topology) -> None:
     async with a_publisher(amqp_url, topology) as publisher:
         assert isinstance(publisher._sender, Pipeline)
 
@@ -76,7 +76,7 @@ async def test_returns_among_many_acks_reach_their_own_events(amqp_url: str, top
     assert found == [expected[type_] for type_ in types]
 
 
-async def test_what_the_broker_refuses_is_unavailable(amqp_url: str, topology: Topology) -> None:
+async def test_events_that_the_broker_nacks_are_unavailable(amqp_url: str, topology: Topology) -> None:
     async with a_publisher(amqp_url, topology) as publisher, open_channel(amqp_url) as channel:
         full = await channel.declare_queue(
             exclusive=True, arguments={"x-max-length": 3, "x-overflow": "reject-publish"}
@@ -124,7 +124,7 @@ async def test_events_on_a_connection_that_is_cut_midway_are_unavailable_at_once
     assert taken <= await count_waiting(amqp_url, topology)
 
 
-async def test_of_what_nobody_confirms_no_more_than_the_window_is_ever_sent(
+async def test_no_more_unconfirmed_events_than_the_window_are_ever_sent(
     amqp_url: str, topology: Topology
 ) -> None:
     async with (
@@ -144,7 +144,7 @@ async def test_of_what_nobody_confirms_no_more_than_the_window_is_ever_sent(
     assert await count_waiting(amqp_url, topology) >= on_the_way
 
 
-async def test_confirmations_of_what_was_cancelled_are_not_taken_for_those_of_others(
+async def test_confirms_of_cancelled_publishes_are_not_matched_with_others(
     amqp_url: str, topology: Topology
 ) -> None:
     unroutable = [an_event(type_=EventType.DELETED)] * 100

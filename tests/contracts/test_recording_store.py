@@ -138,7 +138,7 @@ async def test_a_recording_that_comes_many_times_at_once_is_kept_once(
     assert await count(database, "recording_part") == 6
 
 
-async def test_whoever_submits_the_same_id_does_not_wait_for_all_parts(
+async def test_another_submission_of_the_id_does_not_wait_for_all_parts(
     recordings: PostgresRecordingStore, store: PostgresEcgStore
 ) -> None:
     recording, reads = recording_of(an_ecg(leads=[a_lead("I", _NARROW)]), block_samples=4), count_from(1)
@@ -221,7 +221,7 @@ async def test_a_connection_that_dies_half_way_leaves_nothing(
     assert [await count(database, table) for table in ("ecg", "ecg_signal", "recording_part")] == [0, 0, 0]
 
 
-async def test_a_database_that_is_away_is_told_as_such() -> None:
+async def test_a_database_that_is_unavailable_is_reported_as_such() -> None:
     async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as database:
         with pytest.raises(UnavailableError):
             await PostgresRecordingStore(database).add(submission_of(two_leads()))
@@ -311,7 +311,7 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
         "UPDATE recording_part SET num_samples = 3000 WHERE part = 1",
     ],
 )
-async def test_a_damaged_part_is_told_and_not_measured(
+async def test_a_damaged_part_is_reported_and_not_measured(
     damage: str, recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
 ) -> None:
     key = (await recordings.add(submission_of(two_leads()))).key

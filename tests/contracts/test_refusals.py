@@ -127,7 +127,7 @@ class TestRefusals:
             ({"path": "/nowhere"}, "NOT_ALLOWED - vhost nowhere not found"),
         ],
     )
-    async def test_a_refusal_is_told_once_in_the_brokers_own_words(
+    async def test_a_refusal_is_logged_once_in_the_brokers_own_words(
         self, amqp_url: str, topology: Topology, part: dict[str, str], words: str
     ) -> None:
         url = str(getattr(URL(amqp_url), f"with_{next(iter(part))}")(*part.values()))
@@ -205,7 +205,7 @@ class TestRefusals:
         assert len(told(records, "broker is away")) == 1
         assert len(told(records, "broker is connected")) == 1
 
-    async def test_an_operator_is_told_in_the_same_words(self, amqp_url: str, topology: Topology) -> None:
+    async def test_a_command_reports_it_in_the_same_words(self, amqp_url: str, topology: Topology) -> None:
         url = str(URL(amqp_url).with_path("/nowhere"))
 
         with pytest.raises(UnavailableError, match=r"^RabbitMQ: NOT_ALLOWED - vhost nowhere not found$"):
@@ -215,7 +215,7 @@ class TestRefusals:
 
 @pytest.mark.usefixtures("promptly_again")
 class TestAdministration:
-    async def test_a_password_that_is_rotated_is_named_and_recovery_is_told_once(
+    async def test_a_rotated_password_is_reported_and_recovery_is_logged_once(
         self, server: RabbitmqServer, own_topology: Topology
     ) -> None:
         url = str(URL(server.amqp_url).with_user("isoline").with_password("first"))
@@ -234,7 +234,7 @@ class TestAdministration:
         assert refused.startswith("ACCESS_REFUSED - Login was refused")
         assert len(told(records, "broker is connected")) == 2  # at the start, and again
 
-    async def test_a_right_to_write_that_is_taken_away_is_told_once_though_connecting_works(
+    async def test_a_revoked_write_permission_is_logged_once_though_connecting_works(
         self, server: RabbitmqServer, own_topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(rabbitmq, "_STABLE_AFTER_S", 2)
@@ -280,7 +280,7 @@ class TestAdministration:
 
 @pytest.mark.usefixtures("promptly_again", "versions")
 class TestWaiting:
-    async def test_while_the_broker_is_short_of_disk_nobody_waits_for_it(
+    async def test_while_the_broker_is_short_of_disk_no_publish_waits(
         self, server: RabbitmqServer, own_topology: Topology
     ) -> None:
         async with a_publisher(server.amqp_url, own_topology) as publisher:
@@ -319,7 +319,7 @@ class TestWaiting:
             assert trouble == "RabbitMQ: no queue is bound to ecg.submitted"
             assert await trouble_of(publisher.check_last_publish) == ""
 
-    async def test_what_no_subscriber_is_bound_to_is_no_trouble(
+    async def test_an_unrouted_event_for_subscribers_is_no_failure(
         self, amqp_url: str, topology: Topology
     ) -> None:
         async with a_publisher(amqp_url, topology) as publisher:
@@ -329,7 +329,7 @@ class TestWaiting:
             assert await trouble_of(publisher.check_last_publish) == ""
 
 
-async def test_the_broker_says_what_it_is_short_of(server: RabbitmqServer, own_topology: Topology) -> None:
+async def test_the_reason_of_a_block_is_reported(server: RabbitmqServer, own_topology: Topology) -> None:
     async with a_publisher(server.amqp_url, own_topology) as publisher:
         await publish_when_possible(publisher)
         await server.control("set_disk_free_limit", "500GB")

@@ -86,7 +86,7 @@ async def test_a_schema_from_before_the_oldest_is_pending(database: Database) ->
         await check_schema(database)
 
 
-async def test_a_connection_tells_whose_it_is_and_which_schemas_that_works_with(database_url: str) -> None:
+async def test_the_name_of_a_connection_has_service_and_schemas(database_url: str) -> None:
     async with (
         open_database(database_url, name=connection_name("gateway")) as database,
         database.connection() as connection,

@@ -182,7 +182,7 @@ class TestAdding:
         after = await row(database)
         assert {**after, "due_in_s": 0} == {**before, "due_in_s": 0}
 
-    async def test_the_same_again_is_told_where_it_stands(
+    async def test_resubmitting_the_same_content_returns_its_status(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await settled(store, "10")
@@ -230,7 +230,7 @@ class TestAdding:
         assert {receipt.key for [receipt] in receipts} == {EcgKey("ada", "10", 1)}
         assert (await count(database, "ecg"), await count(database, "ecg_signal")) == (1, 1)
 
-    async def test_of_different_contents_at_once_one_wins_and_the_other_hears_of_it(
+    async def test_of_different_contents_at_once_one_is_kept_and_the_other_is_a_conflict(
         self, store: PostgresEcgStore
     ) -> None:
         other = a_submission(ecg=an_ecg("10", leads=[a_lead(signal=[9])]))
@@ -253,7 +253,7 @@ class TestAdding:
         assert receipts[2].key == receipts[0].key
         assert await count(database, "ecg_signal") == 2
 
-    async def test_of_different_contents_in_a_batch_the_first_is_kept_and_the_other_hears_of_it(
+    async def test_of_different_contents_in_a_batch_the_first_is_kept_and_the_other_is_a_conflict(
         self, store: PostgresEcgStore
     ) -> None:
         other = a_submission(ecg=an_ecg("10", leads=[a_lead(signal=[9, 9])]))
@@ -279,7 +279,7 @@ class TestAdding:
         kept = {key.id: stored.decoded().leads[0].signal.tolist() for key, stored in loaded.items()}
         assert kept == signals
 
-    async def test_what_was_erased_begins_its_next_generation_beside_what_is_new_and_what_is_there(
+    async def test_an_erased_ecg_begins_its_next_generation_beside_new_and_existing_ones(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await settled(store, "finished", "erased", "erased too")
@@ -300,7 +300,7 @@ class TestAdding:
         assert {claim.attempt for claim in claims} == {1}
         assert set(await store.load(claims)) == set(keys)
 
-    async def test_what_was_erased_comes_back_with_a_row_as_of_one_that_is_new(
+    async def test_a_resubmitted_erased_ecg_has_the_row_of_a_new_one(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await queued(store, "10", "11")
@@ -388,7 +388,7 @@ class TestAdding:
             assert sorted(new) == sorted(EcgKey("ada", ecg_id, generation) for ecg_id in ids)
         assert await count(database, "ecg_signal") == 30
 
-    async def test_adding_while_others_erase_always_gives_a_receipt_of_what_is_there(
+    async def test_adding_while_others_erase_always_returns_a_receipt(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         ids = [str(n) for n in range(20)]
@@ -416,7 +416,9 @@ class TestAdding:
 
         assert (await count(database, "ecg"), await count(database, "ecg_signal")) == (0, 0)
 
-    async def test_what_was_prepared_is_kept_like_what_was_not(self, store: PostgresEcgStore) -> None:
+    async def test_prepared_and_unprepared_submissions_are_stored_equally(
+        self, store: PostgresEcgStore
+    ) -> None:
         prepared = await store.prepare(a_submission("10"))
 
         [receipt] = await store.add([prepared])
@@ -444,7 +446,7 @@ class TestAdding:
 
 
 class TestFinding:
-    async def test_what_nobody_has_is_left_out(self, store: PostgresEcgStore) -> None:
+    async def test_unknown_ecgs_are_left_out(self, store: PostgresEcgStore) -> None:
         await queued(store, "10")
 
         assert set(await store.find([("ada", "10"), ("ada", "11"), ("bob", "10")])) == {("ada", "10")}
@@ -466,7 +468,7 @@ class TestFinding:
 
         assert (await store.find([("ada", "10")]))["ada", "10"][:4] == ("10", Status.FAILED, None, "why")
 
-    async def test_it_is_told_what_the_submission_said_and_when_it_came_and_was_finished(
+    async def test_a_state_has_the_attributes_and_times_of_the_submission(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         ecg = an_ecg(sampling_rate_hz=257.5, unit="mV")
@@ -525,7 +527,7 @@ class TestFinding:
         assert (state.status, state.generation, state.reanalysis) == (Status.COMPLETED, 2, None)
         assert json.loads(state.document or b"") == other
 
-    async def test_of_what_was_erased_and_sent_again_nothing_old_is_shown(
+    async def test_of_an_erased_and_resubmitted_ecg_nothing_old_is_shown(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await settled(store, "10")
@@ -554,7 +556,7 @@ class TestFinding:
 
 
 class TestListing:
-    async def test_what_is_analysed_again_is_listed_with_how_it_ended_last(
+    async def test_an_ecg_that_is_analysed_again_is_listed_with_its_last_status(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await settled(store, "good")
@@ -674,7 +676,7 @@ class TestClaiming:
 
         assert sorted(len(batch.events) for batch in settled_by[:2]) == [0, 60]
 
-    async def test_only_what_may_happen_again_is_committed_without_a_flush(
+    async def test_only_repeatable_writes_are_committed_without_a_flush(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         keys = await queued(store, "10")
@@ -751,7 +753,7 @@ class TestLoading:
             """header = NULL, leads = '[{"name": "I", "baseline": 0, "adc_gain": 0, "num_samples": 3}]'""",
         ],
     )
-    async def test_a_damaged_ecg_says_so_and_leaves_the_others_alone(
+    async def test_a_damaged_ecg_is_reported_and_does_not_affect_others(
         self, store: PostgresEcgStore, database: Database, damage: str
     ) -> None:
         claims = await claimed(store, "10", "11")
@@ -931,7 +933,7 @@ class TestDueEcgs:
 
         assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300, 300]
 
-    async def test_what_is_due_later_than_was_ever_given_out_is_taken_for_a_clock_went_back(
+    async def test_a_due_time_beyond_the_longest_backoff_counts_as_passed(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await queued(store, "astray", "waiting")
@@ -979,7 +981,7 @@ class TestDueEcgs:
 
         assert sorted(key for some in taken for key in some) == sorted(keys)
 
-    async def test_one_that_somebody_holds_is_passed_over(
+    async def test_a_locked_row_is_skipped(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await queued(store, "10", "11")
@@ -991,7 +993,7 @@ class TestDueEcgs:
 
         assert [key.id for key in taken] == ["11"]
 
-    async def test_what_is_put_back_is_due_shortly_and_as_if_it_had_not_been_taken(
+    async def test_ecgs_that_are_put_back_are_due_shortly_with_their_earlier_backoff(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         keys = await queued(store, "10")
@@ -1073,7 +1075,7 @@ class TestDueEvents:
 
         assert [[len(batch.events) for batch in some] for some in taken] == [[4], [4, 4, 4], [4], []]
 
-    async def test_what_is_cleared_is_forgotten(
+    async def test_cleared_batches_are_deleted(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled_one_by_one(store, "10", "11")
@@ -1084,7 +1086,7 @@ class TestDueEvents:
 
         assert await due_batches(outbox, database) == [second]
 
-    async def test_of_a_bundle_that_was_told_in_part_the_rest_is_kept(
+    async def test_of_a_batch_that_was_published_in_part_the_rest_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
@@ -1095,7 +1097,7 @@ class TestDueEvents:
 
         assert await due_batches(outbox, database) == [rest]
 
-    async def test_of_two_rests_of_a_bundle_the_smaller_is_kept(
+    async def test_of_two_rests_of_a_batch_the_smaller_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10", "11", "12")
@@ -1107,7 +1109,7 @@ class TestDueEvents:
 
         assert await due_batches(outbox, database) == [rest]
 
-    async def test_what_nobody_heard_is_dropped_after_the_grace(
+    async def test_unrouted_events_are_dropped_after_the_grace(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "old", "old too")
@@ -1149,7 +1151,7 @@ class TestAccounts:
         assert await accounts.add(Account("Ada", "x", frozenset([Role.USER])))
 
 
-async def test_storage_that_is_away_is_unavailable_to_all_who_ask() -> None:
+async def test_every_method_raises_unavailable_while_storage_is_unavailable() -> None:
     key = EcgKey("ada", "10")
     async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as nowhere:
         store, outbox = PostgresEcgStore(nowhere), PostgresOutbox(nowhere)

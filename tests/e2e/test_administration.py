@@ -148,7 +148,7 @@ async def test_a_password_that_is_piped_is_the_password_whichever_command_it_is_
         (b"\xff\xfea\0 \0", "standard input is no password: expected one line of text in UTF-8"),
     ],
 )
-async def test_what_is_piped_and_is_no_password_is_refused_and_makes_no_account(
+async def test_piped_input_that_is_no_password_is_refused_and_creates_no_account(
     administration: Administration, database: Database, piped: bytes, sentence: str
 ) -> None:
     status, printed = await administration.isoline("user", "create", "eve", stdin=piped)
@@ -159,7 +159,7 @@ async def test_what_is_piped_and_is_no_password_is_refused_and_makes_no_account(
     assert await PostgresAccountStore(database).find("eve") is None
 
 
-async def test_who_pipes_nothing_is_told_that_a_password_is_waited_for(
+async def test_without_piped_input_the_command_says_that_it_waits_for_a_password(
     administration: Administration, database: Database
 ) -> None:
     process = await administration.start("user", "create", "eve")

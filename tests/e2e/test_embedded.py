@@ -245,7 +245,7 @@ async def test_opened_to_a_network_it_has_accounts_of_its_own_passwords_only(emb
             assert known_password.status == 422
 
 
-async def test_what_was_made_on_this_machine_is_not_opened_with_passwords_that_everybody_knows(
+async def test_demo_accounts_are_not_opened_to_other_machines(
     embedded: Embedded,
 ) -> None:
     await embedded.isoline("create-admin")

@@ -28,7 +28,7 @@ SELECT id, status, generation, document FROM ecg LEFT JOIN ecg_insights USING (r
 """
 
 
-async def test_every_accepted_ecg_is_completed_once_and_heard_of_when_a_processor_is_killed(
+async def test_every_accepted_ecg_is_completed_and_published_once_when_a_processor_is_killed(
     installation: Installation, subscriber: Subscriber, database: Database
 ) -> None:
     ecgs = real_ecgs(_ECGS)

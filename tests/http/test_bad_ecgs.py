@@ -469,7 +469,7 @@ class TestFields:
 
         assert problem["errors"][0]["detail"] == "this date is more than 24 hours ahead"
 
-    async def test_all_that_is_wrong_is_told_at_once(self, ada_alone: aiohttp.ClientSession) -> None:
+    async def test_all_problems_are_reported_at_once(self, ada_alone: aiohttp.ClientSession) -> None:
         body = {
             "date": "tomorrow",
             "unit": "V",

@@ -212,7 +212,7 @@ class TestErasing:
         async with ada.delete("/ecg/a%20b") as impossible:
             await problem_of(impossible, 404)
 
-    async def test_subscribers_hear_of_it(
+    async def test_events_contain_it(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker, database: Database
     ) -> None:
         broker.bind("sub.archive", EventType.DELETED)

@@ -61,7 +61,9 @@ async def test_what_is_no_schema_is_said_to_be_none(database_url: str, name: str
     assert printed == f"--to wants the number of a schema, such as {NEWEST_SCHEMA:04}, not {name!r}\n"
 
 
-async def test_a_refusal_names_who_runs_and_what_to_do_in_one_sentence(database_url: str) -> None:
+async def test_a_refusal_names_the_running_processes_and_the_remedy_in_one_sentence(
+    database_url: str,
+) -> None:
     name = "isoline gateway 9.0.0 schema=9..12"
     connection = await asyncpg.connect(database_url, timeout=10, server_settings={"application_name": name})
     try:

@@ -154,7 +154,7 @@ async def test_a_processor_that_never_could_use_the_database_takes_no_message(
     assert await attempts_of_waiting(broker) == [1, 1]
 
 
-async def test_what_can_not_be_claimed_is_given_back_once_and_another_processor_completes_it(
+async def test_deliveries_that_can_not_be_claimed_are_given_back_once_and_completed_elsewhere(
     database: Database, broker: InProcessBroker
 ) -> None:
     store = Refusing(database)
@@ -209,7 +209,7 @@ async def test_results_are_kept_through_an_open_circuit_and_committed_when_it_is
     assert broker.waiting(_QUEUE) == []
 
 
-async def test_a_processor_with_results_in_hand_leaves_at_once_while_the_database_refuses_it(
+async def test_a_processor_with_uncommitted_results_stops_at_once_while_the_database_refuses_it(
     database: Database, broker: InProcessBroker
 ) -> None:
     store = Refusing(database)

@@ -57,7 +57,7 @@ async def test_a_claim_that_is_asked_for_again_counts_once(store: PostgresEcgSto
     assert attempts == [1] * 7
 
 
-async def test_what_was_tried_before_is_claimed_only_when_asked_for(store: PostgresEcgStore) -> None:
+async def test_ecgs_that_were_tried_before_are_claimed_only_on_request(store: PostgresEcgStore) -> None:
     await a_claim(store)
 
     together = await store.claim([_KEY], claim_id=uuid4())
@@ -98,7 +98,7 @@ async def test_the_database_refuses_a_next_generation_of_what_is_queued(
             await connection.execute("UPDATE ecg SET generation = generation + 1")
 
 
-async def test_whoever_deletes_an_ecg_by_hand_deletes_its_signals_and_insights(
+async def test_deleting_an_ecg_row_deletes_its_signals_and_insights(
     database: Database, store: PostgresEcgStore
 ) -> None:
     claim = await a_claim(store)

@@ -312,7 +312,7 @@ class TestReading:
 
 
 class TestCompleting:
-    async def test_a_completed_ecg_is_told_of_with_its_insights_and_without_samples(
+    async def test_the_event_of_a_completed_ecg_has_its_insights_and_no_samples(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         await submit(deps, "10", lead=a_lead("I", [7766, -7766]))
@@ -362,7 +362,7 @@ class TestCompleting:
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT attempts FROM ecg") == 1
 
-    async def test_two_processors_with_the_same_ecg_tell_of_it_once(
+    async def test_two_processors_with_the_same_ecg_publish_one_event(
         self, deps: Dependencies, broker: InProcessBroker
     ) -> None:
         keys = await submit(deps, *(str(n) for n in range(10)))
@@ -378,7 +378,7 @@ class TestCompleting:
 
         assert sorted(event["subject"] for event in published(broker)) == [f"ada/{n}" for n in range(10)]
 
-    async def test_the_event_id_is_the_same_however_often_it_is_told(
+    async def test_the_event_id_is_the_same_however_often_it_is_published(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Forgetful(PostgresOutbox):
@@ -395,7 +395,7 @@ class TestCompleting:
         first, second = published(broker)
         assert first == second
 
-    async def test_the_next_generation_is_told_of_under_an_id_of_its_own(
+    async def test_the_event_of_the_next_generation_has_an_id_of_its_own(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         await submit(deps, "10")
@@ -412,7 +412,7 @@ class TestCompleting:
         assert (first["data"]["generation"], second["data"]["generation"]) == (1, 2)
         assert first["id"] != second["id"]
 
-    async def test_without_the_broker_the_result_is_kept_and_told_by_the_relay(
+    async def test_without_the_broker_the_result_is_kept_and_published_by_the_relay(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         await submit(deps, "10")
@@ -429,7 +429,7 @@ class TestCompleting:
             await until(lambda: len(published(broker)) == 1)
             await until_async(rows_left, database)
 
-    async def test_storage_that_is_away_is_waited_for(
+    async def test_an_outage_of_storage_is_waited_for(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         away = AwayAtFirst(database)
@@ -440,7 +440,7 @@ class TestCompleting:
         assert away.asked == ["claim", "claim", "load", "load", "settle", "settle"]
         assert len(published(broker)) == 1
 
-    async def test_storage_that_is_away_when_an_ecg_is_postponed_is_waited_for(
+    async def test_an_outage_of_storage_while_an_ecg_is_postponed_is_waited_for(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         away = AwayAtFirst(database)
@@ -453,7 +453,7 @@ class TestCompleting:
         assert await states(deps, "10", "bad") == {"10": "completed", "bad": "queued"}
         assert [event["subject"] for event in published(broker)] == ["ada/10"]
 
-    async def test_storage_that_is_away_when_events_are_cleared_leaves_them_to_the_relay(
+    async def test_an_outage_of_storage_while_events_are_cleared_leaves_them_to_the_relay(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Away(PostgresOutbox):
@@ -476,7 +476,7 @@ class TestCompleting:
 
 class TestTraces:
     @pytest.mark.parametrize("lead", ["I", _CRASHING])
-    async def test_what_became_of_an_ecg_is_told_in_the_trace_of_its_sender(
+    async def test_the_event_of_an_ecg_carries_the_trace_of_its_sender(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, lead: str
     ) -> None:
         await submit(deps, "10", lead=a_lead(lead), traceparent=_TRACEPARENT)
@@ -643,7 +643,7 @@ class TestMeasuring:
         assert threads[500_000] is threading.main_thread()
         assert threads[500_001] is not threading.main_thread()
 
-    async def test_what_was_found_in_the_ecgs_around_a_long_one_is_kept(
+    async def test_the_results_of_the_ecgs_around_a_long_one_are_kept(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
         for ecg_id, num_samples in (("before", 3), ("long", 500_001), ("after", 5)):
@@ -658,7 +658,7 @@ class TestMeasuring:
         }
         assert found == {"before": 3, "long": 500_001, "after": 5}
 
-    async def test_the_event_loop_has_its_turn_within_a_batch(
+    async def test_the_event_loop_runs_other_tasks_within_a_batch(
         self, deps: Dependencies, consumer: Consumer
     ) -> None:
         turns = 0
@@ -705,7 +705,7 @@ class TestBatches:
         assert isinstance(deps.store, RecordingStore)
         assert sorted(deps.store.batches) == [["1", "3"], ["2"]]
 
-    async def test_what_was_attempted_before_has_the_process_to_itself_and_the_rest_shares_it(
+    async def test_retries_are_isolated_and_first_attempts_share_the_process(
         self, deps: Dependencies, consumer: Consumer
     ) -> None:
         keys = await submit(deps, "1", "2")
@@ -717,7 +717,7 @@ class TestBatches:
         assert isolation.entered == ["shared", "exclusive"]
         assert await states(deps, "1", "2") == {"1": "completed", "2": "completed"}
 
-    async def test_what_others_finished_before_it_could_be_analysed_alone_is_let_go(
+    async def test_a_retry_that_another_processor_finished_first_is_skipped(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         class Finished(PostgresEcgStore):
@@ -806,7 +806,7 @@ class TestBatches:
 
 
 class TestRelay:
-    async def test_what_was_never_announced_is_announced_when_it_is_due(
+    async def test_an_ecg_that_was_never_announced_is_announced_when_it_is_due(
         self, deps: Dependencies, consumer: Consumer, broker: InProcessBroker, database: Database
     ) -> None:
         await deps.store.add([a_submission(str(n)) for n in range(130)])
@@ -818,7 +818,7 @@ class TestRelay:
 
         assert len(published(broker)) == 130
 
-    async def test_what_a_release_before_committed_keeps_the_id_that_subscribers_know(
+    async def test_events_of_an_earlier_release_keep_the_ids_that_subscribers_know(
         self, deps: Dependencies, broker: InProcessBroker, database: Database
     ) -> None:
         [receipt] = await deps.store.add([a_submission("10")])
@@ -834,7 +834,7 @@ class TestRelay:
         [heard] = published(broker)
         assert (heard["id"], heard["source"]) == (str(event.id), "/isoline")
 
-    async def test_an_ecg_is_told_of_as_of_this_installation(
+    async def test_events_name_this_installation_as_their_source(
         self, deps: Dependencies, broker: InProcessBroker, database: Database, consumer: Consumer
     ) -> None:
         await deps.store.add([a_submission("10")])
@@ -847,7 +847,7 @@ class TestRelay:
 
         assert [announced["source"], *(event["source"] for event in published(broker))] == [SOURCE, SOURCE]
 
-    async def test_it_goes_on_after_the_broker_did_not_take_what_it_told(
+    async def test_it_goes_on_after_the_broker_did_not_confirm(
         self, deps: Dependencies, broker: InProcessBroker, database: Database
     ) -> None:
         await deps.store.add([a_submission("10")])
@@ -864,7 +864,7 @@ class TestRelay:
         async with open_relay(deps):
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
-    async def test_it_asks_nothing_of_the_database_while_the_broker_is_away(
+    async def test_it_queries_nothing_while_the_broker_is_unavailable(
         self, deps: Dependencies, broker: InProcessBroker, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await deps.store.add([a_submission("10")])
@@ -886,7 +886,7 @@ class TestRelay:
             broker.reconnect()
             await until(lambda: len(broker.waiting(_QUEUE)) == 1)
 
-    async def test_events_that_nobody_is_bound_to_are_given_up_after_a_grace(
+    async def test_unrouted_events_are_dropped_after_a_grace(
         self, deps: Dependencies, consumer: Consumer, database: Database
     ) -> None:
         unbound = InProcessBroker()
@@ -900,7 +900,7 @@ class TestRelay:
         async with open_relay(deps):
             await until_async(rows_left, database)
 
-    async def test_of_events_that_were_kept_together_those_wait_that_nobody_is_bound_to(
+    async def test_of_a_batch_the_unrouted_events_stay(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
         await submit(deps, "10", "11")
@@ -918,7 +918,7 @@ class TestRelay:
             await until_async(rows_left, database)
         assert [event["subject"] for event in published(broker)] == ["ada/11"]
 
-    async def test_of_a_bundle_told_in_part_the_rest_is_kept_whatever_its_age(
+    async def test_of_a_batch_published_in_part_the_rest_is_kept_whatever_its_age(
         self, deps: Dependencies, consumer: Consumer, database: Database
     ) -> None:
         [_, *rest] = await self._unpublished(deps, consumer, database)

@@ -77,7 +77,7 @@ async def test_a_thread_that_hangs_does_not_keep_it() -> None:
     assert b"shutdown took too long and was cut short" in records[-1]
 
 
-async def test_a_part_that_dies_is_told_in_one_line() -> None:
+async def test_a_part_that_fails_is_logged_in_one_line() -> None:
     process = await a_process("raise ValueError('a defect')")
 
     process.send_signal(signal.SIGTERM)

@@ -78,7 +78,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     assert task.cancelled()
 
 
-async def test_a_task_group_hears_of_a_child_that_ended() -> None:
+async def test_a_task_group_fails_with_a_supervised_child_that_ended() -> None:
     async def supervise() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(supervised(partial(_end_after, 0), "the relay"))

@@ -129,7 +129,7 @@ async def test_a_worker_that_dies_ends_the_others_in_order_and_the_parent_with_1
     assert "a part of it died" in records[-1]["message"]
 
 
-async def test_a_worker_that_leaves_unasked_ends_all() -> None:
+async def test_a_worker_that_ends_unasked_ends_all() -> None:
     async with open_parent() as parent:
         os.kill(parent.workers["1"], signal.SIGTERM)
 
@@ -167,7 +167,7 @@ async def test_a_second_signal_ends_the_parent_and_its_workers_at_once() -> None
     assert (status, left) == (1, [])
 
 
-async def test_workers_that_are_signalled_beside_their_parent_still_leave_in_order() -> None:
+async def test_workers_that_are_signalled_beside_their_parent_still_stop_in_order() -> None:
     async with open_parent(_SLOW_TO_STOP) as parent:
         for pid in (parent.process.pid, *parent.workers.values()):  # as systemd does
             os.kill(pid, signal.SIGTERM)
@@ -208,7 +208,7 @@ def a_listener(*, shares_port: bool) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("shares_port", [False, True])
-async def test_a_port_on_which_somebody_listens_is_refused(*, shares_port: bool) -> None:
+async def test_a_port_with_a_listener_is_refused(*, shares_port: bool) -> None:
     with a_listener(shares_port=shares_port) as port, pytest.raises(ConfigurationError) as caught:
         async with hold_port("127.0.0.1", port):
             pass

@@ -52,7 +52,7 @@ def test_a_folder_that_is_on_a_disk_is_not_taken_for_memory(tmp_path: Path) -> N
     assert not has_room(tmp_path)
 
 
-def test_memory_with_too_little_room_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_with_too_little_space_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_ENOUGH_BYTES", 2**62)
 
     with server_folder() as folder:

@@ -275,7 +275,7 @@ async def test_folder_with_other_things_in_it_is_refused(data_folder: Path) -> N
     assert [path.name for path in data_folder.iterdir()] == ["thesis.txt"]
 
 
-async def test_failure_to_start_tells_the_last_lines_of_the_log(data_folder: Path) -> None:
+async def test_failure_to_start_reports_the_last_lines_of_the_log(data_folder: Path) -> None:
     with pytest.raises(PostgresServerError, match='invalid value for parameter "shared_buffers"'):
         async with open_postgres_server(data_folder, options={"shared_buffers": "plenty"}):
             pass

@@ -97,7 +97,7 @@ async def test_a_node_is_private_keeps_its_messages_and_leaves_nothing_behind(tm
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_failure_to_start_tells_the_last_lines_of_the_log(
+async def test_failure_to_start_reports_the_last_lines_of_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rabbitmq_server, "_CONFIGURATION", "no_such_setting = 1\n")
@@ -117,7 +117,7 @@ def test_missing_installation_is_explained(tmp_path: Path, monkeypatch: pytest.M
         rabbitmq_script()
 
 
-async def test_a_stranger_on_its_port_is_not_taken_for_it(amqp_url: str) -> None:
+async def test_another_process_on_its_port_is_not_taken_for_it(amqp_url: str) -> None:
     process = await asyncio.create_subprocess_exec("sleep", "60")
     try:
         with pytest.raises(TimeoutError):

@@ -77,7 +77,7 @@ async def test_a_service_is_ready_when_it_says_so_itself_or_its_child_does(tmp_p
     ("program", "error"),
     [("import time; time.sleep(60)", TimeoutError), ("raise SystemExit(2)", AssertionError)],
 )
-async def test_a_stranger_on_its_port_is_not_taken_for_a_service(
+async def test_another_process_on_its_port_is_not_taken_for_a_service(
     program: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "_READY_WITHIN_S", 2.0)
@@ -88,7 +88,7 @@ async def test_a_stranger_on_its_port_is_not_taken_for_a_service(
             await opening.__aenter__()
 
 
-async def test_a_stranger_on_its_port_is_not_taken_for_a_service_under_faults(tmp_path: Path) -> None:
+async def test_another_process_on_its_port_is_not_taken_for_a_service_under_faults(tmp_path: Path) -> None:
     async with a_stranger() as port:
         service = Service("asyncio", port, {}, tmp_path / "log")  # a prompt that waits and listens nowhere
         with pytest.raises(TimeoutError):
@@ -105,7 +105,7 @@ async def _run_until_ready(service: Service) -> None:
             service.end()
 
 
-async def test_a_stranger_on_its_port_is_not_taken_for_redis(
+async def test_another_process_on_its_port_is_not_taken_for_redis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
@@ -120,7 +120,7 @@ async def test_a_stranger_on_its_port_is_not_taken_for_redis(
             await server.stop()
 
 
-async def test_a_port_that_somebody_else_listens_on_too_is_not_ours_alone() -> None:
+async def test_a_port_with_another_listener_is_not_ours_alone() -> None:
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         stranger.bind(("127.0.0.1", 0))

@@ -36,7 +36,7 @@ class TestLead:
     def test_a_signal_is_one_row_of_as_many_samples_as_its_header_says(self, shape: tuple[int, ...]) -> None:
         assert pointers_of(lambda: Lead(LeadHeader("I", 1), np.zeros(shape, np.int16))) == ["/signal"]
 
-    def test_all_that_is_wrong_with_a_signal_is_told_at_once(self) -> None:
+    def test_all_problems_of_a_signal_are_reported_at_once(self) -> None:
         assert pointers_of(lambda: Lead(LeadHeader("I", 1), _NO_SIGNAL)) == ["/signal", "/signal"]
 
     def test_a_signal_can_not_be_changed(self) -> None:

@@ -61,7 +61,7 @@ class TestLeadHeader:
     def test_a_rate_of_its_own_is_one_that_an_ecg_may_have(self, rate_hz: float) -> None:
         assert pointers_of(lambda: a_lead_header(sampling_rate_hz=rate_hz)) == ["/sampling_rate_hz"]
 
-    def test_all_that_is_wrong_is_told_at_once(self) -> None:
+    def test_all_problems_are_reported_at_once(self) -> None:
         assert pointers_of(lambda: LeadHeader("", 0, 2**31, 0, 0, 2**31)) == [
             "/name",
             "/num_samples",
@@ -107,5 +107,5 @@ class TestHeader:
             a_header().id = "11"  # type: ignore[misc]
 
 
-def test_a_lead_without_a_name_repeats_nobody() -> None:
+def test_a_lead_without_a_name_never_repeats() -> None:
     assert repeated_names([None, "I", None]) == []

@@ -54,6 +54,8 @@ def test_insights_that_need_nothing_keep_their_order() -> None:
         ([of_a_lead("a"), of_the_ecg("a")], "Two insights are called a."),
     ],
 )
-def test_needs_that_can_not_be_met_are_told_in_one_sentence(insights: list[Insight], sentence: str) -> None:
+def test_needs_that_can_not_be_met_are_reported_in_one_sentence(
+    insights: list[Insight], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         ordered(insights)

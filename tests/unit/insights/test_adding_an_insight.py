@@ -114,7 +114,7 @@ def test_it_is_measured_and_answered(seen: Mapping[str, Any]) -> None:
     assert without["leads"][0]["I"]["absent"] == {"duration": "needs sampling_rate_hz"}
 
 
-def test_subscribers_hear_of_it(seen: Mapping[str, Any]) -> None:
+def test_events_contain_it(seen: Mapping[str, Any]) -> None:
     assert seen["event"]["leads"][0]["I"]["duration"] == 1.5
 
 
@@ -129,7 +129,7 @@ def test_the_contract_describes_it(seen: Mapping[str, Any]) -> None:
     }
 
 
-def test_what_is_answered_fits_the_contract(seen: Mapping[str, Any]) -> None:
+def test_responses_fit_the_contract(seen: Mapping[str, Any]) -> None:
     validator = Draft202012Validator(
         {"$ref": "#/components/schemas/EcgAnswer", "components": {"schemas": seen["schemas"]}}
     )

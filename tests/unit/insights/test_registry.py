@@ -43,7 +43,7 @@ def test_every_entry_stands_behind_those_that_it_needs() -> None:
     assert ordered(INSIGHTS) == INSIGHTS
 
 
-def test_no_entry_is_named_like_what_stands_beside_it_in_a_result() -> None:
+def test_no_insight_has_the_name_of_another_key_of_a_result() -> None:
     assert not {insight.name for insight in INSIGHTS} & {"", "warnings", "absent"}
 
 

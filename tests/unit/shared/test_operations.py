@@ -81,7 +81,7 @@ async def test_a_replay_goes_on_page_by_page_and_leaves_out_what_finishes_meanwh
     assert operations.asked == [_NOW] * pages
 
 
-async def test_a_replay_whose_store_goes_away_says_so() -> None:
+async def test_a_replay_reports_an_outage_of_the_store() -> None:
     operations = _Operations([], 2500, fails_after=1)
 
     with pytest.raises(UnavailableError, match="away"):
@@ -105,7 +105,7 @@ async def test_names_of_no_dead_letter_are_all_said() -> None:
 
 
 @pytest.mark.parametrize("decision", [Decision.REPLAY, Decision.DROP])
-async def test_what_is_settled_is_recorded_before_and_the_others_stay(decision: Decision) -> None:
+async def test_settling_is_recorded_first_and_other_letters_stay(decision: Decision) -> None:
     log: list[str] = []
     letters = _Queue(log, "a", "b", "c")
 

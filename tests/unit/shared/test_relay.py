@@ -185,7 +185,9 @@ class TestAnnouncing:
 
         assert outbox.asked_for == [_PAGE]
 
-    async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_away(self, pauses: Pauses) -> None:
+    async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_unavailable(
+        self, pauses: Pauses
+    ) -> None:
         outbox = Outbox(ecgs=[ecgs(1)])
 
         await pauses.sweep(1, outbox, Publisher(checks=[_AWAY]))
@@ -219,9 +221,7 @@ class TestPace:
 
         assert pauses.slept_s == [_INTERVAL_S / 10, _INTERVAL_S]
 
-    async def test_it_doubles_its_pauses_while_something_is_away_up_to_ten_intervals(
-        self, pauses: Pauses
-    ) -> None:
+    async def test_its_backoff_doubles_up_to_ten_intervals_during_an_outage(self, pauses: Pauses) -> None:
         await pauses.sweep(6, Outbox(), Publisher(checks=[_AWAY] * 6))
 
         assert pauses.slept_s == [4, 8, 16, 20, 20, 20]
@@ -238,7 +238,7 @@ class TestPace:
 
         assert pauses.slept_s == [0.2, 4]
 
-    async def test_postgresql_that_is_away_when_events_are_cleared_is_an_outage_like_any(
+    async def test_an_outage_of_postgresql_while_events_are_cleared_is_like_any_other(
         self, pauses: Pauses
     ) -> None:
         outbox = Outbox(batches=[[an_event_batch()]], is_away=True)

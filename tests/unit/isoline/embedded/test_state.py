@@ -30,7 +30,7 @@ def test_a_state_is_read_while_it_is_held_and_not_after(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
 
 
-def test_who_asks_for_the_state_keeps_nobody_from_starting(tmp_path: Path) -> None:
+def test_reading_the_state_does_not_keep_a_process_from_starting(tmp_path: Path) -> None:
     with open_private(tmp_path / "embedded.json") as asked:
         fcntl.flock(asked, fcntl.LOCK_EX)
         answered = threading.Timer(0.1, fcntl.flock, (asked, fcntl.LOCK_UN))

@@ -145,7 +145,7 @@ class TestJournal:
 
         assert len(_records(file)) == 1000
 
-    def test_what_is_logged_in_the_midst_of_a_write_comes_behind_it(self) -> None:
+    def test_a_record_during_a_write_is_written_after_it(self) -> None:
         file = _LoggingFile()
         file.journal = Journal(file, {})
 
@@ -204,7 +204,7 @@ class TestJournal:
         }
 
     @pytest.mark.parametrize("value", ["\ud800", 2**70, {1: 2}, ["\udcff"]])
-    def test_what_no_json_can_hold_is_told_all_the_same(
+    def test_a_value_that_json_can_not_hold_is_logged_all_the_same(
         self, journal: Journal, file: io.BytesIO, value: object
     ) -> None:
         journal.add("error", "there", "trouble", {"value": value, "count": 2})
@@ -213,7 +213,7 @@ class TestJournal:
         assert record["value"] == ascii(value)
         assert (record["message"], record["count"]) == ("trouble", 2)
 
-    def test_a_name_that_no_json_can_hold_is_told_all_the_same(
+    def test_a_name_that_json_can_not_hold_is_logged_all_the_same(
         self, journal: Journal, file: io.BytesIO
     ) -> None:
         journal.add("error", "\ud800", "\ud800", {"\ud800": 2})
@@ -221,13 +221,13 @@ class TestJournal:
         [record] = _records(file)
         assert (record["message"], record["logger"], record[ascii("\ud800")]) == (*[ascii("\ud800")] * 2, 2)
 
-    def test_a_value_of_another_type_is_told_in_its_words(self, journal: Journal, file: io.BytesIO) -> None:
+    def test_a_value_of_another_type_is_logged_as_its_text(self, journal: Journal, file: io.BytesIO) -> None:
         journal.add("error", "there", "trouble", {"error": ValueError("wrong"), "path": Path("/a")})
 
         [record] = _records(file)
         assert (record["error"], record["path"]) == ("wrong", "/a")
 
-    def test_a_value_that_cannot_be_told_takes_no_other_record_with_it(
+    def test_a_value_that_can_not_be_logged_loses_no_other_record(
         self, journal: Journal, file: io.BytesIO
     ) -> None:
         endless: list[object] = []

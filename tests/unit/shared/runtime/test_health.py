@@ -86,7 +86,7 @@ class TestParts:
         assert document["parts"]["broker"]["state"] == "degraded"
         assert document["parts"]["broker"]["reason"] == "away"
 
-    async def test_a_part_that_is_degraded_for_too_long_fails_and_it_is_told_since_when_it_was(self) -> None:
+    async def test_a_part_that_is_degraded_for_too_long_fails_and_has_the_time_since_when(self) -> None:
         async with open_one(Broker(UnavailableError("away")), fails_after_s=0.2) as watched:
             _, first = await ready(watched)
             await until(watched, "broker", "failing")
@@ -108,7 +108,7 @@ class TestParts:
         assert back["parts"]["broker"]["state"] == "ok"
         assert back["parts"]["broker"]["since"] > away["parts"]["broker"]["since"]
 
-    async def test_each_change_is_logged_once_whoever_asks(self) -> None:
+    async def test_each_change_is_logged_once_with_any_number_of_requests(self) -> None:
         broker = Broker(UnavailableError("away"))
         with capture_logs() as records:
             async with open_one(broker) as watched:
@@ -133,7 +133,7 @@ class TestParts:
             {"message": "a part of the service works again", "level": "info", "part": "broker"},
         ]
 
-    async def test_a_reason_that_was_told_elsewhere_is_told_there_alone_and_one_that_was_not_is_told_here(
+    async def test_a_reason_is_logged_here_only_if_it_was_not_logged_elsewhere(
         self,
     ) -> None:
         broker = Broker(UnavailableError("refused", is_logged=True))
@@ -190,7 +190,7 @@ class TestParts:
 
         assert records[-1] == {"message": "ready again", "level": "info", "lasted_s": 40.0}
 
-    async def test_a_change_is_logged_though_nobody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_change_is_logged_without_requests(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health, "_CHECK_EVERY_S", 0)
         broker = Broker()
         with capture_logs() as records:

@@ -9,7 +9,7 @@ from tests.support.clocks import stopped_clock
 from tests.support.logs import capture_logs
 
 
-def test_each_reason_is_told_once_however_often_it_is_met() -> None:
+def test_each_reason_is_logged_once_however_often_it_occurs() -> None:
     away = Outages("PostgreSQL")
 
     with capture_logs() as records:
@@ -19,7 +19,7 @@ def test_each_reason_is_told_once_however_often_it_is_met() -> None:
     assert [record["reason"] for record in records] == ["refused", "silent"]
 
 
-def test_the_end_is_told_once_with_all_that_was_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_logged_once_with_all_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outages, "QUIET_S", 0)
     away = Outages("PostgreSQL")
     away.record_failure("refused")
@@ -34,7 +34,7 @@ def test_the_end_is_told_once_with_all_that_was_told_before(monkeypatch: pytest.
     assert not away.reasons
 
 
-def test_what_fails_for_some_is_not_over_when_others_do_well() -> None:
+def test_a_success_elsewhere_does_not_end_a_partial_outage() -> None:
     away = Outages("PostgreSQL")
     away.record_failure("one table")
 
@@ -92,7 +92,7 @@ def test_a_success_before_the_last_failure_ends_nothing(monkeypatch: pytest.Monk
     assert bounds == [(10, 12)]
 
 
-def test_a_reason_that_is_not_told_any_more_keeps_the_outage_going(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reason_beyond_the_limit_keeps_the_outage_going(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = stopped_clock(monkeypatch)
     away = Outages("PostgreSQL")
     for number in range(32):

@@ -554,7 +554,7 @@ def test_each_worker_has_an_operations_port_of_its_own(environment: pytest.Monke
     assert [gateway.operations_port_of(worker) for worker in (1, 2, 3)] == [9090, 9091, 9092]
 
 
-def test_workers_of_a_gateway_take_free_ports_of_loopback_unless_told(
+def test_workers_of_a_gateway_take_free_ports_of_loopback_by_default(
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("ISOLINE_WORKERS", "2")

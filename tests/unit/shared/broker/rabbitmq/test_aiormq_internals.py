@@ -172,7 +172,7 @@ async def test_a_block_is_passed_on_with_its_reason_and_ends(
     assert (before, reason, during) == (False, "low on disk", True)
 
 
-async def test_a_write_is_sent_as_it_is_and_tells_when_it_was(
+async def test_a_write_is_sent_unchanged_and_resolves_its_future(
     connected: tuple[Broker, AbstractChannel],
 ) -> None:
     broker, channel = connected
@@ -199,7 +199,9 @@ async def test_a_write_that_is_cancelled_sends_nothing(connected: tuple[Broker, 
     assert await broker.received_tags(11) == [*range(1, 11), 12]
 
 
-async def test_the_largest_frame_is_what_the_broker_stated(connected: tuple[Broker, AbstractChannel]) -> None:
+async def test_the_largest_frame_is_the_size_that_the_broker_stated(
+    connected: tuple[Broker, AbstractChannel],
+) -> None:
     _, channel = connected
 
     assert largest_frame(channel) == _FRAME_MAX

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_how_long_the_broker_was_away_is_told_however_often_it_was_tried(
+def test_the_duration_of_an_outage_is_logged_however_many_attempts_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = stopped_clock(monkeypatch)

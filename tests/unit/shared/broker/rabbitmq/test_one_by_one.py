@@ -27,7 +27,7 @@ class SlowChannel:
         self.sent.append(f"{'requeue' if requeue else 'dead-letter'} {tag}")
 
 
-async def test_what_is_cancelled_is_sent_all_the_same_and_before_what_comes_next() -> None:
+async def test_a_cancelled_send_is_finished_before_the_next_one() -> None:
     channel, acknowledgements = SlowChannel(), Acknowledgements()
     sender = AcknowledgeOneByOne(cast("AbstractChannel", channel))
     for tag in range(1, 5):

@@ -49,7 +49,7 @@ def test_an_event_is_a_publish_a_header_and_its_body(type_: EventType) -> None:
     assert body.value == b'{"a":1}'
 
 
-def test_they_are_byte_for_byte_what_the_library_would_write() -> None:
+def test_they_are_byte_for_byte_the_frames_of_the_library() -> None:
     written = b"".join(PublishFrames("ecg.events", channel=7, frame_max=_FRAME_MAX).of(an_event(b"x"), 258))
 
     assert written == b"".join(marshal(frame, 7) for frame in the_frames_of(written))
@@ -94,7 +94,7 @@ def test_the_message_id_says_which_one_it_was(tag: int) -> None:
 
 
 @pytest.mark.parametrize("message_id", [None, "", "another", "0" * 48])
-def test_a_message_of_somebody_else_has_no_tag_here(message_id: str | None) -> None:
+def test_a_message_of_another_channel_has_no_tag(message_id: str | None) -> None:
     assert PublishFrames("ecg.events", channel=1, frame_max=_FRAME_MAX).tag_of(message_id) is None
 
 

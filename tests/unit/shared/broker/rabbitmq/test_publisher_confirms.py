@@ -69,7 +69,7 @@ def test_one_may_be_confirmed_before_all_up_to_a_later_one() -> None:
     assert not batch.complete.is_set()
 
 
-def test_the_first_word_on_many_costs_nothing_for_those_that_were_confirmed_one_by_one() -> None:
+def test_a_multiple_confirm_costs_nothing_for_messages_that_were_confirmed_one_by_one() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(1)
     confirms.next_tag = 2**40
     confirms.add(events(1), batch, 0)
@@ -79,7 +79,7 @@ def test_the_first_word_on_many_costs_nothing_for_those_that_were_confirmed_one_
     assert batch.complete.is_set()
 
 
-def test_zero_means_all_that_were_sent() -> None:
+def test_tag_zero_means_all_sent_messages() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(3)
     confirms.add(events(3), batch, 0)
 
@@ -88,7 +88,7 @@ def test_zero_means_all_that_were_sent() -> None:
     assert batch.complete.is_set()
 
 
-def test_what_was_confirmed_before_or_never_sent_changes_nothing() -> None:
+def test_a_confirm_of_an_unknown_tag_changes_nothing() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(2)
     confirms.add(events(2), batch, 0)
     confirms.confirm(1, PublishOutcome.CONFIRMED)
@@ -100,7 +100,7 @@ def test_what_was_confirmed_before_or_never_sent_changes_nothing() -> None:
     assert batch.outcomes == [PublishOutcome.CONFIRMED, PublishOutcome.UNKNOWN]
 
 
-def test_an_early_word_on_all_does_not_spoil_what_is_sent_later() -> None:
+def test_an_early_confirm_of_all_does_not_affect_later_messages() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(1)
     confirms.confirm(99, PublishOutcome.NACKED, multiple=True)
 
@@ -110,7 +110,7 @@ def test_an_early_word_on_all_does_not_spoil_what_is_sent_later() -> None:
     assert batch.outcomes == [PublishOutcome.CONFIRMED]
 
 
-def test_there_is_room_until_so_many_messages_are_on_their_way() -> None:
+def test_there_is_capacity_up_to_a_number_of_unconfirmed_messages() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(publisher_confirms.MAX_MESSAGES)
     confirms.add(events(publisher_confirms.MAX_MESSAGES - 1), batch, 0)
     assert confirms.has_capacity.is_set()
@@ -122,7 +122,7 @@ def test_there_is_room_until_so_many_messages_are_on_their_way() -> None:
     assert confirms.has_capacity.is_set()
 
 
-def test_there_is_room_until_so_many_bytes_are_on_their_way() -> None:
+def test_there_is_capacity_up_to_a_number_of_unconfirmed_bytes() -> None:
     confirms, batch = PublisherConfirms(), BatchOutcomes(1)
     confirms.add(events(1, size=publisher_confirms.MAX_BYTES), batch, 0)
     assert not confirms.has_capacity.is_set()
@@ -132,7 +132,7 @@ def test_there_is_room_until_so_many_bytes_are_on_their_way() -> None:
     assert confirms.has_capacity.is_set()
 
 
-def test_the_oldest_says_how_long_there_has_been_no_word() -> None:
+def test_the_oldest_unconfirmed_message_gives_the_wait() -> None:
     confirms = PublisherConfirms()
     assert confirms.oldest_wait_s() == 0
 

@@ -15,7 +15,7 @@ _SUBMITTED = [Event(uuid4(), EventType.SUBMITTED, b"{}")]
 _PROCESSED = [Event(uuid4(), EventType.PROCESSED, b"{}")]
 
 
-def test_what_was_refused_is_trouble_until_something_is_taken() -> None:
+def test_a_nack_is_a_failure_until_an_event_is_confirmed() -> None:
     state = PublisherState()
     state.check()
 
@@ -28,7 +28,7 @@ def test_what_was_refused_is_trouble_until_something_is_taken() -> None:
     assert not state.is_unrouted
 
 
-def test_a_call_without_events_says_nothing_of_the_broker() -> None:
+def test_a_call_without_events_changes_nothing() -> None:
     state = PublisherState()
     state.record(_SUBMITTED, [_REFUSED])
 
@@ -38,7 +38,7 @@ def test_a_call_without_events_says_nothing_of_the_broker() -> None:
         state.check()
 
 
-def test_the_processors_queue_is_missed_and_a_subscribers_is_not() -> None:
+def test_an_unrouted_submission_is_a_failure_and_an_unrouted_result_is_not() -> None:
     of_processors, of_subscribers = PublisherState(), PublisherState()
 
     of_processors.record(_SUBMITTED, [_UNROUTED])
@@ -51,7 +51,7 @@ def test_the_processors_queue_is_missed_and_a_subscribers_is_not() -> None:
     of_subscribers.check()
 
 
-def test_long_after_the_last_refusal_nobody_knows_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     state = PublisherState()
     state.record(_SUBMITTED, [_REFUSED])
 
