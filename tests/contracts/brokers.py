@@ -47,10 +47,10 @@ class BrokerUnderTest(Protocol):
         """Wait for so many messages in the dead-letter queue, and take them."""
 
     async def stop(self) -> None:
-        """Be away."""
+        """Stop the broker."""
 
     async def start(self) -> None:
-        """Be there again."""
+        """Start the broker again."""
 
 
 class InProcessUnderTest:
@@ -89,7 +89,7 @@ class InProcessUnderTest:
 
 
 class RabbitmqUnderTest:
-    """RabbitMQ, which can be away only where the node is the test's own."""
+    """RabbitMQ, which can be stopped only if the node is the test's own."""
 
     def __init__(self, url: str, topology: Topology, server: RabbitmqServer | None = None) -> None:
         self.url = url
@@ -109,7 +109,7 @@ class RabbitmqUnderTest:
             declared = await channel.declare_queue(
                 self._own(queue),
                 durable=True,
-                arguments={"x-expires": 60_000},  # nobody deletes it
+                arguments={"x-expires": 60_000},  # the queue is not deleted
             )
             for type_ in types:
                 await declared.bind(exchange, type_)

@@ -59,7 +59,7 @@ Check: TypeAlias = "Callable[[Database], Awaitable[None]]"
 
 
 class Harm(NamedTuple):
-    """What an operator does, what undoes it, and what PostgreSQL says meanwhile."""
+    """An operation of an administrator, its reversal, and PostgreSQL's error in between."""
 
     done: tuple[str, ...]
     undone: tuple[str, ...]
@@ -544,7 +544,7 @@ async def _failures_until(check: Check, database: Database) -> int:
 
 async def _write_until_one_waits(database: Database) -> None:
     async with database.connection(writes=SUBMISSIONS) as connection:
-        while True:  # a session hears of other settings after a while
+        while True:  # a session reloads its settings after a while
             await connection.execute("INSERT INTO recording DEFAULT VALUES", timeout=0.2)
 
 

@@ -53,7 +53,7 @@ def a_dead_host() -> Iterator[str]:
 
 @contextmanager
 def a_silent_host() -> Iterator[str]:
-    """A host that accepts and says nothing, as one that is gone behind a firewall."""
+    """A host that accepts connections and never answers, like one behind a firewall that drops packets."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -75,7 +75,7 @@ async def test_the_host_that_answers_is_used_and_asked_first_from_then_on(
             async with database.connection() as connection:
                 assert await connection.fetchval("SELECT 1") == 1
             async with (
-                asyncio.timeout(2),  # less than what a host that says nothing may take
+                asyncio.timeout(2),  # less than the limit for a host that does not answer
                 database.connection() as first,
                 database.connection() as second,
             ):

@@ -84,7 +84,7 @@ async def test_it_is_read_once_and_again_after_a_reconnection(database: Database
         await execute(other, "UPDATE installation SET source = 'urn:other'")
         known = await installation.source()
         await execute(other, _END_OTHERS)
-        with suppress(UnavailableError):  # as what comes first after a failover may be told
+        with suppress(UnavailableError):  # the first query after a failover may fail
             await execute(database, "SELECT 1")
         await execute(database, "SELECT 1")
 

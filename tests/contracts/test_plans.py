@@ -24,7 +24,7 @@ _BUFFERS_PER_ROW: Final = 100
 # A subplan is charged with what it went through each time.
 _SCANS_OF_A_BATCH: Final = 2
 
-# Nobody but the test makes statistics here.
+# Autovacuum is off: only the test makes statistics here.
 _NO_AUTOVACUUM: Final = "ALTER TABLE {} SET (autovacuum_enabled = off)"
 _FILL: Final = f"""
 INSERT INTO ecg (owner, id, content_hash, num_samples, status, due_at, finished_at)

@@ -193,7 +193,7 @@ class TestConnections:
             pass  # the topology is there to be deleted
 
         assert isinstance(outcome, UnavailableError)
-        # Once; a gateway that tests of the same process share may tell of its backlog meanwhile.
+        # Once; a gateway that tests of the same process share may log its backlog meanwhile.
         assert [record["message"] for record in records].count("broker is away") == 1
         assert "canary" not in f"{outcome!r} {records!r} {caplog.text}"
 
@@ -347,7 +347,7 @@ class TestConnections:
             assert session.consumer_tag is not None
             await session._channel.basic_cancel(
                 session.consumer_tag
-            )  # the broker has forgotten us and nobody said so
+            )  # the broker has dropped the consumer without a message
             await publish_when_possible(publisher, an_event(b"1"))
 
             assert await receive_one(consumer) == b"1"

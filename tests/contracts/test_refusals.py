@@ -1,4 +1,4 @@
-"""A RabbitMQ that refuses, or that takes nothing: what is said of it, and that nobody waits for it."""
+"""RabbitMQ refuses connections or blocks publishers: the reported reasons, and that no call waits."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def a_publisher(
     return promptly(open_rabbitmq_publisher(url, topology=topology, timeout_s=timeout_s, connect_timeout_s=2))
 
 
-async def trouble_of(check: Callable[[], Awaitable[None]]) -> str:
+async def failure_text(check: Callable[[], Awaitable[None]]) -> str:
     """Why a check does not pass; nothing if it does."""
     try:
         await check()
@@ -83,10 +83,10 @@ async def trouble_of(check: Callable[[], Awaitable[None]]) -> str:
     return ""
 
 
-async def until_trouble(check: Callable[[], Awaitable[None]], words: str) -> None:
-    """Return once the check says so; ``""`` for one that passes."""
+async def until_failure_text(check: Callable[[], Awaitable[None]], words: str) -> None:
+    """Return once the check fails with this text; ``""`` for one that passes."""
     async with asyncio.timeout(_LIMIT_S):
-        while not (words in await trouble_of(check) if words else await trouble_of(check) == ""):
+        while not (words in await failure_text(check) if words else await failure_text(check) == ""):
             await asyncio.sleep(0.02)
 
 
@@ -102,7 +102,7 @@ async def publish_when_possible(publisher: RabbitmqPublisher) -> None:
             await asyncio.sleep(0.05)
 
 
-def told(records: list[Any], event: str) -> list[str]:
+def logged(records: list[Any], event: str) -> list[str]:
     return [record.get("reason", "") for record in records if record["message"] == event]
 
 
@@ -138,12 +138,12 @@ class TestRefusals:
             ):
                 await until_failures(publisher, 3)
                 await until_failures(consumer, 3)
-                of_publisher = await trouble_of(publisher.check_last_publish)
-                of_consumer = await trouble_of(consumer.check)
+                of_publisher = await failure_text(publisher.check_last_publish)
+                of_consumer = await failure_text(consumer.check)
 
         assert of_publisher.startswith(f"RabbitMQ: {words}")
         assert of_consumer == of_publisher
-        reasons = told(records, "broker is away")
+        reasons = logged(records, "broker is away")
         assert len(reasons) == 2  # of two connections
         assert all(reason.startswith(words) for reason in reasons)
         assert "canary" not in repr(records) + of_publisher
@@ -163,16 +163,16 @@ class TestRefusals:
         with capture_logs() as records:
             async with a_server_that_says(answer) as url, a_publisher(url, Topology()) as publisher:
                 await until_failures(publisher, 2)
-                trouble = await trouble_of(publisher.check_last_publish)
+                failure = await failure_text(publisher.check_last_publish)
 
-        assert trouble.startswith(f"RabbitMQ: {words}")
-        assert len(told(records, "broker is away")) == 1
+        assert failure.startswith(f"RabbitMQ: {words}")
+        assert len(logged(records, "broker is away")) == 1
 
     async def test_a_host_that_has_no_address_and_one_that_refuses_are_named(self) -> None:
         async with a_publisher("amqp://isoline@nowhere.invalid/", Topology()) as publisher:
-            nowhere = await trouble_of(publisher.check)
+            nowhere = await failure_text(publisher.check)
         async with a_publisher(f"amqp://isoline@127.0.0.1:{free_port()}/", Topology()) as publisher:
-            refused = await trouble_of(publisher.check)
+            refused = await failure_text(publisher.check)
 
         assert nowhere.startswith("RabbitMQ: the broker's host name can't be resolved: ")
         assert "Connect" in refused
@@ -180,9 +180,9 @@ class TestRefusals:
     async def test_a_port_without_tls_and_a_ca_that_is_nowhere_are_named(self, amqp_url: str) -> None:
         tls = URL(amqp_url).with_scheme("amqps")
         async with a_publisher(str(tls), Topology()) as publisher:
-            plain = await trouble_of(publisher.check)
+            plain = await failure_text(publisher.check)
         async with a_publisher(str(tls.with_query(cafile="/nowhere.pem")), Topology()) as publisher:
-            no_file = await trouble_of(publisher.check)
+            no_file = await failure_text(publisher.check)
 
         assert plain == "RabbitMQ: the port does not speak TLS"
         assert no_file == "RabbitMQ: cafile, certfile or keyfile: No such file or directory"
@@ -196,14 +196,14 @@ class TestRefusals:
         with capture_logs() as records:
             async with a_publisher(amqp_url, topology) as publisher:
                 await until_failures(publisher, 3)
-                trouble = await trouble_of(publisher.check_last_publish)
+                failure = await failure_text(publisher.check_last_publish)
                 async with open_channel(amqp_url) as channel:
                     await channel.queue_delete(topology.submitted_queue)
-                await until_trouble(publisher.check_last_publish, "")
+                await until_failure_text(publisher.check_last_publish, "")
 
-        assert trouble.startswith("RabbitMQ: PRECONDITION_FAILED - inequivalent arg 'x-")
-        assert len(told(records, "broker is away")) == 1
-        assert len(told(records, "broker is connected")) == 1
+        assert failure.startswith("RabbitMQ: PRECONDITION_FAILED - inequivalent arg 'x-")
+        assert len(logged(records, "broker is away")) == 1
+        assert len(logged(records, "broker is connected")) == 1
 
     async def test_a_command_reports_it_in_the_same_words(self, amqp_url: str, topology: Topology) -> None:
         url = str(URL(amqp_url).with_path("/nowhere"))
@@ -224,15 +224,15 @@ class TestAdministration:
                 await publish_when_possible(publisher)
                 await server.control("change_password", "isoline", "second")
                 await server.control("close_all_user_connections", "isoline", "rotated")
-                await until_trouble(publisher.check_last_publish, "ACCESS_REFUSED - Login was refused")
+                await until_failure_text(publisher.check_last_publish, "ACCESS_REFUSED - Login was refused")
                 await server.control("change_password", "isoline", "first")
-                await until_trouble(publisher.check_last_publish, "")
+                await until_failure_text(publisher.check_last_publish, "")
                 await publish_when_possible(publisher)
 
-        forced, refused = told(records, "broker is away")
+        forced, refused = logged(records, "broker is away")
         assert forced == "CONNECTION_FORCED - rotated"
         assert refused.startswith("ACCESS_REFUSED - Login was refused")
-        assert len(told(records, "broker is connected")) == 2  # at the start, and again
+        assert len(logged(records, "broker is connected")) == 2  # at the start, and again
 
     async def test_a_revoked_write_permission_is_logged_once_though_connecting_works(
         self, server: RabbitmqServer, own_topology: Topology, monkeypatch: pytest.MonkeyPatch
@@ -250,16 +250,16 @@ class TestAdministration:
                     while publisher._connection_state.failures < 3:
                         await publisher.publish([an_event()])
                         await asyncio.sleep(0.02)
-                trouble = await trouble_of(publisher.check_last_publish)
+                failure = await failure_text(publisher.check_last_publish)
                 await server.control("set_permissions", "isoline", ".*", ".*", ".*")
                 await publish_when_possible(publisher)
-                await until_trouble(publisher.check_last_publish, "")
+                await until_failure_text(publisher.check_last_publish, "")
 
-        forced, reason = told(records, "broker is away")
+        forced, reason = logged(records, "broker is away")
         assert forced == "CONNECTION_FORCED - other rights"
         assert reason.startswith(f"ACCESS_REFUSED - access to exchange '{own_topology.exchange}'")
-        assert trouble == f"RabbitMQ: {reason}"
-        assert len(told(records, "broker is connected")) == 2
+        assert failure == f"RabbitMQ: {reason}"
+        assert len(logged(records, "broker is connected")) == 2
 
     async def test_a_virtual_host_that_is_deleted_and_made_again_is_waited_for(
         self, server: RabbitmqServer, own_topology: Topology
@@ -272,7 +272,7 @@ class TestAdministration:
         async with a_publisher(str(URL(server.amqp_url).with_path("/clinic")), own_topology) as publisher:
             await publish_when_possible(publisher)
             await server.control("delete_vhost", "clinic")
-            await until_trouble(publisher.check_last_publish, "NOT_ALLOWED - vhost clinic not found")
+            await until_failure_text(publisher.check_last_publish, "NOT_ALLOWED - vhost clinic not found")
             await make()
 
             await publish_when_possible(publisher)
@@ -288,21 +288,23 @@ class TestWaiting:
             await server.control("set_disk_free_limit", "500GB")
             try:
                 async with asyncio.timeout(_LIMIT_S):
-                    while not await trouble_of(publisher.check):  # it says so when something is published
+                    while not await failure_text(
+                        publisher.check
+                    ):  # the broker reports it on the next publish
                         await publisher.publish([an_event()])
                 begun_s = time.monotonic()
                 outcomes = [await publisher.publish([an_event()]) for _ in range(100)]
                 lasted_s = time.monotonic() - begun_s
-                trouble = await trouble_of(publisher.check_last_publish)
+                failure = await failure_text(publisher.check_last_publish)
             finally:
                 await server.control("set_disk_free_limit", "1MB")
-            await until_trouble(publisher.check, "")
+            await until_failure_text(publisher.check, "")
             await publish_when_possible(publisher)
-            await until_trouble(publisher.check_last_publish, "")
+            await until_failure_text(publisher.check_last_publish, "")
 
         assert {type(outcome) for [outcome] in outcomes} == {UnavailableError}
         assert lasted_s < 100 * _TIMEOUT_S / 10
-        assert trouble.startswith("RabbitMQ: the broker blocks publishers")
+        assert failure.startswith("RabbitMQ: the broker blocks publishers")
 
     async def test_a_queue_that_is_not_bound_is_named_and_bound_again(
         self, amqp_url: str, topology: Topology
@@ -312,12 +314,12 @@ class TestWaiting:
                 queue = await channel.get_queue(topology.submitted_queue)
                 await queue.unbind(topology.exchange, EventType.SUBMITTED)
             [outcome] = await publisher.publish([an_event()])
-            trouble = await trouble_of(publisher.check_last_publish)
+            failure = await failure_text(publisher.check_last_publish)
             await publish_when_possible(publisher)
 
             assert isinstance(outcome, UnroutableError)
-            assert trouble == "RabbitMQ: no queue is bound to ecg.submitted"
-            assert await trouble_of(publisher.check_last_publish) == ""
+            assert failure == "RabbitMQ: no queue is bound to ecg.submitted"
+            assert await failure_text(publisher.check_last_publish) == ""
 
     async def test_an_unrouted_event_for_subscribers_is_no_failure(
         self, amqp_url: str, topology: Topology
@@ -326,7 +328,7 @@ class TestWaiting:
             [outcome] = await publisher.publish([Event(uuid4(), EventType.PROCESSED, b"{}")])
 
             assert isinstance(outcome, UnroutableError)
-            assert await trouble_of(publisher.check_last_publish) == ""
+            assert await failure_text(publisher.check_last_publish) == ""
 
 
 async def test_the_reason_of_a_block_is_reported(server: RabbitmqServer, own_topology: Topology) -> None:
@@ -335,12 +337,12 @@ async def test_the_reason_of_a_block_is_reported(server: RabbitmqServer, own_top
         await server.control("set_disk_free_limit", "500GB")
         try:
             async with asyncio.timeout(_LIMIT_S):
-                while not (trouble := await trouble_of(publisher.check)):
+                while not (failure := await failure_text(publisher.check)):
                     await publisher.publish([an_event()])
         finally:
             await server.control("set_disk_free_limit", "1MB")
 
-    assert trouble == "RabbitMQ: the broker blocks publishers: low on disk"
+    assert failure == "RabbitMQ: the broker blocks publishers: low on disk"
 
 
 async def test_while_the_broker_confirms_nothing_only_the_first_wait_for_it(
@@ -356,13 +358,13 @@ async def test_while_the_broker_confirms_nothing_only_the_first_wait_for_it(
         begun_s = time.monotonic()
         later = [await publisher.publish([an_event()]) for _ in range(100)]
         lasted_s = time.monotonic() - begun_s
-        trouble = await trouble_of(publisher.check)
+        failure = await failure_text(publisher.check)
         network.heal()
         await publish_when_possible(publisher)
 
     assert {type(outcome) for [outcome] in [first, *later]} == {UnavailableError}
     assert lasted_s < 100 * _TIMEOUT_S / 10
-    assert trouble == "RabbitMQ: the broker answers and confirms nothing"
+    assert failure == "RabbitMQ: the broker answers and confirms nothing"
 
 
 async def test_a_certificate_of_an_unknown_authority_is_named(tmp_path: Path) -> None:
@@ -379,6 +381,6 @@ async def test_a_certificate_of_an_unknown_authority_is_named(tmp_path: Path) ->
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as listening:
         port = listening.sockets[0].getsockname()[1]
         async with a_publisher(f"amqps://isoline@localhost:{port}/", Topology()) as publisher:
-            trouble = await trouble_of(publisher.check)
+            failure = await failure_text(publisher.check)
 
-    assert trouble == "RabbitMQ: the broker's certificate is not trusted: self-signed certificate"
+    assert failure == "RabbitMQ: the broker's certificate is not trusted: self-signed certificate"

@@ -1,4 +1,4 @@
-"""Which schemas this code works with, and what it says of the others."""
+"""The schemas that this code works with, and its errors for others."""
 
 from __future__ import annotations
 

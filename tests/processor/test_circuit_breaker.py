@@ -170,7 +170,7 @@ async def test_deliveries_that_can_not_be_claimed_are_given_back_once_and_comple
                 given_back += await witness.receive(100)
             assert [delivery.attempt for delivery in given_back] == [2, 2, 2]
         await asyncio.sleep(0.3)
-        assert len(broker.waiting(_QUEUE)) == 3  # nobody takes them
+        assert len(broker.waiting(_QUEUE)) == 3  # they are not consumed
         assert await attempts_of_waiting(broker) == [3, 3, 3]  # the witness was the second
 
         async with open_processor(Refusing(database), database, broker):

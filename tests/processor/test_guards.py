@@ -1,4 +1,4 @@
-"""What the statements and the database itself refuse, whoever asks."""
+"""Guards in statements and in the database itself."""
 
 from __future__ import annotations
 

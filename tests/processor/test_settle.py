@@ -90,7 +90,7 @@ class SeriesStore(PostgresEcgStore):
 
 
 class AwayAtFirst(PostgresEcgStore):
-    """Is away when it is first asked for anything."""
+    """Unavailable on the first call of each method."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -212,7 +212,7 @@ async def error_of(deps: Dependencies, ecg_id: str) -> str | None:
 
 
 def published(broker: InProcessBroker) -> list[dict[str, Any]]:
-    """The events that a subscriber heard."""
+    """The events that a subscriber received."""
     return [json.loads(body) for body in broker.waiting(_SUBSCRIBER)]
 
 
@@ -237,7 +237,7 @@ async def damage(database: Database, ecg_id: str) -> None:
 
 
 async def outlast_grace(database: Database) -> None:
-    """Let what is in the outbox be older than the grace of what nobody is bound to, and due."""
+    """Make the events in the outbox due and older than the grace of unrouted ones."""
     async with database.connection() as connection:
         await connection.execute("UPDATE outbox SET created_at = now() - interval '61 s', due_at = now()")
 
@@ -949,7 +949,7 @@ class TestRelay:
 
 
 class Outcomes:
-    """A publisher that tells nobody, with these outcomes."""
+    """A publisher that publishes nothing and returns these outcomes."""
 
     def __init__(self, *outcomes: UnroutableError | UnavailableError | None) -> None:
         self._outcomes = outcomes
@@ -968,14 +968,14 @@ async def _num_due(database: Database) -> int:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    """Wait until it is so; nothing tells."""
+    """Poll until the condition holds."""
     async with asyncio.timeout(_LIMIT_S):
         while not is_so():
             await asyncio.sleep(0.01)
 
 
 async def until_async(left: Callable[[Database], Awaitable[int]], database: Database) -> None:
-    """Wait until nothing is left; nothing tells."""
+    """Poll until the outbox is empty."""
     async with asyncio.timeout(_LIMIT_S):
         while await left(database):
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Break everything, lose nothing: ``make faults``."""
+"""``make faults``: inject every fault under load and check that nothing is lost."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _MIX: Final = "mix"
 
 @dataclass
 class Findings:
-    """What the faults so far have shown."""
+    """The outcomes of the faults so far."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     footprints: dict[str, Footprint] = field(default_factory=dict)
     servers: dict[str, str] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
-        """Add an outcome, and say so."""
+        """Add an outcome and print it."""
         self.outcomes.append(outcome)
         breaches = "".join(f"  BROKEN {it}\n" for it in outcome.breaches[:5])
         sys.stdout.write(f"{row(outcome)} {outcome.took_s:.0f} s\n{breaches}")
         sys.stdout.flush()
 
     def broken(self, *, is_whole: bool) -> list[str]:
-        """Every broken promise in a sentence; the share of duplicates is one that a whole run makes."""
+        """Every broken promise in a sentence; the share of duplicates is judged over a whole run."""
         broken = [f"{it.name}: {breach}" for it in self.outcomes for breach in it.breaches]
         share = duplicate_share(self.outcomes)
         is_too_much = is_whole and share > _MOST_DUPLICATES
@@ -96,7 +96,7 @@ async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, m
 
 
 async def _mix(installation: Installation, found: Findings, *, seed: int, until_s: float) -> None:
-    """Two faults at a time, drawn by chance, for so long."""
+    """Inject random pairs of faults until ``until_s``."""
     drawn = random.Random(seed)  # noqa: S311 - the same mix for the same seed
     able = [fault for fault in CATALOGUE.values() if fault.random and not fault.spares_clients]
     while time.monotonic() < until_s:

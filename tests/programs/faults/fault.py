@@ -1,4 +1,4 @@
-"""What a fault is, and the catalogue of them: each has a name and one function that does its harm."""
+"""Faults and their catalogue: each has a name and one function that injects it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fault(
     restore: Harm | None = None,
     nodes: int = 1,
 ) -> Callable[[Harm], Harm]:
-    """Enter the function into the catalogue."""
+    """Add the function to the catalogue."""
 
     def enter(harm: Harm) -> Harm:
         CATALOGUE[name] = Fault(name, harm, spares_clients, random, prepare, restore, nodes)

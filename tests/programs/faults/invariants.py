@@ -1,4 +1,4 @@
-"""I1 to I6 of the design: in the table, at the broker, in /proc, and in what the subscriber heard."""
+"""Check I1 to I6 of the design in the tables, at the broker, in /proc and at the subscriber."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _POLL_S: Final = 0.2
 _BACK_WITHIN_S: Final = 60.0
 
 _OPEN: Final = """
-SELECT (SELECT count(*) FROM ecg WHERE status = 'queued') AS queued, (SELECT count(*) FROM outbox) AS untold
+SELECT (SELECT count(*) FROM ecg WHERE status = 'queued') AS queued,
+    (SELECT count(*) FROM outbox) AS unpublished
 """
 _ROWS: Final = """
 SELECT id, generation, status, error, document, ecg_signal.row IS NOT NULL AS has_signal
@@ -40,7 +41,7 @@ WHERE NOT EXISTS (SELECT FROM ecg WHERE ecg.row = kept.row AND status <> 'erased
 
 
 class Breach(NamedTuple):
-    """A broken promise; ``number`` of them, where they can't be told apart."""
+    """A broken promise; ``number`` of them, if they can't be distinguished."""
 
     kind: Literal["lost", "wrong", "missing event", "stuck", "other"]
     what: str
@@ -51,7 +52,7 @@ class Breach(NamedTuple):
 
 
 async def until_quiet(installation: Installation, *, within_s: float) -> list[Breach]:
-    """Wait until nothing is left to do; what still is, if that takes too long."""
+    """Wait until no work is left; the work that is left after the limit."""
     until_s = time.monotonic() + within_s
     left: list[Breach] = []
     while time.monotonic() < until_s:
@@ -66,7 +67,7 @@ async def until_quiet(installation: Installation, *, within_s: float) -> list[Br
 
 
 async def until_back(installation: Installation) -> list[Breach]:
-    """Wait until no service holds more than it should (I6); those that still do, if that takes too long."""
+    """Wait until no service exceeds its resources (I6); those that still do after the limit."""
     until_s = time.monotonic() + _BACK_WITHIN_S
     while (
         breaches := list(grown(installation.plateau, installation.footprints()))
@@ -103,18 +104,18 @@ async def broken_invariants(installation: Installation) -> list[Breach]:
 
 
 async def _left(installation: Installation) -> list[Breach]:
-    """What I5 says that must end."""
+    """Breaches of I5: leftovers in queues, outbox and dead letters."""
     [row] = await installation.postgres.query(_OPEN)
     waiting, letters = await _depths(installation)
-    heard = installation.listener.by_key
+    received = installation.listener.by_key
     expected = installation.accepted - installation.erased
-    unheard = sum((ecg_id, installation.generations.get(ecg_id, 1)) not in heard for ecg_id in expected)
+    unreceived = sum((ecg_id, installation.generations.get(ecg_id, 1)) not in received for ecg_id in expected)
     left = {
         "ECGs are queued": row["queued"],
-        "events are in the outbox": row["untold"],
+        "events are in the outbox": row["unpublished"],
         "messages wait": waiting,
-        "results were not heard of": unheard,
-        "erasures were not heard of": len(installation.erased - installation.listener.erased),
+        "results without an event": unreceived,
+        "erasures without an event": len(installation.erased - installation.listener.erased),
         f"dead letters are not the {installation.injected_letters} that were injected": letters
         - installation.injected_letters,
     }
@@ -122,7 +123,7 @@ async def _left(installation: Installation) -> list[Breach]:
 
 
 async def _depths(installation: Installation) -> tuple[int, int]:
-    """Messages that wait for a processor, and dead letters."""
+    """Numbers of queued messages and of dead letters."""
     async with asyncio.timeout(10), installation.rabbitmq.channel() as channel:
         waiting = await channel.declare_queue(_TOPOLOGY.submitted_queue, passive=True)
         dead = await channel.declare_queue(_TOPOLOGY.dead_letter_queue, passive=True)

@@ -1,4 +1,4 @@
-"""A load of real ECGs whose clients do as docs/http.md tells them: the same again after whatever may pass."""
+"""A load of real ECGs; its clients retry after temporary failures, as docs/http.md says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_S: Final = 0.02
 
 
 class Load:
-    """ECGs on their way in at a steady rate, and what became of them.
+    """Submits ECGs at a steady rate, and records the outcomes.
 
     So many come in at the least, and more of them, fewer at a time, until ``finish`` is called: what a fault
     waits for comes about however fast or slow this machine is.
@@ -43,7 +43,7 @@ class Load:
         self._login = asyncio.Lock()
 
     async def run(self) -> None:
-        """Return when each was accepted, and nobody wants more."""
+        """Submit until each ECG is accepted and no more are wanted."""
         waiting = self._supply()
         timeout = aiohttp.ClientTimeout(_TIMEOUT_S)
         async with aiohttp.ClientSession(self._address, timeout=timeout) as session:
@@ -53,11 +53,11 @@ class Load:
                     tasks.create_task(self._submit_some(session, waiting))
 
     def finish(self) -> None:
-        """Let no more come in than were asked for."""
+        """Submit no more ECGs than the number asked for."""
         self._is_finishing = True
 
     async def until_accepted(self, share: float) -> None:
-        """Return when this share of those asked for was accepted."""
+        """Return when this share of the number asked for was accepted."""
         while len(self.accepted) < share * self._count:
             await asyncio.sleep(_POLL_S)
 
@@ -74,7 +74,7 @@ class Load:
             yield ecg
 
     async def _log_in(self, session: aiohttp.ClientSession, refused: str | None) -> None:
-        """Have another token than the one that was refused; one of the clients gets it for all."""
+        """Replace a refused token; one of the clients fetches it for all."""
         async with self._login:
             while session.headers.get("Authorization") == refused:
                 try:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - lines of a page
-"""What the suite found, for the terminal and for docs/faults.md."""
+"""The report of the suite, for the terminal and for docs/faults.md."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each wit
 * *lost*: accepted and no longer in the table; *wrong*: another result, state or event than it should have, or two;
   *missing events*: terminal without an event; *stuck*: not done within five minutes.
 * *duplicates* are event deliveries beyond the first; *retries* are requests that clients had to send again.
-* *longest stall* is the longest time in which the subscriber heard nothing between two events; *drained in* is the
+* *longest stall* is the longest time in which the subscriber received nothing between two events; *drained in* is the
   time from the fault's end, and the last 202, until nothing was left to do.
 * *Killed at* a place is SIGKILL at that instruction. *Frozen past the heartbeat* is SIGSTOP until the broker has closed
   the process's connections, which takes it 30 to 45 s.

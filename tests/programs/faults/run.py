@@ -27,14 +27,14 @@ _QUIET_WITHIN_S: Final = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one fault went.
+    """The outcome of one fault.
 
     Attributes:
         accepted: ECGs answered with 202, or injected as such.
         retries: Requests that clients had to send again.
         duplicates: Event deliveries beyond the first of each event.
         events: Event deliveries in all.
-        stall_s: The longest time in which the subscriber heard nothing, from the first event to the last.
+        stall_s: The longest time in which the subscriber received nothing, from the first event to the last.
         drain_s: From when the last ECG was accepted and the fault was over until nothing was left to do.
         took_s: From the preparation to the verdict.
     """
@@ -50,16 +50,16 @@ class Outcome:
     breaches: list[Breach]
 
     def count(self, kind: str) -> int:
-        """How many promises of this kind were broken."""
+        """The number of broken promises of this kind."""
         return sum(breach.number for breach in self.breaches if breach.kind == kind)
 
 
 async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
-    """Load the installation, do the harm, wait for quiet, check every invariant."""
+    """Load the installation, inject the fault, wait until no work is left, check every invariant."""
     begun_s = time.monotonic()
     accepted = len(installation.accepted)
     breaches = await _broken_by(_prepare(installation, fault))
-    deliveries, heard = installation.listener.deliveries.total(), len(installation.listener.heard_s)
+    deliveries, received = installation.listener.deliveries.total(), len(installation.listener.received_s)
     load = Load(installation.balancer.address, ecgs, f"{len(installation.known)}")
     breaches = breaches or await _broken_by(_load_and_harm(installation, fault, load))
     breaches += _broken_by_load(load, ecgs, spares_clients=fault.spares_clients)
@@ -73,13 +73,13 @@ async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECG
     breaches += await until_back(installation) + await broken_invariants(installation)
     if fault.restore:
         breaches += await _broken_by(fault.restore(installation))
-    times = sorted(installation.listener.heard_s.values())[heard:]
+    times = sorted(installation.listener.received_s.values())[received:]
     events = installation.listener.deliveries.total() - deliveries
     return Outcome(
         name=fault.name,
         accepted=len(installation.accepted) - accepted,
         retries=load.retries,
-        duplicates=events - (len(installation.listener.heard_s) - heard),
+        duplicates=events - (len(installation.listener.received_s) - received),
         events=events,
         stall_s=max((later - one for one, later in pairwise(times)), default=0.0),
         drain_s=drain_s,

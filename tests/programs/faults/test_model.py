@@ -1,7 +1,8 @@
 """The real store, relay and delivery code, driven through crashes at every step and messages lost or doubled.
 
 What a process holds ends with a crash; PostgreSQL and the broker go on. After every step the invariants of
-the design hold, and in the end, once nothing fails any more, everything becomes terminal and is heard of.
+the design hold, and in the end, once nothing fails any more, everything becomes terminal and its event is
+received.
 """
 
 from __future__ import annotations
@@ -96,11 +97,11 @@ UPDATE outbox SET due_at = due_at - interval '1 hour'
 
 
 class CrashError(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class _Publisher:
-    """The broker's publisher, with one call that may go wrong."""
+    """The broker's publisher, of which one call may fail."""
 
     def __init__(self, broker: InProcessBroker) -> None:
         self._broker = broker
@@ -123,7 +124,7 @@ class _Publisher:
 
 
 class Model(RuleBasedStateMachine):
-    """What may happen, and what must be true all the time."""
+    """The actions that may happen, and the invariants."""
 
     def __init__(self, runner: asyncio.Runner, database: Database) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize()
     def two_are_there(self) -> None:
-        """Something to go wrong with."""
+        """Submit two ECGs."""
         for ecg_id in ("a", "b"):
             self.submit(ecg_id, crashes=False)
 
@@ -177,32 +178,32 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def an_hour_passes(self) -> None:
-        """Whatever waits for its due time is due."""
+        """Make everything due."""
         self._run(self._execute(_HOUR_PASSES))
 
     @precondition(lambda self: self.broker.waiting(_QUEUE))
     @rule(which=_WHICH)
     def lose_a_message(self, which: int) -> None:
-        """The broker forgets one."""
+        """The broker loses a message."""
         waiting = self.broker._queues[_QUEUE].waiting
         del waiting[which % len(waiting)]
 
     @precondition(lambda self: self.broker.waiting(_QUEUE))
     @rule(which=_WHICH)
     def double_a_message(self, which: int) -> None:
-        """The broker delivers one more than once, and out of order."""
+        """The broker delivers a message more than once, and out of order."""
         waiting = self.broker._queues[_QUEUE].waiting
         waiting.appendleft(waiting[which % len(waiting)])
 
     @rule()
     def broker_comes_or_goes(self) -> None:
-        """It is away until it is back."""
+        """An outage of the broker begins or ends."""
         (self.broker.disconnect if self.broker.is_connected else self.broker.reconnect)()
 
     @precondition(lambda self: self.accepted)
     @rule(which=_WHICH, value=st.integers(90, 99))
     def a_processor_freezes_with_a_result(self, which: int, value: int) -> None:
-        """It has claimed an ECG and, being broken, measured nonsense."""
+        """A faulty processor has claimed an ECG and measured nonsense."""
         ecg_id = self._accepted(which)
         key = EcgKey("ada", ecg_id, self.accepted[ecg_id])
         if (ecg_id, key.generation) in self.terminal:
@@ -215,7 +216,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule()
     def a_frozen_processor_wakes_up(self) -> None:
-        """It commits; that has no effect on what was settled meanwhile."""
+        """It commits; ECGs that were settled meanwhile do not change."""
         zombie = self.zombies.pop(0)
         key = (zombie.claim.key.id, zombie.claim.key.generation)
         if key in self.terminal:
@@ -234,10 +235,10 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_wrong(self) -> None:
         """I1 to I4, as far as they hold before quiet."""
-        rows, untold = self._run(self._state())
-        heard = [orjson.loads(body) for body in self.broker.waiting(_SUBSCRIBER)]
+        rows, unpublished = self._run(self._state())
+        received = [orjson.loads(body) for body in self.broker.waiting(_SUBSCRIBER)]
         ids: dict[tuple[str, int], set[str]] = {}
-        for event in [*heard, *untold]:
+        for event in [*received, *unpublished]:
             data = event["data"]
             ids.setdefault((data["id"], data["generation"]), set()).add(event["id"])
         assert all(len(distinct) == 1 for distinct in ids.values())
@@ -255,7 +256,7 @@ class Model(RuleBasedStateMachine):
             assert key in ids
 
     def teardown(self) -> None:
-        """Nothing fails any more: everything becomes terminal, is told and leaves nothing behind."""
+        """Without failures every ECG becomes terminal, its event is published and nothing is left over."""
         self.publisher.next = "works"
         self.broker.reconnect()
         for _ in range(_ROUNDS):
@@ -268,8 +269,8 @@ class Model(RuleBasedStateMachine):
         self.nothing_is_lost_or_wrong()
         while self.zombies:
             self.a_frozen_processor_wakes_up()
-        rows, untold = self._run(self._state())
-        assert not untold
+        rows, unpublished = self._run(self._state())
+        assert not unpublished
         assert {row["status"] for row in rows.values()} <= {"completed"}
         self.nothing_is_lost_or_wrong()
 
@@ -277,8 +278,8 @@ class Model(RuleBasedStateMachine):
         return sorted(self.accepted)[which % len(self.accepted)]
 
     def _is_busy(self) -> bool:
-        rows, untold = self._run(self._state())
-        return bool(untold) or any(row["status"] == "queued" for row in rows.values())
+        rows, unpublished = self._run(self._state())
+        return bool(unpublished) or any(row["status"] == "queued" for row in rows.values())
 
     async def _process(self, limit: int, point: str | None) -> None:
         deps = Dependencies(
@@ -307,8 +308,8 @@ class Model(RuleBasedStateMachine):
     async def _state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_ROWS)
-            untold = await connection.fetch("SELECT unnest(bodies) AS body FROM outbox")
-        return {row["id"]: row for row in rows}, [orjson.loads(row["body"]) for row in untold]
+            unpublished = await connection.fetch("SELECT unnest(bodies) AS body FROM outbox")
+        return {row["id"]: row for row in rows}, [orjson.loads(row["body"]) for row in unpublished]
 
     async def _execute(self, sql: str) -> None:
         async with self._database.connection() as connection:

@@ -1,4 +1,4 @@
-"""The most telling of the faults, in short; `make faults` runs all of them."""
+"""A short run of the most important faults; `make faults` runs all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults: importing a module enters its own, and this order is the order in which they happen."""
+"""The catalogue of faults: importing a module adds its faults; they run in this order."""
 
 from tests.programs.faults.catalogue import (  # noqa: I001 - the first fault of all shows what is usual
     services,

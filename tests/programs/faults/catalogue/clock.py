@@ -57,14 +57,14 @@ async def _restore(installation: Installation) -> None:
 
 @fault("clock: two hours forward", random=False, prepare=_begin_at(timedelta()), restore=_restore)
 async def jump_forward(installation: Installation) -> None:
-    """Every token that a client has is past its time."""
+    """Every client's token is expired."""
     installation.clock.set(_JUMP)
     await _until_all_show(installation)
 
 
 @fault("clock: two hours back", random=False, prepare=_begin_at(_JUMP), restore=_restore)
 async def jump_back(installation: Installation) -> None:
-    """Every token that a client has is from the future, and so is every due time."""
+    """Every client's token and every due time is in the future."""
     installation.clock.set(timedelta())
     await _until_all_show(installation)
 
@@ -96,7 +96,7 @@ async def _end_its_own_clock(installation: Installation) -> None:
     restore=_end_its_own_clock,
 )
 async def set_gateways_apart(installation: Installation) -> None:
-    """Each gateway takes the tokens that the other has just made, and none of an account that has ended."""
+    """Each gateway accepts tokens that the other has just issued, but none of a deleted account."""
     other = installation.gateways[1]
     for number, skew in enumerate(_SKEWS):
         installation.clock_of_one.set(skew)

@@ -1,4 +1,4 @@
-"""Faults of a RabbitMQ cluster of three nodes, to each of which some service is connected."""
+"""Faults of a RabbitMQ cluster of three nodes; services are connected to each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults that come as messages: too often, out of order, poisonous, or all at once."""
+"""Faults of messages: duplicates, out of order, poison, and a backlog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL, and of the way to it as far as a commit is concerned."""
+"""Faults of PostgreSQL, and of the connection to it around a commit."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ async def pending_migration(installation: Installation) -> None:
 
 @fault("PostgreSQL: read-only and back", random=False)
 async def read_only(installation: Installation) -> None:
-    """As a primary that an operator sets so, or one that a failover has made a standby for a while."""
-    async with _bearing(installation):
+    """A primary that an administrator sets read-only, or that is a standby for a while after a failover."""
+    async with _without_exits(installation):
         await installation.postgres.query("ALTER DATABASE isoline SET default_transaction_read_only = on")
         await installation.postgres.end_sessions(SERVICE_ROLE)
         await _until_none_is_ready(installation)
@@ -113,8 +113,8 @@ async def read_only(installation: Installation) -> None:
 
 @fault("PostgreSQL: password rotated", random=False)
 async def rotate_password(installation: Installation) -> None:
-    """The services have the old one, until it is valid again."""
-    async with _bearing(installation):
+    """The services keep the old password until it is valid again."""
+    async with _without_exits(installation):
         await installation.postgres.query(f"ALTER ROLE {SERVICE_ROLE} PASSWORD 'another'")
         await installation.postgres.end_sessions(SERVICE_ROLE)
         await _until_none_is_ready(installation)
@@ -123,8 +123,8 @@ async def rotate_password(installation: Installation) -> None:
 
 
 @asynccontextmanager
-async def _bearing(installation: Installation) -> AsyncIterator[None]:
-    """No service ends meanwhile."""
+async def _without_exits(installation: Installation) -> AsyncIterator[None]:
+    """Assert that no service process ends inside."""
     pids = [service.pid for service in installation.services]
     yield
     assert [service.pid for service in installation.services] == pids, "a service ended"

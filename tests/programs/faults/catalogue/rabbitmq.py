@@ -62,7 +62,7 @@ async def delete_queue(installation: Installation) -> None:
 
 
 async def _away_with_messages(installation: Installation, what: str) -> None:
-    """Let messages pile up in the queue first; a frozen processor would still be handed them."""
+    """Let messages queue up first; a frozen processor would still receive them."""
     await installation.rabbitmq.until_declared(_TOPOLOGY.submitted_queue)
     proxy = installation.proxies["processor-rabbitmq"]
     proxy.is_refusing = True

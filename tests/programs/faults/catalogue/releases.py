@@ -1,4 +1,4 @@
-"""The release before and this one, side by side on one database while one replaces the other."""
+"""Rolling upgrades: the previous release and this one on one database while one replaces the other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _end_with_this_release(installation: Installation) -> None:
     restore=_end_with_this_release,
 )
 async def migrate_first(installation: Installation) -> None:
-    async with _bearing_every_schema(installation):
+    async with _with_a_compatible_schema(installation):
         await migrate(installation.postgres.url)
         await installation.roll(THIS_CODE)
         await _until_all_know(installation, NEWEST_SCHEMA)
@@ -65,7 +65,7 @@ async def migrate_first(installation: Installation) -> None:
     restore=_end_with_this_release,
 )
 async def roll_out_first(installation: Installation) -> None:
-    async with _bearing_every_schema(installation):
+    async with _with_a_compatible_schema(installation):
         await installation.roll(THIS_CODE)
         await _until_all_know(installation, NEWEST_SCHEMA)
         await migrate(installation.postgres.url)
@@ -89,10 +89,10 @@ async def _until_all_know(installation: Installation, schema: int) -> None:
 
 
 @asynccontextmanager
-async def _bearing_every_schema(installation: Installation) -> AsyncIterator[None]:
-    """Inside, no service may ever say that the schema is not for it.
+async def _with_a_compatible_schema(installation: Installation) -> AsyncIterator[None]:
+    """Assert that no service reports an incompatible schema inside.
 
-    Clients alone would not tell: the balancer goes to a gateway that is not ready if no other is.
+    Clients alone would not notice: the balancer uses a gateway that is not ready if no other is.
     """
     refused: set[str] = set()
     watching = asyncio.create_task(_watch(installation, refused))

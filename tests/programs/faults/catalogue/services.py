@@ -19,7 +19,7 @@ _POLL_S: Final = 0.05
 
 @fault("nothing", spares_clients=True)
 async def nothing(_: Installation) -> None:
-    """What the others are compared with."""
+    """The baseline for the other faults."""
 
 
 @fault("gateway: kill -9")
@@ -44,7 +44,7 @@ async def freeze_processor(installation: Installation) -> None:
 
 @fault("gateway and processor: frozen past the heartbeat", random=False)
 async def freeze_past_the_heartbeat(installation: Installation) -> None:
-    """Frozen until the broker has given them up: after two heartbeats of 15 s that it missed, or three."""
+    """Frozen until the broker has closed their connections, after two or three missed heartbeats of 15 s."""
     publishers, both = installation.proxies["gateway-rabbitmq"], installation.proxies["processor-rabbitmq"]
     counts = publishers.ended_by_server, both.ended_by_server
     frozen = installation.gateways[0], installation.processors[0]

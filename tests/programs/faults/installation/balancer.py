@@ -21,7 +21,7 @@ _POLL_S: Final = 0.05
 
 
 class Balancer:
-    """Which of the gateways a new connection goes to."""
+    """Chooses the gateway for a new connection."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
@@ -46,7 +46,7 @@ class Balancer:
             await asyncio.sleep(_POLL_S)
 
     async def watch(self) -> None:
-        """Ask each gateway whether it is ready, forever."""
+        """Poll the readiness of each gateway, forever."""
         timeout = aiohttp.ClientTimeout(_CHECK_WITHIN_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:

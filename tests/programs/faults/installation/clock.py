@@ -1,4 +1,4 @@
-"""A clock that processes believe to be the host's, and that can be moved while they run.
+"""A fake system clock for processes, which can be changed while they run.
 
 Debian's libfaketime is loaded into them and reads the offset from a file. Their monotonic clock is left
 alone, as it is when somebody sets a host's clock.
@@ -32,14 +32,14 @@ class Clock:
         self.set(timedelta())
 
     def set(self, offset: timedelta) -> None:
-        """Move it; those who live by it know within a second."""
+        """Set it; its processes see the change within a second."""
         self.offset = offset
         beside = self._file.with_suffix(".new")
         beside.write_text(f"{offset.total_seconds():+.0f}\n")
         beside.replace(self._file)
 
     def environment(self) -> Mapping[str, str]:
-        """What a process needs in its environment to live by this clock.
+        """The environment variables of a process that uses this clock.
 
         Raises:
             FileNotFoundError: The library is not installed.
@@ -52,17 +52,17 @@ class Clock:
         }
 
     def shows(self, tolerance: timedelta = _TOLERANCE) -> Callable[[datetime], bool]:
-        """Whether a time is this clock's, give or take the tolerance."""
+        """Whether a time is this clock's, within the tolerance."""
         return lambda time: abs(time - datetime.now(UTC) - self.offset) < tolerance
 
     def forget(self, pid: int) -> None:
-        """Remove what a process that has ended left in shared memory: the library does not."""
+        """Remove the shared memory of a process that has ended, which the library does not."""
         for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
             (_SHARED_MEMORY / name).unlink(missing_ok=True)
 
 
 def library() -> Path:
-    """Where libfaketime is.
+    """The path of libfaketime.
 
     Raises:
         FileNotFoundError: It is not installed.

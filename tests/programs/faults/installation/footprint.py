@@ -1,4 +1,4 @@
-"""I6 of the design: what a process holds, and whether it is back to where it was after the first load."""
+"""I6 of the design: the resources of a process, compared with those after the first load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MORE_THREADS: Final = 6
 
 
 class Footprint(NamedTuple):
-    """What a process holds; sockets are files."""
+    """The resources of a process; sockets are files."""
 
     rss_kb: int
     files: int
@@ -26,7 +26,7 @@ class Footprint(NamedTuple):
 
 
 def footprint_of(pid: int) -> Footprint:
-    """What the process holds now."""
+    """The resources of a process now."""
     process = Path(f"/proc/{pid}")
     lines = (process / "status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -35,7 +35,7 @@ def footprint_of(pid: int) -> Footprint:
 
 
 def largest_by_kind(footprints: Mapping[str, Footprint]) -> dict[str, Footprint]:
-    """Of each kind of service, the most that any of them holds."""
+    """The largest resources of each kind of service."""
     kinds = {name.split()[0] for name in footprints}
     return {
         kind: _largest([it for name, it in footprints.items() if name.startswith(kind)]) for kind in kinds
@@ -43,7 +43,7 @@ def largest_by_kind(footprints: Mapping[str, Footprint]) -> dict[str, Footprint]
 
 
 def grown(plateau: Mapping[str, Footprint], footprints: Mapping[str, Footprint]) -> Iterator[str]:
-    """Each service that holds more than it should, in a sentence."""
+    """Each service that exceeds its limits, in a sentence."""
     for name, now in footprints.items():
         before = plateau[name.split()[0]]
         limit = Footprint(

@@ -1,4 +1,4 @@
-"""A subscriber that keeps every event it hears, and comes back from everything."""
+"""A subscriber that records every event and reconnects after every failure."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _ATTACH_WITHIN_S: Final = 10.0
 
 
 class Listener:
-    """What was heard: each event by its id, how often, when for the first time, and from which sources."""
+    """The events that were received: by id, with their number, first time and sources."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = cycle(urls)
         self.deliveries: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
-        self.heard_s: dict[str, float] = {}
+        self.received_s: dict[str, float] = {}
         self.sources: set[str] = set()
         self.by_key: dict[tuple[str, int], set[str]] = {}
         self.changed: set[str] = set()
         self.erased: set[str] = set()
 
     async def listen(self) -> None:
-        """Listen forever."""
+        """Consume forever."""
         while True:
             await failure_of(self._listen_once())
             await asyncio.sleep(_RETRY_S)
@@ -69,7 +69,7 @@ class Listener:
         if self.events.setdefault(event_id, event)["data"] != data:
             self.changed.add(event_id)
         self.sources.add(event["source"])
-        self.heard_s.setdefault(event_id, time.monotonic())
+        self.received_s.setdefault(event_id, time.monotonic())
         if event["type"] == EventType.DELETED:
             self.erased.add(data["id"])
         else:
@@ -79,7 +79,7 @@ class Listener:
 
 @asynccontextmanager
 async def open_listener(urls: Sequence[str]) -> AsyncIterator[Listener]:
-    """Yield a subscriber that listens for as long as the context is open, at one node or another."""
+    """Yield a subscriber that consumes while the context is open, at any node."""
     listener = Listener(urls)
     listening = asyncio.create_task(listener.listen())
     try:

@@ -1,4 +1,4 @@
-"""PostgreSQL and RabbitMQ of the suite's own, with all that can be done to them."""
+"""PostgreSQL and RabbitMQ of the suite's own, and the operations on them that faults need."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Postgres:
         return list(_children_serving(self._server.pid)) if self._server else []
 
     async def admit(self, role: str, password: str) -> None:
-        """Let a role read and write all data, by its password; whoever starts the server needs none."""
+        """Let a role read and write all data with its password; the server's own user needs none."""
         assert self._server is not None
         await self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
         await self.query(f"GRANT pg_read_all_data, pg_write_all_data TO {role}")
@@ -99,7 +99,7 @@ class Postgres:
         await self.query("SELECT pg_reload_conf()")
 
     async def end_sessions(self, role: str) -> None:
-        """End all that a role has, and wait until they are gone."""
+        """End all sessions of a role, and wait until they are gone."""
         await self.query(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1", role
         )
@@ -173,7 +173,7 @@ class Rabbitmq:
         await self.server.start()
 
     async def until_declared(self, queue: str) -> None:
-        """Return when the queue is there: services declare it anew on a node that came back without it."""
+        """Return when the queue exists: services declare it again on a node that came back without it."""
         while not await self._has(queue):
             await asyncio.sleep(_POLL_S)
 
@@ -191,7 +191,7 @@ class Rabbitmq:
         return next(node for node in self.nodes if node.name == names[queue])
 
     async def until_whole(self) -> None:
-        """Return when every node says that all of them run and none is cut off from another."""
+        """Return when every node reports that all nodes run without a partition."""
         while not await self._is_whole():
             await asyncio.sleep(_POLL_S)
 

@@ -1,4 +1,4 @@
-"""A service as an orchestrator runs it: a process that is started again whenever it ends."""
+"""A supervised service: a process that is restarted whenever it ends."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process that runs now."""
+        """The pid of the current process."""
         assert self._process is not None
         return self._process.pid
 
     async def keep_running(self) -> None:
-        """Run it, again and again, until nobody wants it."""
+        """Run it, and restart it whenever it ends, until `end`."""
         while self._is_wanted:
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
@@ -74,7 +74,7 @@ class Service:
             await asyncio.sleep(_RESTART_AFTER_S)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process that runs now."""
+        """Send a signal to the current process."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
@@ -90,20 +90,20 @@ class Service:
         return self.statuses[count]
 
     async def restart_by(self, clock: Mapping[str, str]) -> None:
-        """Start it anew, from now on by a clock that needs this in its environment."""
+        """Restart it with the environment of a fake clock."""
         self._clock = clock
         await self.restart()
 
     async def until_ready(self) -> None:
-        """Return when it says that it is ready."""
+        """Return when it is ready."""
         await self._until(lambda answer: answer is not None and answer.ok)
 
     async def until_not_ready(self) -> None:
-        """Return when it says that it is not ready."""
+        """Return when it is not ready."""
         await self._until(lambda answer: answer is not None and not answer.ok)
 
     async def until_part(self, name: str, state: str) -> None:
-        """Return when it says that it is ready, and of a part of it that it is in this state."""
+        """Return when it is ready and a part of it has this state."""
         url = f"http://127.0.0.1:{self.port}/health/ready"
         timeout = aiohttp.ClientTimeout(_ANSWER_WITHIN_S)
         async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession(timeout=timeout) as session:
@@ -114,7 +114,7 @@ class Service:
                 await asyncio.sleep(_POLL_S)
 
     async def until_clock(self, is_right: Callable[[datetime], bool]) -> None:
-        """Return when its clock, which it shows in what it answers, is right."""
+        """Return when its clock, which its responses show, is right."""
         await self._until(lambda answer: answer is not None and is_right(_date(answer)))
 
     async def _until(self, holds: Callable[[aiohttp.ClientResponse | None], bool]) -> None:
