@@ -18,6 +18,7 @@ import asyncio
 import json
 import random
 import re
+import ssl
 import struct
 import sys
 import time
@@ -70,6 +71,8 @@ _VERSION: Final = 1
 _PIECE_SAMPLES: Final = 32 * 1024
 _SAMPLE_TYPES: Final = {2: _SampleType("int16", "h"), 4: _SampleType("int32", "i")}
 
+# OpenSSL's words for an answer that is no TLS.
+_NO_TLS: Final = frozenset({"HTTP_REQUEST", "UNKNOWN_PROTOCOL", "WRONG_VERSION_NUMBER"})
 _REDIRECTS: Final = 300  # and above
 _ERRORS: Final = 400  # and above
 _UNAUTHORIZED: Final = 401
@@ -105,7 +108,10 @@ class RefusedError(IsolineError):
 
 
 class AwayError(IsolineError):
-    """The gateway was unavailable, overloaded or not done within ``patience_s``; trying later is safe."""
+    """The gateway was unavailable, overloaded or not done within ``patience_s``; trying later is safe.
+
+    A certificate that is not trusted and a port without TLS are told at once: no retry mends them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +333,11 @@ class Client:
                         _check_no_redirect(response)
                         return response.status, await _json(response)
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise AwayError(f"{method} {path}: {error.certificate_error}") from error
             except (aiohttp.ClientError, TimeoutError) as error:
+                if _speaks_no_tls(error):
+                    raise AwayError(f"{method} {path}: {error}") from error
                 reason, asked_s = str(error) or type(error).__name__, None
             wait_s = _backoff_s(attempt) if asked_s is None else asked_s
             if time.monotonic() + wait_s > deadline:
@@ -527,6 +537,12 @@ async def _json(response: aiohttp.ClientResponse) -> Any:
         return await response.json(content_type=None)
     except ValueError:
         return None
+
+
+def _speaks_no_tls(error: Exception) -> bool:
+    """Whether an https URL leads to a port without TLS."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorSSLError) else None
+    return isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:

@@ -38,7 +38,15 @@ Names = Annotated[list[str] | None, typer.Argument(help="The letters' names, as 
 All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Why = Annotated[str, typer.Option("--why", help="The reason, which is kept with your name.")]
+
+
+def _said(why: str) -> str:
+    if not why.strip():
+        raise typer.BadParameter("it is empty")
+    return why
+
+
+Why = Annotated[str, typer.Option("--why", callback=_said, help="The reason, which is kept with your name.")]
 Who = Annotated[str | None, typer.Option("--who", help="Your name, if it is not your login's.")]
 
 

@@ -55,6 +55,8 @@ _URI_REFERENCE: Final = (
 )
 
 _LAST_PORT: Final = 65535
+# AMQP names have 255 bytes at most, and the longest of ours 28 behind it.
+_LONGEST_NAMESPACE: Final = 200
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
@@ -144,6 +146,11 @@ class OperationsSettings(Settings):
     operations_host: str = "127.0.0.1"
     operations_port: Port = 0
 
+    @property
+    def operations_ports(self) -> range:
+        """The operations ports of all workers; none where they are free ones."""
+        return range(self.operations_port, self.operations_port + 1) if self.operations_port else range(0)
+
 
 class WorkerSettings(OperationsSettings):
     """Number of worker processes, each with an operations port."""
@@ -151,9 +158,15 @@ class WorkerSettings(OperationsSettings):
     # Each is a whole service with connections of its own; more than one per CPU only costs.
     workers: Annotated[int, Field(ge=1, le=64)] = 1
 
+    @property
+    def operations_ports(self) -> range:
+        """The operations ports of all workers, which are consecutive; none where they are free ones."""
+        first = self.operations_port
+        return range(first, first + self.workers) if first else range(0)
+
     def operations_port_of(self, worker: int) -> int:
-        """The operations port of a worker, numbered from 1: ports are consecutive, or 0 for free ones."""
-        return self.operations_port + worker - 1 if self.operations_port else 0
+        """The operations port of a worker, numbered from 1; 0 for a free one."""
+        return self.operations_ports[worker - 1] if self.operations_port else 0
 
     @model_validator(mode="after")
     def _port_for_each_worker(self) -> Self:
@@ -166,7 +179,7 @@ class BrokerSettings(Settings):
     """The connection to RabbitMQ."""
 
     amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
-    amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$")] = ""
+    amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$", max_length=_LONGEST_NAMESPACE)] = ""
 
 
 class EventSettings(Settings):
@@ -241,6 +254,14 @@ class GatewayOnlySettings(
     result_cache_bytes: Annotated[int, Field(ge=0, le=_MOST_BYTES)] = 16 * 2**20
     max_backlog: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
+
+    @model_validator(mode="after")
+    def _ports_apart(self) -> Self:
+        if self.port in self.operations_ports:
+            raise ValueError(
+                f"{PREFIX}OPERATIONS_PORT: an operations port would be {self.port}, as {PREFIX}PORT is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _limits_that_agree(self) -> Self:

@@ -100,7 +100,16 @@ async def test_a_host_that_takes_no_writes_is_none_until_it_does(database_url: s
             assert await _ask(database) == 1
     await operator.close()
     assert f"{gone}: " in str(caught.value)
-    assert f"{live}: None of the hosts match the target attribute requirement" in str(caught.value)
+    assert f"{live}: it is not what target_session_attrs of the URL asks for" in str(caught.value)
+
+
+async def test_the_only_host_is_named_as_other_than_the_url_asks_for(database_url: str, live: str) -> None:
+    url = url_of(database_url, live, query="?target_session_attrs=standby")
+    async with asyncio.timeout(_LIMIT_S), open_database(url) as database:
+        with pytest.raises(UnavailableError, match="not what target_session_attrs of the URL asks") as caught:
+            await _ask(database)
+
+    assert caught.value.needs_operator
 
 
 async def _ask(database: Database) -> object:

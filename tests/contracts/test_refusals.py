@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
+from tests.support.certificates import untrusted_certificate
 from tests.support.logs import capture_logs
 from tests.support.servers.folders import server_folder
 from tests.support.servers.rabbitmq_server import open_rabbitmq_server
@@ -368,15 +368,7 @@ async def test_while_the_broker_confirms_nothing_only_the_first_wait_for_it(
 
 
 async def test_a_certificate_of_an_unknown_authority_is_named(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    making = await asyncio.create_subprocess_exec(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-        *("-keyout", key, "-out", certificate),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert await making.wait() == 0
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context = untrusted_certificate(tmp_path)
 
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as listening:
         port = listening.sockets[0].getsockname()[1]

@@ -12,9 +12,11 @@ import isoline.client
 from isoline.client import AwayError, RefusedError, UrlError, open_client
 from tests.http.conftest import PASSWORD, open_test_processor
 from tests.support.builders import an_ecg_body
+from tests.support.certificates import untrusted_certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from isoline.client import Client
     from shared.broker.in_process import InProcessBroker
@@ -208,6 +210,24 @@ class TestPatience:
         async with open_client("http://127.0.0.1:1", token="t", patience_s=0.1) as client:
             with pytest.raises(AwayError):
                 await client.get("10")
+
+    async def test_a_port_without_tls_is_told_at_once(self) -> None:
+        async with (
+            serving(lambda _: _queued()) as url,
+            open_client(url.replace("http:", "https:"), token="t") as client,
+            asyncio.timeout(20),
+        ):
+            with pytest.raises(AwayError, match=r"(?i)wrong.version.number"):
+                await client.get("10")
+
+    async def test_a_certificate_that_nobody_trusts_is_told_at_once(self, tmp_path: Path) -> None:
+        async with await asyncio.start_server(
+            lambda *_: None, "127.0.0.1", 0, ssl=untrusted_certificate(tmp_path)
+        ) as listening:
+            url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
+            async with open_client(url, token="t") as client, asyncio.timeout(20):
+                with pytest.raises(AwayError, match="self-signed certificate"):
+                    await client.get("10")
 
     async def test_an_answer_that_is_not_json_is_a_refusal(self) -> None:
         async with (

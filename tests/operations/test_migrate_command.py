@@ -101,6 +101,16 @@ async def test_no_command_works_on_a_schema_that_is_not_for_it(database_url: str
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command", [["replay", "--failed"], ["dlq", "replay", "--all"], ["dlq", "drop", "--all"]]
+)
+async def test_a_change_without_a_reason_is_refused(database_url: str, command: list[str]) -> None:
+    status, printed = await isoline(database_url, *command, "--why", " ", "--yes")
+
+    assert status == 2
+    assert "it is empty" in printed
+
+
 async def test_a_command_on_a_database_that_was_not_migrated_says_what_to_do(database_url: str) -> None:
     connection = await asyncpg.connect(database_url, timeout=10)
     try:

@@ -13,6 +13,7 @@ from asyncpg.exceptions import (
     InternalClientError,
     InvalidCachedStatementError,
     OutdatedSchemaCacheError,
+    TargetServerAttributeNotMatched,
 )
 
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -57,6 +58,7 @@ _HELP_OF_SCHEMA: Final = "run `isoline migrate`, or give the role its search_pat
 
 # The library's own words are of its state machine and of its pool.
 _LOST: Final = "the connection was lost"
+OTHER_ATTRIBUTES: Final = "it is not what target_session_attrs of the URL asks for"
 
 # Errors of one statement: of its data, its timing, or the server's state. Any other may affect the session:
 # read-only, a role, a setting, a search path, prepared statements.
@@ -144,6 +146,8 @@ def _describe(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "no answer in time"
+        case TargetServerAttributeNotMatched():
+            return OTHER_ATTRIBUTES
         case InternalClientError() if not isinstance(error, OutdatedSchemaCacheError):
             return _LOST
         case socket.gaierror():
@@ -158,4 +162,5 @@ def _is_for_operator(error: Exception) -> bool:
     """Whether a failure to connect comes from the settings: a host name, or TLS."""
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_NONAME
-    return isinstance(error, ssl.SSLError) or type(error) is ConnectionError  # asyncpg's for TLS
+    # ConnectionError itself is asyncpg's for TLS.
+    return isinstance(error, ssl.SSLError | TargetServerAttributeNotMatched) or type(error) is ConnectionError

@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import asyncpg
 from asyncpg.exceptions import CannotConnectNowError, TargetServerAttributeNotMatched
 
+from shared.storage.postgres.errors import OTHER_ATTRIBUTES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -55,7 +57,9 @@ class Hosts:
             except (OSError, CannotConnectNowError, TargetServerAttributeNotMatched) as error:
                 if len(self._urls) == 1:
                     raise
-                failures.append(f"{parts.netloc.rpartition('@')[2]}: {str(error) or 'no answer in time'}")
+                is_other = isinstance(error, TargetServerAttributeNotMatched)
+                reason = OTHER_ATTRIBUTES if is_other else str(error) or "no answer in time"
+                failures.append(f"{parts.netloc.rpartition('@')[2]}: {reason}")
             else:
                 self._urls = [url, *(other for other in self._urls if other != url)]
                 return connection  # type: ignore[no-any-return] # the settings are any

@@ -191,6 +191,7 @@ def test_what_is_empty_is_missing(environment: pytest.MonkeyPatch, name: str) ->
         ("ISOLINE_PASSWORD_MIN_LENGTH", "129"),
         ("ISOLINE_PUBLISH_TIMEOUT_S", "nan"),
         ("ISOLINE_AMQP_NAMESPACE", "A B"),
+        ("ISOLINE_AMQP_NAMESPACE", "x" * 201),
         ("ISOLINE_DATABASE_URL", "mysql://isoline@db/isoline"),
         ("ISOLINE_DATABASE_URL", "postgresql://isoline@db:port/isoline"),
         ("ISOLINE_AMQP_URL", "http://mq/"),
@@ -573,6 +574,19 @@ def test_workers_whose_operations_ports_would_not_exist_are_refused(
     environment.setenv("ISOLINE_WORKERS", "2")
 
     assert refusal(kind) == "ISOLINE_OPERATIONS_PORT: 2 workers would need ports up to 65536"
+
+
+@pytest.mark.parametrize(("port", "workers"), [("9090", "1"), ("9092", "3")])
+def test_an_operations_port_that_is_the_gateways_own_is_refused(
+    environment: pytest.MonkeyPatch, port: str, workers: str
+) -> None:
+    environment.setenv("ISOLINE_OPERATIONS_PORT", "9090")
+    environment.setenv("ISOLINE_WORKERS", workers)
+    environment.setenv("ISOLINE_PORT", port)
+
+    assert refusal(GatewaySettings) == (
+        f"ISOLINE_OPERATIONS_PORT: an operations port would be {port}, as ISOLINE_PORT is"
+    )
 
 
 def test_a_processor_goes_on_knowing_its_operations_port_by_its_older_name(
