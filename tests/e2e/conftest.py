@@ -1,4 +1,4 @@
-"""The whole of Isoline as processes of its own, on real servers."""
+"""An installation of real processes on real servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _POLL_S: Final = 0.05
 
 
 class Installation:
-    """Where everything is, and how to start one more of it."""
+    """An installation, to which a test adds services."""
 
     def __init__(self, environment: dict[str, str], logs: Path, services: AsyncExitStack) -> None:
         self.environment = environment
@@ -46,7 +46,7 @@ class Installation:
         self._services = services
 
     async def start_gateway(self, *arguments: str) -> Process:
-        """A gateway, ready, at ``address``."""
+        """Start a gateway at ``address`` and wait until it is ready."""
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         return await self._start(
@@ -54,7 +54,7 @@ class Installation:
         )
 
     async def start_processor(self, *arguments: str) -> Process:
-        """One more processor, ready; there is room for two workers."""
+        """Start one more processor, with ports for two workers, and wait until it is ready."""
         port = free_port(2)
         address = f"http://127.0.0.1:{port}"
         return await self._start(
@@ -65,7 +65,7 @@ class Installation:
         )
 
     async def begin_processor(self, **settings: str) -> tuple[Process, str]:
-        """One more processor that may never be ready, and where its health is."""
+        """Start one more processor that may never be ready; the process and the URL of its health."""
         port = free_port()
         health = {"ISOLINE_HEALTH_HOST": "127.0.0.1", "ISOLINE_HEALTH_PORT": str(port)}
         environment = os.environ | self.environment | health | settings
@@ -83,7 +83,7 @@ class Installation:
         )
 
     def records(self, service: str) -> list[dict[str, Any]]:
-        """What all processes of a service have logged."""
+        """The log records of all processes of a service."""
         logs = self._logs.glob(f"{service}-*.log")
         return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
 
@@ -108,7 +108,7 @@ async def installation(
 
 
 class Subscriber:
-    """The example subscriber as a process, and what it has printed."""
+    """The example subscriber as a process, and its output."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -150,7 +150,7 @@ async def subscriber(
 
 
 async def _declare(amqp_url: str, topology: Topology) -> None:
-    """Make the exchange as the first service does: it is not the subscriber's to make."""
+    """Declare the exchange as the first service does; a subscriber may not."""
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel()
         await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)

@@ -1,4 +1,4 @@
-"""Submitting as docs/http.md tells clients to: the same again after every failure that may pass."""
+"""Submit ECGs with retries after temporary failures, as docs/http.md says."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _PAUSE_S: Final = 0.2
 
 
 class KnownEcg(NamedTuple):
-    """A stretch of a real recording, and what must be found in each lead, by insight."""
+    """A part of a real recording, and the expected findings of each lead, by insight."""
 
     body: dict[str, Any]
     findings: dict[str, dict[str, Any]]
 
 
 def real_ecgs(count: int, prefix: str = "real") -> list[KnownEcg]:
-    """Stretches of MIT-BIH 100 that begin at different samples, with its baseline of 1024."""
+    """Parts of MIT-BIH 100 that begin at different samples, with its baseline of 1024."""
     recording = json.loads(_RECORDING.read_text())
     return [_stretch(recording, f"{prefix}-{index}", index * 7 % 3000) for index in range(count)]
 
 
 def known_findings(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a result says of the insights that a `KnownEcg` has findings of, by lead."""
+    """The findings of a result for the insights of a `KnownEcg`, by lead."""
     return {
         lead: {name: found.get(name) for name in _DEFINITIONS}
         for leads in document["leads"]
@@ -47,7 +47,7 @@ async def submit_all(
     concurrency: int,
     accepted: Callable[[str], None],
 ) -> None:
-    """Submit each until it was accepted; ``accepted`` hears of each id."""
+    """Submit each until it is accepted; ``accepted`` is called with each id."""
     waiting = iter(ecgs)
 
     async def submit_some() -> None:

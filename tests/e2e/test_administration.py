@@ -88,7 +88,7 @@ async def _status(address: str, token: str) -> int:
 
 
 class Administration:
-    """``isoline ...`` on a database that an environment names."""
+    """``isoline ...`` on the database of an environment."""
 
     def __init__(self, **environment: str) -> None:
         self._environment = os.environ | environment

@@ -1,4 +1,4 @@
-"""The embedded mode as a newcomer meets it: ``isoline up``, ``status``, ``down``."""
+"""The embedded mode by its commands: ``isoline up``, ``status``, ``down``."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
 
 
 async def test_a_start_that_dies_says_why_in_a_sentence_and_where_the_log_is(embedded: Embedded) -> None:
-    (embedded.var / "postgres.log").mkdir(parents=True)  # which nobody foresaw
+    (embedded.var / "postgres.log").mkdir(parents=True)  # an unexpected failure
 
     status, printed = await embedded.isoline("up")
 
@@ -230,7 +230,7 @@ async def test_create_admin_may_come_before_the_first_start(embedded: Embedded) 
 async def test_opened_to_a_network_it_has_accounts_of_its_own_passwords_only(embedded: Embedded) -> None:
     embedded.host = "0.0.0.0"  # noqa: S104 - that is the case
     started = await embedded.isoline("up")
-    embedded.host = "127.0.0.1"  # what runs decides, not how the next command would start it
+    embedded.host = "127.0.0.1"  # the running process decides, not the settings of the next command
     created, printed = await embedded.isoline("create-admin")
     [password] = re.findall(r"shown only now: (\S+)", printed)
 

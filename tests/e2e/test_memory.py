@@ -1,4 +1,4 @@
-"""The memory of a real gateway, as the kernel counts it, under many large bodies at a time."""
+"""The memory of a real gateway, as the kernel reports it, with many large bodies at a time."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ async def test_many_large_bodies_take_no_more_memory_than_the_setting_says(
         ) as process,
         aiohttp.ClientSession(address, connector=aiohttp.TCPConnector(limit=0)) as client,
     ):
-        assert await _posted(client, 0, packed) == 202  # what the first needs, it goes on to need
+        assert await _posted(client, 0, packed) == 202  # memory that the first body needs stays in use
         before = _memory(process.pid, "VmRSS")
-        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the high-water mark begins anew
-        # Packed, or the buffers of so many connections would be measured beside it.
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # resets the high-water mark
+        # Compressed, else the buffers of so many connections would be measured too.
         statuses = await asyncio.gather(*(_posted(client, number, packed) for number in range(_BODIES)))
         growth = _memory(process.pid, "VmHWM") - before
 
@@ -77,7 +77,7 @@ async def _posted(client: aiohttp.ClientSession, number: int, packed: bytes) -> 
 
 
 def _memory(pid: int, field: str) -> int:
-    """A figure of the kernel's about a process, in bytes."""
+    """A figure of /proc/PID/status, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""A processor that PostgreSQL refuses beside one that it does not: ECGs wait for neither."""
+"""A processor that PostgreSQL refuses beside one that it accepts: ECGs are not delayed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _until_not_ready(address: str) -> None:
 
 
 async def _submit(database: Database, topology: Topology, amqp_url: str) -> None:
-    """Keep ECGs and announce each by a message of its own."""
+    """Store ECGs and announce each by a message of its own."""
     receipts = await PostgresEcgStore(database).add([a_submission(str(number)) for number in range(_ECGS)])
     async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
         for receipt in receipts:

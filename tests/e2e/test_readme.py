@@ -1,4 +1,4 @@
-"""What a reader copies from the documents works as it stands, against an embedded Isoline of its own."""
+"""Commands and snippets of the documents work unchanged, against an embedded Isoline of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must stay secret, planted in good and bad requests, is in no log line and in no error."""
+"""Secrets in good and bad requests (canaries) are in no log line and in no error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 
 def _bodies() -> Iterator[Any]:
-    """ECGs and what passes for them, each with a canary somewhere."""
+    """Valid and invalid ECGs, each with a canary."""
     lead = {"name": _NAME, "signal": _SAMPLES}
     yield an_ecg_body(id=_NAME, leads=[lead])  # good
     yield an_ecg_body(id=_NAME, leads=[lead, {**lead, "name": "II"}])  # in conflict with the one before

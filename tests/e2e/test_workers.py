@@ -75,7 +75,7 @@ async def test_each_worker_of_both_services_is_asked_for_its_health_by_itself(
     installation.environment["ISOLINE_OPERATIONS_PORT"] = str(first)
     await installation.start_gateway(*_TWO)
     del installation.environment["ISOLINE_OPERATIONS_PORT"]
-    await installation.start_processor(*_TWO)  # which is told of it by its older name
+    await installation.start_processor(*_TWO)  # which reads it under its older name
 
     async with asyncio.timeout(_WITHIN_S), aiohttp.ClientSession() as session:
         ports = {service: await _operations_ports(installation, service) for service in _SERVICES}
@@ -138,7 +138,7 @@ async def test_a_second_gateway_on_the_port_of_workers_is_refused_in_one_sentenc
 
 
 async def _operations_ports(installation: Installation, service: str) -> list[int]:
-    """Those of both workers, as their logs name them."""
+    """The operations ports of both workers, from their logs."""
     while True:
         found = {
             record["worker"]: URL(record["address"]).port or 0

@@ -1,4 +1,4 @@
-"""The dead letters as an operator meets them."""
+"""``isoline dlq``: dead letters by the commands of an operator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def isoline(*arguments: str) -> str:
 
 
 async def letters() -> dict[str, str]:
-    """The names of the letters that `list` shows, by how they begin."""
+    """The names of the letters that `list` shows, by the beginning of their bodies."""
     found = re.findall(r"^(\w{12})  rejected .* bytes  '(.*)'$", await isoline("dlq", "list"), re.MULTILINE)
     return {start: name for name, start in found}
 
@@ -63,7 +63,7 @@ async def letters() -> dict[str, str]:
 async def test_looking_often_changes_neither_letters_nor_names(amqp_url: str, topology: Topology) -> None:
     await put_aside(amqp_url, topology, b"first", b"second")
 
-    seen = [await letters() for _ in range(25)]  # RabbitMQ 4 drops what came back 20 times
+    seen = [await letters() for _ in range(25)]  # RabbitMQ 4 drops a message after 20 redeliveries
     shown = await isoline("dlq", "show", seen[0]["first"])
 
     assert all(names == seen[0] for names in seen)

@@ -1,4 +1,4 @@
-"""``isoline migrate``, and other commands on a schema that is not for them, as operators use them."""
+"""``isoline migrate``, and other commands on an incompatible schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Valid objects for tests: each states only what matters to it."""
+"""Builders of valid objects; a test states only the attributes that matter to it."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ SOURCE: Final = "urn:uuid:00000000-0000-4000-8000-000000000000"
 _DTYPES: Final = {"int16": "<i2", "int32": "<i4"}
 
 
-def a_lead(name: str = "I", signal: Sequence[int] | Samples = (1, -1, 1), **said: Any) -> Lead:
-    """A lead of int16 samples, unless they are an array already; ``said`` is for its header."""
+def a_lead(name: str = "I", signal: Sequence[int] | Samples = (1, -1, 1), **header_fields: Any) -> Lead:
+    """A lead of int16 samples, unless they are an array already; ``header_fields`` is for its header."""
     samples = signal if isinstance(signal, np.ndarray) else np.array(signal, np.int16)
-    return Lead(LeadHeader(name, samples.size, **said), samples)
+    return Lead(LeadHeader(name, samples.size, **header_fields), samples)
 
 
 def an_ecg(
-    ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30", **said: Any
+    ecg_id: str = "10", *, leads: Sequence[Lead] | None = None, date: str = "2023-07-30", **header_fields: Any
 ) -> Ecg:
-    """An ECG of one lead that crosses zero twice; ``said`` is for its header."""
+    """An ECG of one lead that crosses zero twice; ``header_fields`` is for its header."""
     every = [a_lead()] if leads is None else leads
-    header = Header(ecg_id, date, tuple(lead.header for lead in every), **said)
+    header = Header(ecg_id, date, tuple(lead.header for lead in every), **header_fields)
     return Ecg(header, [lead.signal for lead in every])
 
 
 def a_lead_insight(
     name: str, measure: Callable[[Signal, Mapping[str, Finding]], Outcome], **fields: Any
 ) -> LeadInsight:
-    """Version 1 of an insight into leads that needs nothing; ``fields`` win."""
+    """Version 1 of an insight into leads without needs; ``fields`` override."""
     return LeadInsight(**_AN_INSIGHT | {"name": name, "measure": measure, **fields})
 
 
@@ -70,14 +70,14 @@ def a_queued_state(ecg_id: str = "10") -> EcgState:
 
 
 class AnInstallation:
-    """An installation whose source is known without asking."""
+    """An installation with a fixed source."""
 
     async def source(self) -> str:
         return SOURCE
 
 
 def an_ecg_body(**fields: Any) -> dict[str, Any]:
-    """The JSON form of an ECG of one lead that crosses zero twice; ``fields`` win."""
+    """The JSON form of an ECG of one lead that crosses zero twice; ``fields`` override."""
     return {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}], **fields}
 
 
@@ -95,7 +95,7 @@ def a_binary_ecg(body: Mapping[str, Any], *, sample_type: str = "int16", **head:
 def a_binary_body(
     header: object, samples: bytes, *, magic: bytes = b"ISOLINE", version: int = 1, size: int | None = None
 ) -> bytes:
-    """A body in binary form, byte by byte, right or wrong."""
+    """A body in binary form, valid or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     stated = len(text) if size is None else size
     return magic + bytes([version]) + stated.to_bytes(4, "little") + text + samples

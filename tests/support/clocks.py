@@ -1,4 +1,4 @@
-"""A clock that a test turns."""
+"""A clock that a test sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The monotonic clock of the process, which stands at ``now_s`` until the test sets that.
+    """The monotonic clock of the process, stopped at ``now_s`` until the test changes that.
 
     Not for tests that wait: an event loop goes by this clock.
     """

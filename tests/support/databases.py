@@ -16,13 +16,13 @@ from tests.support.servers.folders import server_folder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# No test outlives its server, so nothing need reach the disk.
+# No test outlives its server, so that nothing has to reach the disk.
 _FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @asynccontextmanager
 async def open_private_postgres() -> AsyncIterator[str]:
-    """Yield the URL of a PostgreSQL whose data are gone afterwards."""
+    """Yield the URL of a PostgreSQL whose data are removed afterwards."""
     with server_folder() as folder:
         async with open_postgres_server(folder / "postgres", _FAST) as server:
             yield server.url
@@ -30,7 +30,7 @@ async def open_private_postgres() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_template(server_url: str) -> AsyncIterator[str]:
-    """Yield the name of a migrated database that nobody is connected to."""
+    """Yield the name of a migrated database without connections, to be copied."""
     async with open_empty_database(server_url) as url:
         await migrate(url)
         yield _name(url)
@@ -38,7 +38,7 @@ async def open_template(server_url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_empty_database(server_url: str, *, template: str = "template0") -> AsyncIterator[str]:
-    """Yield the URL of a new database on a server; it is dropped afterwards, whoever is connected."""
+    """Yield the URL of a new database on a server; it is dropped afterwards, even with connections."""
     name = f"isoline_test_{secrets.token_hex(6)}"
     await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:

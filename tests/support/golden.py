@@ -1,4 +1,4 @@
-"""What the bundled recordings are known to hold."""
+"""Known results of the bundled recordings."""
 
 from __future__ import annotations
 

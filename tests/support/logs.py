@@ -1,4 +1,4 @@
-"""Log records of our modules, for tests to read."""
+"""Capture log records of our modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def capture_logs() -> Iterator[list[dict[str, Any]]]:
-    """Inside, records of every level are added to the list and written nowhere."""
+    """Collect records of every level in the list, instead of writing them."""
     records: list[dict[str, Any]] = []
 
     def add(level: str, _logger: str, message: str, fields: Mapping[str, object]) -> None:

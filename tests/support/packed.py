@@ -1,4 +1,4 @@
-"""Packed bodies that no packer would make, for they cost more to unpack than they hold."""
+"""Malicious compressed bodies, which cost much more to decompress than their content is worth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 _GZIP_HEADER: Final = bytes.fromhex("1f8b08000000000000ff")
 _LAST_BLOCK: Final = bytes.fromhex("0300")
 _LETTER: Final = b"a"
-# In which the lengths of the codes for lengths are said (RFC 1951, 3.2.7).
+# The order of the lengths of the codes for lengths (RFC 1951, 3.2.7).
 _ORDER: Final = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
 
 

@@ -45,7 +45,7 @@ _OWNERS_PAGE: Final = 20
 
 
 class Plan(NamedTuple):
-    """How one statement was run.
+    """The plan of one statement.
 
     Attributes:
         explained: What EXPLAIN said, in the format that was asked for.
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 
 class ExplainingDatabase(Database):
-    """A database that undoes each statement and keeps its plan."""
+    """A database that rolls back each statement and records its plan."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], explain: str) -> None:
         super().__init__(pool)
@@ -68,7 +68,7 @@ class ExplainingDatabase(Database):
         self._plans: list[Plan] = []
 
     def about(self, title: str, num_rows: int) -> None:
-        """Say what the next statements are."""
+        """Set the title of the next statements."""
         self._about = title, num_rows
 
     def take_plans(self) -> list[Plan]:
@@ -77,7 +77,7 @@ class ExplainingDatabase(Database):
         return plans
 
     @asynccontextmanager
-    async def connection(self, *, writes: str = "") -> AsyncIterator[Any]:  # noqa: ARG002 - it undoes all
+    async def connection(self, *, writes: str = "") -> AsyncIterator[Any]:  # noqa: ARG002 - everything is rolled back
         caught: list[LoggedQuery] = []
         async with self._pool.acquire() as connection:
             async with _undone(connection):
@@ -105,7 +105,7 @@ class ExplainingDatabase(Database):
 async def open_explaining_database(
     url: str, *, explain: str = "ANALYZE, BUFFERS", timeout_s: float = 60
 ) -> AsyncIterator[ExplainingDatabase]:
-    """Yield a database of one connection, whose plans are kept from call to call as the services' are."""
+    """Yield a database of one connection, whose plans are cached as in the services."""
     async with asyncpg.create_pool(
         url, min_size=1, max_size=1, command_timeout=timeout_s, server_settings=SESSION
     ) as pool:
@@ -185,7 +185,7 @@ def _settlement(claim: Claim) -> Settlement:
 
 
 def _is_ours(query: LoggedQuery) -> bool:
-    """The library asks for types of its own accord."""
+    """Whether it is the library's own query for types."""
     return "pg_catalog" not in query.query and re.search(r"\b(ecg|outbox)", query.query) is not None
 
 

@@ -1,4 +1,4 @@
-"""The release before this one, unpacked from the history of this repository to run beside this one."""
+"""The previous release, unpacked from the history of this repository to run beside this one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Release(NamedTuple):
     schema: int
 
 
-# The last minor release. Who makes the next one puts it here, and `OLDEST_SCHEMA` to its schema.
+# The last minor release. On a new one, change this, and `OLDEST_SCHEMA` to its schema.
 RELEASE_BEFORE: Final = Release("0.1.0", "071960aac0daad35fb40917a38c22df33addd31c", 8)
 
 

@@ -1,4 +1,4 @@
-"""Unit tests need no server; hypothesis looks for examples without a clock, for a machine may be busy."""
+"""Unit tests need no server; hypothesis has no deadline, since the machine may be busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents and the compose file say is what the code does."""
+"""The documents and the compose file agree with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names of libraries are touched by one door for each library, and by nothing else."""
+"""Private names of each library are used by one file only, its door."""
 
 from __future__ import annotations
 

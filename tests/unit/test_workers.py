@@ -26,7 +26,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _LIMIT_S: Final = 20
 _COUNT: Final = 2
 
-# A worker says that it works, and in the end that it left in order.
+# A worker prints that it works, and in the end that it stopped in order.
 _SERVICE: Final = """
 import asyncio, os, sys
 from shared.domain.errors import ConfigurationError
@@ -35,7 +35,7 @@ from shared.observability.logs import configure_logs
 from shared.runtime.workers import run_workers
 
 def say(*words: object) -> None:
-    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: all workers write to one pipe
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # in one write: all workers share one pipe
 
 async def main(stop_requested: asyncio.Event) -> None:
     worker = this_worker()
@@ -55,14 +55,14 @@ _SLOW_TO_STOP: Final = "await stop_requested.wait(); say('stops'); await asyncio
 
 
 class Parent:
-    """A parent as a process, and what its workers have said."""
+    """A parent as a process, and the output of its workers."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.workers: dict[str, int] = {}
 
     async def heard(self, count: int, word: str) -> list[list[str]]:
-        """The words of as many workers, each line having this one in it."""
+        """The lines with this word of so many workers."""
         assert self.process.stdout
         lines: list[list[str]] = []
         while len(lines) < count:
@@ -73,7 +73,7 @@ class Parent:
         return lines
 
     async def ended(self) -> tuple[int, list[str], list[dict[str, Any]]]:
-        """The exit status, the workers that left in order and the records of all, once all are gone."""
+        """Once all have ended: the exit status, the workers that stopped in order, and the records of all."""
         assert self.process.stdout
         said = (await self.process.stdout.read()).decode().splitlines()
         return (
@@ -90,7 +90,7 @@ class Parent:
 
 @asynccontextmanager
 async def open_parent(work: str = _WORKING, *, count_that_work: int = _COUNT) -> AsyncIterator[Parent]:
-    """A parent whose two workers do this; when yielded, so many do it."""
+    """A parent whose two workers run this code; yielded once so many of them work."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _SERVICE.format(count=_COUNT, work=work)),
         stdout=asyncio.subprocess.PIPE,
@@ -151,7 +151,7 @@ async def test_no_worker_outlives_a_parent_that_is_killed() -> None:
     async with open_parent() as parent:
         parent.process.kill()
 
-        status, left, _ = await parent.ended()  # the end of what they say is the end of all of them
+        status, left, _ = await parent.ended()  # the end of their output is the end of all of them
 
     assert (status, left) == (-9, [])
 

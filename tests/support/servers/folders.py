@@ -1,4 +1,4 @@
-"""Folders for servers of the tests: in memory where there is room, several times faster than on a disk."""
+"""Folders for servers of the tests: in memory if there is enough, several times faster than a disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server_folder() -> Iterator[Path]:
 
 
 def has_room(folder: Path) -> bool:
-    """Whether the folder is in memory, and there is enough of it."""
+    """Whether the folder is a file system in memory with enough free space."""
     with suppress(OSError):
         mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
         is_memory = any(mount[1:3] == [str(folder), "tmpfs"] for mount in mounts)

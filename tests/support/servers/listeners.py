@@ -1,4 +1,4 @@
-"""Who listens on a port: ours, or a stranger that got it first and would be taken for ours."""
+"""Find which process listens on a port: ours, or another that took it first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTENING: Final = "0A"
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether the process or its descendants listen on a port of this machine, and nobody else does."""
+    """Whether the process or its descendants listen on a port of this machine, and no other process does."""
     listeners = set(_listeners(port))
     return bool(listeners) and listeners <= set(_sockets(pid))
 

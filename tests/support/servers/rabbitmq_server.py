@@ -1,4 +1,4 @@
-"""Private RabbitMQ nodes, alone or as a cluster: own ports, own data, nothing left behind, root or not.
+"""Private RabbitMQ nodes, alone or as a cluster: own ports and data, removed afterwards, as root or not.
 
 Debian's `rabbitmq-server` on PATH is a wrapper that refuses every user but its own; the script in
 the library folder, which it would call in the end, refuses nobody.
@@ -30,19 +30,19 @@ _CONFIGURATION = """\
 disk_free_limit.absolute = 1MB
 vm_memory_high_watermark.relative = 0.9
 """
-# A node that was frozen for long comes back as a partition; autoheal has it start anew by itself.
+# A node that was frozen for long comes back as a partition; autoheal restarts it.
 _CLUSTER = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = autoheal
 """
 # One scheduler that does not spin while idle: the node shares the machine with what is tested, and two took
 # 66 us for a small event to a quorum queue instead of 44.
-# A peer is given up after 8 s of silence instead of 60, so that no test has to wait for so long.
+# A silent peer is given up after 8 s instead of 60, so that no test has to wait so long.
 _ERL_ARGS = (
     "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
     " -kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
 )
-_PORTS = range(20_000, 32_000)  # below the ephemeral ports: nobody takes one while the node is down
+_PORTS = range(20_000, 32_000)  # below the ephemeral ports, so that none is taken while the node is down
 _START_S = 120.0  # three nodes on a busy machine; one alone needs 4
 _STOP_S = 30.0
 _POLL_S = 0.05
@@ -80,11 +80,11 @@ class RabbitmqServer:
             raise RabbitmqServerError(f"{error or 'not ready in time'}\n{_last_lines(self.log)}") from error
 
     async def stop(self) -> None:
-        """End the node in order; messages that are persistent stay. Nothing happens when it is down."""
+        """Stop the node in order; persistent messages stay. Nothing happens when it is down."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End the node as a power cut would. Nothing happens when it is down."""
+        """Kill the node, like a power cut. Nothing happens when it is down."""
         await self._end(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
@@ -187,7 +187,7 @@ def _prepare_home(folder: Path, names: Sequence[str]) -> Path:
     home.mkdir(parents=True)
     (home / "rabbitmq.conf").write_text(_CONFIGURATION + (_peers(names) if len(names) > 1 else ""))
     (home / "enabled_plugins").write_text("[].\n")
-    cookie = home / ".erlang.cookie"  # nodes that start at once would each make one
+    cookie = home / ".erlang.cookie"  # else nodes that start at the same time would each write one
     cookie.write_text(secrets.token_hex())
     cookie.chmod(0o400)
     return home
@@ -225,7 +225,7 @@ def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
 
 @asynccontextmanager
 async def _running_epmd(environment: Mapping[str, str], port: int, log: Path) -> AsyncIterator[None]:
-    """Run Erlang's name server as our child; a node that found none would leave a daemon behind."""
+    """Run Erlang's name server as our child; a node that finds none starts a daemon that stays."""
     epmd = await _spawn(["epmd"], environment, log)
     try:
         async with asyncio.timeout(_START_S):
@@ -264,7 +264,7 @@ def _appending(log: Path) -> BinaryIO:
 
 
 def _tied_to_us() -> list[str]:
-    """Command prefix by which the kernel kills the child when a killed test run can't do it."""
+    """Command prefix with which the kernel kills the child when the test run is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig=KILL"] if setpriv else []
 
@@ -273,7 +273,7 @@ async def _until_ready(process: Process, amqp_url: str) -> None:
     port = URL(amqp_url).port
     assert port
     while process.returncode is None:
-        # Each is closed, those that fail too: `aio_pika.connect` leaves them to the garbage collector.
+        # Failed connections are closed too, which `aio_pika.connect` leaves to the garbage collector.
         async with aio_pika.Connection(URL(amqp_url)) as connection:
             with suppress(OSError, aio_pika.exceptions.AMQPError):
                 await connection.connect(timeout=_START_S)
@@ -284,7 +284,7 @@ async def _until_ready(process: Process, amqp_url: str) -> None:
 
 
 async def _end(process: Process, number: signal.Signals) -> None:
-    """End the process by `number`, or by SIGKILL when it does not heed that."""
+    """End the process by signal `number`, or by SIGKILL if it does not end."""
     for attempt in (number, signal.SIGKILL):
         _signal(process, attempt)
         with suppress(TimeoutError):
@@ -296,7 +296,7 @@ async def _end(process: Process, number: signal.Signals) -> None:
 def _signal(process: Process, number: signal.Signals) -> None:
     if process.returncode is not None:
         return
-    # The whole group at once, should the script not have become the node; an orderly end is passed on.
+    # The whole group at once, in case the script has not become the node; an orderly end is passed on.
     send = os.killpg if number is signal.SIGKILL else os.kill
     with suppress(ProcessLookupError):
         send(process.pid, number)

@@ -32,7 +32,7 @@ class RedisServer:
         self.url: Final = f"redis://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """It answers afterwards, with nothing in it."""
+        """Start it, empty."""
         program = shutil.which("redis-server")
         assert program, "redis-server is missing: scripts/install-redis"
         options = f"--port {self._port} --bind 127.0.0.1 --save --appendonly no --daemonize no".split()
@@ -45,12 +45,12 @@ class RedisServer:
                 await asyncio.sleep(_POLL_S)
 
     async def forget(self) -> None:
-        """It holds nothing afterwards, as if it had to make room."""
+        """Delete everything, as eviction would."""
         async with Redis.from_url(self.url) as client:
             await client.flushall()
 
     async def stop(self) -> None:
-        """Nobody answers afterwards."""
+        """Stop it."""
         if self._process is not None:
             self._process.kill()
             await self._process.wait()
@@ -59,7 +59,7 @@ class RedisServer:
 
 @asynccontextmanager
 async def open_redis_server(folder: Path) -> AsyncIterator[RedisServer]:
-    """Yield a server that answers."""
+    """Yield a running server."""
     server = RedisServer(folder)
     try:
         await server.start()

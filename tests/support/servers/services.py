@@ -1,4 +1,4 @@
-"""Isoline's services as real processes, ready when yielded and gone afterwards."""
+"""Isoline's services as real processes, ready when yielded and stopped afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_S: Final = 0.05
 
 
 def free_port(count: int = 1) -> int:
-    """The first of so many ports in a row on which nobody listened a moment ago."""
+    """The first of so many consecutive ports without a listener a moment ago."""
     while True:
         with ExitStack() as bound, suppress(OSError, OverflowError):
             first = _bind(bound, 0)
@@ -45,7 +45,7 @@ def _bind(bound: ExitStack, port: int) -> int:
 async def open_service(
     arguments: Sequence[str], *, address: str, environment: Mapping[str, str], log: Path
 ) -> AsyncIterator[Process]:
-    """Run ``python ARGUMENTS``; yield the process when it says at ``address`` that it is ready."""
+    """Run ``python ARGUMENTS``; yield the process when it is ready at ``address``."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdout=output, stderr=output, env=os.environ | dict(environment)

@@ -129,12 +129,12 @@ async def an_orphaned_server(data_folder: Path) -> AsyncIterator[Process]:
         await end(process)
 
 
-async def leave_data(data_folder: Path) -> None:
+async def write_data(data_folder: Path) -> None:
     async with open_postgres_server(data_folder) as server:
         await query(server.url, "CREATE TABLE kept AS SELECT 7 AS number")
 
 
-async def number_kept(server: PostgresServer) -> object:
+async def stored_number(server: PostgresServer) -> object:
     return await query(server.url, "SELECT number FROM kept")
 
 
@@ -147,10 +147,10 @@ async def test_first_start_gives_an_empty_utf8_database(data_folder: Path) -> No
 
 
 async def test_second_start_keeps_the_data(data_folder: Path) -> None:
-    await leave_data(data_folder)
+    await write_data(data_folder)
 
     async with open_postgres_server(data_folder) as server:
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
 
 async def test_only_the_server_s_user_can_reach_it_and_not_by_tcp(data_folder: Path) -> None:
@@ -190,7 +190,7 @@ async def test_killed_owner_leaves_no_server_and_all_data(data_folder: Path) -> 
         await until_ended(pid)
 
     async with open_postgres_server(data_folder) as server:
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
 
 async def test_start_right_after_a_killed_owner_waits_for_its_server(data_folder: Path) -> None:
@@ -200,37 +200,37 @@ async def test_start_right_after_a_killed_owner_waits_for_its_server(data_folder
         await end(owner)
 
     async with open_postgres_server(data_folder) as server:
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
 
 async def test_server_that_outlived_its_owner_is_stopped_first(data_folder: Path) -> None:
-    await leave_data(data_folder)
+    await write_data(data_folder)
 
     async with an_orphaned_server(data_folder) as orphan, open_postgres_server(data_folder) as server:
         assert await asyncio.wait_for(orphan.wait(), _LIMIT_S) == 0
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
 
 async def test_pid_file_whose_pid_was_recycled_does_not_prevent_the_start(data_folder: Path) -> None:
-    await leave_data(data_folder)
+    await write_data(data_folder)
     async with a_process_of_the_same_user(data_folder) as other:
         (data_folder / "postmaster.pid").write_text(f"{other.pid}\n{data_folder}\n1700000000\n5432\n")
 
         async with open_postgres_server(data_folder) as server:
-            assert await number_kept(server) == 7
+            assert await stored_number(server) == 7
 
         assert other.returncode is None
 
 
 async def test_crashed_server_leaves_a_pid_file_that_does_not_prevent_the_start(data_folder: Path) -> None:
-    await leave_data(data_folder)
+    await write_data(data_folder)
     async with open_postgres_server(data_folder) as server:
         os.kill(server.pid, signal.SIGKILL)
         await asyncio.wait_for(server.wait(), _LIMIT_S)
     assert (data_folder / "postmaster.pid").exists()
 
     async with open_postgres_server(data_folder) as server:
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
 
 async def test_interrupted_initialisation_is_done_afresh(data_folder: Path) -> None:
@@ -287,9 +287,9 @@ async def test_folder_that_only_the_owner_can_enter_is_no_obstacle(
     private = tmp_path / "private" / "postgres"
     private.parent.mkdir(mode=0o700)
 
-    await leave_data(private)
+    await write_data(private)
     async with open_postgres_server(private) as server:
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
     # Root's server runs as someone who can't enter; anyone else's runs as themselves.
     expected = homes if os.geteuid() == 0 else private
@@ -305,10 +305,10 @@ async def test_binaries_that_only_the_owner_can_read_are_no_obstacle(
     copy_wheel(tmp_path / "private")
     monkeypatch.syspath_prepend(tmp_path / "private")
 
-    await leave_data(data_folder)
+    await write_data(data_folder)
     async with open_postgres_server(data_folder) as server:
         binary = Path(f"/proc/{server.pid}/exe").resolve()
-        assert await number_kept(server) == 7
+        assert await stored_number(server) == 7
 
     assert server.data == data_folder
     assert binary.is_relative_to(homes if os.geteuid() == 0 else tmp_path)

@@ -32,7 +32,7 @@ async def keep(server: RabbitmqServer, body: bytes) -> None:
         await channel.default_exchange.publish(message, routing_key="kept", timeout=_LIMIT_S)
 
 
-async def body_kept(server: RabbitmqServer) -> bytes:
+async def stored_body(server: RabbitmqServer) -> bytes:
     async with a_channel(server) as channel:
         queue = await channel.declare_queue("kept", passive=True)
         message = await queue.get(timeout=_LIMIT_S)
@@ -84,11 +84,11 @@ async def test_a_node_is_private_keeps_its_messages_and_leaves_nothing_behind(tm
             with pytest.raises(OSError, match="Connection refused"):
                 await connection.connect(timeout=_LIMIT_S)
         await server.start()
-        after_stop = await body_kept(server)
+        after_stop = await stored_body(server)
         await keep(server, b"before a kill")
         await server.kill()
         await server.start()
-        after_kill = await body_kept(server)
+        after_kill = await stored_body(server)
         await server.kill()
     await until_no_process_of(tmp_path)
 

@@ -21,7 +21,7 @@ _NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 
 class _Queue:
-    """Dead letters in memory; settling them, like recording, leaves a word in the log."""
+    """Dead letters in memory; settling and recording add an entry to the log."""
 
     def __init__(self, log: list[str], *names: str) -> None:
         self.letters = [DeadLetter(name, "rejected", name.encode()) for name in names]

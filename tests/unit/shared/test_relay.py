@@ -273,14 +273,14 @@ async def _logged(pauses: Pauses, checks: list[UnavailableError | None]) -> list
 
 
 class Pauses:
-    """Stands in for sleeping, notes for how long it was to be, and ends the relay after some sweeps."""
+    """Replaces sleeping: records the pauses, and ends the relay after some sweeps."""
 
     def __init__(self) -> None:
         self.slept_s: list[float] = []
         self._left = 0
 
     async def sweep(self, times: int, outbox: Outbox, publisher: Publisher) -> None:
-        """Let a relay sweep so often."""
+        """Run a relay for so many sweeps."""
         self._left = times
         with pytest.raises(_SweptError):
             async with asyncio.timeout(_LIMIT_S):

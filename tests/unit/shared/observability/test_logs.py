@@ -73,7 +73,7 @@ class TestLogger:
         assert "_WordlessError" in records[0]["exception"]
 
     def test_mypy_refuses_what_a_logger_has_not(self) -> None:
-        # With `warn_unused_ignores` each comment asserts that mypy says so.
+        # With `warn_unused_ignores` each comment asserts that mypy reports this error.
         with pytest.raises(TypeError):
             _log.info("done %s", 2)  # type: ignore[call-arg, arg-type]
         with pytest.raises(TypeError):
@@ -149,7 +149,7 @@ class TestJournal:
         file = _LoggingFile()
         file.journal = Journal(file, {})
 
-        # Another thread, since one that waits for itself can't be interrupted.
+        # In another thread, since a thread that waits for itself can't be interrupted.
         writing = threading.Thread(target=file.journal.add, args=("error", "there", "first", {}), daemon=True)
         writing.start()
         writing.join(timeout=10)
@@ -291,7 +291,7 @@ async def main():
         library.warning("after a fork")
         log.info("at the end")
     else:
-        signal.alarm(10)  # it is nobody's to wait for
+        signal.alarm(10)  # ends a deadlock
         log.error("in a child")
         library.error("in a child %s", "of it")
         logging.shutdown()
@@ -334,7 +334,7 @@ class _WordlessError(Exception):
 
 
 class _Collecting:
-    """Has the garbage collector run while a line is made."""
+    """Runs the garbage collector while a line is encoded."""
 
     def __str__(self) -> str:
         gc.collect()
@@ -342,7 +342,7 @@ class _Collecting:
 
 
 class _AwaitedFile(io.BytesIO):
-    """Tells when somebody writes."""
+    """Signals when a write begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -354,7 +354,7 @@ class _AwaitedFile(io.BytesIO):
 
 
 class _LoggingFile(io.BytesIO):
-    """Has a record made in its first write, as the garbage collector may have anywhere."""
+    """Adds a record during its first write, as the garbage collector may do anywhere."""
 
     journal: Journal
 

@@ -25,7 +25,7 @@ _MEANS = "Nothing is lost."
 
 
 class Broker:
-    """Something that a part's check asks, and that counts how often."""
+    """A dependency that a part checks, which counts the checks."""
 
     def __init__(self, trouble: Exception | None = None) -> None:
         self.trouble = trouble
@@ -164,7 +164,7 @@ class TestParts:
         broker = Broker()
         with capture_logs() as records:
             async with open_one(broker) as watched:
-                for trouble in (UnavailableError("away"), None) * 3:  # it comes and goes
+                for trouble in (UnavailableError("away"), None) * 3:  # it fails and recovers
                     broker.trouble = trouble
                     await ready(watched)
                 during = [record["message"] for record in records if "ready" in record["message"]]

@@ -30,7 +30,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with what must be set, to add to or to take away from."""
+    """An environment with the required settings, to be changed by a test."""
     for name, value in _NEEDED.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -275,7 +275,7 @@ def test_a_sample_secret_is_refused_and_named(
     value: str,
 ) -> None:
     if kind is ProcessorSettings and name == "ISOLINE_TOKEN_KEY":
-        name, value = "ISOLINE_AMQP_URL", "amqp://change-me@mq/"  # it has no tokens to sign
+        name, value = "ISOLINE_AMQP_URL", "amqp://change-me@mq/"  # it signs no tokens
     environment.setenv(name, value)
 
     assert refusal(kind) == f"{name}: still holds the sample secret 'change-me'"

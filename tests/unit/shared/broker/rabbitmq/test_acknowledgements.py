@@ -10,7 +10,7 @@ from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Dispositio
 
 
 class Broker:
-    """What AMQP says of outstanding deliveries."""
+    """Outstanding deliveries, by the rules of AMQP."""
 
     def __init__(self) -> None:
         self.outstanding: set[int] = set()

@@ -1,4 +1,4 @@
-"""What is touched of aiormq, tried with a scripted broker: fails when an upgrade changes it."""
+"""The internals of aiormq that we use, tested with a scripted broker: fails when an upgrade changes them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ANSWERS: Final = {
 
 
 class Broker:
-    """The other side of one connection."""
+    """The server side of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._received: asyncio.Queue[int] = asyncio.Queue()
@@ -57,7 +57,7 @@ class Broker:
         self._writer = writer
 
     async def talk(self) -> None:
-        """Answer what opens a connection and a channel; keep the tags of acknowledgements."""
+        """Answer the opening of a connection and a channel; record the tags of acknowledgements."""
         await self._reader.readexactly(8)
         capabilities: FieldTable = {"publisher_confirms": True, "basic.nack": True}
         self.say(spec.Connection.Start(server_properties={"capabilities": capabilities}), channel=0)

@@ -1,4 +1,4 @@
-"""The frames of a published event, read by the library that others read them with."""
+"""The frames of a published event, read by the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting off confirmations, in whatever order and portions the broker sends them."""
+"""Matching confirms in any order, single or multiple."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_call_learns_the_outcome_of_each_of_its_events(
 def confirm_all(
     confirms: PublisherConfirms, outcomes: dict[int, PublishOutcome], data: st.DataObject
 ) -> None:
-    """Tell the outcomes one by one in any order, or, in theirs, as runs of one kind."""
+    """Confirm one by one in any order, or in order with multiple confirms of equal outcomes."""
     for tag in [tag for tag, outcome in outcomes.items() if outcome is PublishOutcome.UNROUTABLE]:
         confirms.mark_unroutable(tag)  # the broker returns a message before it confirms it
     word = {
