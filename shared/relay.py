@@ -59,7 +59,7 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
     for rest in rests:
         await outbox.narrow(rest)
     if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
-        _log.info("events without a subscriber were given up", count=dropped)
+        _log.info("unrouted events were dropped", count=dropped)
 
 
 async def run_relay(

@@ -140,7 +140,7 @@ class CircuitBreaker:
 
     async def _open(self, consumer: Consumer) -> None:
         self._is_open = True
-        _log.warning("no messages are taken while PostgreSQL can't be used", reason=self._reason)
+        _log.warning("consuming is paused while PostgreSQL can't be used", reason=self._reason)
         unread = await consumer.pause()  # first, or deliveries that are given back would come here again
         await asyncio.gather(give_back(unread), *(give_back_all() for give_back_all in self._held))
         self._interrupt()
@@ -149,7 +149,7 @@ class CircuitBreaker:
         if self._is_open and not self._is_draining:
             self._is_open = False
             await consumer.resume()
-            _log.info("messages are taken")
+            _log.info("consuming again")
 
     def _interrupt(self) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -80,7 +80,7 @@ def _exit_status(error: Exception) -> int:
             sys.stderr.write(f"{cause}\n")
             return EXIT_CONFIGURATION
     reason = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
-    _log.error("the process ends because a part of it died", reason=reason, exc_info=error)
+    _log.error("the process ends because a part of it failed", reason=reason, exc_info=error)
     return _EXIT_DIED
 
 

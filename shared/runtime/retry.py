@@ -34,6 +34,6 @@ async def retry_until_available(call: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await call()
         except UnavailableError as error:
-            _log.debug("waiting for a service to come back", reason=str(error), attempt=attempt)
+            _log.debug("retrying an unavailable service", reason=str(error), attempt=attempt)
         await asyncio.sleep(backoff_s(attempt))
         attempt += 1

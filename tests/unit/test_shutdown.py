@@ -84,7 +84,7 @@ async def test_a_part_that_fails_is_logged_in_one_line() -> None:
     status, records = await ended(process)
 
     assert status == 1
-    assert [b"a part of it died" in record for record in records] == [False, True]
+    assert [b"a part of it failed" in record for record in records] == [False, True]
 
 
 async def test_each_record_says_which_service_it_is_from_be_it_of_a_signal_or_a_thread() -> None:

@@ -126,7 +126,7 @@ async def test_a_worker_that_dies_ends_the_others_in_order_and_the_parent_with_1
 
     assert (status, left) == (1, ["1"])
     assert [record.get("worker") for record in records if record.get("status") == -9] == [2]
-    assert "a part of it died" in records[-1]["message"]
+    assert "a part of it failed" in records[-1]["message"]
 
 
 async def test_a_worker_that_ends_unasked_ends_all() -> None:
