@@ -1,4 +1,4 @@
-"""The trace context that runs through everything."""
+"""The W3C trace context of requests, messages and events."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{
 
 
 def new_id() -> str:
-    """128 bits that nobody else has drawn, as 32 hexadecimal digits; anybody may know them.
+    """A unique id of 128 random bits, as 32 hexadecimal digits; not a secret.
 
-    ``uuid4().hex`` takes 4.3 us and this 0.3, without a system call. Python seeds anew after a fork.
+    ``uuid4().hex`` takes 4.3 us and this 0.3, without a system call. Python reseeds after a fork.
     """
     return f"{random.getrandbits(128):032x}"  # nosec B311
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace in which a sender's ``traceparent`` stands; None for one that is not well-formed."""
+    """The trace id of a sender's ``traceparent``; None if it is malformed."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return match[1] if match else None
 
 
 def span_of(trace_id: str, request_id: str) -> str:
-    """The ``traceparent`` of a request's span in a trace; the span's id is the beginning of the request's.
+    """The ``traceparent`` of a request's span; the span id is the beginning of the request id.
 
-    So either leads to the other in the log. An id of its own would take 0.6 us of a GET of 40, and this 0.2.
+    So each can be found by the other in the log. A random span id would take 0.6 us of a GET of 40, this 0.2.
     """
     return f"00-{trace_id}-{request_id[:16]}-01"

@@ -128,8 +128,8 @@ class TestMessages:
                 await publish_when_possible(publisher, an_event())
                 await receive_one(consumer)
 
-        told = [record["message"] for record in records if record["level"] == "warning"]
-        assert told == ["events are published and acknowledged one by one, which is slower"]
+        logged = [record["message"] for record in records if record["level"] == "warning"]
+        assert logged == ["events are published and acknowledged one by one, which is slower"]
 
     def test_a_redelivered_message_without_a_count_is_a_second_attempt(self) -> None:
         redelivered = DeliveredMessage(
@@ -521,13 +521,13 @@ async def test_an_attempt_that_failed_leaves_nothing_for_the_garbage_collector_t
     caplog.set_level(logging.CRITICAL, "aiormq")  # a record of the failure would hold on to the connection
     gc.collect()  # what others left
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         async with a_publisher(f"amqp://nobody@127.0.0.1:{free_port()}/", topology):
             pass
         await asyncio.to_thread(gc.collect)  # a thread has no loop to close a connection in
 
-    assert [str(warning.message) for warning in told] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
 async def test_an_attempt_that_was_interrupted_when_the_broker_had_answered_leaves_no_connection(

@@ -44,8 +44,8 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
     assert doomed.returncode == -9
     assert len(accepted) == _ECGS
     assert await _completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
-    heard = Counter(event["data"]["id"] for event in subscriber.events)
-    assert heard == Counter(accepted)
+    received = Counter(event["data"]["id"] for event in subscriber.events)
+    assert received == Counter(accepted)
     source = await PostgresInstallation(database).source()
     assert {event["source"] for event in subscriber.events} == {source}
     assert {_key(event): known_findings(event["data"]) for event in subscriber.events} == {

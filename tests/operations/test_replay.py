@@ -131,9 +131,9 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
         stop_requested.set()
 
     expected = [*first, *second]
-    heard = [_key(body) for body in broker.waiting("subscriber")]
+    received = [_key(body) for body in broker.waiting("subscriber")]
     assert len(first) == 20
-    assert sorted(set(heard)) == sorted(expected)
+    assert sorted(set(received)) == sorted(expected)
     for ecg_id, (status, generation) in (await rows(database)).items():
         assert status == "completed"
         assert generation == max(key.generation for key in expected if key.id == ecg_id)

@@ -40,13 +40,13 @@ class Listener:
     """A `shared.ports.broker.Publisher` that takes everything and remembers it."""
 
     def __init__(self) -> None:
-        self.heard: list[Event] = []
+        self.received: list[Event] = []
 
     async def check(self) -> None:
         pass
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        self.heard += events
+        self.received += events
         return [None for _ in events]
 
 

@@ -92,7 +92,7 @@ async def test_an_ecg_that_kills_the_process_takes_no_other_with_it(
         "d": ("completed", 2),
     }
     assert delivery.ended == ["ack"]
-    assert sorted(event.type for event in listener.heard) == ["ecg.failed"] + 3 * ["ecg.processed"]
+    assert sorted(event.type for event in listener.received) == ["ecg.failed"] + 3 * ["ecg.processed"]
 
 
 async def test_an_insight_that_raises_is_tried_again_later_and_failed_at_the_limit(
@@ -108,7 +108,7 @@ async def test_an_insight_that_raises_is_tried_again_later_and_failed_at_the_lim
     await settle_deliveries([a_delivery("a")], deps=deps)
 
     assert await statuses(database) == {"a": ("failed", 3)}
-    assert [event.type for event in listener.heard] == ["ecg.failed"]
+    assert [event.type for event in listener.received] == ["ecg.failed"]
 
 
 async def test_an_ecg_that_was_tried_before_is_analysed_while_nothing_else_is(

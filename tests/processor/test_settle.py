@@ -831,8 +831,8 @@ class TestRelay:
         async with open_relay(deps):
             await until(lambda: len(broker.waiting(_SUBSCRIBER)) == 1)
 
-        [heard] = published(broker)
-        assert (heard["id"], heard["source"]) == (str(event.id), "/isoline")
+        [received] = published(broker)
+        assert (received["id"], received["source"]) == (str(event.id), "/isoline")
 
     async def test_events_name_this_installation_as_their_source(
         self, deps: Dependencies, broker: InProcessBroker, database: Database, consumer: Consumer

@@ -61,7 +61,7 @@ class Parent:
         self.process = process
         self.workers: dict[str, int] = {}
 
-    async def heard(self, count: int, word: str) -> list[list[str]]:
+    async def lines_with(self, count: int, word: str) -> list[list[str]]:
         """The lines with this word of so many workers."""
         assert self.process.stdout
         lines: list[list[str]] = []
@@ -100,7 +100,7 @@ async def open_parent(work: str = _WORKING, *, count_that_work: int = _COUNT) ->
     parent = Parent(process)
     try:
         async with asyncio.timeout(_LIMIT_S):
-            for number, _, pid in await parent.heard(count_that_work, "works"):
+            for number, _, pid in await parent.lines_with(count_that_work, "works"):
                 parent.workers[number] = int(pid)
             yield parent
     finally:
@@ -159,7 +159,7 @@ async def test_no_worker_outlives_a_parent_that_is_killed() -> None:
 async def test_a_second_signal_ends_the_parent_and_its_workers_at_once() -> None:
     async with open_parent(_HANGING) as parent:
         parent.process.send_signal(signal.SIGTERM)
-        await parent.heard(_COUNT, "hangs")
+        await parent.lines_with(_COUNT, "hangs")
         parent.process.send_signal(signal.SIGTERM)
 
         status, left, _ = await parent.ended()
@@ -194,8 +194,8 @@ async def test_each_record_of_a_worker_says_which() -> None:
 
         _, _, records = await parent.ended()
 
-    told = [record.get("worker") for record in records if record["message"] == "stop requested"]
-    assert sorted(told, key=str) == [1, 2, None]
+    workers = [record.get("worker") for record in records if record["message"] == "stop requested"]
+    assert sorted(workers, key=str) == [1, 2, None]
 
 
 @contextmanager

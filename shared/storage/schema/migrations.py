@@ -102,7 +102,7 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
             check_encoding(encoding_of(connection))
             await connection.execute(_LOCK)  # held until the connection closes
             await pogo.ensure_pogo_sync(connection)
-            await _go(connection, to=to, force=force)
+            await _migrate(connection, to=to, force=force)
             return max(await applied_migrations(connection))
         finally:
             await connection.close()
@@ -119,7 +119,7 @@ def read_statements(path: Path) -> Statements:
     )
 
 
-async def _go(connection: asyncpg.Connection[asyncpg.Record], *, to: int | None, force: bool) -> None:
+async def _migrate(connection: asyncpg.Connection[asyncpg.Record], *, to: int | None, force: bool) -> None:
     found = await pogo.read_migrations(MIGRATIONS, connection, schema_name=_SCHEMA)
     migrations = topological_sort([migration.load() for migration in found])
     statements = {migration: read_statements(migration.path) for migration in migrations}
@@ -139,12 +139,12 @@ async def _go(connection: asyncpg.Connection[asyncpg.Record], *, to: int | None,
     if (forward or back) and not force:
         await _check_running(connection, target, statements.values())
     for migration in forward:
-        await _apply(connection, migration, statements[migration])
+        await _migrate_up(connection, migration, statements[migration])
     if back:
-        await _in_transaction(connection, lambda: _take_back(connection, back, statements, target))
+        await _in_transaction(connection, lambda: _migrate_down(connection, back, statements, target))
 
 
-async def _apply(
+async def _migrate_up(
     connection: asyncpg.Connection[asyncpg.Record], migration: Migration, stated: Statements
 ) -> None:
     # Its statements are stored before it is recorded as applied: it may run without a transaction.
@@ -160,7 +160,7 @@ async def _apply(
         await apply()
 
 
-async def _take_back(
+async def _migrate_down(
     connection: asyncpg.Connection[asyncpg.Record],
     migrations: Iterable[Migration],
     statements: dict[Migration, Statements],

@@ -121,10 +121,10 @@ async def test_another_process_on_its_port_is_not_taken_for_redis(
 
 
 async def test_a_port_with_another_listener_is_not_ours_alone() -> None:
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        stranger.bind(("127.0.0.1", 0))
-        port = stranger.getsockname()[1]
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _LISTENER_BESIDE_OTHERS, str(port)), stdout=asyncio.subprocess.PIPE
         )
@@ -133,7 +133,7 @@ async def test_a_port_with_another_listener_is_not_ours_alone() -> None:
             async with asyncio.timeout(_WITHIN_S):
                 await process.stdout.readline()
             alone = listens(process.pid, port)
-            stranger.listen()
+            other.listen()
             beside_a_stranger = listens(process.pid, port)
         finally:
             process.kill()

@@ -67,7 +67,8 @@ def _die_at(kind: str, point: str) -> tuple[Harm, Harm]:
     return prepare, harm
 
 
-# Late enough that work is in hand. ECGs keep coming until the place is reached, however large batches are.
+# Late enough that work is in progress. ECGs keep coming until the place is reached, however large batches
+# are.
 for _kind, _point in (
     ("gateways", "after-commit-before-publish:25"),
     ("processors", "after-claim:5"),

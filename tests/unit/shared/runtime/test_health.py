@@ -27,14 +27,14 @@ _MEANS = "Nothing is lost."
 class Broker:
     """A dependency that a part checks, which counts the checks."""
 
-    def __init__(self, trouble: Exception | None = None) -> None:
-        self.trouble = trouble
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
         self.asked = 0
 
     async def check(self) -> None:
         self.asked += 1
-        if self.trouble is not None:
-            raise self.trouble
+        if self.failure is not None:
+            raise self.failure
 
 
 async def ready(watched: Health) -> tuple[int, dict[str, Any]]:
@@ -100,7 +100,7 @@ class TestParts:
         broker = Broker(UnavailableError("away"))
         async with open_one(broker) as watched:
             _, away = await ready(watched)
-            broker.trouble = None
+            broker.failure = None
             status, back = await ready(watched)
 
         assert status == 200
@@ -114,9 +114,9 @@ class TestParts:
             async with open_one(broker) as watched:
                 for _ in range(3):
                     await ready(watched)
-                broker.trouble = UnavailableError("still away")
+                broker.failure = UnavailableError("still away")
                 await ready(watched)
-                broker.trouble = None
+                broker.failure = None
                 for _ in range(3):
                     await ready(watched)
 
@@ -144,17 +144,17 @@ class TestParts:
             async with open_health({"database": part}) as watched:
                 await ready(watched)
                 assert records == []
-                broker.trouble = UnavailableError("nobody knows of it")
+                broker.failure = UnavailableError("not logged elsewhere")
                 await ready(watched)
                 await ready(watched)
-                broker.trouble = UnavailableError("refused", is_logged=True)
+                broker.failure = UnavailableError("refused", is_logged=True)
                 await ready(watched)
-                broker.trouble = None
+                broker.failure = None
                 await ready(watched)
                 await ready(watched)
 
         assert [(record["message"], record.get("reason")) for record in records] == [
-            ("a part of the service does not work", "nobody knows of it"),
+            ("a part of the service does not work", "not logged elsewhere"),
             ("a part of the service works again", None),
         ]
 
@@ -164,8 +164,8 @@ class TestParts:
         broker = Broker()
         with capture_logs() as records:
             async with open_one(broker) as watched:
-                for trouble in (UnavailableError("away"), None) * 3:  # it fails and recovers
-                    broker.trouble = trouble
+                for failure in (UnavailableError("away"), None) * 3:  # it fails and recovers
+                    broker.failure = failure
                     await ready(watched)
                 during = [record["message"] for record in records if "ready" in record["message"]]
                 monkeypatch.setattr(outages, "QUIET_S", 0)
@@ -184,7 +184,7 @@ class TestParts:
         with capture_logs() as records:
             async with open_one(broker) as watched:
                 await ready(watched)
-                broker.trouble = None
+                broker.failure = None
                 for clock.now_s in (140.0, 150.0, 160.0):
                     await ready(watched)
 
@@ -195,7 +195,7 @@ class TestParts:
         broker = Broker()
         with capture_logs() as records:
             async with open_one(broker, is_in_memory=False), asyncio.timeout(_LIMIT_S):
-                broker.trouble = UnavailableError("away")
+                broker.failure = UnavailableError("away")
                 while not records:
                     await asyncio.sleep(0)
 
