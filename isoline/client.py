@@ -110,7 +110,7 @@ class RefusedError(IsolineError):
 class AwayError(IsolineError):
     """The gateway was unavailable, overloaded or not done within ``patience_s``; trying later is safe.
 
-    A certificate that is not trusted and a port without TLS are told at once: no retry mends them.
+    A certificate that is not trusted and a port without TLS are reported at once: no retry mends them.
     """
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _CHECK_EVERY_S: Final = 1.0
 _CHECK_WITHIN_S: Final = 3.0
-_FIRST_RETRY_S: Final = 0.5
-_LONGEST_RETRY_S: Final = 3.0
+_FIRST_BACKOFF_S: Final = 0.5
+_LONGEST_BACKOFF_S: Final = 3.0
 # A restart of PostgreSQL takes a second or two: not worth redelivering every message.
 _OPENS_AFTER_S: Final = 2.0
 
@@ -86,7 +86,7 @@ class CircuitBreaker:
                 failed_since_s = time.monotonic()
             if not self._is_open and time.monotonic() - failed_since_s >= _OPENS_AFTER_S:
                 await self._open(consumer)
-            await asyncio.sleep(backoff_s(failures, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S))
+            await asyncio.sleep(backoff_s(failures, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S))
 
     def drain(self) -> None:
         """From now on an open circuit also interrupts calls that hold results: they are measured again."""

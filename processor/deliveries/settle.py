@@ -47,8 +47,8 @@ _BATCH_ECGS: Final = 512
 # and two threads compete for the interpreter. An ECG of 12 x 5000 samples takes 320 us of CPU in the loop's
 # own thread, 360 to 520 in another and 700 in two.
 _INLINE_SAMPLES: Final = 500_000
-_FIRST_RETRY_S: Final = 1.0
-_LONGEST_RETRY_S: Final = 60.0
+_FIRST_BACKOFF_S: Final = 1.0
+_LONGEST_BACKOFF_S: Final = 60.0
 
 _log = Logger(__name__)
 
@@ -216,7 +216,7 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
 
 
 async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> None:
-    delay_s = backoff_s(claim.attempt, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
+    delay_s = backoff_s(claim.attempt, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
     async with deps.breaker.interruptible(holds_results=True):  # of other ECGs in the batch
         await retry_until_available(partial(deps.store.postpone, [claim.key], delay_s=delay_s))

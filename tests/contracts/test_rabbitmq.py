@@ -428,7 +428,7 @@ class TestConnections:
             await declare(*arguments)
 
         monkeypatch.setattr(rabbitmq, "declare", dying)
-        monkeypatch.setattr(rabbitmq, "_RECONNECT_FIRST_S", 0.05)
+        monkeypatch.setattr(rabbitmq, "_FIRST_BACKOFF_S", 0.05)
 
         async with (
             a_publisher(amqp_url, topology) as publisher,

@@ -58,8 +58,8 @@ def own_topology() -> Topology:
 @pytest.fixture
 def promptly_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts to connect and looks at a connection follow each other closely."""
-    monkeypatch.setattr(rabbitmq, "_RECONNECT_FIRST_S", 0.05)
-    monkeypatch.setattr(rabbitmq, "_RECONNECT_LONGEST_S", 0.1)
+    monkeypatch.setattr(rabbitmq, "_FIRST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(rabbitmq, "_LONGEST_BACKOFF_S", 0.1)
     monkeypatch.setattr(rabbitmq, "_STABLE_AFTER_S", 0.1)
     monkeypatch.setattr(rabbitmq, "_PROBE_EVERY_S", 0.2)
 

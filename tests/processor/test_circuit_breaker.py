@@ -73,8 +73,8 @@ class Processor:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuit_breaker, "_CHECK_EVERY_S", 0.01)
-    monkeypatch.setattr(circuit_breaker, "_FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(circuit_breaker, "_LONGEST_RETRY_S", 0.01)
+    monkeypatch.setattr(circuit_breaker, "_FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(circuit_breaker, "_LONGEST_BACKOFF_S", 0.01)
     monkeypatch.setattr(circuit_breaker, "_OPENS_AFTER_S", 0.1)
 
 

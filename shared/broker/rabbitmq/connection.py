@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from shared.broker.rabbitmq.connection_state import ConnectionState
     from shared.broker.topology import Topology
 
-_RECONNECT_FIRST_S: Final = 1.0
-_RECONNECT_LONGEST_S: Final = 5.0
+_FIRST_BACKOFF_S: Final = 1.0
+_LONGEST_BACKOFF_S: Final = 5.0
 # A reconnect counts as a success only after this time: without write permission a connection lasts until the
 # first publish.
 _STABLE_AFTER_S: Final = 1.0
@@ -107,7 +107,7 @@ async def _reconnect_forever(options: ConnectionOptions, attach: Attach, attempt
         options.state.mark_lost(describe_failure(failure or ConnectionError("it ended")))
         attempted.set()
         await asyncio.sleep(
-            backoff_s(options.state.failures, first_s=_RECONNECT_FIRST_S, longest_s=_RECONNECT_LONGEST_S)
+            backoff_s(options.state.failures, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
         )
 
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from shared.storage.postgres.database import Database
 
-_LONGEST_WAIT_S: Final = 300.0
+_LONGEST_BACKOFF_S: Final = 300.0
 # No due time is set further ahead than this; a row that has one, because a clock went back, is due as well.
-_ASTRAY_S: Final = 2 * _LONGEST_WAIT_S
+_ASTRAY_S: Final = 2 * _LONGEST_BACKOFF_S
 _PUT_BACK_S: Final = 1.0
-_WAITS: Final = (REPUBLISH_AFTER_S, _LONGEST_WAIT_S, _ASTRAY_S)
+_BACKOFF_S: Final = (REPUBLISH_AFTER_S, _LONGEST_BACKOFF_S, _ASTRAY_S)
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
 _UNROUTED_GRACE_S: Final = 60.0
 
 # 10 s, 20 s, 40 s ... 300 s: the first sweep has moved it out to 10 s already.
-_NEXT_DUE: Final = """
+_DUE_AFTER_BACKOFF: Final = """
 now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
 """
 
@@ -44,7 +44,7 @@ WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at > now() + $4::float8 * interval '1 second'
     ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE ecg SET due_at = {_NEXT_DUE}, republished = republished + 1
+UPDATE ecg SET due_at = {_DUE_AFTER_BACKOFF}, republished = republished + 1
 WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM astray)) AND finished_at IS NULL
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
@@ -67,7 +67,7 @@ WITH due AS MATERIALIZED (
     SELECT bundle_id, sum(events) OVER (ROWS UNBOUNDED PRECEDING) - events AS events_before
     FROM (SELECT * FROM due UNION ALL SELECT * FROM astray) AS taken
 )
-UPDATE outbox SET due_at = {_NEXT_DUE}, republished = republished + 1
+UPDATE outbox SET due_at = {_DUE_AFTER_BACKOFF}, republished = republished + 1
 WHERE bundle_id = ANY (ARRAY(SELECT bundle_id FROM page WHERE events_before < $1))
 RETURNING bundle_id, event_ids, types, bodies
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
@@ -107,7 +107,7 @@ class PostgresOutbox:
 
     async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_ECGS, limit, *_WAITS)
+            rows = await connection.fetch(_TAKE_ECGS, limit, *_BACKOFF_S)
         return [EcgKey(*row) for row in rows]
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
@@ -116,7 +116,7 @@ class PostgresOutbox:
 
     async def take_due_events(self, limit: int) -> list[EventBatch]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_EVENTS, limit, *_WAITS)
+            rows = await connection.fetch(_TAKE_EVENTS, limit, *_BACKOFF_S)
         return [_event_batch(row) for row in rows]
 
     async def clear(self, batch_ids: Collection[UUID]) -> None:
