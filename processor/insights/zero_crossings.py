@@ -55,7 +55,7 @@ def count_zero_crossings(samples: Samples, baseline: int = 0, missing_value: int
 
 
 def find_zero_crossings(samples: Samples, baseline: int = 0, missing_value: int | None = None) -> Crossings:
-    """The same as `count_zero_crossings`, and how many samples lie on either side."""
+    """`count_zero_crossings`, and the numbers of samples on either side."""
     if samples.size <= _FEW:
         return _find_few(samples.tolist(), baseline, missing_value)
     return _find_many(samples, baseline, missing_value)
@@ -91,7 +91,7 @@ def _find_many(samples: Samples, baseline: int, missing_value: int | None) -> Cr
         above = chunk > baseline
         off_baseline = chunk != baseline
         gaps = _gaps(chunk, missing_value)
-        if gaps is not None:  # each stays as a sample on no side, between those that it keeps apart
+        if gaps is not None:  # each stays as a sample on no side and separates its neighbours
             above &= ~gaps
             off_baseline |= gaps
             num_missing += int(np.count_nonzero(gaps))
@@ -110,7 +110,7 @@ def _find_many(samples: Samples, baseline: int, missing_value: int | None) -> Cr
 
 
 def _gaps(chunk: Samples, missing_value: int | None) -> _Mask | None:
-    """Which samples of a chunk are missing; None if none is."""
+    """A mask of the missing samples of a chunk; None if none is missing."""
     if missing_value is None:
         return None
     gaps = chunk == missing_value

@@ -1,4 +1,4 @@
-"""Each broker as the contract's tests see it: what the services use, and what others can see and do."""
+"""Both brokers for the contract tests: publisher and consumer, and the view of subscribers and operators."""
 
 from __future__ import annotations
 

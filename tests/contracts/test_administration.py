@@ -1,4 +1,4 @@
-"""What operators of PostgreSQL do to a service while it runs: it waits, and works when that is undone."""
+"""Administration of PostgreSQL while a service runs: the service waits, and works again afterwards."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ _HARMS: Final = {
 
 
 class Operator:
-    """Who has the server, beside a service that has a role of its own and owns nothing."""
+    """The administrator of the server; the service has a role of its own that owns nothing."""
 
     def __init__(self, url: str, server_url: str, role: str) -> None:
         self._url = url
@@ -425,7 +425,7 @@ async def test_a_privilege_that_is_given_back_is_known_at_once(
 async def test_a_commit_that_waits_for_a_standby_is_remembered_until_it_need_not(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has nothing to write does well meanwhile."""
+    """Statements without data succeed meanwhile."""
     monkeypatch.setattr(postgres, "_COMMIT_WITHIN_S", 0.2)
     monkeypatch.setattr(postgres, "REFUSAL_LASTS_S", math.inf)
     await service.operator.do("ALTER ROLE {role} SET synchronous_commit = on")

@@ -1,4 +1,4 @@
-"""What `shared.ports` promises of a broker, held by both: RabbitMQ with aiormq's insides and without."""
+"""The contract of `shared.ports.broker`, tested on both brokers, and on RabbitMQ without aiormq's inside."""
 
 from __future__ import annotations
 

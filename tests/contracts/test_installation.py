@@ -1,4 +1,4 @@
-"""What an installation's events name as their source."""
+"""The source that an installation's events name."""
 
 from __future__ import annotations
 

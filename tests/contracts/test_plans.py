@@ -1,4 +1,4 @@
-"""What each hot query reads does not depend on statistics, nor grow with what is stored or queued."""
+"""The plans of hot queries don't depend on statistics, and read no more as tables and queue grow."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 def _faults(plans: list[Plan]) -> list[str]:
-    """What is wrong with plans, in words; nothing for a statement that reads its own rows only."""
+    """The problems of plans, in words; none for a statement that reads its own rows only."""
     assert len(plans) >= 14
     return [f"{plan.title}: {fault}" for plan in plans for fault in _faults_of(plan)]
 

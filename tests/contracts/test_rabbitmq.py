@@ -1,4 +1,4 @@
-"""What only RabbitMQ can show: its message properties, its operators and its network."""
+"""RabbitMQ beyond the contract of both brokers: message properties, administration and network failures."""
 
 from __future__ import annotations
 

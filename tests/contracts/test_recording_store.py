@@ -1,4 +1,4 @@
-"""What `shared.ports.ecgs.RecordingStore` promises, held by PostgreSQL."""
+"""The contract of `shared.ports.ecgs.RecordingStore`, tested on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `shared.ports` promises of storage, held by PostgreSQL."""
+"""The contracts of storage in `shared.ports`, tested on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def make_due(database: Database, table: str = "ecg") -> None:
 
 
 async def move_on(database: Database) -> None:
-    """What a replay does: the next generation, queued."""
+    """Replay: queue the next generation."""
     await execute(
         database,
         "UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, error = NULL,"
@@ -147,7 +147,7 @@ async def settled_one_by_one(store: PostgresEcgStore, *ids: str) -> list[Settlem
 
 
 async def due_batches(outbox: PostgresOutbox, database: Database) -> list[EventBatch]:
-    """All that is in the outbox, as a relay takes it once it is due."""
+    """All event batches in the outbox, taken as a relay does when they are due."""
     await make_due(database, "outbox")
     return await outbox.take_due_events(10)
 

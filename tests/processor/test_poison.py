@@ -1,4 +1,4 @@
-"""What one poisonous ECG may cost the others: nothing."""
+"""A poison ECG costs the others no attempt."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def _settlement(claim: Claim) -> Settlement:
 
 
 def _is_ours(query: LoggedQuery) -> bool:
-    """Whether a query is ours, and not one of the library for types."""
+    """Whether a query is ours, and not one of the library's for types."""
     return "pg_catalog" not in query.query and re.search(r"\b(ecg|outbox)", query.query) is not None
 
 

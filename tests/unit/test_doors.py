@@ -78,7 +78,7 @@ def touched(tree: ast.Module) -> Iterator[str]:
 
 
 def named(tree: ast.Module) -> Iterator[str]:
-    """What a module touches, and what it names as an argument or by a string."""
+    """The names that a module uses as attributes, arguments or strings."""
     yield from touched(tree)
     for node in ast.walk(tree):
         match node:

@@ -76,7 +76,7 @@ print(json.dumps({
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, str]:
-    """What a Python in the copy prints, and what it says beside that."""
+    """Standard output and standard error of a Python in the copy."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ISOLINE_")}
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, *arguments],
@@ -93,7 +93,7 @@ def run(folder: Path, *arguments: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What is seen of the insight in a copy of the code to which it was added."""
+    """The results, events, contract and tables of a copy of the code with the new insight."""
     folder = tmp_path_factory.mktemp("copy")
     for package in ("gateway", "isoline", "processor", "shared"):
         shutil.copytree(_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))

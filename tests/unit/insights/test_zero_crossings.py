@@ -80,7 +80,7 @@ def crossings_by_definition(signal: Iterable[int], baseline: int, missing_value:
 
 
 def measured(lead: Lead) -> Finding:
-    """What the insight finds in a lead, without knowing its rate or unit."""
+    """The finding of the insight for a lead without rate and unit."""
     finding = ZERO_CROSSINGS.measure(Signal(lead), {})
     assert isinstance(finding, Finding)
     return finding
