@@ -83,7 +83,7 @@ async def create_account(
 
     Raises:
         ConflictError: The name is taken, or belonged to an account that was deleted.
-        UnavailableError: It may have been created; creating it again tells.
+        UnavailableError: It may have been created; a second attempt tells whether it was.
     """
     account = Account(name, await passwords.hash(password, entry), frozenset(roles))
     if not await accounts.add(account):

@@ -40,7 +40,7 @@ async def erase(
 
     Raises:
         NotFoundError: The owner has no such ECG, or none any more.
-        UnavailableError: It may have been erased. Erasing it again tells.
+        UnavailableError: It may have been erased. A second attempt tells whether it was.
     """
     source = await installation.source()
     event_of = partial(deleted, source=source, now=now, traceparent=traceparent)

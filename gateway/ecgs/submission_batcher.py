@@ -41,7 +41,7 @@ _MAX_CONCURRENT_PREPARES: Final = 2
 # An ECG whose bytes have arrived takes one iteration of the event loop each for its head, its body and its
 # parsing. Without these, batches of STANDARD ECGs from 16 connections had 2 or 3 members instead of 7, and
 # took 1.25 times the CPU in the gateway, 1.4 in the processor, 1.6 in PostgreSQL and in RabbitMQ.
-_LINGER_TURNS: Final = 3
+_LINGER_ITERATIONS: Final = 3
 # Bounds the linger under steady load, where each iteration adds a submission.
 _MAX_LINGER_S: Final = 0.1
 # Batches published and not confirmed yet. A broker that confirms nothing holds each of them until the publish
@@ -52,7 +52,7 @@ _MAX_UNCONFIRMED_BATCHES: Final = 16
 _MAX_WAIT_S: Final = 10.0
 
 
-_CLOSED: Final = "submissions are not taken in any more"
+_CLOSED: Final = "the submission batcher is closed"
 _CLOSED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."
 
 
@@ -159,10 +159,10 @@ class SubmissionBatcher:
 
     async def _linger(self) -> None:
         """Let requests reach the batch for a few iterations of the event loop, and again after each one."""
-        count, turns = len(self._pending), 0
-        while turns < _LINGER_TURNS and self._may_linger():
+        count, iterations = len(self._pending), 0
+        while iterations < _LINGER_ITERATIONS and self._may_linger():
             await asyncio.sleep(0)
-            turns = turns + 1 if len(self._pending) == count else 0
+            iterations = iterations + 1 if len(self._pending) == count else 0
             count = len(self._pending)
 
     def _may_linger(self) -> bool:

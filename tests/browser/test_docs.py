@@ -23,7 +23,7 @@ _SLOWEST_MS: Final = 20_000
 
 
 class Visit:
-    """A page, and all that it asked for or complained of."""
+    """A page, with its requests and its console errors."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page

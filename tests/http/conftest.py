@@ -56,14 +56,14 @@ ROLES: Final[Mapping[str, list[Role]]] = {
 
 
 class UnchangedAccounts(PostgresAccountStore):
-    """Accounts none of which has changed, for a gateway that has no database to ask."""
+    """Accounts without changes, for a gateway without a database."""
 
     async def recent_changes(self) -> AccountChanges:
         return AccountChanges({}, time.time())
 
 
 def part_of_schema(database: Database) -> Part:
-    """What a gateway needs in any case."""
+    """The health part that every gateway has."""
     return Part(check=partial(check_schema, database), means="Nothing works.")
 
 
@@ -76,7 +76,7 @@ async def open_test_gateway(
     accounts: AccountStore | None = None,
     parts: Mapping[str, Part] | None = None,
 ) -> AsyncIterator[str]:
-    """Yield the address of a gateway on a free port; it leaves without draining."""
+    """Yield the address of a gateway on a free port; it stops without draining."""
     settings = settings or GatewayOnlySettings(host="127.0.0.1", port=0)
     async with open_gateway(
         settings.model_copy(update={"drain_s": 0}),
@@ -125,7 +125,7 @@ async def open_client(address: str, name: str | None = None) -> AsyncIterator[ai
 
 @asynccontextmanager
 async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which a test says what it likes."""
+    """A TCP connection for arbitrary bytes."""
     parts = urlsplit(address)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
@@ -134,23 +134,23 @@ async def open_raw(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, as
         writer.close()
 
 
-async def answered(address: str, *said: bytes, pause_s: float = 0) -> bytes:
-    """All that the gateway answers before it closes the connection."""
+async def exchange(address: str, *sent: bytes, pause_s: float = 0) -> bytes:
+    """Send the pieces; return all bytes until the gateway closes the connection."""
     async with asyncio.timeout(10), open_raw(address) as (reader, writer):
-        for each in said:
-            writer.write(each)
+        for piece in sent:
+            writer.write(piece)
             await asyncio.sleep(pause_s)
         return await reader.read()
 
 
-async def problem_of(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
-    """The problem that an answer tells, after a look at its shape."""
-    body = await answer.read()
-    is_compressed = answer.headers.get("Content-Encoding") == "gzip"  # as of any answer of 1 KiB or more
+async def problem_of(response: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
+    """The problem of a response, after checks of its format."""
+    body = await response.read()
+    is_compressed = response.headers.get("Content-Encoding") == "gzip"  # as of any response of 1 KiB or more
     document: dict[str, Any] = json.loads(gzip.decompress(body) if is_compressed else body)
-    assert answer.status == status, document
-    assert answer.content_type == "application/problem+json"
-    assert len(answer.headers["X-Request-Id"]) == 32
+    assert response.status == status, document
+    assert response.content_type == "application/problem+json"
+    assert len(response.headers["X-Request-Id"]) == 32
     assert document["type"].startswith("urn:isoline:problem:")
     assert document["title"]
     assert document["status"] == status
@@ -169,7 +169,7 @@ def broker() -> InProcessBroker:
 
 @pytest.fixture
 async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[str]:
-    """The address of a gateway with accounts ada and bob (user), root (admin) and both; nobody processes."""
+    """The address of a gateway with accounts ada and bob (user), root (admin) and both, without processor."""
     accounts = PostgresAccountStore(database)
     for name, roles in ROLES.items():
         await accounts.add(Account(name, _password_hash(), frozenset(roles)))
@@ -188,7 +188,7 @@ async def processor(database: Database, broker: InProcessBroker) -> AsyncIterato
 
 @asynccontextmanager
 async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
-    """The address of a gateway without database or broker, for what it refuses before it needs them."""
+    """The address of a gateway without database or broker, for requests refused before it needs them."""
     async with (
         open_database("postgresql://isoline@127.0.0.1:1/isoline") as database,
         open_test_gateway(
@@ -203,10 +203,10 @@ async def open_gateway_alone(**settings: Any) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def gateway_alone() -> AsyncIterator[str]:
-    """The address of one with the settings that a gateway has by default.
+    """The address of one with default settings.
 
-    Not for the session: once a second it says that it has no database, which a command under test in another
-    file would be taken to have said.
+    Not for the session: it logs once a second that it has no database, which other files' tests of log output
+    would attribute to the command under test.
     """
     async with open_gateway_alone() as address:
         yield address
@@ -256,5 +256,5 @@ async def nobody_alone(gateway_alone: str) -> AsyncIterator[aiohttp.ClientSessio
 
 @cache
 def _password_hash() -> str:
-    """Argon2 takes its time, which each test need not."""
+    """Cached and cheap, to save each test the time of Argon2."""
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)

@@ -1,4 +1,4 @@
-"""What JSON Schema can't say of a request, told to schemathesis, which loads this file by itself."""
+"""Rules of requests beyond JSON Schema, as hooks for schemathesis, which loads this file by itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def map_case(_: Any, case: Any) -> Any:
-    """Mend what fits by its schema alone; what is meant to be wrong stays as it is."""
+    """Fix bodies that are valid only by the schema; deliberately invalid ones stay as they are."""
     is_good = case.meta is not None and case.meta.generation.mode.is_positive
     if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
         case.body = _integral(case.body)
@@ -37,7 +37,7 @@ def map_case(_: Any, case: Any) -> Any:
 
 
 def _mend(lead: dict[str, Any], index: int) -> None:
-    """A name that is printable and repeats no other, and the true length."""
+    """Give a lead a unique printable name and the true length."""
     printable = "".join(character for character in lead["name"] if character.isprintable())
     lead["name"] = f"{index} {printable}"[:_LONGEST_NAME]
     if lead.get("num_samples") is not None:

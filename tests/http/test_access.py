@@ -65,7 +65,7 @@ def by_another_key_under_our_kid() -> str:
 
 
 def with_its_own_key() -> str:
-    """A token that brings along the key that proves it, by value and by address."""
+    """A token whose header has its own key, by value and by URL."""
     key = Ed25519PrivateKey.generate()
     x = base64.urlsafe_b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": x.rstrip(b"=").decode(), "kid": "mine"}
@@ -75,10 +75,10 @@ def with_its_own_key() -> str:
 
 
 def reassembled(header: dict[str, Any], signature: Callable[[bytes], bytes]) -> str:
-    """A token with our claims whose header and signature are somebody else's idea."""
+    """A token with our claims and an arbitrary header and signature."""
     claims = a_token().split(".")[1].encode()
-    said = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=") + b"." + claims
-    return (said + b"." + base64.urlsafe_b64encode(signature(said)).rstrip(b"=")).decode()
+    signed = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=") + b"." + claims
+    return (signed + b"." + base64.urlsafe_b64encode(signature(signed)).rstrip(b"=")).decode()
 
 
 def with_algorithm_none() -> str:
@@ -89,7 +89,7 @@ def with_algorithm_none() -> str:
 def signed_with_our_public_key_as_a_password() -> str:
     public = our_key().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     header = {**jwt.get_unverified_header(a_token()), "alg": "HS256"}
-    return reassembled(header, lambda said: hmac.digest(public, said, hashlib.sha256))
+    return reassembled(header, lambda signed: hmac.digest(public, signed, hashlib.sha256))
 
 
 def unsigned() -> str:
@@ -106,14 +106,14 @@ class TestTokens:
     async def test_a_valid_token_is_accepted(self, nobody: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {a_token()}"}
 
-        async with nobody.get("/ecg/10", headers=headers) as answer:
-            assert answer.status == 404
+        async with nobody.get("/ecg/10", headers=headers) as response:
+            assert response.status == 404
 
     async def test_the_scheme_is_read_ignoring_case(self, nobody: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"bearer {a_token()}"}
 
-        async with nobody.get("/ecg/10", headers=headers) as answer:
-            assert answer.status == 404
+        async with nobody.get("/ecg/10", headers=headers) as response:
+            assert response.status == 404
 
     @pytest.mark.parametrize(
         "token",
@@ -155,12 +155,12 @@ class TestTokens:
         ],
     )
     async def test_any_other_token_is_refused(self, nobody_alone: aiohttp.ClientSession, token: str) -> None:
-        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {token}"}) as answer:
-            problem = await problem_of(answer, 401)
+        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {token}"}) as response:
+            problem = await problem_of(response, 401)
 
         expected = "The token is not valid, or no longer: get a new one from POST /token."
         assert problem["detail"] == expected
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert response.headers["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YWRhOng=", "ada"])
     async def test_a_401_without_a_token_names_the_scheme_and_the_token_route(
@@ -168,73 +168,73 @@ class TestTokens:
     ) -> None:
         headers = {} if header is None else {"Authorization": header}
 
-        async with nobody_alone.post("/ecg/process", json=an_ecg_body(), headers=headers) as answer:
-            problem = await problem_of(answer, 401)
+        async with nobody_alone.post("/ecg/process", json=an_ecg_body(), headers=headers) as response:
+            problem = await problem_of(response, 401)
 
         expected = "This needs a token: send Authorization: Bearer and the access_token of POST /token."
         assert problem["detail"] == expected
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert response.headers["WWW-Authenticate"] == "Bearer"
 
     async def test_a_refused_token_is_not_quoted(self, nobody_alone: aiohttp.ClientSession) -> None:
-        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {_CANARY}"}) as answer:
-            assert _CANARY not in await answer.text()
+        async with nobody_alone.get("/ecg/10", headers={"Authorization": f"Bearer {_CANARY}"}) as response:
+            assert _CANARY not in await response.text()
 
 
 class TestRoles:
     async def test_an_admin_who_is_no_user_has_no_access_to_ecgs(
         self, root_alone: aiohttp.ClientSession
     ) -> None:
-        async with root_alone.post("/ecg/process", json=an_ecg_body()) as answer:
-            posted = await problem_of(answer, 403)
-        async with root_alone.get("/ecg/10") as answer:
-            got = await problem_of(answer, 403)
+        async with root_alone.post("/ecg/process", json=an_ecg_body()) as response:
+            posted = await problem_of(response, 403)
+        async with root_alone.get("/ecg/10") as response:
+            got = await problem_of(response, 403)
 
         assert posted["detail"] == got["detail"] == "This needs the role user; your token has admin."
 
     async def test_a_user_who_is_no_admin_creates_no_accounts(self, ada_alone: aiohttp.ClientSession) -> None:
-        async with ada_alone.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
-            problem = await problem_of(answer, 403)
+        async with ada_alone.post("/user", json={"user": "eve", "password": "12345678"}) as response:
+            problem = await problem_of(response, 403)
 
         assert problem["detail"] == "This needs the role admin; your token has user."
 
     async def test_an_account_with_both_roles_may_do_both(self, gateway: str) -> None:
         async with open_client(gateway, "both") as both:
-            async with both.post("/ecg/process", json=an_ecg_body()) as answer:
-                assert answer.status == 202
-            async with both.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
-                assert answer.status == 201
+            async with both.post("/ecg/process", json=an_ecg_body()) as response:
+                assert response.status == 202
+            async with both.post("/user", json={"user": "eve", "password": "12345678"}) as response:
+                assert response.status == 201
 
     async def test_the_role_is_checked_before_the_body_is_read(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
-        async with ada_alone.post("/user", data=b"not JSON") as answer:
-            assert answer.status == 403
+        async with ada_alone.post("/user", data=b"not JSON") as response:
+            assert response.status == 403
 
 
 class TestLoggingIn:
     async def test_a_login_returns_a_token(self, nobody: aiohttp.ClientSession) -> None:
-        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
-            document = await answer.json()
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
+            document = await response.json()
 
-        assert answer.status == 200
-        assert answer.headers["Cache-Control"] == "no-store"
+        assert response.status == 200
+        assert response.headers["Cache-Control"] == "no-store"
         assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
         assert TOKENS.verify(document["access_token"], now=time.time()).caller.name == "ada"
 
     async def test_a_wrong_password_and_an_unknown_name_get_the_same_response(
         self, nobody: aiohttp.ClientSession
     ) -> None:
-        answers = []
+        responses = []
         for user, password in [("ada", "wrong"), ("zoe", PASSWORD), ("zo\0e", PASSWORD), ("", "")]:
-            async with nobody.post("/token", json={"user": user, "password": password}) as answer:
-                answers.append((await problem_of(answer, 401), answer.headers["WWW-Authenticate"]))
+            async with nobody.post("/token", json={"user": user, "password": password}) as response:
+                responses.append((await problem_of(response, 401), response.headers["WWW-Authenticate"]))
 
-        assert answers[0][0]["detail"] == "No account has this name and this password."
-        assert answers == [answers[0]] * 4
+        assert responses[0][0]["detail"] == "No account has this name and this password."
+        assert responses == [responses[0]] * 4
 
     async def test_account_names_are_case_sensitive(self, nobody: aiohttp.ClientSession) -> None:
-        async with nobody.post("/token", json={"user": "ADA", "password": PASSWORD}) as answer:
-            assert answer.status == 401
+        async with nobody.post("/token", json={"user": "ADA", "password": PASSWORD}) as response:
+            assert response.status == 401
 
     @pytest.mark.parametrize(
         ("body", "pointers"),
@@ -248,14 +248,14 @@ class TestLoggingIn:
     async def test_invalid_credentials_are_pointed_at(
         self, nobody_alone: aiohttp.ClientSession, body: object, pointers: list[str]
     ) -> None:
-        async with nobody_alone.post("/token", json=body) as answer:
-            problem = await problem_of(answer, 422)
+        async with nobody_alone.post("/token", json=body) as response:
+            problem = await problem_of(response, 422)
 
         assert [error["pointer"] for error in problem["errors"]] == pointers
 
     async def test_a_large_body_of_credentials_is_a_413(self, nobody_alone: aiohttp.ClientSession) -> None:
-        async with nobody_alone.post("/token", json={"user": "ada", "password": "x" * 17_000}) as answer:
-            problem = await problem_of(answer, 413)
+        async with nobody_alone.post("/token", json={"user": "ada", "password": "x" * 17_000}) as response:
+            problem = await problem_of(response, 413)
 
         assert "16384 bytes" in problem["detail"]
         assert "lead" not in problem["detail"]
@@ -263,10 +263,10 @@ class TestLoggingIn:
 
 class TestAccounts:
     async def test_an_account_has_the_role_user_by_default(self, root: aiohttp.ClientSession) -> None:
-        async with root.post("/user", json={"user": "eve", "password": "12345678"}) as answer:
-            document = await answer.json()
+        async with root.post("/user", json={"user": "eve", "password": "12345678"}) as response:
+            document = await response.json()
 
-        assert answer.status == 201
+        assert response.status == 201
         assert document == {"user": "eve", "roles": ["user"]}
 
     async def test_a_new_account_can_log_in_with_its_roles(
@@ -275,18 +275,18 @@ class TestAccounts:
         account = {"user": "eve", "password": "pässwörd \0", "roles": ["admin", "user"]}
         await root.post("/user", json=account)
 
-        async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as answer:
-            token = (await answer.json())["access_token"]
+        async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as response:
+            token = (await response.json())["access_token"]
 
         assert TOKENS.verify(token, now=time.time()).caller.roles == {Role.ADMIN, Role.USER}
 
     async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
         self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
     ) -> None:
-        async with root.post("/user", json={"user": "ada", "password": "another one"}) as answer:
-            problem = await problem_of(answer, 409)
-        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
-            logged_in = answer.status
+        async with root.post("/user", json={"user": "ada", "password": "another one"}) as response:
+            problem = await problem_of(response, 409)
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
+            logged_in = response.status
 
         assert problem["detail"] == "The name ada is taken, or was, and is not given out again."
         assert logged_in == 200
@@ -313,13 +313,15 @@ class TestAccounts:
     async def test_an_invalid_field_is_pointed_at(
         self, root_alone: aiohttp.ClientSession, fields: dict[str, object], pointer: str, detail: str
     ) -> None:
-        async with root_alone.post("/user", json={"user": "eve", "password": "12345678", **fields}) as answer:
-            problem = await problem_of(answer, 422)
+        async with root_alone.post(
+            "/user", json={"user": "eve", "password": "12345678", **fields}
+        ) as response:
+            problem = await problem_of(response, 422)
 
         assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
 
     async def test_a_refused_password_is_not_quoted(self, root_alone: aiohttp.ClientSession) -> None:
         account = {"user": _CANARY + " ", "password": _CANARY * 10, "roles": [_CANARY]}
 
-        async with root_alone.post("/user", json=account) as answer:
-            assert _CANARY not in await answer.text()
+        async with root_alone.post("/user", json=account) as response:
+            assert _CANARY not in await response.text()

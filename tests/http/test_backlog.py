@@ -1,4 +1,4 @@
-"""Too much is queued: what clients are told."""
+"""The responses to submissions at the backlog limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("gateway")  # for its accounts
-async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_is_taken(
+async def test_at_the_limit_a_submission_is_a_503_and_below_it_is_accepted(
     database: Database, broker: InProcessBroker
 ) -> None:
     settings = GatewayOnlySettings(host="127.0.0.1", port=0, max_backlog=2)
@@ -26,16 +26,16 @@ async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_
         open_client(address, "ada") as ada,
     ):
         for ecg_id in ("1", "2"):
-            async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as answer:
-                assert answer.status == 202
+            async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as response:
+                assert response.status == 202
         await asyncio.sleep(1.3)  # measured once a second
 
         async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as refused:
             problem = await problem_of(refused, 503)
             assert int(refused.headers["Retry-After"]) > 0
 
-        async with ada.get("/health/ready") as answer:
-            part = (await answer.json())["parts"]["backlog"]
+        async with ada.get("/health/ready") as response:
+            part = (await response.json())["parts"]["backlog"]
 
         async with database.connection() as connection:
             await connection.execute("DELETE FROM ecg")
@@ -44,6 +44,6 @@ async def test_at_the_limit_a_submission_is_to_be_sent_again_later_and_below_it_
             assert taken.status == 202
 
     assert problem["detail"].startswith("As many ECGs are queued as may be, 2: ")
-    assert answer.status == 200
+    assert response.status == 200
     assert part["state"] == "degraded"
     assert part["reason"] == "the backlog limit of 2 queued ECGs is reached"

@@ -59,9 +59,9 @@ def ahead(hours: float) -> str:
 
 
 async def refused(ada: aiohttp.ClientSession, body: object, status: int = 422) -> dict[str, Any]:
-    """The problem that an ECG is answered with."""
-    async with ada.post("/ecg/process", json=body) as answer:
-        return await problem_of(answer, status)
+    """The problem of an ECG's submission."""
+    async with ada.post("/ecg/process", json=body) as response:
+        return await problem_of(response, status)
 
 
 async def refused_bytes(
@@ -70,9 +70,9 @@ async def refused_bytes(
     status: int,
     headers: dict[str, str] | None = None,
 ) -> str:
-    """The sentence that a body is answered with."""
-    async with ada.post("/ecg/process", data=body, headers=headers or _JSON) as answer:
-        detail: str = (await problem_of(answer, status))["detail"]
+    """The detail of the problem of a body."""
+    async with ada.post("/ecg/process", data=body, headers=headers or _JSON) as response:
+        detail: str = (await problem_of(response, status))["detail"]
     return detail
 
 
@@ -95,7 +95,7 @@ class TestBodies:
             (b'{"id": "10", "\\u0069d": "11"}', "The key 'id' stands twice in one object."),
         ],
     )
-    async def test_what_is_not_json_is_a_bad_request(
+    async def test_invalid_json_is_a_400(
         self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
     ) -> None:
         assert (await refused_bytes(ada_alone, body, 400)).startswith(detail)
@@ -111,17 +111,15 @@ class TestBodies:
             ("multipart/form-data; boundary=x", 415),
         ],
     )
-    async def test_a_body_is_declared_as_json(
+    async def test_the_content_type_must_be_json(
         self, ada: aiohttp.ClientSession, content_type: str, status: int
     ) -> None:
         body = json.dumps(an_ecg_body())
 
-        async with ada.post("/ecg/process", data=body, headers={"Content-Type": content_type}) as answer:
-            assert answer.status == status
+        async with ada.post("/ecg/process", data=body, headers={"Content-Type": content_type}) as response:
+            assert response.status == status
 
-    async def test_a_wrong_content_type_is_told_with_the_right_one(
-        self, ada_alone: aiohttp.ClientSession
-    ) -> None:
+    async def test_a_415_names_the_expected_content_type(self, ada_alone: aiohttp.ClientSession) -> None:
         detail = await refused_bytes(ada_alone, b"{}", 415, {"Content-Type": "text/csv"})
 
         assert detail == "The body is declared as text/csv; expected Content-Type: application/json."
@@ -133,9 +131,7 @@ class TestBodies:
 
         assert detail == "The body, unpacked, may have 16777216 bytes at most."
 
-    async def test_a_body_without_a_declared_size_is_cut_off_at_the_limit(
-        self, ada_alone: aiohttp.ClientSession
-    ) -> None:
+    async def test_a_chunked_body_is_refused_at_the_limit(self, ada_alone: aiohttp.ClientSession) -> None:
         async def seventeen_mebibytes() -> AsyncIterator[bytes]:
             for _ in range(17):
                 yield b" " * _MIB
@@ -144,9 +140,7 @@ class TestBodies:
 
         assert detail == "The body, unpacked, may have 16777216 bytes at most."
 
-    async def test_a_body_of_many_zeros_that_gzip_made_small_is_too_large(
-        self, ada_alone: aiohttp.ClientSession
-    ) -> None:
+    async def test_a_gzip_bomb_is_too_large(self, ada_alone: aiohttp.ClientSession) -> None:
         packed = gzip.compress(b" " * 64 * _MIB, mtime=0)
         assert len(packed) < 100_000
 
@@ -168,7 +162,7 @@ class TestBodies:
             (gzip.compress(b"", mtime=0), "The body is empty; expected JSON."),
         ],
     )
-    async def test_what_is_not_one_whole_gzip_member_is_a_bad_request(
+    async def test_anything_but_one_complete_gzip_member_is_a_400(
         self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
     ) -> None:
         assert await refused_bytes(ada_alone, body, 400, _GZIP) == detail
@@ -187,7 +181,7 @@ class TestBodies:
             (zstandard.compress(b""), "The body is empty; expected JSON."),
         ],
     )
-    async def test_what_is_not_one_whole_zstd_frame_is_a_bad_request(
+    async def test_anything_but_one_complete_zstd_frame_is_a_400(
         self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
     ) -> None:
         assert await refused_bytes(ada_alone, body, 400, _ZSTD) == detail
@@ -201,20 +195,20 @@ class TestBodies:
         assert detail == "The body, unpacked, may have 16777216 bytes at most."
 
     @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, zstd"])
-    async def test_an_encoding_other_than_gzip_and_zstd_is_not_taken(
+    async def test_an_unsupported_content_encoding_is_a_415(
         self, ada_alone: aiohttp.ClientSession, encoding: str
     ) -> None:
         headers = {**_JSON, "Content-Encoding": encoding}
-        async with ada_alone.post("/ecg/process", data=b"{}", headers=headers) as answer:
-            problem = await problem_of(answer, 415)
+        async with ada_alone.post("/ecg/process", data=b"{}", headers=headers) as response:
+            problem = await problem_of(response, 415)
 
         assert problem["detail"] == (
             f"Content-Encoding '{encoding}' is not known here; send gzip or zstd or none."
         )
-        assert answer.headers["Accept-Encoding"] == "gzip, zstd"
+        assert response.headers["Accept-Encoding"] == "gzip, zstd"
 
     @pytest.mark.parametrize("encoding", ["x-gzip", "X-Gzip"])
-    async def test_gzip_has_another_name(self, ada_alone: aiohttp.ClientSession, encoding: str) -> None:
+    async def test_x_gzip_is_gzip(self, ada_alone: aiohttp.ClientSession, encoding: str) -> None:
         headers = {**_JSON, "Content-Encoding": encoding}
 
         detail = await refused_bytes(ada_alone, gzip.compress(b""), 400, headers)
@@ -223,8 +217,8 @@ class TestBodies:
 
     async def test_encodings_in_two_fields_are_two_encodings(self, ada_alone: aiohttp.ClientSession) -> None:
         headers = [*_JSON.items(), ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")]
-        async with ada_alone.post("/ecg/process", data=gzip.compress(b"{}"), headers=headers) as answer:
-            problem = await problem_of(answer, 415)
+        async with ada_alone.post("/ecg/process", data=gzip.compress(b"{}"), headers=headers) as response:
+            problem = await problem_of(response, 415)
 
         assert problem["detail"].startswith("Content-Encoding 'gzip, zstd' is not known here")
 
@@ -232,11 +226,13 @@ class TestBodies:
         "headers",
         [_GZIP, _ZSTD, _ZSTD | {"Content-Encoding": "ZSTD"}, _JSON | {"Content-Encoding": "identity"}],
     )
-    async def test_a_packed_body_is_taken(self, ada: aiohttp.ClientSession, headers: dict[str, str]) -> None:
+    async def test_a_compressed_body_is_accepted(
+        self, ada: aiohttp.ClientSession, headers: dict[str, str]
+    ) -> None:
         packed = _PACKING[headers["Content-Encoding"].lower()](json.dumps(an_ecg_body()).encode())
 
-        async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", data=packed, headers=headers) as response:
+            assert response.status == 202
 
     @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
     async def test_a_body_may_be_exactly_as_long_as_the_limit(
@@ -251,8 +247,8 @@ class TestBodies:
             open_client(gateway, "ada") as ada,
         ):
             headers = {**_JSON, "Content-Encoding": encoding}
-            async with ada.post("/ecg/process", data=pack(exact), headers=headers) as answer:
-                assert answer.status == 202
+            async with ada.post("/ecg/process", data=pack(exact), headers=headers) as response:
+                assert response.status == 202
             await refused_bytes(ada, pack(exact + b" "), 413, headers)
 
 
@@ -345,14 +341,14 @@ class TestFields:
             (5, "expected an array of integers, found an integer"),
         ],
     )
-    async def test_what_is_no_signal_is_pointed_at(
+    async def test_an_invalid_signal_is_pointed_at(
         self, ada_alone: aiohttp.ClientSession, signal: object, detail: str
     ) -> None:
         problem = await refused(ada_alone, with_lead(signal=signal))
 
         assert problem["errors"] == [{"pointer": "/leads/0/signal", "detail": detail}]
 
-    async def test_the_extremes_of_every_field_are_taken(self, ada: aiohttp.ClientSession) -> None:
+    async def test_the_extremes_of_every_field_are_accepted(self, ada: aiohttp.ClientSession) -> None:
         lead = a_lead_body(
             name="x" * 32,
             signal=[2**31 - 1, -(2**31)],
@@ -370,17 +366,17 @@ class TestFields:
             leads=[lead, *(a_lead_body(name=str(n)) for n in range(31))],
         )
 
-        async with ada.post("/ecg/process", json=body) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=body) as response:
+            assert response.status == 202
 
-    async def test_a_field_that_is_null_counts_as_not_given(self, ada: aiohttp.ClientSession) -> None:
+    async def test_a_null_field_counts_as_absent(self, ada: aiohttp.ClientSession) -> None:
         lead = a_lead_body(
             num_samples=None, baseline=None, adc_gain=None, sampling_rate_hz=None, missing_value=None
         )
         body = an_ecg_body(sampling_rate_hz=None, unit=None, leads=[lead])
 
-        async with ada.post("/ecg/process", json=body) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=body) as response:
+            assert response.status == 202
 
     async def test_lead_names_are_unique_ignoring_case(self, ada_alone: aiohttp.ClientSession) -> None:
         leads = [a_lead_body(name="avR"), a_lead_body(name="I"), a_lead_body(name="aVR")]
@@ -390,7 +386,7 @@ class TestFields:
         assert [error["pointer"] for error in problem["errors"]] == ["/leads/0/name", "/leads/2/name"]
         assert "ignoring case" in problem["errors"][0]["detail"]
 
-    async def test_two_names_of_one_lead_are_refused_as_one_name_twice(
+    async def test_two_names_of_one_lead_are_refused_as_a_repeated_name(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         leads = [a_lead_body(name=name) for name in ("MDC_ECG_ELEC_POTL_I", "II", "ECG I", "-I")]
@@ -433,8 +429,8 @@ class TestFields:
     async def test_a_date_is_an_iso_8601_date_or_date_time(
         self, ada: aiohttp.ClientSession, date: str
     ) -> None:
-        async with ada.post("/ecg/process", json=an_ecg_body(date=date)) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=an_ecg_body(date=date)) as response:
+            assert response.status == 202
 
     @pytest.mark.parametrize(
         "date",
@@ -448,7 +444,7 @@ class TestFields:
             "2023-07-30\x0010:00",
         ],
     )
-    async def test_what_is_no_date_is_answered_with_an_example_of_one(
+    async def test_an_invalid_date_is_refused_with_an_example(
         self, ada: aiohttp.ClientSession, date: str
     ) -> None:
         problem = await refused(ada, an_ecg_body(date=date))
@@ -462,7 +458,7 @@ class TestFields:
         expected = "this date is more than 24 hours ahead"
         assert problem["errors"] == [{"pointer": "/date", "detail": expected}]
 
-    async def test_the_last_moment_of_time_with_an_offset_is_ahead(
+    async def test_the_latest_possible_date_with_an_offset_is_ahead(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         problem = await refused(ada_alone, an_ecg_body(date="9999-12-31T23:59:59-12:00"))
@@ -496,27 +492,25 @@ class TestFields:
         ]
         assert problem["detail"] == "The body does not fit: 10 problems, see errors."
 
-    async def test_an_answer_stays_short_however_many_fields_are_unknown(
-        self, ada_alone: aiohttp.ClientSession
-    ) -> None:
+    async def test_many_unknown_fields_are_one_problem(self, ada_alone: aiohttp.ClientSession) -> None:
         problem = await refused(ada_alone, {str(n): n for n in range(2000)})
 
         assert problem["errors"] == [{"pointer": "", "detail": "an object here has more than 32 fields"}]
 
-    async def test_what_was_refused_is_neither_kept_nor_announced(
+    async def test_a_refused_ecg_is_neither_stored_nor_announced(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         await refused(ada, with_lead(num_samples=2))
 
-        async with ada.get("/ecg/10") as answer:
-            assert answer.status == 404
+        async with ada.get("/ecg/10") as response:
+            assert response.status == 404
         assert broker.waiting(QUEUE) == []
 
 
 class TestLimits:
     @pytest.fixture
     async def ada(self, database: Database, broker: InProcessBroker) -> AsyncIterator[aiohttp.ClientSession]:
-        """A client of a gateway that takes very little."""
+        """A client of a gateway with very low limits."""
         settings = GatewayOnlySettings(
             host="127.0.0.1", port=0, max_leads=2, max_lead_samples=3, max_ecg_samples=5
         )
@@ -548,15 +542,15 @@ class TestLimits:
         expected = "expected at most 5 samples in all leads, found 6"
         assert problem["errors"] == [{"pointer": "/leads", "detail": expected}]
 
-    async def test_what_is_at_every_limit_is_taken(self, ada: aiohttp.ClientSession) -> None:
+    async def test_an_ecg_at_every_limit_is_accepted(self, ada: aiohttp.ClientSession) -> None:
         leads = [a_lead_body(name="a"), a_lead_body(name="b", signal=[1, 2])]
 
-        async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as response:
+            assert response.status == 202
 
 
 class TestSecrecy:
-    async def test_a_refusal_never_repeats_what_was_sent(self, ada_alone: aiohttp.ClientSession) -> None:
+    async def test_a_problem_never_quotes_the_body(self, ada_alone: aiohttp.ClientSession) -> None:
         canaries = [
             with_lead(signal=[776655, 3.25, "canary"]),
             with_lead(signal=776655),
@@ -568,13 +562,13 @@ class TestSecrecy:
         ]
 
         for body in canaries:
-            async with ada_alone.post("/ecg/process", json=body) as answer:
-                text = await answer.text()
-            assert answer.status == 422
+            async with ada_alone.post("/ecg/process", json=body) as response:
+                text = await response.text()
+            assert response.status == 422
             assert "canary" not in text
             assert "776655" not in text
 
-    async def test_a_body_that_breaks_off_is_not_repeated(self, ada_alone: aiohttp.ClientSession) -> None:
+    async def test_a_truncated_body_is_not_quoted(self, ada_alone: aiohttp.ClientSession) -> None:
         detail = await refused_bytes(ada_alone, b'{"leads": [{"signal": [776655, canary', 400)
 
         assert "776655" not in detail

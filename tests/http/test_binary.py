@@ -59,7 +59,7 @@ _LONG: Final = an_ecg_body(
 )
 _CROSSINGS_OF_LONG: Final = [{"I": {"zero_crossings": 99}}, {"II": {"zero_crossings": 79}}]
 
-# What a header may say beside: a rate of a lead's own, samples that were not measured, another name.
+# Optional fields of a header: a lead's own rate, missing samples, another name.
 _GAPS: Final = an_ecg_body(
     leads=[
         {
@@ -98,7 +98,7 @@ def with_lead(**fields: Any) -> dict[str, Any]:
 async def open_gateway_on(
     database: Database, broker: InProcessBroker, **settings: Any
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """Ada at a gateway with settings of its own."""
+    """A client of a gateway with the given settings."""
     async with (
         open_test_gateway(
             database,
@@ -112,19 +112,19 @@ async def open_gateway_on(
 
 @asynccontextmanager
 async def open_alone(**settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    """Ada at a gateway without database or broker."""
+    """A client of a gateway without database or broker."""
     async with open_gateway_alone(**settings) as address, open_client(address, "ada") as ada:
         yield ada
 
 
 async def posted(ada: aiohttp.ClientSession, body: Any, **headers: str) -> tuple[int, Any]:
-    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as answer:
-        return answer.status, await answer.json(content_type=None)
+    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as response:
+        return response.status, await response.json(content_type=None)
 
 
 async def refused(ada: aiohttp.ClientSession, body: Any, status: int, **headers: str) -> dict[str, Any]:
-    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as answer:
-        return await problem_of(answer, status)
+    async with ada.post("/ecg/process", data=body, headers=_BINARY | headers) as response:
+        return await problem_of(response, status)
 
 
 async def rows(database: Database) -> list[int]:
@@ -141,11 +141,11 @@ async def in_pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
 
 class TestTheSameEcg:
     @pytest.mark.parametrize("sample_type", ["int16", "int32"])
-    async def test_in_binary_form_is_the_ecg_that_it_is_in_json(
+    async def test_is_the_same_in_binary_form_as_in_json(
         self, ada: aiohttp.ClientSession, sample_type: str
     ) -> None:
-        async with ada.post("/ecg/process", json=_ORDINARY) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=_ORDINARY) as response:
+            assert response.status == 202
         body = a_binary_ecg(_ORDINARY, sample_type=sample_type)
 
         assert await posted(ada, body) == (202, {"id": "10", "status": "queued"})
@@ -153,16 +153,16 @@ class TestTheSameEcg:
         assert (await refused(ada, other, 409))["detail"].startswith("You have another ECG")
 
     @pytest.mark.usefixtures("processor")
-    async def test_in_binary_form_is_measured_as_in_json(self, ada: aiohttp.ClientSession) -> None:
+    async def test_is_measured_in_binary_form_as_in_json(self, ada: aiohttp.ClientSession) -> None:
         await posted(ada, a_binary_ecg(_ORDINARY))
 
-        async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-            found = await answer.json()
+        async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+            found = await response.json()
         assert found["leads"] == [{"I": {"zero_crossings": 2}}, {"II": {"zero_crossings": 2}}]
 
     @pytest.mark.parametrize("encoding", _PACKING)
     @pytest.mark.parametrize("ecg", [_ORDINARY, _LONG])
-    async def test_arrives_in_any_pieces_packed_or_not(
+    async def test_may_arrive_in_any_pieces_compressed_or_not(
         self, database: Database, broker: InProcessBroker, encoding: str, ecg: dict[str, Any]
     ) -> None:
         body = _PACKING[encoding](a_binary_ecg(ecg))
@@ -187,54 +187,54 @@ class TestTheSameEcg:
         as_json = an_ecg_body(
             leads=[{"name": "I", "signal": [1, -1]}, {"name": "II", "signal": [100_000, -(2**31)]}]
         )
-        async with ada.post("/ecg/process", json=as_json) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=as_json) as response:
+            assert response.status == 202
 
 
-class TestWhatAHeaderMayAlsoSay:
+class TestAnOptionalHeaderField:
     @pytest.mark.usefixtures("processor")
     @pytest.mark.parametrize("limits", [{}, _SHORT], ids=["held", "spooled"])
-    async def test_is_kept_and_measured_by_whichever_form_it_comes(
+    async def test_is_stored_and_used_in_either_form(
         self, database: Database, broker: InProcessBroker, limits: dict[str, int]
     ) -> None:
         async with open_gateway_on(database, broker, **(limits and {**limits, "max_ecg_samples": 6})) as ada:
             assert (await posted(ada, a_binary_ecg(_GAPS)))[0] == 202
-            async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-                in_binary_form = await answer.json()
+            async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+                in_binary_form = await response.json()
         async with open_gateway_on(database, broker) as ada:
-            async with ada.post("/ecg/process", json=_GAPS) as answer:  # the same content is the same ECG
-                assert (answer.status, await answer.json()) == (202, {"id": "10", "status": "completed"})
-            async with ada.post("/ecg/process", json={**_GAPS, "id": "11"}) as answer:
-                assert answer.status == 202
-            async with ada.get("/ecg/11", params={"wait": "10"}) as answer:
-                in_json = await answer.json()
+            async with ada.post("/ecg/process", json=_GAPS) as response:  # the same content is the same ECG
+                assert (response.status, await response.json()) == (202, {"id": "10", "status": "completed"})
+            async with ada.post("/ecg/process", json={**_GAPS, "id": "11"}) as response:
+                assert response.status == 202
+            async with ada.get("/ecg/11", params={"wait": "10"}) as response:
+                in_json = await response.json()
 
         assert in_binary_form["leads"] == in_json["leads"] == _FOUND_IN_GAPS
 
 
-class TestTheDocument:
-    async def test_shows_bytes_that_are_taken(self, ada: aiohttp.ClientSession) -> None:
+class TestTheSpecification:
+    async def test_shows_bytes_that_are_accepted(self, ada: aiohttp.ClientSession) -> None:
         dump = re.findall(r"^[0-9a-f]{8}  ([0-9a-f ]+?) *\|", _DOCUMENT.read_text(), re.MULTILINE)
 
         assert (await posted(ada, bytes.fromhex("".join(dump))))[0] == 202
-        async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=an_ecg_body()) as response:
+            assert response.status == 202
 
-    async def test_shows_code_whose_bytes_are_taken(self, ada: aiohttp.ClientSession) -> None:
+    async def test_shows_code_whose_bytes_are_accepted(self, ada: aiohttp.ClientSession) -> None:
         [code] = re.findall(r"```python\n(.*?)```", _DOCUMENT.read_text(), re.DOTALL)
         made: dict[str, Any] = {}
         exec(code, made)  # noqa: S102 - ours
 
         assert (await posted(ada, made["body"]))[0] == 202
         leads = [{"name": "I", "signal": [1, -1, 1]}, {"name": "II", "signal": [2, -2]}]
-        async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as response:
+            assert response.status == 202
 
 
-class TestAVagueContentType:
+class TestAGenericContentType:
     @pytest.mark.parametrize("declared", ["application/octet-stream", None])
     @pytest.mark.parametrize("piece_bytes", [1, 7, 10_000])
-    async def test_has_the_first_bytes_looked_at(
+    async def test_is_resolved_by_the_first_bytes(
         self, database: Database, broker: InProcessBroker, declared: str | None, piece_bytes: int
     ) -> None:
         headers = {"Content-Type": declared} if declared else {}
@@ -245,14 +245,14 @@ class TestAVagueContentType:
                 data=in_pieces(a_binary_ecg(_LONG), piece_bytes),
                 headers=headers,
                 skip_auto_headers=["Content-Type"],
-            ) as answer,
+            ) as response,
         ):
-            assert answer.status == 202
+            assert response.status == 202
 
         assert await rows(database) == [1, 1, 2]
 
     @pytest.mark.parametrize("body", [json.dumps(an_ecg_body()).encode(), b"ISOLIN"])
-    async def test_of_what_is_told_by_no_first_bytes_is_refused(
+    async def test_with_unknown_first_bytes_is_refused(
         self, ada_alone: aiohttp.ClientSession, body: bytes
     ) -> None:
         problem = await refused(ada_alone, body, 415, **{"Content-Type": "application/octet-stream"})
@@ -260,16 +260,14 @@ class TestAVagueContentType:
         assert problem["detail"].endswith("expected Content-Type: application/json.")
 
     @pytest.mark.parametrize("size", [1, 10_000])
-    async def test_that_is_none_at_all_is_json(self, ada: aiohttp.ClientSession, size: int) -> None:
+    async def test_that_is_absent_is_json(self, ada: aiohttp.ClientSession, size: int) -> None:
         body = json.dumps(an_ecg_body()).encode()
         async with ada.post(
             "/ecg/process", data=in_pieces(body, size), skip_auto_headers=["Content-Type"]
-        ) as answer:
-            assert answer.status == 202
+        ) as response:
+            assert response.status == 202
 
-    async def test_lets_a_client_that_asks_first_send_its_body_once(
-        self, database: Database, broker: InProcessBroker
-    ) -> None:
+    async def test_sends_100_continue_once(self, database: Database, broker: InProcessBroker) -> None:
         body = a_binary_ecg(_LONG)
         async with (
             asyncio.timeout(_LIMIT_S),
@@ -281,10 +279,10 @@ class TestAVagueContentType:
             writer.write(body[:3])
             await writer.drain()
             writer.write(body[3:])
-            answer = await reader.readuntil(b"}")
+            response = await reader.readuntil(b"}")
 
-        assert answer.count(b"HTTP/1.1 ") == 1
-        assert b" 202 " in answer
+        assert response.count(b"HTTP/1.1 ") == 1
+        assert b" 202 " in response
 
 
 class TestALongRecording:
@@ -295,17 +293,17 @@ class TestALongRecording:
     ) -> None:
         async with open_gateway_on(database, broker, **_SHORT) as ada:
             assert (await posted(ada, a_binary_ecg(_LONG, sample_type=sample_type)))[0] == 202
-            async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-                found = await answer.json()
+            async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+                found = await response.json()
 
         assert found["leads"] == _CROSSINGS_OF_LONG
         assert await rows(database) == [1, 1, 2]
 
-    async def test_is_the_same_ecg_whichever_way_and_however_often_it_comes(
+    async def test_is_the_same_ecg_in_either_form_each_time(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
-        async with ada.post("/ecg/process", json=_LONG) as answer:
-            assert answer.status == 202
+        async with ada.post("/ecg/process", json=_LONG) as response:
+            assert response.status == 202
         async with open_gateway_on(database, broker, **_SHORT) as at_another:
             assert (await posted(at_another, a_binary_ecg(_LONG)))[0] == 202
             assert (await posted(at_another, a_binary_ecg(_LONG, sample_type="int32")))[0] == 202
@@ -314,13 +312,13 @@ class TestALongRecording:
 
         assert await rows(database) == [1, 1, 0]
 
-    async def test_that_comes_twice_at_once_is_kept_once(
+    async def test_submitted_twice_at_once_is_stored_once(
         self, database: Database, broker: InProcessBroker
     ) -> None:
         async with open_gateway_on(database, broker, **_SHORT) as ada:
-            answers = await asyncio.gather(*(posted(ada, a_binary_ecg(_LONG)) for _ in range(4)))
+            responses = await asyncio.gather(*(posted(ada, a_binary_ecg(_LONG)) for _ in range(4)))
 
-        assert [status for status, _ in answers] == [202] * 4
+        assert [status for status, _ in responses] == [202] * 4
         assert await rows(database) == [1, 1, 2]
 
     async def test_is_another_ecg_for_another_owner(
@@ -329,27 +327,27 @@ class TestALongRecording:
         async with open_gateway_on(database, broker, **_SHORT) as ada:
             await posted(ada, a_binary_ecg(_LONG))
 
-        async with bob.get("/ecg/10") as answer:
-            await problem_of(answer, 404)
+        async with bob.get("/ecg/10") as response:
+            await problem_of(response, 404)
         assert (await posted(bob, a_binary_ecg(an_ecg_body())))[0] == 202
 
-    async def test_can_be_erased_and_its_id_comes_again(
+    async def test_can_be_erased_and_its_id_submitted_again(
         self, database: Database, broker: InProcessBroker
     ) -> None:
         async with open_gateway_on(database, broker, **_SHORT) as ada:
             await posted(ada, a_binary_ecg(_LONG))
-            async with ada.delete("/ecg/10") as answer:
-                assert answer.status == 204
+            async with ada.delete("/ecg/10") as response:
+                assert response.status == 204
             assert await rows(database) == [1, 0, 0]
 
             assert (await posted(ada, a_binary_ecg({**_LONG, "unit": "uV"})))[0] == 202
 
-    async def test_whose_sender_goes_away_half_way_leaves_nothing(
+    async def test_whose_client_disconnects_half_way_leaves_nothing(
         self, database: Database, broker: InProcessBroker
     ) -> None:
         leads = [{"name": "I", "num_samples": 50_000, "sample_type": "int32"}]
         body = a_binary_body(header(leads=leads), bytes(200_000))
-        # Ada's quarter has room for one at a time.
+        # A caller's quarter of the budget holds one at a time.
         async with (
             asyncio.timeout(_LIMIT_S),
             open_gateway_on(database, broker, **_SHORT, **_LITTLE_DISK) as ada,
@@ -366,7 +364,7 @@ class TestALongRecording:
             assert (await posted(ada, body))[0] == 202
         assert await rows(database) == [1, 1, 1]
 
-    async def test_that_is_on_its_way_when_the_gateway_leaves_is_taken(
+    async def test_being_received_when_the_gateway_stops_is_accepted(
         self, database: Database, broker: InProcessBroker
     ) -> None:
         body = a_binary_ecg(_LONG)
@@ -378,19 +376,19 @@ class TestALongRecording:
                 writer.write(body[:-100])
                 ending = asyncio.get_running_loop().call_later(0.2, writer.write, body[-100:])
 
-            answer = await reader.read()
+            response = await reader.read()
         assert ending.when() < asyncio.get_running_loop().time()
-        assert b" 202 " in answer
+        assert b" 202 " in response
         assert await rows(database) == [1, 1, 2]
 
-    async def test_is_not_taken_while_storage_is_away(self) -> None:
+    async def test_is_a_503_while_storage_is_unavailable(self) -> None:
         async with (
             open_alone(**_SHORT) as ada,
-            ada.post("/ecg/process", data=a_binary_ecg(_LONG), headers=_BINARY) as answer,
+            ada.post("/ecg/process", data=a_binary_ecg(_LONG), headers=_BINARY) as response,
         ):
-            await problem_of(answer, 503)
+            await problem_of(response, 503)
 
-        assert "Retry-After" in answer.headers
+        assert "Retry-After" in response.headers
 
     async def test_has_its_own_limit(self) -> None:
         async with open_alone(**_SHORT, max_recording_samples=219) as ada:
@@ -400,7 +398,7 @@ class TestALongRecording:
             {"pointer": "/leads", "detail": "expected at most 219 samples in all leads, found 220"}
         ]
 
-    async def test_that_comes_too_slowly_is_cut_off(self) -> None:
+    async def test_that_arrives_too_slowly_is_a_408(self) -> None:
         body = a_binary_ecg(_LONG)
         async with (
             asyncio.timeout(_LIMIT_S),
@@ -412,7 +410,7 @@ class TestALongRecording:
             assert b" 408 " in await reader.readline()
 
 
-class TestWhatIsWrong:
+class TestProblems:
     @pytest.mark.parametrize(
         ("body", "detail"),
         [
@@ -431,28 +429,26 @@ class TestWhatIsWrong:
             (a_binary_body(b'{"id": 1, "id": 2}', b""), "The key 'id' stands twice in one object."),
         ],
     )
-    async def test_what_is_not_of_this_form_is_a_bad_request(
+    async def test_another_format_is_a_400(
         self, ada_alone: aiohttp.ClientSession, body: bytes, detail: str
     ) -> None:
         assert (await refused(ada_alone, body, 400))["detail"] == detail
 
-    async def test_a_header_that_is_not_json_is_told_where_it_breaks_off(
+    async def test_invalid_json_in_the_header_is_reported_with_its_position(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         detail = (await refused(ada_alone, a_binary_body(b"{]", b""), 400))["detail"]
 
         assert detail.startswith("The header is not JSON: ")
 
-    async def test_a_header_of_a_megabyte_is_not_read(self, ada_alone: aiohttp.ClientSession) -> None:
+    async def test_a_header_of_a_megabyte_is_a_413(self, ada_alone: aiohttp.ClientSession) -> None:
         detail = (await refused(ada_alone, a_binary_body(b"{}", b"", size=2**20), 413))["detail"]
 
         assert detail == "The header may have 65536 bytes at most, and this one has 1048576."
 
     @pytest.mark.parametrize("settings", [{}, {"max_lead_samples": 1}])
     @pytest.mark.parametrize("encoding", _PACKING)
-    async def test_samples_that_are_missing_or_too_many_are_told(
-        self, settings: dict[str, int], encoding: str
-    ) -> None:
+    async def test_missing_or_extra_samples_are_a_400(self, settings: dict[str, int], encoding: str) -> None:
         pack, packed = _PACKING[encoding], {"Content-Encoding": encoding}
         async with open_alone(**settings) as ada:
             short = await refused(ada, in_pieces(pack(a_binary_body(header(), bytes(5))), 9), 400, **packed)
@@ -461,17 +457,19 @@ class TestWhatIsWrong:
         assert short["detail"] == "The body breaks off: expected 6 bytes of samples, found 5."
         assert long["detail"] == "Something follows the samples that the header tells of."
 
-    async def test_a_length_that_does_not_add_up_is_told_before_the_samples_come(
+    async def test_a_contradicting_content_length_is_refused_before_the_samples_arrive(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         body = a_binary_body(header(), bytes(6))
         async with asyncio.timeout(_LIMIT_S), open_raw(str(ada_alone._base_url)) as (reader, writer):
             writer.write(_head(ada_alone, len(body) + 1) + body[:-6])
             assert b" 400 " in await reader.readline()
-            answer = await reader.read()
+            response = await reader.read()
 
         total = len(body)
-        assert f"The header tells of {total} bytes in all, Content-Length of {total + 1}." in answer.decode()
+        assert (
+            f"The header tells of {total} bytes in all, Content-Length of {total + 1}." in response.decode()
+        )
 
     @pytest.mark.parametrize(
         ("wrong", "pointer", "detail"),
@@ -508,14 +506,14 @@ class TestWhatIsWrong:
             ),
         ],
     )
-    async def test_a_header_that_does_not_fit_is_told_where(
+    async def test_an_invalid_header_field_is_pointed_at(
         self, ada_alone: aiohttp.ClientSession, wrong: Any, pointer: str, detail: str
     ) -> None:
         problem = await refused(ada_alone, a_binary_body(wrong, bytes(6)), 422)
 
         assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
 
-    async def test_all_that_is_wrong_with_a_header_is_told(self, ada_alone: aiohttp.ClientSession) -> None:
+    async def test_all_problems_of_a_header_are_reported(self, ada_alone: aiohttp.ClientSession) -> None:
         lead = {"name": "I", "sample_type": "float"}
         problem = await refused(ada_alone, a_binary_body(header(id="", leads=[lead, lead]), b""), 422)
 
@@ -536,13 +534,13 @@ class TestWhatIsWrong:
         assert problem["errors"] == [{"pointer": "/leads", "detail": "expected 1 to 32 leads, found 33"}]
 
     @pytest.mark.parametrize(("name", "status"), [("root", 403), (None, 401)])
-    async def test_who_may_not_submit_is_told_before_a_body_is_read(
+    async def test_a_missing_role_is_a_403_before_the_body_is_read(
         self, gateway_alone: str, name: str | None, status: int
     ) -> None:
         async with open_client(gateway_alone, name) as client:
             await refused(client, a_binary_ecg(an_ecg_body()), status)
 
-    async def test_a_bomb_is_unpacked_no_further_than_its_header_tells(
+    async def test_a_decompression_bomb_is_refused_at_the_length_in_its_header(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         body = zstandard.compress(a_binary_body(header(), bytes(2**28)))
@@ -551,17 +549,17 @@ class TestWhatIsWrong:
 
         assert problem["detail"] == "Something follows the samples that the header tells of."
 
-    async def test_json_that_is_declared_as_binary_and_binary_as_json_are_refused(
+    async def test_json_declared_as_binary_and_binary_declared_as_json_are_refused(
         self, ada_alone: aiohttp.ClientSession
     ) -> None:
         await refused(ada_alone, json.dumps(_ORDINARY).encode(), 400)
         headers = {"Content-Type": "application/json"}
-        async with ada_alone.post("/ecg/process", data=a_binary_ecg(_ORDINARY), headers=headers) as answer:
-            await problem_of(answer, 400)
+        async with ada_alone.post("/ecg/process", data=a_binary_ecg(_ORDINARY), headers=headers) as response:
+            await problem_of(response, 400)
 
 
 def _head(ada: aiohttp.ClientSession, size: int, *, expect: bool = False) -> bytes:
-    """The head of a submission, for a test that says its body by hand."""
+    """The head of a submission, for a test that sends the body itself."""
     expected = "Expect: 100-continue\r\n" if expect else ""
     return (
         f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"

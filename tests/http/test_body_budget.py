@@ -1,4 +1,4 @@
-"""A gateway whose memory for bodies, or disk for recordings, is really full: who is refused then."""
+"""A gateway whose budget of memory or disk is used up: which requests are refused then."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> list[MemoryBudget]:
 
 @pytest.fixture
 def spool_directory(monkeypatch: pytest.MonkeyPatch) -> list[SpoolDirectory]:
-    """The spools of each gateway that is opened."""
+    """The spool directory of each gateway that is opened."""
     opened: list[SpoolDirectory] = []
 
     class RecordedSpoolDirectory(SpoolDirectory):
@@ -98,7 +98,7 @@ def a_long_body(num_samples: int) -> bytes:
 async def open_trickle(
     address: str, account: str, content_type: str, size: int, sent: bytes
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """A body that has begun and does not go on."""
+    """A body that stalls after its first bytes."""
     async with open_raw(address) as (reader, writer):
         writer.write(a_head(account, content_type, size) + sent)
         await writer.drain()
@@ -112,7 +112,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def fill(opened: AsyncExitStack, address: str, budget: MemoryBudget) -> list[asyncio.StreamReader]:
-    """Let bodies trickle, one of each account, until there is no room for another large one."""
+    """Start stalled bodies, one per account, until another large one does not fit."""
     trickling: list[asyncio.StreamReader] = []
     for account in _ACCOUNTS:
         before = budget.large.held
@@ -127,12 +127,12 @@ async def fill(opened: AsyncExitStack, address: str, budget: MemoryBudget) -> li
 async def posted(client: aiohttp.ClientSession, body: bytes, content_type: str, **headers: str) -> Any:
     async with client.post(
         "/ecg/process", data=body, headers={"Content-Type": content_type, **headers}
-    ) as answer:
-        return answer.status, await answer.json(content_type=None)
+    ) as response:
+        return response.status, await response.json(content_type=None)
 
 
 def small_bodies() -> list[tuple[bytes, dict[str, str]]]:
-    """Each of them wrong in its date, so that no database is needed to answer it."""
+    """Bodies with an invalid date, so that no database is needed to refuse them."""
     small = an_ecg_body(date="tomorrow")
     standard = an_ecg_body(date="tomorrow", leads=[{"name": "I", "signal": [1000] * 50_000}])
     return [
@@ -146,7 +146,7 @@ def small_bodies() -> list[tuple[bytes, dict[str, str]]]:
 
 
 class TestMemory:
-    async def test_small_bodies_are_taken_while_large_ones_of_others_fill_the_memory(
+    async def test_small_bodies_are_accepted_while_large_ones_use_up_the_budget(
         self, budgets: list[MemoryBudget]
     ) -> None:
         async with (
@@ -164,7 +164,7 @@ class TestMemory:
         assert status == 503
         assert problem["detail"].startswith("The gateway has its hands full")
 
-    async def test_a_large_body_that_comes_fast_gets_the_room_of_one_that_does_not(
+    async def test_a_fast_large_body_evicts_a_slow_one(
         self, budgets: list[MemoryBudget], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(body_memory_module, "_EVICTABLE_AFTER_S", 0.01)
@@ -188,29 +188,27 @@ class TestMemory:
         assert b"came too slowly for what it held" in ended
         assert is_last_waited_for
 
-    async def test_what_a_body_took_is_free_once_its_client_has_gone(
-        self, budgets: list[MemoryBudget]
-    ) -> None:
+    async def test_memory_is_released_when_the_client_disconnects(self, budgets: list[MemoryBudget]) -> None:
         async with asyncio.timeout(_LIMIT_S), open_gateway_alone(**_LITTLE_MEMORY) as address:
             async with AsyncExitStack() as opened:
                 await fill(opened, address, budgets[0])
 
             await until(lambda: budgets[0].large.held == 0)
 
-    async def test_a_window_that_no_caller_may_hold_is_refused_for_good(self) -> None:
+    async def test_a_window_larger_than_a_callers_budget_is_a_413(self) -> None:
         # A frame that asks for 8 MiB (RFC 8878, 3.1.1), where a caller may hold 2.
         body = bytes.fromhex("28b52ffd0068") + bytes(40)
         async with open_gateway_alone(**_LITTLE_MEMORY) as address, open_client(address, "ada") as ada:
             headers = {"Content-Type": _BINARY, "Content-Encoding": "zstd"}
-            async with ada.post("/ecg/process", data=body, headers=headers) as answer:
-                problem = await problem_of(answer, 413)
+            async with ada.post("/ecg/process", data=body, headers=headers) as response:
+                problem = await problem_of(response, 413)
 
         assert problem["detail"].startswith("One caller may hold 2097152 bytes")
-        assert "Retry-After" not in answer.headers
+        assert "Retry-After" not in response.headers
 
 
 class TestDisk:
-    async def test_recordings_that_are_announced_and_not_sent_refuse_no_other(
+    async def test_declared_sizes_reserve_no_disk_space(
         self, database: Database, broker: InProcessBroker, spool_directory: list[SpoolDirectory]
     ) -> None:
         long_one = a_long_body(2**16)
@@ -230,7 +228,7 @@ class TestDisk:
         assert found == [202] * 3
 
     @pytest.mark.parametrize("is_slow", [False, True])
-    async def test_a_recording_finds_no_room_beside_others_unless_they_come_too_slowly(
+    async def test_a_recording_past_the_disk_budget_is_refused_unless_others_are_slow(
         self,
         database: Database,
         broker: InProcessBroker,
@@ -255,11 +253,11 @@ class TestDisk:
             ]
             await until(lambda: spool_directory[0]._budget.held == 4 * (2**18 - 1))
 
-            status, answer = await posted(ada, long_one, _BINARY)
+            status, response = await posted(ada, long_one, _BINARY)
             ended = await trickling[0].readline() if is_slow else b""
 
         assert status == (202 if is_slow else 503)
-        assert is_slow or answer["detail"].startswith("The gateway has its hands full")
+        assert is_slow or response["detail"].startswith("The gateway has its hands full")
         assert ended.startswith(b"HTTP/1.1 503 ") == is_slow
 
 

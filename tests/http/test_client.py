@@ -90,7 +90,7 @@ class TestAgainstAGateway:
             await client.get("10")
         assert not await client.delete("10")
 
-    async def test_a_refusal_says_all_that_is_wrong(self, client: Client) -> None:
+    async def test_a_refusal_has_all_problems(self, client: Client) -> None:
         with pytest.raises(RefusedError) as refusal:
             await client.submit(an_ecg_body(date="yesterday", leads=[]))
 
@@ -115,17 +115,17 @@ class TestAgainstAGateway:
 
 
 class TestReanalysis:
-    """Against a server that has an ECG analysed again."""
+    """Against a server with an ECG that is being re-analysed."""
 
     async def test_the_next_result_is_waited_for(self) -> None:
-        answers = [_finished(generation=2), _finished(reanalysis="queued")]
+        results = [_finished(generation=2), _finished(reanalysis="queued")]
 
-        async with serving(lambda _: answers.pop()) as url, open_client(url, token="t") as client:
+        async with serving(lambda _: results.pop()) as url, open_client(url, token="t") as client:
             result = await client.wait("10")
 
         assert (result.generation, result.is_analysed_again) == (2, False)
 
-    async def test_of_one_that_takes_too_long_the_last_result_is_given(self) -> None:
+    async def test_after_the_timeout_the_last_result_is_returned(self) -> None:
         async with (
             serving(lambda _: _finished(reanalysis="queued")) as url,
             open_client(url, token="t") as client,
@@ -152,39 +152,39 @@ class TestPatience:
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(isoline.client, "_FIRST_BACKOFF_S", 0.01)
 
-    async def test_what_passes_is_repeated_until_it_has_passed(self) -> None:
+    async def test_temporary_failures_are_retried_until_they_end(self) -> None:
         failures = [503, 429, 502, 504]
 
-        def answer(_: web.Request) -> web.Response:
+        def respond(_: web.Request) -> web.Response:
             return web.Response(status=failures.pop()) if failures else _queued()
 
-        async with serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(respond) as url, open_client(url, token="t") as client:
             assert (await client.get("10")).status == "queued"
         assert failures == []
 
     async def test_retry_after_is_honoured(self) -> None:
         times: list[float] = []
 
-        def answer(_: web.Request) -> web.Response:
+        def respond(_: web.Request) -> web.Response:
             times.append(asyncio.get_running_loop().time())
             return _queued() if len(times) > 1 else web.Response(status=429, headers={"Retry-After": "0.5"})
 
-        async with serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(respond) as url, open_client(url, token="t") as client:
             await client.get("10")
 
         assert times[1] - times[0] >= 0.5
 
-    async def test_a_lost_connection_is_repeated(self) -> None:
+    async def test_a_lost_connection_is_retried(self) -> None:
         seen: list[str] = []
 
-        def answer(request: web.Request) -> web.Response:
+        def respond(request: web.Request) -> web.Response:
             seen.append(request.method)
             if len(seen) < 3:
                 assert request.transport
                 request.transport.abort()
             return _queued()
 
-        async with serving(answer) as url, open_client(url, token="t") as client:
+        async with serving(respond) as url, open_client(url, token="t") as client:
             await client.submit(an_ecg_body())
 
         assert seen == ["POST", "POST", "POST"]
@@ -206,12 +206,12 @@ class TestPatience:
                 with pytest.raises(AwayError):
                     await client.get("10")
 
-    async def test_a_gateway_that_is_not_there_is_away(self) -> None:
+    async def test_an_unreachable_gateway_is_unavailable(self) -> None:
         async with open_client("http://127.0.0.1:1", token="t", patience_s=0.1) as client:
             with pytest.raises(AwayError):
                 await client.get("10")
 
-    async def test_a_port_without_tls_is_told_at_once(self) -> None:
+    async def test_a_port_without_tls_fails_at_once(self) -> None:
         async with (
             serving(lambda _: _queued()) as url,
             open_client(url.replace("http:", "https:"), token="t") as client,
@@ -220,7 +220,7 @@ class TestPatience:
             with pytest.raises(AwayError, match=r"(?i)wrong.version.number"):
                 await client.get("10")
 
-    async def test_a_certificate_that_nobody_trusts_is_told_at_once(self, tmp_path: Path) -> None:
+    async def test_an_untrusted_certificate_fails_at_once(self, tmp_path: Path) -> None:
         async with await asyncio.start_server(
             lambda *_: None, "127.0.0.1", 0, ssl=untrusted_certificate(tmp_path)
         ) as listening:
@@ -229,7 +229,7 @@ class TestPatience:
                 with pytest.raises(AwayError, match="self-signed certificate"):
                     await client.get("10")
 
-    async def test_an_answer_that_is_not_json_is_a_refusal(self) -> None:
+    async def test_a_response_that_is_not_json_is_a_refusal(self) -> None:
         async with (
             serving(lambda _: web.Response(status=400, text="<html>")) as url,
             open_client(url, token="t") as client,
@@ -240,15 +240,15 @@ class TestPatience:
 
 class TestUrls:
     @pytest.mark.parametrize("path", ["", "/", "/isoline", "/isoline/", "/a%20b/isoline//"])
-    async def test_a_path_of_the_url_stands_before_every_path(self, path: str) -> None:
+    async def test_the_path_of_the_url_is_a_prefix_of_every_path(self, path: str) -> None:
         paths: list[str] = []
 
-        def answer(request: web.Request) -> web.Response:
+        def respond(request: web.Request) -> web.Response:
             paths.append(request.raw_path)
             tokens = {"access_token": "t", "expires_in": 900}
             return web.json_response(tokens) if request.path.endswith("/token") else _queued()
 
-        async with serving(answer) as url, open_client(f"{url}{path}", user="ada", password="p") as client:
+        async with serving(respond) as url, open_client(f"{url}{path}", user="ada", password="p") as client:
             await client.submit(an_ecg_body())
             await client.get("a:b")
 
@@ -280,9 +280,7 @@ class TestUrls:
             ("http://localhost/#secret", "leave out what follows"),
         ],
     )
-    async def test_a_url_of_no_gateway_is_said_to_be_none_without_repeating_it(
-        self, url: str, reason: str
-    ) -> None:
+    async def test_an_invalid_url_is_refused_and_not_quoted(self, url: str, reason: str) -> None:
         with pytest.raises(UrlError, match=reason) as refusal:
             async with open_client(url, user="ada", password="p"):
                 pass
@@ -299,10 +297,10 @@ class TestUrls:
 
         async with serving(take) as elsewhere:
 
-            def answer(_: web.Request) -> web.Response:
+            def respond(_: web.Request) -> web.Response:
                 return web.Response(status=status, headers={"Location": f"{elsewhere}/token?secret=1"})
 
-            async with serving(answer) as url:
+            async with serving(respond) as url:
                 async with open_client(url, user="ada", password="p") as client:
                     with pytest.raises(RefusedError, match=f"sent elsewhere to {elsewhere}/token, where"):
                         await client.get("10")
@@ -323,7 +321,7 @@ class TestUrls:
                 await client.get("10")
 
     @pytest.mark.parametrize("body", ["<html>", "[]", "{}", "null", '{"id": "10"}'])
-    async def test_an_answer_of_another_server_is_not_taken_for_the_gateways(self, body: str) -> None:
+    async def test_a_response_of_another_server_is_refused(self, body: str) -> None:
         async with (
             serving(lambda _: web.Response(text=body)) as url,
             open_client(url, token="t") as with_token,
@@ -335,13 +333,13 @@ class TestUrls:
                 with pytest.raises(RefusedError, match="200: This is no answer of Isoline's"):
                     [_ async for _ in client.list()]
 
-    async def test_what_is_no_http_is_no_gateway(self) -> None:
-        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def test_a_server_that_speaks_no_http_is_no_gateway(self) -> None:
+        async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"SSH-2.0-OpenSSH\r\n")
             await writer.drain()
             writer.close()
 
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with open_client(url, token="t", patience_s=0.1) as client:
                 with pytest.raises(AwayError):
@@ -352,7 +350,7 @@ class TestTokens:
     async def test_one_login_serves_many_requests(self) -> None:
         gateway = TokenGateway()
 
-        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.respond) as url, open_client(url, user="ada", password="p") as client:
             await asyncio.gather(*(client.get("10") for _ in range(10)))
 
         assert gateway.logins == 1
@@ -360,7 +358,7 @@ class TestTokens:
     async def test_a_token_that_the_gateway_refuses_is_renewed_with_the_refresh_token(self) -> None:
         gateway = TokenGateway()
 
-        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.respond) as url, open_client(url, user="ada", password="p") as client:
             await client.get("10")
             gateway.good_tokens.clear()
             await asyncio.gather(*(client.get("10") for _ in range(10)))
@@ -370,17 +368,17 @@ class TestTokens:
     async def test_a_token_is_renewed_before_it_expires(self) -> None:
         gateway = TokenGateway(expires_in=30)
 
-        async with serving(gateway.answer) as url, open_client(url, user="ada", password="p") as client:
+        async with serving(gateway.respond) as url, open_client(url, user="ada", password="p") as client:
             await client.get("10")
             await client.get("10")
 
         assert (gateway.logins, gateway.refreshes) == (1, 1)
 
-    async def test_a_dead_refresh_token_is_followed_by_a_login(self) -> None:
+    async def test_an_expired_refresh_token_is_followed_by_a_login(self) -> None:
         gateway = TokenGateway()
 
         async with (
-            serving(gateway.answer) as url,
+            serving(gateway.respond) as url,
             open_client(url, user="ada", password="p", token="old", refresh_token="dead") as client,
         ):
             assert (await client.get("10")).status == "queued"
@@ -391,11 +389,11 @@ class TestTokens:
         gateway = TokenGateway()
         gateway.good_refresh_tokens.add("good")
 
-        async with serving(gateway.answer) as url, open_client(url, refresh_token="good") as client:
+        async with serving(gateway.respond) as url, open_client(url, refresh_token="good") as client:
             assert (await client.get("10")).status == "queued"
 
     async def test_a_refused_token_without_a_way_to_renew_is_a_refusal(self) -> None:
-        async with serving(TokenGateway().answer) as url, open_client(url, token="old") as client:
+        async with serving(TokenGateway().respond) as url, open_client(url, token="old") as client:
             with pytest.raises(RefusedError, match="401"):
                 await client.get("10")
 
@@ -406,7 +404,7 @@ class TestTokens:
 
 
 class TokenGateway:
-    """Gives out tokens, each refresh token good for one use, and counts."""
+    """Issues tokens, each refresh token valid for one use, and counts logins and refreshes."""
 
     def __init__(self, *, expires_in: int = 900) -> None:
         self.logins = 0
@@ -415,7 +413,7 @@ class TokenGateway:
         self.good_refresh_tokens: set[str] = set()
         self._expires_in = expires_in
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def respond(self, request: web.Request) -> web.Response:
         if request.path == "/token":
             self.logins += 1
             return self._tokens()
@@ -443,8 +441,8 @@ class TokenGateway:
         )
 
 
-def _finished(**said: Any) -> web.Response:
-    return web.json_response({"id": "10", "status": "completed", "generation": 1, **said})
+def _finished(**fields: Any) -> web.Response:
+    return web.json_response({"id": "10", "status": "completed", "generation": 1, **fields})
 
 
 def _queued() -> web.Response:
@@ -452,12 +450,12 @@ def _queued() -> web.Response:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[web.Request], Any]) -> AsyncIterator[str]:
-    """A server that answers everything with a function."""
+async def serving(respond: Callable[[web.Request], Any]) -> AsyncIterator[str]:
+    """A server that responds to everything with a function."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        answered = answer(request)
-        response: web.StreamResponse = await answered if asyncio.iscoroutine(answered) else answered
+        result = respond(request)
+        response: web.StreamResponse = await result if asyncio.iscoroutine(result) else result
         return response
 
     app = web.Application()

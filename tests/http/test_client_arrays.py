@@ -58,7 +58,7 @@ async def test_an_array_is_the_same_ecg_as_a_list(
         await client.submit(with_signals(np.array([*_NUMBERS, 0], np.int16)))
 
 
-async def test_lists_may_stand_beside_arrays(client: Client) -> None:
+async def test_lists_and_arrays_may_be_mixed(client: Client) -> None:
     await client.submit(with_signals(_NUMBERS, _NUMBERS))
 
     assert (await client.submit(with_signals(_NUMBERS, np.array(_NUMBERS, np.int16)))).status == "queued"
@@ -91,24 +91,24 @@ async def test_another_kind_of_array_is_refused_before_anything_is_sent(signal: 
             await client.submit(with_signals(signal))
 
 
-async def test_what_the_gateway_finds_wrong_with_a_header_is_told(client: Client) -> None:
+async def test_problems_of_a_header_are_raised(client: Client) -> None:
     with pytest.raises(RefusedError, match="/leads/0/num_samples") as caught:
         await client.submit(with_signals(np.array([], np.int16)))
 
     assert caught.value.status == 422
 
 
-async def test_arrays_are_sent_whole_again_when_an_answer_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_arrays_are_sent_again_in_full_after_a_lost_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isoline.client, "_FIRST_BACKOFF_S", 0.01)
     bodies: list[bytes] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def response(request: web.Request) -> web.Response:
         bodies.append(await request.read())
         assert request.content_type == "application/vnd.isoline.ecg"
         assert request.content_length == len(bodies[-1])
         return web.Response(status=503 if len(bodies) < 3 else 400)
 
-    async with serving(answer) as url, open_client(url, token="t") as client:
+    async with serving(response) as url, open_client(url, token="t") as client:
         with pytest.raises(RefusedError, match="400"):
             await client.submit(with_signals(np.array(_NUMBERS, np.int16)))
 

@@ -1,4 +1,4 @@
-"""Gateways whose clocks differ: what one of them makes, the other takes."""
+"""Gateways whose clocks differ accept each other's tokens."""
 
 from __future__ import annotations
 
@@ -73,22 +73,20 @@ async def gateways(database: Database, broker: InProcessBroker, gateway: str) ->
 
 
 async def tokens_of(client: aiohttp.ClientSession, path: str, **body: str) -> dict[str, Any]:
-    async with client.post(path, json=body) as answer:
-        assert answer.status == 200
-        tokens: dict[str, Any] = await answer.json()
+    async with client.post(path, json=body) as response:
+        assert response.status == 200
+        tokens: dict[str, Any] = await response.json()
     return tokens
 
 
 async def status_of(client: aiohttp.ClientSession, tokens: dict[str, Any]) -> int:
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
-    async with client.get("/ecg/nothing", headers=headers) as answer:
-        return answer.status
+    async with client.get("/ecg/nothing", headers=headers) as response:
+        return response.status
 
 
 @pytest.mark.parametrize("ahead_s", [-8, -2, 2, 8])
-async def test_each_takes_the_tokens_of_the_other_as_they_are_made(
-    gateways: Gateways, ahead_s: float
-) -> None:
+async def test_each_accepts_fresh_tokens_of_the_other(gateways: Gateways, ahead_s: float) -> None:
     clients = await gateways.open(ahead_s)
 
     for one, other in (clients, clients[::-1]):
@@ -102,7 +100,7 @@ async def test_each_takes_the_tokens_of_the_other_as_they_are_made(
 
 @pytest.mark.parametrize("ahead_s", [-8, 0, 8])
 @pytest.mark.parametrize("change", ["password", "deletion"])
-async def test_tokens_of_a_changed_account_end_at_both_within_the_stated_time_and_no_other(
+async def test_only_tokens_of_a_changed_account_are_revoked_at_both_within_the_stated_time(
     gateways: Gateways, root: aiohttp.ClientSession, ahead_s: float, change: str
 ) -> None:
     clients = await gateways.open(ahead_s)
@@ -120,9 +118,7 @@ async def test_tokens_of_a_changed_account_end_at_both_within_the_stated_time_an
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
-async def test_tokens_and_ecgs_are_dated_by_postgresql_whatever_the_clock_of_the_machine(
-    gateways: Gateways, hours: float
-) -> None:
+async def test_tokens_and_ecgs_are_dated_by_postgresqls_clock(gateways: Gateways, hours: float) -> None:
     """To a gateway whose machine is ``hours`` behind, PostgreSQL is ahead by so much."""
     ahead_s = hours * 3600
     _, client = await gateways.open(ahead_s)
@@ -135,28 +131,28 @@ async def test_tokens_and_ecgs_are_dated_by_postgresql_whatever_the_clock_of_the
     for minutes in (-5, 5):
         date = (a_day_ahead + timedelta(minutes=minutes)).isoformat()
         body = an_ecg_body(id=f"at-{minutes}", date=date)
-        async with client.post("/ecg/process", json=body, headers=headers) as answer:
-            statuses.append(answer.status)
+        async with client.post("/ecg/process", json=body, headers=headers) as response:
+            statuses.append(response.status)
 
     assert claims["iat"] == pytest.approx(time.time() + ahead_s, abs=60)
     assert await status_of(client, tokens) == 404
     assert statuses == [202, 422]
 
 
-async def test_a_gateway_that_never_saw_postgresql_refuses_nobody_for_good(
+async def test_a_gateway_without_postgresql_answers_tokens_with_503(
     database: Database, broker: InProcessBroker
 ) -> None:
     accounts = UnreachableAccounts(database)
     async with (
         open_test_gateway(database, broker.publisher(), accounts=accounts) as address,
         open_client(address, "ada") as ada,
-        ada.get("/ecg/10") as answer,
+        ada.get("/ecg/10") as response,
     ):
-        await problem_of(answer, 503)
+        await problem_of(response, 503)
 
 
 class UnreachableAccounts(PostgresAccountStore):
-    """Accounts that can't be asked for."""
+    """Accounts whose queries fail."""
 
     async def recent_changes(self) -> AccountChanges:
         raise UnavailableError("PostgreSQL is away")

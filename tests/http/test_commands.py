@@ -73,7 +73,7 @@ async def test_files_are_submitted_waited_for_listed_and_erased(isoline: Command
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "http://localhost:tcp://10.0.0.1:80", "http://a:secret@b"])
-async def test_a_url_that_is_none_is_one_sentence(url: str) -> None:
+async def test_an_invalid_url_is_one_sentence(url: str) -> None:
     status, printed, complained = await CommandLine(url).run("list")
 
     assert (status, printed) == (2, "")
@@ -83,7 +83,7 @@ async def test_a_url_that_is_none_is_one_sentence(url: str) -> None:
 
 
 @pytest.mark.parametrize("format_", ["table", "json"])
-async def test_a_file_whose_name_is_no_text_is_submitted(
+async def test_a_file_with_an_undecodable_name_is_submitted(
     isoline: CommandLine, tmp_path: Path, format_: str
 ) -> None:
     file = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")

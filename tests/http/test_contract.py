@@ -1,4 +1,4 @@
-"""The contract against a running gateway: what it says is what is served."""
+"""The contract against a running gateway."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _PASSING_HEADERS: Final = {"x-request-id", "date", "ratelimit", "ratelimit-polic
 async def answer_of(
     client: aiohttp.ClientSession, method: str, path: str, operation: dict[str, Any], ecg_id: str = "10"
 ) -> tuple[int, dict[str, str], bytes]:
-    """What a request with the contract's own example as its body is answered with."""
+    """The response to a request with the example of the contract as its body."""
     body = None
     if "requestBody" in operation:
         examples = operation["requestBody"]["content"]["application/json"]["examples"]
         body = next(iter(examples.values()))["value"]
     path = path.replace("{id}", ecg_id).replace("{name}", "nobody.known").replace("{file}", "page.js")
-    async with client.request(method, path, json=body) as answer:
+    async with client.request(method, path, json=body) as response:
         headers = {
-            name: value for name, value in answer.headers.items() if name.lower() not in _PASSING_HEADERS
+            name: value for name, value in response.headers.items() if name.lower() not in _PASSING_HEADERS
         }
-        return answer.status, headers, await answer.read()
+        return response.status, headers, await response.read()
 
 
 async def test_the_contract_is_served_as_it_is_exported(nobody: aiohttp.ClientSession) -> None:
-    async with nobody.get("/openapi.json", headers={"Accept-Encoding": "identity"}) as answer:
-        served = await answer.json()
+    async with nobody.get("/openapi.json", headers={"Accept-Encoding": "identity"}) as response:
+        served = await response.json()
 
     settings = GatewayOnlySettings()
     assert served == contract(settings)
@@ -51,7 +51,7 @@ async def test_the_contract_is_served_as_it_is_exported(nobody: aiohttp.ClientSe
 
 @pytest.mark.parametrize(("method", "path", "operation"), _OPERATIONS)
 @pytest.mark.parametrize("name", [None, *ROLES])
-async def test_a_route_is_open_to_its_role_alone(
+async def test_a_route_requires_its_role(
     gateway: str, method: str, path: str, operation: dict[str, Any], name: str | None
 ) -> None:
     roles = operation["x-isoline-roles"]
@@ -67,7 +67,7 @@ async def test_a_route_is_open_to_its_role_alone(
     elif not set(roles) & set(ROLES[name]):
         assert status == 403
     elif (method, path) == ("PUT", "/user/{name}/password") and "admin" not in ROLES[name]:
-        assert status == 403  # whoever is no administrator may change only their own
+        assert status == 403  # without the role admin only one's own password may be changed
     else:
         assert status not in {401, 403}
 
@@ -78,7 +78,7 @@ async def test_a_route_is_open_to_its_role_alone(
     [operation for operation in _OPERATIONS if "{id}" in operation.values[1]],  # type: ignore[operator]
 )
 @pytest.mark.parametrize("is_finished", [False, True])
-async def test_another_s_ecg_can_t_be_told_from_none(
+async def test_another_owners_ecg_looks_like_none(
     ada: aiohttp.ClientSession,
     bob: aiohttp.ClientSession,
     method: str,
@@ -87,8 +87,8 @@ async def test_another_s_ecg_can_t_be_told_from_none(
     *,
     is_finished: bool,
 ) -> None:
-    async with ada.post("/ecg/process", json=an_ecg_body(id="adas")) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", json=an_ecg_body(id="adas")) as response:
+        assert response.status == 202
     if is_finished:
         await ada.get("/ecg/adas", params={"wait": "10"})
 
@@ -97,18 +97,18 @@ async def test_another_s_ecg_can_t_be_told_from_none(
 
     assert others == nobodys
     assert others[0] == 404
-    async with ada.get("/ecg/adas") as answer:
-        assert answer.status == 200
+    async with ada.get("/ecg/adas") as response:
+        assert response.status == 200
 
 
 async def test_two_owners_may_use_one_id(ada: aiohttp.ClientSession, bob: aiohttp.ClientSession) -> None:
     for client, date in ((ada, "2023-07-30"), (bob, "2024-07-30")):
-        async with client.post("/ecg/process", json=an_ecg_body(id="10", date=date)) as answer:
-            assert answer.status == 202
+        async with client.post("/ecg/process", json=an_ecg_body(id="10", date=date)) as response:
+            assert response.status == 202
 
-    async with bob.delete("/ecg/10") as answer:
-        assert answer.status == 204
-    async with ada.get("/ecg/10") as answer:
-        assert answer.status == 200
-    async with bob.get("/ecg") as answer:
-        assert await answer.json() == {"ecgs": []}
+    async with bob.delete("/ecg/10") as response:
+        assert response.status == 204
+    async with ada.get("/ecg/10") as response:
+        assert response.status == 200
+    async with bob.get("/ecg") as response:
+        assert await response.json() == {"ecgs": []}

@@ -74,7 +74,7 @@ class Issuer:
         self.first: list[Any] = []
         self.more: list[Any] = []
         self.document: Any = None
-        self.answers: list[web.Response] = []
+        self.responses: list[web.Response] = []
         self.rotated = 1
         self.keys: dict[str, tuple[str, Any]] = {
             "rsa-1": ("RS256", _RSA),
@@ -101,9 +101,9 @@ class Issuer:
         self.rotated += 1
         self.keys = {f"ed-{self.rotated}": ("EdDSA", Ed25519PrivateKey.generate())}
 
-    def answer_as_now(self) -> None:
-        """Whatever is asked for already is answered with the keys of now."""
-        self.answers = [self._answer()]
+    def respond_with_present_keys(self) -> None:
+        """Respond to requests under way with the present keys."""
+        self.responses = [self._respond()]
 
     async def until_asked(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -118,12 +118,12 @@ class Issuer:
         await asyncio.sleep(self.delay_s)
         if self.is_away:
             return self.fault(request)
-        return self.answers.pop() if self.answers else self._answer()
+        return self.responses.pop() if self.responses else self._respond()
 
     async def moved(self, _: web.Request) -> web.Response:
         return web.json_response({"keys": []}, status=302, headers={"Location": f"{self.url}/keys"})
 
-    def _answer(self) -> web.Response:
+    def _respond(self) -> web.Response:
         keys = [
             {**_JWK[algorithm].to_jwk(key.public_key(), as_dict=True), "kid": key_id, "use": "sig"}
             for key_id, (algorithm, key) in self.keys.items()
@@ -152,7 +152,7 @@ OpenTrusting: TypeAlias = tuple[Issuer, Callable[..., AbstractAsyncContextManage
 async def open_trusting_gateway(
     issuer: Issuer, database: Database, broker: InProcessBroker, **settings: Any
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a gateway that takes the issuer's tokens."""
+    """A client of a gateway that accepts the issuer's tokens."""
     values: dict[str, Any] = {
         "oidc_issuer": issuer.url,
         "oidc_audience": _AUDIENCE,
@@ -179,15 +179,15 @@ async def client(open_trusting: OpenTrusting) -> AsyncIterator[aiohttp.ClientSes
 
 
 async def status_of(client: aiohttp.ClientSession, token: str, path: str = "/ecg/nothing") -> int:
-    async with client.get(path, headers={"Authorization": f"Bearer {token}"}) as answer:
-        if answer.status not in {200, 404}:
-            await problem_of(answer, answer.status)
-        return answer.status
+    async with client.get(path, headers={"Authorization": f"Bearer {token}"}) as response:
+        if response.status not in {200, 404}:
+            await problem_of(response, response.status)
+        return response.status
 
 
-class TestTaking:
+class TestAcceptedTokens:
     @pytest.mark.parametrize("key_id", ["rsa-1", "ec-1", "ed-1"])
-    async def test_tokens_of_each_algorithm_are_taken(
+    async def test_tokens_of_each_algorithm_are_accepted(
         self, client: aiohttp.ClientSession, issuer: Issuer, key_id: str
     ) -> None:
         assert await status_of(client, issuer.token(key_id)) == 404
@@ -201,17 +201,17 @@ class TestTaking:
             {"sub": "auth0|123456"},
         ],
     )
-    async def test_what_keycloak_auth0_and_cognito_send_is_taken(
+    async def test_tokens_of_keycloak_auth0_and_cognito_are_accepted(
         self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any]
     ) -> None:
         assert await status_of(client, issuer.token(**claims)) == 404
 
-    async def test_our_own_tokens_are_taken_as_before(
+    async def test_our_own_tokens_are_still_accepted(
         self, client: aiohttp.ClientSession, gateway: str, nobody: aiohttp.ClientSession
     ) -> None:
         del gateway
-        async with nobody.post("/token", json={"user": "ada", "password": "a good password"}) as answer:
-            token = (await answer.json())["access_token"]
+        async with nobody.post("/token", json={"user": "ada", "password": "a good password"}) as response:
+            token = (await response.json())["access_token"]
 
         assert await status_of(client, token) == 404
 
@@ -219,17 +219,17 @@ class TestTaking:
         self, client: aiohttp.ClientSession, issuer: Issuer, database: Database, broker: InProcessBroker
     ) -> None:
         headers = {"Authorization": f"Bearer {issuer.token(sub='ada')}"}
-        async with client.post("/ecg/process", json=an_ecg_body(id="10"), headers=headers) as answer:
-            assert answer.status == 202
+        async with client.post("/ecg/process", json=an_ecg_body(id="10"), headers=headers) as response:
+            assert response.status == 202
 
         assert await status_of(client, issuer.token("ed-1", sub="ada"), "/ecg/10") == 200
         assert await status_of(client, issuer.token(sub="bob"), "/ecg/10") == 404
         async with (
             open_test_gateway(database, broker.publisher()) as address,
             open_client(address, "ada") as ada,
-            ada.get("/ecg/10") as answer,
+            ada.get("/ecg/10") as response,
         ):
-            assert answer.status == 404
+            assert response.status == 404
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT owner FROM ecg") == f"{issuer.url}#ada"
 
@@ -248,7 +248,7 @@ class TestTaking:
             ("realm_access.roles", {"realm_access": None, "roles": ["user"]}, 403),
         ],
     )
-    async def test_roles_are_where_the_setting_says(
+    async def test_roles_are_read_from_the_configured_claim(
         self, open_trusting: OpenTrusting, path: str, claims: dict[str, Any], status: int
     ) -> None:
         issuer, open_client = open_trusting
@@ -288,7 +288,7 @@ def of_another_algorithm(issuer: Issuer) -> str:
     return jwt.encode(claims, _RSA, algorithm="RS512", headers={"kid": "rsa-1"})
 
 
-class TestRefusing:
+class TestRefusedTokens:
     @pytest.mark.parametrize(
         "claims",
         [
@@ -315,7 +315,7 @@ class TestRefusing:
             {"typ": "Refresh"},
         ],
     )
-    async def test_a_token_with_other_claims_proves_nothing(
+    async def test_a_token_with_invalid_claims_is_refused(
         self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any]
     ) -> None:
         assert await status_of(client, issuer.token(**claims)) == 401
@@ -332,25 +332,25 @@ class TestRefusing:
             {"jku": "http://127.0.0.1:1/", "kid": "mine"},
         ],
     )
-    async def test_a_token_with_another_header_proves_nothing(
+    async def test_a_token_with_an_invalid_header_is_refused(
         self, client: aiohttp.ClientSession, issuer: Issuer, header: dict[str, Any]
     ) -> None:
         assert await status_of(client, issuer.token(header=header)) == 401
 
     @pytest.mark.parametrize("forge", [hmac_of_a_public_key, unsigned, of_another_key, of_another_algorithm])
-    async def test_a_forged_token_proves_nothing(
+    async def test_a_forged_token_is_refused(
         self, client: aiohttp.ClientSession, issuer: Issuer, forge: Any
     ) -> None:
         assert await status_of(client, forge(issuer)) == 401
 
     @pytest.mark.parametrize("token", ["x" * 8000, "..", "garbage", "a.b.c"])
-    async def test_what_is_no_token_reaches_no_issuer(
+    async def test_a_malformed_token_causes_no_fetch(
         self, client: aiohttp.ClientSession, issuer: Issuer, token: str
     ) -> None:
         assert await status_of(client, token) == 401
         assert issuer.asked == 0
 
-    async def test_an_issuer_that_calls_itself_like_us_signs_nothing_for_us(
+    async def test_an_external_issuer_can_not_sign_our_own_tokens(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         token = issuer.token(iss="isoline", aud="isoline", roles=["admin"], sub="root")
@@ -361,7 +361,7 @@ class TestRefusing:
 
 
 class TestKeys:
-    async def test_one_request_goes_out_however_many_ask(
+    async def test_concurrent_requests_share_one_fetch(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         issuer.delay_s = 0.2
@@ -371,7 +371,7 @@ class TestKeys:
         assert found == [404] * 20
         assert issuer.asked == 1
 
-    async def test_a_flood_of_made_up_keys_becomes_few_requests(
+    async def test_a_flood_of_made_up_key_ids_causes_few_fetches(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         await status_of(client, issuer.token())
@@ -383,7 +383,7 @@ class TestKeys:
         more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
         assert issuer.asked <= 1 + FETCH_BURST + more
 
-    async def test_a_new_key_is_taken_with_the_first_token_that_names_it_and_the_old_one_is_gone(
+    async def test_a_rotated_key_is_accepted_at_once_and_the_old_one_refused(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         for _ in range(3):
@@ -394,7 +394,9 @@ class TestKeys:
             assert await status_of(client, issuer.token(next(iter(issuer.keys)))) == 404
             assert await status_of(client, before + "x") == 401
 
-    async def test_a_new_key_is_taken_within_seconds_of_a_flood_of_made_up_ones(self, issuer: Issuer) -> None:
+    async def test_a_new_key_is_accepted_within_seconds_of_a_flood_of_made_up_ones(
+        self, issuer: Issuer
+    ) -> None:
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             assert await keys.find("rsa-1")
@@ -411,19 +413,19 @@ class TestKeys:
         assert asked == 1 + FETCH_BURST
         assert issuer.asked == asked + 1
 
-    async def test_a_key_that_came_while_others_were_asked_for_is_taken(self, issuer: Issuer) -> None:
+    async def test_a_key_added_during_a_fetch_is_found_by_the_next(self, issuer: Issuer) -> None:
         issuer.delay_s = 0.3
         async with open_jwks_client(issuer.url, None) as keys:
             await keys.find("rsa-1")
             asking = asyncio.create_task(keys.find("made-up"))
             await issuer.until_asked(2)
-            issuer.answer_as_now()  # what is under way was answered before the rotation
+            issuer.respond_with_present_keys()  # what is under way was answered before the rotation
             issuer.rotate()
 
             assert await keys.find("ed-2")
             assert not await asking
 
-    async def test_nobody_whose_key_is_known_waits_for_newer_ones(self, issuer: Issuer) -> None:
+    async def test_tokens_of_known_keys_do_not_wait_for_a_fetch(self, issuer: Issuer) -> None:
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
@@ -434,7 +436,7 @@ class TestKeys:
                 assert await keys.find("rsa-1")
                 await issuer.until_asked(2)
 
-    async def test_known_keys_serve_on_while_the_issuer_is_away(self, issuer: Issuer) -> None:
+    async def test_known_keys_stay_in_use_while_the_issuer_is_unavailable(self, issuer: Issuer) -> None:
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
@@ -443,8 +445,8 @@ class TestKeys:
                 now += 3600
                 assert await keys.find("rsa-1")
 
-    async def test_while_the_issuer_is_away_nobody_can_tell_of_an_unknown_key(self, issuer: Issuer) -> None:
-        """The issuer may have it since: the token may be good."""
+    async def test_an_unknown_key_is_a_503_while_the_issuer_is_unavailable(self, issuer: Issuer) -> None:
+        """The issuer may have the key: the token may be valid."""
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
@@ -462,7 +464,7 @@ class TestKeys:
         assert asked <= 1 + FETCH_BURST
 
     @pytest.mark.parametrize("fault", [unavailable, a_page, half_a_document, reset])
-    async def test_a_token_of_a_new_key_comes_again_later_however_the_issuer_fails(
+    async def test_a_token_of_a_new_key_is_a_503_for_each_failure_of_the_issuer(
         self,
         client: aiohttp.ClientSession,
         issuer: Issuer,
@@ -476,19 +478,19 @@ class TestKeys:
         headers, begun = {"Authorization": f"Bearer {issuer.token('ed-2')}"}, time.monotonic()
         with capture_logs() as records:
             for _ in range(20):
-                async with client.get("/ecg/nothing", headers=headers) as answer:
-                    problem = await problem_of(answer, 503)
-                    assert int(answer.headers["Retry-After"]) > 0
+                async with client.get("/ecg/nothing", headers=headers) as response:
+                    problem = await problem_of(response, 503)
+                    assert int(response.headers["Retry-After"]) > 0
 
         assert "issuer" in problem["detail"]
         assert not refusals_of(records)
-        told = [record["message"] for record in records if record["level"] == "warning"]
-        assert told == ["the keys of the external issuer could not be fetched"]
+        logged = [record["message"] for record in records if record["level"] == "warning"]
+        assert logged == ["the keys of the external issuer could not be fetched"]
         more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
         assert issuer.asked <= 1 + 2 * more  # aiohttp asks once more where a connection was reset
         assert await status_of(client, before) == 404
 
-    async def test_while_the_issuer_fails_one_request_waits_for_it_and_no_other(self, issuer: Issuer) -> None:
+    async def test_while_the_issuer_fails_only_one_request_waits_for_the_fetch(self, issuer: Issuer) -> None:
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             await keys.find("rsa-1")
@@ -508,7 +510,7 @@ class TestKeys:
             waiting.cancel()
         assert issuer.asked == 3
 
-    async def test_a_key_replaced_under_its_name_is_taken_with_the_first_token(
+    async def test_a_key_replaced_under_its_id_is_accepted_at_once(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         for algorithm, key in (
@@ -520,7 +522,7 @@ class TestKeys:
 
             assert await status_of(client, issuer.token("default")) == 404
 
-    async def test_a_flood_of_wrong_signatures_becomes_few_requests(
+    async def test_a_flood_of_wrong_signatures_causes_few_fetches(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         await status_of(client, issuer.token())
@@ -535,13 +537,11 @@ class TestKeys:
         more = math.ceil((time.monotonic() - begun) / FETCH_EVERY_S)
         assert issuer.asked <= 1 + FETCH_BURST + more
 
-    async def test_a_key_that_was_taken_away_is_gone_soon_though_no_other_is_asked_for(
-        self, issuer: Issuer
-    ) -> None:
+    async def test_a_withdrawn_key_is_refused_soon_without_other_fetches(self, issuer: Issuer) -> None:
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             keys.check()
-            assert issuer.asked == 0  # nobody needs them yet
+            assert issuer.asked == 0  # keys are fetched on demand
             await keys.find("rsa-1")
             del issuer.keys["rsa-1"]
             now += MAX_AGE_S
@@ -554,13 +554,13 @@ class TestKeys:
                 while await keys.find("rsa-1"):
                     await asyncio.sleep(0.01)
 
-    async def test_an_issuer_that_is_away_is_a_degraded_part_until_it_is_back(
+    async def test_an_unavailable_issuer_is_a_degraded_part_until_it_recovers(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         async def part() -> dict[str, Any]:
-            async with client.get("/health/ready") as answer:
-                assert answer.status == 200
-                found: dict[str, Any] = (await answer.json())["parts"]["issuer"]
+            async with client.get("/health/ready") as response:
+                assert response.status == 200
+                found: dict[str, Any] = (await response.json())["parts"]["issuer"]
                 return found
 
         issuer.is_away = True
@@ -577,7 +577,7 @@ class TestKeys:
         assert "answers 503" in away["reason"]
         assert await status_of(client, issuer.token()) == 404
 
-    async def test_an_issuer_that_was_never_there_is_unavailable_and_asked_again_soon(
+    async def test_an_issuer_that_was_never_available_is_a_503_and_fetched_again_soon(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         issuer.is_away = True
@@ -588,7 +588,7 @@ class TestKeys:
         assert first == 503
         assert await status_of(client, issuer.token()) == 404
 
-    async def test_keys_of_an_unknown_kind_or_for_encryption_are_passed_over(
+    async def test_keys_of_unsupported_types_or_for_encryption_are_skipped(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         issuer.more = [
@@ -626,9 +626,7 @@ class TestKeys:
         ],
         ids=repr,
     )
-    async def test_an_odd_entry_is_passed_over_whatever_stands_before_or_after_it(
-        self, issuer: Issuer, odd: object
-    ) -> None:
+    async def test_an_odd_entry_is_skipped_in_any_position(self, issuer: Issuer, odd: object) -> None:
         issuer.more, issuer.first = [odd], [odd]
         async with open_jwks_client(issuer.url, None) as keys:
             assert [len(await keys.find(key_id)) for key_id in issuer.keys] == [1, 1, 1]
@@ -636,7 +634,7 @@ class TestKeys:
     @pytest.mark.parametrize(
         "document", [{"keys": "x"}, {"keys": {"kid": "x"}}, {"keys": None}, {"x": 1}, ["x"], "x", 5]
     )
-    async def test_what_has_no_list_of_keys_is_as_good_as_none(
+    async def test_a_document_without_a_list_of_keys_is_a_failed_fetch(
         self, issuer: Issuer, document: object
     ) -> None:
         issuer.document = document
@@ -645,7 +643,7 @@ class TestKeys:
                 await keys.find("rsa-1")
 
     @pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits long")
-    async def test_keys_that_prove_nothing_are_passed_over(
+    async def test_weak_or_unsuitable_keys_are_skipped(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
@@ -668,7 +666,7 @@ class TestKeys:
 
         assert statuses == dict.fromkeys(("weak", "private", "enc", "wraps", "other"), 401) | {"good": 404}
 
-    async def test_of_keys_with_one_name_each_proves_its_tokens(
+    async def test_each_of_several_keys_with_one_id_verifies_its_tokens(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -680,7 +678,7 @@ class TestKeys:
             token = jwt.encode(claims, signer, algorithm="RS256", headers={"kid": "rsa-1"})
             assert await status_of(client, token) == status
 
-    async def test_good_keys_are_found_among_thousands_of_odd_ones(self, issuer: Issuer) -> None:
+    async def test_usable_keys_are_found_among_thousands_of_odd_ones(self, issuer: Issuer) -> None:
         issuer.first = [{"kty": "RSA", "kid": f"odd-{index}"} for index in range(5000)]
         async with open_jwks_client(issuer.url, None) as keys:
             assert await keys.find("rsa-1")
@@ -698,7 +696,7 @@ class TestKeys:
                 await keys.find("rsa-1")
         assert issuer.asked == 0
 
-    async def test_an_issuer_that_is_away_is_told_of_once_until_it_is_back(self, issuer: Issuer) -> None:
+    async def test_an_outage_of_the_issuer_is_logged_once(self, issuer: Issuer) -> None:
         now = 0.0
         issuer.is_away = True
         with capture_logs() as records:
@@ -730,17 +728,17 @@ class TestKeys:
         assert f"'{issuer.url}/'" in record["reason"]
 
     @pytest.mark.parametrize("path", ["/nothing", "/.well-known/openid-configuration"])
-    async def test_an_issuer_that_answers_nonsense_is_unavailable(self, issuer: Issuer, path: str) -> None:
+    async def test_an_invalid_document_of_the_issuer_is_a_503(self, issuer: Issuer, path: str) -> None:
         issuer.jwks_path = path
         async with open_jwks_client(issuer.url, None) as keys:
             with pytest.raises(UnavailableError):
                 await keys.find("rsa-1")
 
-    async def test_the_address_of_the_keys_may_be_given(self, issuer: Issuer) -> None:
+    async def test_the_url_of_the_keys_may_be_configured(self, issuer: Issuer) -> None:
         async with open_jwks_client("http://nobody.invalid", f"{issuer.url}/keys") as keys:
             assert await keys.find("rsa-1")
 
-    async def test_an_issuer_with_https_does_not_lead_to_http(self, issuer: Issuer) -> None:
+    async def test_an_https_issuer_may_not_lead_to_http(self, issuer: Issuer) -> None:
         with capture_logs() as records:
             async with open_jwks_client("https://id.example.org", f"{issuer.url}/keys") as keys:
                 with pytest.raises(UnavailableError):
@@ -750,9 +748,9 @@ class TestKeys:
         assert "an issuer with https leads to a URL without" in records[0]["reason"]
 
 
-class TestLong:
+class TestLongTokens:
     @pytest.mark.parametrize("key_id", ["rsa-1", "ed-1"])
-    async def test_a_token_with_150_roles_is_taken(
+    async def test_a_token_with_150_roles_is_accepted(
         self, client: aiohttp.ClientSession, issuer: Issuer, key_id: str
     ) -> None:
         roles = [f"department-{index}-physician" for index in range(150)]
@@ -761,11 +759,11 @@ class TestLong:
         assert len(token) > 4607
         assert await status_of(client, token) == 404
 
-    async def test_a_token_that_fills_its_line_is_taken_and_a_longer_one_is_no_request(
+    async def test_a_token_of_maximal_length_is_accepted_and_a_longer_one_is_a_431(
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         def token_of(length: int) -> str:
-            """The longest that has no more: 3 bytes of its claims are 4 of it."""
+            """The longest token up to this length: 3 bytes of claims take 4 in base64."""
             for padding in range(length * 3 // 4, 0, -1):
                 token = issuer.token("ed-1", padding="x" * padding)
                 if len(token) <= length:
@@ -779,8 +777,8 @@ class TestLong:
         assert await status_of(client, token) == 404
         async with client.get(
             "/ecg/nothing", headers={"Authorization": f"Bearer {token}{'x' * 8}"}
-        ) as answer:
-            assert answer.status == 431
+        ) as response:
+            assert response.status == 431
 
 
 def refusals_of(records: list[Any]) -> list[dict[str, Any]]:
@@ -792,9 +790,9 @@ def refusals_of(records: list[Any]) -> list[dict[str, Any]]:
     ]
 
 
-class TestTelling:
+class TestLogging:
     @pytest.mark.parametrize(
-        ("claims", "told"),
+        ("claims", "logged"),
         [
             ({"exp": 1_000_000_000, "iat": 999_999_900}, {"reason": "it has expired", "claim": "exp"}),
             (
@@ -811,19 +809,19 @@ class TestTelling:
             ({"typ": "canary"}, {"reason": "it is no access token", "claim": "typ"}),
         ],
     )
-    async def test_a_refused_token_is_recorded_once_with_the_reason_and_the_claim_and_no_value(
-        self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any], told: dict[str, str]
+    async def test_a_refused_token_is_logged_with_reason_and_claim_and_without_values(
+        self, client: aiohttp.ClientSession, issuer: Issuer, claims: dict[str, Any], logged: dict[str, str]
     ) -> None:
         token = issuer.token(**({"sub": "canary", "email": "canary"} | claims))
         with capture_logs() as records:
             assert await status_of(client, token) == 401
 
-        assert refusals_of(records) == [told]
+        assert refusals_of(records) == [logged]
         assert "canary" not in str(records)
         assert not any(part in str(records) for part in token.split("."))
 
     @pytest.mark.parametrize("found", ["{}/", "https://id.example.org/\n\u202e\x1b[31m", "x" * 5000])
-    async def test_another_issuer_is_named_beside_the_expected_one_bounded_and_escaped(
+    async def test_another_issuer_is_logged_with_the_expected_one_truncated_and_escaped(
         self, client: aiohttp.ClientSession, issuer: Issuer, found: str
     ) -> None:
         found = found.format(issuer.url)
@@ -831,15 +829,15 @@ class TestTelling:
             assert await status_of(client, issuer.token(iss=found)) == 401
             assert await status_of(client, issuer.token(iss=found, header={"kid": "unknown"})) == 401
 
-        for told in refusals_of(records):
-            assert told["claim"] == "iss"
-            assert told["expected"] == issuer.url
-            assert told["found"] == found.encode("unicode_escape").decode()[:200]
-            assert told["found"].isprintable()
-            assert told["found"].isascii()
+        for logged in refusals_of(records):
+            assert logged["claim"] == "iss"
+            assert logged["expected"] == issuer.url
+            assert logged["found"] == found.encode("unicode_escape").decode()[:200]
+            assert logged["found"].isprintable()
+            assert logged["found"].isascii()
         assert len(refusals_of(records)) == 2
 
-    async def test_a_flood_of_one_kind_is_told_of_now_and_then_and_hides_no_other(self) -> None:
+    async def test_a_flood_of_one_reason_is_sampled_and_hides_no_other(self) -> None:
         now = 0.0
         log = RefusedTokenLog(lambda: now)
         with capture_logs() as records:
@@ -849,14 +847,14 @@ class TestTelling:
             now += 1
             log.add(InvalidTokenError("its signature is wrong"))
 
-        told = refusals_of(records)
-        assert told[:10] == [{"reason": "its signature is wrong"}] * 10
-        assert told[10:] == [
+        logged = refusals_of(records)
+        assert logged[:10] == [{"reason": "its signature is wrong"}] * 10
+        assert logged[10:] == [
             {"reason": "it has expired", "claim": "exp"},
             {"reason": "its signature is wrong", "more": 990},
         ]
 
-    async def test_tokens_of_our_own_are_told_of_too(self, client: aiohttp.ClientSession) -> None:
+    async def test_refused_tokens_of_our_own_are_logged_too(self, client: aiohttp.ClientSession) -> None:
         old = TOKENS.issue("ada", [], now=datetime.now(UTC) - timedelta(hours=1))
         with capture_logs() as records:
             assert await status_of(client, old) == 401

@@ -1,4 +1,4 @@
-"""Clients that go before they are answered: nothing goes on for them, and what they held is free."""
+"""Clients that disconnect before the response: their work is cancelled and what it held is released."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _SENDERS: Final = 6
 _AT_A_TIME: Final = 2
 
 
-class Gone:
-    """Requests whose senders have gone, as the log tells of them."""
+class Disconnected:
+    """The log records of requests whose clients have disconnected."""
 
     def __init__(self, records: list[Any]) -> None:
         self._records = records
@@ -53,7 +53,7 @@ class Gone:
 
 
 class BlockingWork:
-    """Work for a thread that goes on until it is told to end."""
+    """Work in a thread that runs until the test ends it."""
 
     def __init__(self) -> None:
         self.began = 0
@@ -78,8 +78,8 @@ def a_request(
     fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), **fields}
     if client is not None:
         fields["Authorization"] = client.headers["Authorization"]
-    said = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"{target} HTTP/1.1\r\nHost: x\r\n{said}\r\n".encode() + body
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{target} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -91,8 +91,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def sent_and_gone(
     address: str, requests: list[bytes], has_begun: Callable[[], bool]
-) -> AsyncIterator[Gone]:
-    """Send requests, each on a connection of its own; inside, their senders have gone without an answer."""
+) -> AsyncIterator[Disconnected]:
+    """Send requests, each on its own connection; inside, their clients have disconnected unanswered."""
     with capture_logs() as records:
         writers = []
         for request in requests:
@@ -103,11 +103,11 @@ async def sent_and_gone(
         await until(has_begun)
         for writer in writers:
             writer.close()
-        yield Gone(records)
+        yield Disconnected(records)
     assert not [record for record in records if record["level"] == "error"]
 
 
-async def test_nobody_waits_for_a_result_for_a_client_that_has_gone(
+async def test_waiting_for_a_result_ends_when_the_client_disconnects(
     ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[ResultWaiter] = []
@@ -118,22 +118,22 @@ async def test_nobody_waits_for_a_result_for_a_client_that_has_gone(
             opened.append(self)
 
     monkeypatch.setattr(waiter_module, "ResultWaiter", RecordedWaiter)
-    async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", json=an_ecg_body()) as response:
+        assert response.status == 202
     async with open_test_gateway(database, broker.publisher()) as address:
         [waiter] = opened
         before = len(asyncio.all_tasks())
         requests = [a_request("GET /ecg/10?wait=30", client=ada)] * _SENDERS
         async with sent_and_gone(
             address, requests, lambda: sum(map(len, waiter._pending.values())) == _SENDERS
-        ) as gone:
-            await gone.have_ended(_SENDERS)
+        ) as disconnected:
+            await disconnected.have_ended(_SENDERS)
 
         assert waiter._pending == {}
         await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
-async def test_a_submission_that_waits_for_storage_is_dropped_with_its_sender(
+async def test_a_pending_submission_is_dropped_when_its_client_disconnects(
     gateway: str, ada: aiohttp.ClientSession, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batcher_module, "_BATCH_ECGS", 1)
@@ -154,49 +154,51 @@ async def test_a_submission_that_waits_for_storage_is_dropped_with_its_sender(
         a_request("POST /ecg/process", orjson.dumps(an_ecg_body(id=number)), client=ada)
         for number in range(_SENDERS)
     ]
-    async with sent_and_gone(gateway, posts, lambda: began == _AT_A_TIME) as gone:
-        await gone.have_ended(_SENDERS)
+    async with sent_and_gone(gateway, posts, lambda: began == _AT_A_TIME) as disconnected:
+        await disconnected.have_ended(_SENDERS)
         may_end.set()
         await until(lambda: ended == _AT_A_TIME)
-    async with ada.post("/ecg/process", json=an_ecg_body(id="next")) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", json=an_ecg_body(id="next")) as response:
+        assert response.status == 202
 
     assert began == _AT_A_TIME + 1
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM ecg") == _AT_A_TIME + 1
 
 
-async def test_a_body_that_waits_for_its_turn_to_be_parsed_is_dropped_with_its_sender(
+async def test_a_body_that_waits_to_be_parsed_is_dropped_when_its_client_disconnects(
     gateway: str, ada: aiohttp.ClientSession, blocking: BlockingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json_module, "read_ecg_json", blocking)
     packed = gzip.compress(bytes(2 * SMALL_BYTES))
     post = a_request("POST /ecg/process", packed, client=ada, **{"Content-Encoding": "gzip"})
-    async with sent_and_gone(gateway, [post] * _SENDERS, lambda: blocking.began == _AT_A_TIME) as gone:
-        await gone.have_ended(_SENDERS - _AT_A_TIME)
+    async with sent_and_gone(
+        gateway, [post] * _SENDERS, lambda: blocking.began == _AT_A_TIME
+    ) as disconnected:
+        await disconnected.have_ended(_SENDERS - _AT_A_TIME)
         blocking.may_end.set()
-        await gone.have_ended(_SENDERS)
+        await disconnected.have_ended(_SENDERS)
 
     assert blocking.began == _AT_A_TIME
 
 
-async def test_a_login_that_waits_for_its_turn_is_dropped_with_its_sender(
+async def test_a_queued_login_is_dropped_when_its_client_disconnects(
     gateway: str, blocking: BlockingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "_verified", blocking)
+    monkeypatch.setattr(accounts_module, "_verify", blocking)
     logins = [
         a_request("POST /token", orjson.dumps({"user": f"user-{number}", "password": PASSWORD}))
         for number in range(_SENDERS)
     ]
-    async with sent_and_gone(gateway, logins, lambda: blocking.began == _AT_A_TIME) as gone:
-        await gone.have_ended(_SENDERS - _AT_A_TIME)
+    async with sent_and_gone(gateway, logins, lambda: blocking.began == _AT_A_TIME) as disconnected:
+        await disconnected.have_ended(_SENDERS - _AT_A_TIME)
         blocking.may_end.set()
-        await gone.have_ended(_SENDERS)
+        await disconnected.have_ended(_SENDERS)
 
     assert blocking.began == _AT_A_TIME
 
 
-async def test_a_recording_gives_its_place_and_its_bytes_back_when_its_sender_goes(
+async def test_a_recording_releases_its_slot_and_bytes_when_its_client_disconnects(
     database: Database, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = 0
@@ -229,5 +231,5 @@ async def test_a_recording_gives_its_place_and_its_bytes_back_when_its_sender_go
             "POST /ecg/process", body, client=ada, **{"Content-Type": "application/vnd.isoline.ecg"}
         )
         for count in range(1, 2 * _AT_A_TIME + 1):
-            async with sent_and_gone(address, [post], partial(has_stored, count)) as gone:
-                await gone.have_ended(1)
+            async with sent_and_gone(address, [post], partial(has_stored, count)) as disconnected:
+                await disconnected.have_ended(1)

@@ -14,7 +14,7 @@ import pytest
 from shared.observability import logs
 from shared.observability.logs import Journal
 from tests.http.conftest import (
-    answered,
+    exchange,
     open_client,
     open_gateway_alone,
     open_raw,
@@ -47,13 +47,13 @@ async def statuses(address: str, name: str | None, count: int, **options: Any) -
     found = []
     async with open_client(address, name) as client:
         for _ in range(count):
-            async with client.get("/ecg/10", **options) as answer:
-                found.append(answer.status)
+            async with client.get("/ecg/10", **options) as response:
+                found.append(response.status)
     return found
 
 
-class TestRates:
-    async def test_answers_tell_what_is_left_of_each_limit(self) -> None:
+class TestRateLimits:
+    async def test_responses_have_the_rate_limit_headers_of_each_limit(self) -> None:
         async with (
             open_gateway_alone(rate_per_caller=5, rate_per_address=7) as address,
             open_client(address, "root") as root,
@@ -67,18 +67,18 @@ class TestRates:
         assert re.fullmatch(r'"address";r=6;t=(59|60), "caller";r=4;t=(59|60)', first.headers["RateLimit"])
         assert re.match(r'"address";r=5;t=\d+, "caller";r=3;', second.headers["RateLimit"])
 
-    async def test_past_the_limit_a_caller_is_told_how_long_to_wait(self) -> None:
+    async def test_past_the_limit_a_caller_gets_429_with_retry_after(self) -> None:
         async with open_gateway_alone(rate_per_caller=2) as address:
             found = await statuses(address, "root", 3)
-            async with open_client(address, "root") as root, root.get("/ecg/10") as answer:
-                problem = await problem_of(answer, 429)
+            async with open_client(address, "root") as root, root.get("/ecg/10") as response:
+                problem = await problem_of(response, 429)
             others = await statuses(address, "ada", 1, params={"wait": "x"})
 
         assert found == [403, 403, 429]
-        assert 1 <= int(answer.headers["Retry-After"]) <= 60
-        assert '"caller";r=0;' in answer.headers["RateLimit"]
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        assert '"caller";r=0;' in response.headers["RateLimit"]
         assert problem["detail"] == (
-            f"More than 2 requests in a minute; wait {answer.headers['Retry-After']} s."
+            f"More than 2 requests in a minute; wait {response.headers['Retry-After']} s."
         )
         assert others == [400]
 
@@ -98,17 +98,17 @@ class TestRates:
         assert found == [415, 415, 429]
         assert other == 401
 
-    async def test_a_limit_of_nought_is_none(self) -> None:
+    async def test_a_limit_of_0_is_none(self) -> None:
         off = {"rate_per_caller": 0, "rate_per_address": 0, "rate_of_logins": 0}
         async with (
             open_gateway_alone(**off) as address,
             open_client(address, "root") as root,
-            root.get("/ecg/10") as answer,
+            root.get("/ecg/10") as response,
         ):
-            assert "RateLimit" not in answer.headers
-            assert "RateLimit-Policy" not in answer.headers
+            assert "RateLimit" not in response.headers
+            assert "RateLimit-Policy" not in response.headers
 
-    async def test_nobody_is_believed_who_says_where_they_come_from(self) -> None:
+    async def test_x_forwarded_for_is_ignored_without_trusted_proxies(self) -> None:
         async with open_gateway_alone(rate_per_address=2) as address:
             found = [
                 (await statuses(address, None, 1, headers={"X-Forwarded-For": f"192.0.2.{index}"}))[0]
@@ -117,7 +117,7 @@ class TestRates:
 
         assert found == [401, 401, 429]
 
-    async def test_a_proxy_of_ours_is_believed(self) -> None:
+    async def test_x_forwarded_for_of_a_trusted_proxy_is_used(self) -> None:
         async with open_gateway_alone(rate_per_address=2, trusted_proxies=1) as address:
             found = [
                 (await statuses(address, None, 1, headers={"X-Forwarded-For": f"192.0.2.{index}"}))[0]
@@ -126,7 +126,7 @@ class TestRates:
 
         assert found == [401, 401, 429, 401]
 
-    async def test_clients_of_a_proxy_that_writes_ports_are_counted_each_by_itself(self) -> None:
+    async def test_clients_of_a_proxy_that_adds_ports_are_counted_separately(self) -> None:
         async with open_gateway_alone(rate_per_address=2, trusted_proxies=1) as address:
             found = [
                 (await statuses(address, None, 1, headers={"X-Forwarded-For": f"10.9.9.9, {hop}"}))[0]
@@ -145,26 +145,26 @@ class TestRates:
 
 
 class TestSlowness:
-    @pytest.mark.parametrize("said", [b"\r\n", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-    async def test_a_head_that_does_not_come_is_not_waited_for(self, said: bytes) -> None:
+    @pytest.mark.parametrize("sent", [b"\r\n", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+    async def test_an_incomplete_head_is_a_408(self, sent: bytes) -> None:
         async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address:
             begun = time.monotonic()
-            answer = await answered(address, said)
+            response = await exchange(address, sent)
 
-        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
+        assert response.startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
         assert _READ_TIMEOUT_S <= time.monotonic() - begun < _READ_TIMEOUT_S + 2
 
-    async def test_a_connection_that_asks_nothing_is_closed_without_an_answer(self) -> None:
+    async def test_a_silent_connection_is_closed_without_a_response(self) -> None:
         async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address:
             with capture_logs() as records:
                 begun = time.monotonic()
-                answer = await answered(address)
+                response = await exchange(address)
 
-        assert answer == b""
+        assert response == b""
         assert time.monotonic() - begun >= _READ_TIMEOUT_S
         assert not any(record["message"].startswith("a connection") for record in records)
 
-    async def test_a_connection_that_asks_nothing_more_is_closed_without_an_answer(
+    async def test_an_idle_keep_alive_connection_is_closed_without_a_response(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("gateway.http.connection._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
@@ -179,7 +179,7 @@ class TestSlowness:
 
         assert rest == b""
 
-    async def test_a_head_that_drips_is_cut_off(self) -> None:
+    async def test_a_slow_head_is_a_408(self) -> None:
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
             asyncio.timeout(5),
@@ -187,12 +187,12 @@ class TestSlowness:
         ):
             writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
             dripping = asyncio.create_task(_drip(writer))
-            answer = await _until_cut_off(reader)
+            response = await _until_cut_off(reader)
             dripping.cancel()
 
-        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert response.startswith(b"HTTP/1.1 408 ")
 
-    async def test_a_second_head_that_drips_is_cut_off_too(self) -> None:
+    async def test_a_slow_second_head_is_a_408(self) -> None:
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
             asyncio.timeout(5),
@@ -206,7 +206,7 @@ class TestSlowness:
 
         assert b"HTTP/1.1 408 " in rest
 
-    async def test_a_connection_may_rest_between_requests(self) -> None:
+    async def test_a_connection_may_be_idle_between_requests(self) -> None:
         async with open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address, open_raw(address) as raw:
             reader, writer = raw
             for _ in range(2):
@@ -214,7 +214,7 @@ class TestSlowness:
                 assert b" 200 OK" in await reader.readuntil(b'"live"}')
                 await asyncio.sleep(_READ_TIMEOUT_S * 1.5)
 
-    async def test_a_body_that_drips_is_answered_and_cut_off(self) -> None:
+    async def test_a_slow_body_is_a_408_and_closes_the_connection(self) -> None:
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
             asyncio.timeout(8),
@@ -222,16 +222,16 @@ class TestSlowness:
         ):
             writer.write(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
             dripping = asyncio.create_task(_drip(writer))
-            answer = await _until_cut_off(reader)
+            response = await _until_cut_off(reader)
             dripping.cancel()
 
-        head, _, body = answer.partition(b"\r\n\r\n")
+        head, _, body = response.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")
         assert b"Connection: close" in head
         assert json.loads(body)["detail"].startswith("The body came too slowly: 0.6 s, and 1 s more")
 
     @pytest.mark.parametrize("content_type", ["application/json", "application/vnd.isoline.ecg"])
-    async def test_who_goes_in_the_midst_of_a_body_is_no_defect(self, content_type: str) -> None:
+    async def test_a_disconnect_during_a_body_is_no_error(self, content_type: str) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
             head = (
                 "POST /ecg/process HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n"
@@ -250,7 +250,7 @@ class TestSlowness:
         assert record["status"] == 400
         assert not any(record["level"] == "error" for record in records)
 
-    async def test_what_has_arrived_gives_a_body_more_time(self) -> None:
+    async def test_received_bytes_extend_the_deadline_of_a_body(self) -> None:
         body = json.dumps(an_ecg_body(padding="x" * 150_000)).encode()
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
@@ -262,8 +262,8 @@ class TestSlowness:
                     yield body[start : start + 30_000]
                     await asyncio.sleep(_READ_TIMEOUT_S / 2)
 
-            async with ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as answer:
-                assert answer.status == 413
+            async with ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as response:
+                assert response.status == 413
 
 
 class TestSizes:
@@ -280,33 +280,33 @@ class TestSizes:
             (b"\x16\x03\x01canary", 400),
         ],
     )
-    async def test_a_head_that_is_too_large_or_none_is_refused_without_a_word_of_it(
+    async def test_a_malformed_or_too_large_head_is_refused_and_not_quoted(
         self, head: bytes, status: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         with capture_logs() as records:
             async with open_gateway_alone() as address:
-                answer = await answered(address, head)
+                response = await exchange(address, head)
 
-        said, _, body = answer.partition(b"\r\n\r\n")
+        response_head, _, body = response.partition(b"\r\n\r\n")
         names = {400: ("Bad Request", "bad-request"), 431: _HEAD_TOO_LARGE}
-        assert said.startswith(b"HTTP/1.")
-        assert f" {status} {names[status][0]}".encode() in said.split(b"\r\n")[0]
+        assert response_head.startswith(b"HTTP/1.")
+        assert f" {status} {names[status][0]}".encode() in response_head.split(b"\r\n")[0]
         assert json.loads(body)["type"] == f"urn:isoline:problem:{names[status][1]}"
         captured = capfd.readouterr()
-        everything = answer.decode() + captured.out + captured.err + caplog.text + str(records)
+        everything = response.decode() + captured.out + captured.err + caplog.text + str(records)
         assert "canary" not in everything
         assert records
 
-    async def test_a_head_may_be_as_large_as_the_bound_and_so_may_the_next(self) -> None:
+    async def test_a_head_of_maximal_size_is_accepted_and_so_is_the_next(self) -> None:
         head = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
         head += (b"X-A: " + b"x" * 8000 + b"\r\n") * 4
         largest = head + b"X-B: " + b"x" * (32 * 1024 - len(head) - 20) + b"\r\n"
         async with open_gateway_alone() as address:
-            answers = await answered(address, largest + b"\r\n" + largest + b"Connection: close\r\n\r\n")
+            responses = await exchange(address, largest + b"\r\n" + largest + b"Connection: close\r\n\r\n")
 
-        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        assert responses.count(b"HTTP/1.1 200 OK") == 2
 
-    async def test_a_large_body_is_not_counted_as_the_beginning_of_the_next_head(self) -> None:
+    async def test_a_large_body_is_not_counted_as_part_of_the_next_head(self) -> None:
         posted = b"POST /ecg/process HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b" " * 60_000
         last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         async with open_gateway_alone() as address, open_raw(address) as (reader, writer):
@@ -316,19 +316,19 @@ class TestSizes:
             await asyncio.sleep(0.05)
             writer.write(last[10:])
             async with asyncio.timeout(8):
-                answer = await reader.read()
+                response = await reader.read()
 
-        assert b"HTTP/1.1 200 OK" in answer
+        assert b"HTTP/1.1 200 OK" in response
 
-    async def test_an_answer_that_says_close_closes_also_when_the_whole_body_has_come(self) -> None:
+    async def test_connection_close_is_honoured_after_a_complete_body(self) -> None:
         refused = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b" " * 300_000
         async with open_gateway_alone() as address:
-            answer = await answered(address, refused)  # returns when the gateway has closed
+            response = await exchange(address, refused)  # returns when the gateway has closed
 
-        assert answer.startswith(b"HTTP/1.1 413 ")
-        assert b"Connection: close" in answer
+        assert response.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close" in response
 
-    async def test_a_body_in_many_small_chunks_is_taken(self) -> None:
+    async def test_a_body_in_many_small_chunks_is_accepted(self) -> None:
         body = json.dumps(an_ecg_body(padding="x" * 300_000)).encode()
 
         async def in_pieces() -> AsyncIterator[bytes]:
@@ -338,9 +338,9 @@ class TestSizes:
         async with (
             open_gateway_alone() as address,
             open_client(address, "ada") as ada,
-            ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as answer,
+            ada.post("/ecg/process", data=in_pieces(), headers=_JSON) as response,
         ):
-            problem = await problem_of(answer, 413)
+            problem = await problem_of(response, 413)
 
         assert problem["detail"].startswith("Beside its signals")
 
@@ -352,21 +352,21 @@ class TestSizes:
     ) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
             monkeypatch.delattr("aiohttp.helpers.HeaderParser")
-            async with ada.post("/ecg/process", data=b"{}", headers={"Content-Type": type_}) as answer:
-                assert answer.status == 415
-                assert "256 characters" in await answer.text()
+            async with ada.post("/ecg/process", data=b"{}", headers={"Content-Type": type_}) as response:
+                assert response.status == 415
+                assert "256 characters" in await response.text()
 
     async def test_a_query_of_many_parameters_is_refused_by_their_number(self) -> None:
         async with (
             open_gateway_alone() as address,
             open_client(address, "ada") as ada,
-            ada.get(f"/ecg?{'a=1&' * 1000}") as answer,
+            ada.get(f"/ecg?{'a=1&' * 1000}") as response,
         ):
-            problem = await problem_of(answer, 400)
+            problem = await problem_of(response, 400)
 
         assert problem["detail"] == "The query does not fit: expected 32 parameters or fewer."
 
-    async def test_what_is_no_request_is_not_recorded_as_the_one_before(
+    async def test_a_malformed_request_is_logged_without_fields_of_the_one_before(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = io.BytesIO()
@@ -395,13 +395,13 @@ class TestSizes:
             async with open_gateway_alone() as address:
                 async with asyncio.timeout(5), open_raw(address) as (reader, writer):
                     writer.write(head)
-                    with suppress(ConnectionResetError):  # the answer, if it was not overtaken by the end
+                    with suppress(ConnectionResetError):  # the close may overtake the response
                         assert b" 431 Request Header Fields Too Large" in await reader.read()
                 assert await statuses(address, None, 1) == [401]
 
         assert "canary" not in "".join(capfd.readouterr()) + str(records)
 
-    async def test_one_caller_may_hold_a_quarter_of_the_bytes_in_flight_and_others_the_rest(self) -> None:
+    async def test_one_caller_may_hold_a_quarter_of_the_byte_budget_and_others_the_rest(self) -> None:
         leads = [{"name": "I", "signal": [1000] * 120_000}]
         body = json.dumps(an_ecg_body(date="tomorrow", leads=leads), separators=(",", ":")).encode()
         packed = gzip.compress(body)
@@ -422,8 +422,8 @@ class TestSizes:
             await writer.drain()
             await asyncio.sleep(0.3)
             headers = {**_JSON, "Content-Encoding": "gzip"}
-            async with ada.post("/ecg/process", data=packed, headers=headers) as answer:
-                problem = await problem_of(answer, 503)
+            async with ada.post("/ecg/process", data=packed, headers=headers) as response:
+                problem = await problem_of(response, 503)
             async with bob.post("/ecg/process", data=packed, headers=headers) as of_another:
                 await problem_of(of_another, 422)
             writer.write(body[-100:])
@@ -431,10 +431,10 @@ class TestSizes:
             async with ada.post("/ecg/process", data=packed, headers=headers) as again:
                 await problem_of(again, 422)
 
-        assert answer.headers["Retry-After"] == "1"
+        assert response.headers["Retry-After"] == "1"
         assert problem["detail"].startswith("The gateway has its hands full")
 
-    async def test_a_body_that_is_on_its_way_when_the_gateway_leaves_is_read_and_answered(self) -> None:
+    async def test_a_body_being_received_when_the_gateway_stops_is_read_and_answered(self) -> None:
         body = b"{}".rjust(100_000)
         async with asyncio.timeout(10), AsyncExitStack() as client:
             async with open_gateway_alone() as address, open_client(address, "ada") as ada:
@@ -448,24 +448,24 @@ class TestSizes:
                 writer.write(body[:-100])
                 ending = asyncio.get_running_loop().call_later(0.3, writer.write, body[-100:])
 
-            answer = await reader.read()
+            response = await reader.read()
             assert ending.when() < asyncio.get_running_loop().time()
 
-        assert b" 413 " in answer
-        assert b"Connection: close" in answer
+        assert b" 413 " in response
+        assert b"Connection: close" in response
 
-    async def test_a_body_of_countless_arrays_is_refused_before_it_is_parsed(self) -> None:
+    async def test_a_body_of_many_arrays_is_refused_before_it_is_parsed(self) -> None:
         body = b"[" + b"[]," * 10_000 + b"[]]"
         async with (
             open_gateway_alone() as address,
             open_client(address, "ada") as ada,
-            ada.post("/ecg/process", data=body, headers=_JSON) as answer,
+            ada.post("/ecg/process", data=body, headers=_JSON) as response,
         ):
-            problem = await problem_of(answer, 413)
+            problem = await problem_of(response, 413)
 
         assert problem["detail"].endswith("and 5120 texts and arrays.")
 
-    async def test_a_client_that_waits_to_be_invited_is(self) -> None:
+    async def test_expect_100_continue_is_answered(self) -> None:
         async with (
             open_gateway_alone() as address,
             open_client(address, "ada") as ada,
@@ -475,16 +475,16 @@ class TestSizes:
             writer.write(a_head(ada, expect="100-continue"))
             invited = await reader.readuntil(b"\r\n\r\n")
             writer.write(b"[,")
-            answer = await reader.read()
+            response = await reader.read()
 
         assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
-        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert response.startswith(b"HTTP/1.1 400 ")
 
-    async def test_a_body_that_is_there_already_is_not_invited(self) -> None:
+    async def test_no_100_continue_is_sent_when_the_body_has_arrived(self) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
-            answer = await answered(address, a_head(ada, expect="100-continue") + b"[,")
+            response = await exchange(address, a_head(ada, expect="100-continue") + b"[,")
 
-        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert response.startswith(b"HTTP/1.1 400 ")
 
     @pytest.mark.parametrize(
         ("path", "fields", "length", "status"),
@@ -507,11 +507,11 @@ class TestSizes:
             ("/nowhere", "", 100, 404),
         ],
     )
-    async def test_nobody_is_invited_to_send_what_will_be_refused(
+    async def test_no_100_continue_is_sent_before_a_refusal(
         self, path: str, fields: str, length: int, status: int
     ) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
-            answer = await answered(
+            response = await exchange(
                 address,
                 (
                     f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
@@ -520,8 +520,8 @@ class TestSizes:
                 ).encode(),
             )
 
-        assert answer.startswith(b"HTTP/1.1 %d " % status)
-        assert b"\r\nConnection: close\r\n" in answer
+        assert response.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nConnection: close\r\n" in response
 
     @pytest.mark.parametrize(
         ("coding", "status"),
@@ -538,11 +538,11 @@ class TestSizes:
         ],
     )
     @pytest.mark.parametrize("route", ["POST /token", "POST /ecg/process"])
-    async def test_a_body_in_a_transfer_coding_that_is_not_known_is_not_taken_for_another(
+    async def test_an_unknown_transfer_coding_is_not_taken_for_chunked(
         self, route: str, coding: str, status: int
     ) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
-            answer = await answered(
+            response = await exchange(
                 address,
                 (
                     f"{route} HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
@@ -551,16 +551,16 @@ class TestSizes:
                 ).encode(),
             )
 
-        assert b" %d " % status in answer.partition(b"\r\n")[0]
+        assert b" %d " % status in response.partition(b"\r\n")[0]
 
-    async def test_what_else_a_client_expects_is_not_repeated(self) -> None:
+    async def test_other_expectations_are_not_quoted(self) -> None:
         async with open_gateway_alone() as address, open_client(address, "ada") as ada:
-            answer = await answered(address, a_head(ada, expect="canary") + b"[,")
+            response = await exchange(address, a_head(ada, expect="canary") + b"[,")
 
-        assert answer.startswith(b"HTTP/1.1 400 ")
-        assert b"canary" not in answer
+        assert response.startswith(b"HTTP/1.1 400 ")
+        assert b"canary" not in response
 
-    async def test_a_client_of_http_1_0_is_told_nothing_before_the_answer(self) -> None:
+    async def test_an_http_1_0_client_gets_no_100_continue(self) -> None:
         async with (
             open_gateway_alone() as address,
             open_client(address) as anybody,
@@ -573,19 +573,19 @@ class TestSizes:
             async with anybody.get("/health/live"):
                 pass  # by now the gateway has read the head, which came before
             writer.write(b"[,")
-            answer = await reader.read()
+            response = await reader.read()
 
-        assert answer.startswith(b"HTTP/1.0 400 ")
+        assert response.startswith(b"HTTP/1.0 400 ")
 
 
 async def _status(client: Any, path: str, method: str = "GET") -> int:
-    async with client.request(method, path) as answer:
-        status: int = answer.status
+    async with client.request(method, path) as response:
+        status: int = response.status
         return status
 
 
 async def _until_cut_off(reader: asyncio.StreamReader) -> bytes:
-    """All that comes; what drips on as the connection is closed may turn its end into a reset."""
+    """All received bytes; data still being sent may turn the close into a reset."""
     received = b""
     with suppress(ConnectionResetError):
         while some := await reader.read(2**16):

@@ -1,4 +1,4 @@
-"""Many wrong passwords at a time, of one address or of many, and rightful owners who log in meanwhile."""
+"""Owners log in during floods of wrong passwords from one address or many."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OWNERS: Final = ("ada", "bob", "root", "both")
 async def client(
     database: Database, broker: InProcessBroker, gateway: str
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a gateway that believes one proxy, as many connections as it likes."""
+    """A client without a connection limit, of a gateway with one trusted proxy."""
     del gateway  # it has made the accounts
     settings = GatewayOnlySettings(host="127.0.0.1", port=0, trusted_proxies=1)
     connector = aiohttp.TCPConnector(limit=0)
@@ -43,12 +43,12 @@ async def client(
 
 async def status_of(client: aiohttp.ClientSession, user: str, password: str, address: str) -> int:
     headers = {"X-Forwarded-For": address}
-    async with client.post("/token", json={"user": user, "password": password}, headers=headers) as answer:
-        return answer.status
+    async with client.post("/token", json={"user": user, "password": password}, headers=headers) as response:
+        return response.status
 
 
 class Attack:
-    """Wrong passwords, so many at a time, until a test ends it."""
+    """Concurrent logins with wrong passwords, until the test ends them."""
 
     def __init__(self, client: aiohttp.ClientSession, try_of: Callable[[int], tuple[str, str]]) -> None:
         self.statuses: list[int] = []
@@ -62,7 +62,7 @@ class Attack:
                 tasks.create_task(self._try_some())
 
     async def until_it_fills_the_queue(self) -> None:
-        """Return when all are on their way and the first were answered."""
+        """Return when all have been sent and the first were answered."""
         while len(self.statuses) < 2:
             await asyncio.sleep(0.01)
 

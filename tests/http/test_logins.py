@@ -33,7 +33,7 @@ _NOT_VALID = "The refresh token is not valid, or no longer: log in with POST /to
 async def hasty(
     database: Database, broker: InProcessBroker, gateway: str
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of a gateway on the accounts of `gateway` that hears of their changes soon."""
+    """A client of a gateway on the accounts of `gateway` that refreshes revocations often."""
     del gateway  # it has made the accounts
     settings = GatewayOnlySettings(host="127.0.0.1", port=0, revocation_s=_REVOCATION_S)
     async with (
@@ -46,26 +46,26 @@ async def hasty(
 async def logged_in(
     client: aiohttp.ClientSession, user: str = "ada", password: str = PASSWORD
 ) -> dict[str, Any]:
-    async with client.post("/token", json={"user": user, "password": password}) as answer:
-        assert answer.status == 200
-        tokens: dict[str, Any] = await answer.json()
+    async with client.post("/token", json={"user": user, "password": password}) as response:
+        assert response.status == 200
+        tokens: dict[str, Any] = await response.json()
     return tokens
 
 
 async def refreshed(client: aiohttp.ClientSession, token: str) -> dict[str, Any] | None:
-    async with client.post("/token/refresh", json={"refresh_token": token}) as answer:
-        if answer.status != 200:
-            assert (await problem_of(answer, 401))["detail"] == _NOT_VALID
+    async with client.post("/token/refresh", json={"refresh_token": token}) as response:
+        if response.status != 200:
+            assert (await problem_of(response, 401))["detail"] == _NOT_VALID
             return None
-        assert answer.headers["Cache-Control"] == "no-store"
-        tokens: dict[str, Any] = await answer.json()
+        assert response.headers["Cache-Control"] == "no-store"
+        tokens: dict[str, Any] = await response.json()
     return tokens
 
 
 async def is_taken(client: aiohttp.ClientSession, access_token: str, path: str = "/ecg/nothing") -> bool:
-    async with client.get(path, headers={"Authorization": f"Bearer {access_token}"}) as answer:
-        assert answer.status in {200, 401, 403, 404}
-        return answer.status != 401
+    async with client.get(path, headers={"Authorization": f"Bearer {access_token}"}) as response:
+        assert response.status in {200, 401, 403, 404}
+        return response.status != 401
 
 
 class TestRefreshTokens:
@@ -115,9 +115,9 @@ class TestRefreshTokens:
         assert second
 
         for _ in range(2):
-            async with nobody.post("/token/revoke", json={"refresh_token": first}) as answer:
-                assert answer.status == 204
-                assert await answer.read() == b""
+            async with nobody.post("/token/revoke", json={"refresh_token": first}) as response:
+                assert response.status == 204
+                assert await response.read() == b""
 
         assert await refreshed(nobody, second["refresh_token"]) is None
 
@@ -132,8 +132,8 @@ class TestRefreshTokens:
         self, nobody: aiohttp.ClientSession, token: str
     ) -> None:
         assert await refreshed(nobody, token) is None
-        async with nobody.post("/token/revoke", json={"refresh_token": token}) as answer:
-            assert answer.status == 204
+        async with nobody.post("/token/revoke", json={"refresh_token": token}) as response:
+            assert response.status == 204
 
     async def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(
         self, nobody: aiohttp.ClientSession
@@ -163,8 +163,8 @@ class TestRefreshTokens:
     async def test_a_body_without_a_token_is_a_422(
         self, nobody_alone: aiohttp.ClientSession, path: str, body: object, pointers: list[str]
     ) -> None:
-        async with nobody_alone.post(path, json=body) as answer:
-            problem = await problem_of(answer, 422)
+        async with nobody_alone.post(path, json=body) as response:
+            problem = await problem_of(response, 422)
 
         assert [error["pointer"] for error in problem["errors"]] == pointers
 
@@ -206,25 +206,25 @@ class TestChangedAccounts:
     ) -> None:
         await root.delete("/user/ada")
 
-        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
-            await problem_of(answer, 401)
-        async with root.post("/user", json={"user": "ada", "password": "12345678"}) as answer:
-            await problem_of(answer, 409)
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
+            await problem_of(response, 401)
+        async with root.post("/user", json={"user": "ada", "password": "12345678"}) as response:
+            await problem_of(response, 409)
 
 
 class TestKeys:
     async def test_the_public_keys_verify_a_token(self, nobody: aiohttp.ClientSession) -> None:
         token = (await logged_in(nobody))["access_token"]
-        async with nobody.get("/.well-known/jwks.json") as answer:
-            keys = jwt.PyJWKSet.from_dict(await answer.json())
+        async with nobody.get("/.well-known/jwks.json") as response:
+            keys = jwt.PyJWKSet.from_dict(await response.json())
 
         key = keys[jwt.get_unverified_header(token)["kid"]]
         claims = jwt.decode(token, key.key, algorithms=["EdDSA"], audience="isoline", issuer="isoline")
         assert claims["sub"] == "ada"
 
     async def test_the_jwks_has_no_private_key(self, nobody: aiohttp.ClientSession) -> None:
-        async with nobody.get("/.well-known/jwks.json") as answer:
-            document = await answer.json()
+        async with nobody.get("/.well-known/jwks.json") as response:
+            document = await response.json()
 
         assert [key.keys() for key in document["keys"]] == [{"kty", "crv", "x", "kid", "use", "alg"}]
 
@@ -259,13 +259,13 @@ class TestGuessing:
         ):
             statuses = []
             for _ in range(8):
-                async with client.post("/token", json=wrong) as answer:
-                    statuses.append(answer.status)
-            async with client.post("/token", json=right) as answer:
-                problem = await problem_of(answer, 429)
-                retry_after = answer.headers["Retry-After"]
-            async with client.post("/token", json=right, headers=elsewhere) as answer:
-                owner_elsewhere = answer.status
+                async with client.post("/token", json=wrong) as response:
+                    statuses.append(response.status)
+            async with client.post("/token", json=right) as response:
+                problem = await problem_of(response, 429)
+                retry_after = response.headers["Retry-After"]
+            async with client.post("/token", json=right, headers=elsewhere) as response:
+                owner_elsewhere = response.status
 
         assert statuses == [401] * 5 + [429] * 3
         assert retry_after == "1"

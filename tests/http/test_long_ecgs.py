@@ -1,4 +1,4 @@
-"""ECGs that are held in memory and stored in parts: what they take of it, and that they are as any other."""
+"""ECGs that are held in memory and stored in parts: their memory, and that they are like any other."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Form(NamedTuple):
 
 
 def noise(seed: int) -> npt.NDArray[np.int32]:
-    """Samples of 32 bits that no packing makes smaller."""
+    """Incompressible samples of 32 bits."""
     return np.random.default_rng(seed).integers(-(2**31), 2**31, _SAMPLES_OF_A_LEAD, np.int32)
 
 
@@ -85,12 +85,12 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 
 async def submitted(ada: aiohttp.ClientSession, form: Form, packed: bytes) -> int:
     headers = {"Content-Type": form.content_type, "Content-Encoding": form.encoding}
-    async with ada.post("/ecg/process", data=in_pieces(packed), headers=headers) as answer:
-        return answer.status
+    async with ada.post("/ecg/process", data=in_pieces(packed), headers=headers) as response:
+        return response.status
 
 
 async def peak_bytes(ada: aiohttp.ClientSession, form: Form, bodies: list[bytes]) -> int:
-    """How much more memory there was at the most while these were submitted at once."""
+    """The peak of additional memory while these were submitted concurrently."""
     tracemalloc.start()
     try:
         async with asyncio.timeout(_LIMIT_S):
@@ -110,7 +110,7 @@ async def test_a_body_takes_less_than_three_times_its_unpacked_size(
     assert await peak_bytes(ada, form, [form.pack(body)]) < _MAX_PER_BODY * len(body)
 
 
-async def test_bodies_that_come_at_once_take_no_more_each(ada: aiohttp.ClientSession) -> None:
+async def test_concurrent_bodies_take_no_more_memory_each(ada: aiohttp.ClientSession) -> None:
     bodies = [in_binary(str(number)) for number in range(_AT_ONCE)]
 
     assert await peak_bytes(ada, _FORMS["binary"], bodies) < _MAX_PER_BODY * sum(map(len, bodies))
@@ -118,24 +118,24 @@ async def test_bodies_that_come_at_once_take_no_more_each(ada: aiohttp.ClientSes
 
 @pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("sent", [3, 4], ids=["with others", "in parts"])
-async def test_an_ecg_is_measured_as_a_whole_however_it_is_stored(
+async def test_an_ecg_stored_in_parts_is_measured_as_a_whole(
     ada: aiohttp.ClientSession, database: Database, monkeypatch: pytest.MonkeyPatch, sent: int
 ) -> None:
     monkeypatch.setattr(handlers_module, "_IN_PARTS_ABOVE_SAMPLES", 3)
     monkeypatch.setattr(handlers_module, "_PART_SAMPLES", 2)
     leads = [{"name": "I", "signal": [1, -1, 1, -1][:sent], "baseline": 0}]
 
-    async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as answer:
-        assert answer.status == 202
-    async with ada.get("/ecg/10", params={"wait": 30}) as answer:
-        result = await answer.json()
+    async with ada.post("/ecg/process", json=an_ecg_body(leads=leads)) as response:
+        assert response.status == 202
+    async with ada.get("/ecg/10", params={"wait": 30}) as response:
+        result = await response.json()
 
     assert result["leads"] == [{"I": {"zero_crossings": sent - 1}}]
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recording_part") == (2 if sent == 4 else 0)
 
 
-async def test_an_ecg_that_is_held_does_not_wait_for_recordings_that_are_stored(
+async def test_a_long_ecg_in_memory_does_not_wait_for_recordings(
     ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end, add = asyncio.Event(), PostgresRecordingStore.add

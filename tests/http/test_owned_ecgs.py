@@ -19,7 +19,7 @@ from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.http.conftest import QUEUE, answered, open_client, open_test_gateway, problem_of
+from tests.http.conftest import QUEUE, exchange, open_client, open_test_gateway, problem_of
 from tests.support.builders import SOURCE, AnInstallation, an_ecg_body
 
 if TYPE_CHECKING:
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 
 async def submit(client: aiohttp.ClientSession, *ids: str, **fields: Any) -> None:
     for ecg_id in ids:
-        async with client.post("/ecg/process", json=an_ecg_body(id=ecg_id, **fields)) as answer:
-            assert answer.status == 202, await answer.text()
+        async with client.post("/ecg/process", json=an_ecg_body(id=ecg_id, **fields)) as response:
+            assert response.status == 202, await response.text()
 
 
 async def finished(client: aiohttp.ClientSession, ecg_id: str = "10") -> aiohttp.ClientResponse:
-    """The answer about an ECG that was waited for."""
+    """The finished result of an ECG."""
     plain = {"Accept-Encoding": "identity"}
-    async with client.get(f"/ecg/{ecg_id}", params={"wait": "10"}, headers=plain) as answer:
-        assert (await answer.json())["status"] == "completed"
-        return answer
+    async with client.get(f"/ecg/{ecg_id}", params={"wait": "10"}, headers=plain) as response:
+        assert (await response.json())["status"] == "completed"
+        return response
 
 
 async def status_of(client: aiohttp.ClientSession, ecg_id: str = "10", **headers: str) -> int:
-    async with client.get(f"/ecg/{ecg_id}", headers=headers) as answer:
-        await answer.read()
-        return answer.status
+    async with client.get(f"/ecg/{ecg_id}", headers=headers) as response:
+        await response.read()
+        return response.status
 
 
 async def page(client: aiohttp.ClientSession, **query: str) -> dict[str, Any]:
-    async with client.get("/ecg", params=query) as answer:
-        found: dict[str, Any] = await answer.json()
-        assert answer.status == 200, found
+    async with client.get("/ecg", params=query) as response:
+        found: dict[str, Any] = await response.json()
+        assert response.status == 200, found
         return found
 
 
@@ -61,7 +61,7 @@ def ids_of(page: dict[str, Any]) -> list[str]:
 
 
 class TestListing:
-    async def test_one_owns_nothing_at_first(self, ada: aiohttp.ClientSession) -> None:
+    async def test_the_list_is_empty_at_first(self, ada: aiohttp.ClientSession) -> None:
         assert await page(ada) == {"ecgs": []}
 
     async def test_the_newest_comes_first(self, ada: aiohttp.ClientSession) -> None:
@@ -74,7 +74,7 @@ class TestListing:
         assert found["ecgs"][0]["submitted_at"] > found["ecgs"][1]["submitted_at"]
         assert "next_cursor" not in found
 
-    async def test_another_s_are_not_listed(
+    async def test_another_owners_ecgs_are_not_listed(
         self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
     ) -> None:
         await submit(ada, "adas")
@@ -82,7 +82,9 @@ class TestListing:
 
         assert ids_of(await page(bob)) == ["bobs"]
 
-    async def test_pages_give_each_once_although_ecgs_come_and_go(self, ada: aiohttp.ClientSession) -> None:
+    async def test_pages_list_each_ecg_once_despite_changes_meanwhile(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
         await submit(ada, *map(str, range(7)))
         first = await page(ada, limit="3")
         await submit(ada, "new")
@@ -94,7 +96,7 @@ class TestListing:
         assert [ids_of(first), ids_of(second), ids_of(third)] == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
         assert "next_cursor" not in third
 
-    async def test_ecgs_of_one_instant_are_all_on_some_page(
+    async def test_ecgs_of_one_instant_are_all_listed(
         self, ada: aiohttp.ClientSession, database: Database
     ) -> None:
         await submit(ada, *"abcde")
@@ -143,18 +145,16 @@ class TestListing:
             ("owner=bob", "owner: this field is not known here"),
         ],
     )
-    async def test_a_query_that_does_not_fit_is_told_why(
+    async def test_an_invalid_query_is_a_400_with_the_reason(
         self, ada: aiohttp.ClientSession, query: str, detail: str
     ) -> None:
-        async with ada.get(f"/ecg?{query}") as answer:
-            problem = await problem_of(answer, 400)
+        async with ada.get(f"/ecg?{query}") as response:
+            problem = await problem_of(response, 400)
 
         assert problem["detail"] == f"The query does not fit: {detail}."
 
     @pytest.mark.parametrize("status", list(Status))
-    async def test_a_page_is_read_from_an_index_however_many_ecgs_there_are(
-        self, database: Database, status: Status
-    ) -> None:
+    async def test_a_page_is_read_from_an_index(self, database: Database, status: Status) -> None:
         async with database.connection() as connection:
             await connection.execute("""
                 INSERT INTO ecg (owner, id, content_hash, num_samples, status, finished_at, due_at, error)
@@ -186,9 +186,9 @@ class TestErasing:
         await submit(ada, "10")
         await finished(ada)
 
-        async with ada.delete("/ecg/10") as answer:
-            assert answer.status == 204
-            assert await answer.read() == b""
+        async with ada.delete("/ecg/10") as response:
+            assert response.status == 204
+            assert await response.read() == b""
 
         assert await status_of(ada) == 404
         assert ids_of(await page(ada)) == []
@@ -199,7 +199,7 @@ class TestErasing:
         assert left
         assert (left["content_hash"], left["num_samples"], left["error"]) == (b"", 0, None)
 
-    async def test_what_is_erased_or_another_s_or_was_never_there_is_not_found(
+    async def test_an_erased_foreign_or_unknown_ecg_is_a_404(
         self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
     ) -> None:
         await submit(ada, "10")
@@ -212,7 +212,7 @@ class TestErasing:
         async with ada.delete("/ecg/a%20b") as impossible:
             await problem_of(impossible, 404)
 
-    async def test_events_contain_it(
+    async def test_an_erasure_is_announced(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker, database: Database
     ) -> None:
         broker.bind("sub.archive", EventType.DELETED)
@@ -228,17 +228,17 @@ class TestErasing:
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
 
-    async def test_what_can_t_be_told_now_stays_in_the_outbox(
+    async def test_an_erasure_that_can_not_be_published_stays_in_the_outbox(
         self, ada: aiohttp.ClientSession, database: Database
     ) -> None:
         await submit(ada, "10")
 
-        await ada.delete("/ecg/10")  # nobody is bound to the event
+        await ada.delete("/ecg/10")  # no queue is bound to the event
 
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT types FROM outbox") == ["ecg.deleted"]
 
-    async def test_a_processor_that_has_it_in_hand_settles_nothing(
+    async def test_a_processor_that_is_analysing_it_stores_nothing(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
         await submit(ada, "10")
@@ -264,7 +264,7 @@ class TestErasing:
         ("content", "refusal"),
         [(None, "ecg_erased_is_empty"), (b"x", "may not go from erased")],
     )
-    async def test_nothing_but_a_submission_brings_the_row_back(
+    async def test_only_a_submission_restores_the_row(
         self, ada: aiohttp.ClientSession, database: Database, content: bytes | None, refusal: str
     ) -> None:
         await submit(ada, "10")
@@ -289,7 +289,7 @@ class TestErasing:
         assert await outbox.take_due_ecgs(10) == []
 
     @pytest.mark.usefixtures("processor")
-    async def test_a_redelivery_does_not_bring_it_back(
+    async def test_a_redelivery_does_not_restore_it(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         await submit(ada, "10")
@@ -317,7 +317,7 @@ class TestErasing:
         assert [tuple(row) for row in rows] == [(2, "queued", 0)]
 
     @pytest.mark.usefixtures("processor")
-    async def test_a_redelivery_of_the_erased_does_not_touch_its_successor(
+    async def test_a_redelivery_of_the_erased_does_not_change_its_successor(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         broker.bind("sub.results", EventType.PROCESSED)
@@ -334,12 +334,14 @@ class TestErasing:
         assert [event["data"]["generation"] for event in events] == [1, 2]
         assert events[0]["id"] != events[1]["id"]
 
-    async def test_of_many_that_erase_one_ecg_exactly_one_succeeds(self, ada: aiohttp.ClientSession) -> None:
+    async def test_of_concurrent_erasures_of_one_ecg_exactly_one_succeeds(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
         await submit(ada, "10")
 
-        answers = await asyncio.gather(*(ada.delete("/ecg/10") for _ in range(10)))
+        responses = await asyncio.gather(*(ada.delete("/ecg/10") for _ in range(10)))
 
-        assert sorted(answer.status for answer in answers) == [204, *[404] * 9]
+        assert sorted(response.status for response in responses) == [204, *[404] * 9]
 
     async def test_submissions_that_race_with_erasures_never_reuse_a_generation(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
@@ -368,8 +370,8 @@ class ErasingStore(PostgresEcgStore):
     async def claim(self, keys: Any, **options: Any) -> Any:
         claims = await super().claim(keys, **options)
         assert claims.loaded
-        async with self._owner.delete("/ecg/10") as answer:
-            assert answer.status == 204
+        async with self._owner.delete("/ecg/10") as response:
+            assert response.status == 204
         return claims
 
 
@@ -385,17 +387,15 @@ async def until_idle(broker: InProcessBroker) -> None:
 
 
 @pytest.mark.usefixtures("processor")
-class TestTags:
-    async def test_a_client_that_has_the_result_is_not_sent_it_again(
-        self, ada: aiohttp.ClientSession
-    ) -> None:
+class TestEntityTags:
+    async def test_a_matching_if_none_match_is_a_304(self, ada: aiohttp.ClientSession) -> None:
         await submit(ada, "10")
         tag = (await finished(ada)).headers["ETag"]
 
-        async with ada.get("/ecg/10", headers={"If-None-Match": tag}) as answer:
-            assert (answer.status, await answer.read()) == (304, b"")
-            assert answer.headers["ETag"] == tag
-            assert answer.headers["Cache-Control"] == "private, no-cache"
+        async with ada.get("/ecg/10", headers={"If-None-Match": tag}) as response:
+            assert (response.status, await response.read()) == (304, b"")
+            assert response.headers["ETag"] == tag
+            assert response.headers["Cache-Control"] == "private, no-cache"
 
         assert not tag.startswith("W/")
         assert await status_of(ada, **{"If-None-Match": f'"other", W/{tag}'}) == 304
@@ -403,14 +403,14 @@ class TestTags:
         assert await status_of(ada, **{"If-None-Match": '"other"'}) == 200
         assert await status_of(ada, **{"If-None-Match": "garbage"}) == 200
 
-    async def test_another_result_has_another_tag(self, ada: aiohttp.ClientSession) -> None:
+    async def test_another_result_has_another_etag(self, ada: aiohttp.ClientSession) -> None:
         await submit(ada, "10", "11")
 
         tags = {(await finished(ada, ecg_id)).headers["ETag"] for ecg_id in ("10", "11")}
 
         assert len(tags) == 2
 
-    async def test_a_tag_does_not_hide_an_erasure(self, ada: aiohttp.ClientSession) -> None:
+    async def test_an_etag_does_not_hide_an_erasure(self, ada: aiohttp.ClientSession) -> None:
         await submit(ada, "10")
         tag = (await finished(ada)).headers["ETag"]
         await ada.delete("/ecg/10")
@@ -418,20 +418,20 @@ class TestTags:
         assert await status_of(ada, **{"If-None-Match": tag}) == 404
 
 
-async def test_what_is_queued_has_no_tag(ada: aiohttp.ClientSession) -> None:
+async def test_a_queued_ecg_has_no_etag(ada: aiohttp.ClientSession) -> None:
     await submit(ada, "10")
 
-    async with ada.get("/ecg/10") as answer:
-        assert "ETag" not in answer.headers
+    async with ada.get("/ecg/10") as response:
+        assert "ETag" not in response.headers
     assert await status_of(ada, **{"If-None-Match": "*"}) == 200
 
 
 @pytest.mark.usefixtures("processor")
 class TestHeads:
-    """However a result is asked for, what is said of it is the same."""
+    """A result has the same headers for every method and version of HTTP."""
 
     @pytest.mark.parametrize(
-        ("said", "status_line", "is_kept_open", "has_body"),
+        ("request_line", "status_line", "is_kept_open", "has_body"),
         [
             ("GET /ecg/10 HTTP/1.1", b"HTTP/1.1 200 OK", True, True),
             ("GET /ecg/10 HTTP/1.1\r\nConnection: close", b"HTTP/1.1 200 OK", False, True),
@@ -444,7 +444,7 @@ class TestHeads:
         self,
         gateway: str,
         ada: aiohttp.ClientSession,
-        said: str,
+        request_line: str,
         status_line: bytes,
         *,
         is_kept_open: bool,
@@ -452,14 +452,16 @@ class TestHeads:
     ) -> None:
         await submit(ada, "10")
         await finished(ada)
-        async with ada.get("/ecg/10") as answer:
-            result = await answer.read()
+        async with ada.get("/ecg/10") as response:
+            result = await response.read()
         common = f"Host: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
         last = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
-        answers = await answered(gateway, f"{said}\r\n{common}\r\n{last if is_kept_open else ''}".encode())
+        responses = await exchange(
+            gateway, f"{request_line}\r\n{common}\r\n{last if is_kept_open else ''}".encode()
+        )
 
-        head, _, rest = answers.partition(b"\r\n\r\n")
+        head, _, rest = responses.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
         names = {line.split(b":")[0].lower() for line in lines}
         assert first == status_line
@@ -474,10 +476,10 @@ class TestHeads:
         assert (b"HTTP/1.1 200 OK" in rest) == is_kept_open
 
     @pytest.mark.parametrize("pause_s", [None, 0, 0.02])
-    async def test_answers_come_in_the_order_of_their_requests(
+    async def test_pipelined_responses_are_in_order(
         self, gateway: str, ada: aiohttp.ClientSession, pause_s: float | None
     ) -> None:
-        """Whether they were all there at once, and whichever way each is sent."""
+        """For pipelined requests sent at once or one by one, and for each kind of response."""
         await submit(ada, "10")
         await finished(ada)
         common = f"HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
@@ -486,18 +488,18 @@ class TestHeads:
         requests.append(f"GET /ecg/10 {common}Connection: close\r\n\r\n".encode())
 
         if pause_s is None:
-            answers = await answered(gateway, b"".join(requests))
+            responses = await exchange(gateway, b"".join(requests))
         else:
-            answers = await answered(gateway, *requests, pause_s=pause_s)
+            responses = await exchange(gateway, *requests, pause_s=pause_s)
 
-        statuses = re.findall(rb"HTTP/1.1 (\d+) ", answers)
+        statuses = re.findall(rb"HTTP/1.1 (\d+) ", responses)
         assert statuses == [b"200", b"404", b"200", b"200", b"404", b"200", b"200"]
 
 
 @pytest.mark.usefixtures("processor")
-class TestPacking:
+class TestCompression:
     @pytest.mark.parametrize(
-        ("accepted", "is_packed"),
+        ("accepted", "is_compressed"),
         [
             ("gzip", True),
             ("deflate, GZIP;q=0.5", True),
@@ -513,42 +515,42 @@ class TestPacking:
             ("", False),
         ],
     )
-    async def test_a_large_answer_is_gzipped_for_who_accepts_that(
+    async def test_a_large_response_is_gzipped_if_accepted(
         self, ada: aiohttp.ClientSession, accepted: str, *, is_compressed: bool
     ) -> None:
         leads = [{"name": f"lead {n}", "signal": [1, -1]} for n in range(32)]
         await submit(ada, "10", leads=leads)
         plain = await finished(ada)
 
-        async with ada.get("/ecg/10", headers={"Accept-Encoding": accepted}) as answer:
-            body = await answer.read()
+        async with ada.get("/ecg/10", headers={"Accept-Encoding": accepted}) as response:
+            body = await response.read()
 
-        assert answer.headers["Vary"] == "Accept-Encoding"
-        assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert (response.headers.get("Content-Encoding") == "gzip") == is_compressed
         found = json.loads(gzip.decompress(body) if is_compressed else body)
         assert len(found["leads"]) == 32
-        assert (answer.headers["ETag"] != plain.headers["ETag"]) == is_compressed
-        has_it = {"If-None-Match": answer.headers["ETag"]}
+        assert (response.headers["ETag"] != plain.headers["ETag"]) == is_compressed
+        has_it = {"If-None-Match": response.headers["ETag"]}
         assert await status_of(ada, **has_it, **{"Accept-Encoding": accepted}) == 304
         other = "identity" if is_compressed else "gzip"
         assert await status_of(ada, **has_it, **{"Accept-Encoding": other}) == 200
 
-    async def test_a_small_answer_is_not(self, ada: aiohttp.ClientSession) -> None:
+    async def test_a_small_response_is_not_gzipped(self, ada: aiohttp.ClientSession) -> None:
         await submit(ada, "10")
         await finished(ada)
 
-        async with ada.get("/ecg/10", headers={"Accept-Encoding": "gzip"}) as answer:
-            assert "Content-Encoding" not in answer.headers
+        async with ada.get("/ecg/10", headers={"Accept-Encoding": "gzip"}) as response:
+            assert "Content-Encoding" not in response.headers
 
 
 @pytest.mark.usefixtures("processor")
-class TestKeepingResults:
+class TestResultCache:
     @pytest.fixture
     def short_age(self, monkeypatch: pytest.MonkeyPatch) -> float:
         monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 0.3)
         return 0.3
 
-    async def test_a_finished_result_is_answered_without_postgresql_for_a_while(
+    async def test_a_finished_result_is_served_from_the_cache(
         self, ada: aiohttp.ClientSession, database: Database, short_age: float
     ) -> None:
         await submit(ada, "10")
@@ -564,9 +566,7 @@ class TestKeepingResults:
 
         assert (kept, await status_of(ada)) == (200, 404)
 
-    async def test_what_this_gateway_erased_is_gone_at_once_and_its_successor_is_answered(
-        self, ada: aiohttp.ClientSession
-    ) -> None:
+    async def test_an_erasure_invalidates_the_cache_at_once(self, ada: aiohttp.ClientSession) -> None:
         await submit(ada, "10")
         await finished(ada)
         await status_of(ada)
@@ -574,8 +574,8 @@ class TestKeepingResults:
 
         assert await status_of(ada) == 404
         await submit(ada, "10", leads=[{"name": "V9", "signal": [0]}])
-        async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-            assert (await answer.json())["leads"] == [{"V9": {"zero_crossings": 0}}]
+        async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+            assert (await response.json())["leads"] == [{"V9": {"zero_crossings": 0}}]
 
     async def test_an_erasure_through_another_gateway_is_seen_in_time(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker, short_age: float

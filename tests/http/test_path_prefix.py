@@ -1,4 +1,4 @@
-"""A gateway that a proxy has below a path, which it takes off."""
+"""A gateway behind a proxy that strips a path prefix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PREFIX = "/labs/isoline"
 
 @asynccontextmanager
 async def a_proxy(gateway: str) -> AsyncIterator[str]:
-    """The address below which a proxy has a gateway; there is nothing else on its host."""
+    """The URL of a gateway behind a proxy; its host serves nothing else."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
         async def pass_on(request: web.Request) -> web.Response:
@@ -40,8 +40,10 @@ async def a_proxy(gateway: str) -> AsyncIterator[str]:
                 f"{gateway}{request.raw_path.removeprefix(_PREFIX)}",
                 headers=request.headers,
                 data=await request.read(),
-            ) as answer:
-                return web.Response(status=answer.status, headers=answer.headers, body=await answer.read())
+            ) as response:
+                return web.Response(
+                    status=response.status, headers=response.headers, body=await response.read()
+                )
 
         app = web.Application()
         app.router.add_route("*", f"{_PREFIX}/{{path:.*}}", pass_on)
@@ -65,7 +67,7 @@ async def below(database: Database) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-None-Match": '"x"'}])
-async def test_a_location_leads_to_the_ecg(below: str, headers: dict[str, str]) -> None:
+async def test_the_location_has_the_path_prefix(below: str, headers: dict[str, str]) -> None:
     async with open_client(f"{below}/", "ada") as ada:
         async with ada.post("ecg/process", json=an_ecg_body(id="10"), headers=headers) as submitted:
             location = submitted.headers["Location"]
@@ -84,7 +86,7 @@ async def test_the_python_client_works_below_a_path(below: str) -> None:
         assert await client.delete("10")
 
 
-async def test_the_contract_and_its_page_lead_to_the_gateway(below: str) -> None:
+async def test_the_contract_and_its_page_have_the_path_prefix(below: str) -> None:
     async with open_client(f"{below}/") as nobody:
         contract = await _text(nobody, f"{below}/openapi.json")
         page = await _text(nobody, f"{below}/docs")
@@ -103,7 +105,7 @@ async def test_the_contract_and_its_page_lead_to_the_gateway(below: str) -> None
 @pytest.mark.parametrize(
     "headers", [{"X-Forwarded-Prefix": "/evil"}, {"X-Forwarded-Prefix": "//evil.example"}]
 )
-async def test_a_client_does_not_choose_the_path(headers: dict[str, str]) -> None:
+async def test_a_client_can_not_choose_the_path_prefix(headers: dict[str, str]) -> None:
     async with open_gateway_alone(trusted_proxies=1) as address, open_client(address) as nobody:
         contract = await _text(nobody, "/openapi.json", **headers)
 
@@ -111,7 +113,9 @@ async def test_a_client_does_not_choose_the_path(headers: dict[str, str]) -> Non
 
 
 async def _text(client: aiohttp.ClientSession, url: str, **headers: str) -> str:
-    async with client.get(url, headers=headers) as answer:
-        assert answer.status == 200, url
-        body = await answer.read()
-        return (gzip.decompress(body) if answer.headers.get("Content-Encoding") == "gzip" else body).decode()
+    async with client.get(url, headers=headers) as response:
+        assert response.status == 200, url
+        body = await response.read()
+        return (
+            gzip.decompress(body) if response.headers.get("Content-Encoding") == "gzip" else body
+        ).decode()

@@ -1,4 +1,4 @@
-"""A gateway and a processor under schemathesis: whatever fits is taken, whatever does not is told why."""
+"""A gateway and a processor under schemathesis: valid requests are accepted, invalid ones get a reason."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ _NO_ECG = "You have no ECG of this id."
 
 
 class SlowPublisher:
-    """A broker that never answers."""
+    """A broker that never confirms."""
 
     async def check(self) -> None:
         pass
@@ -79,14 +79,14 @@ def another_body() -> dict[str, Any]:
 
 
 async def submitted(client: aiohttp.ClientSession, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    async with client.post("/ecg/process", json=body) as answer:
-        return answer.status, await answer.json(content_type=None)
+    async with client.post("/ecg/process", json=body) as response:
+        return response.status, await response.json(content_type=None)
 
 
 async def found(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
-    async with asyncio.timeout(_LIMIT_S), client.get(path) as answer:
-        assert answer.status == 200
-        document: dict[str, Any] = await answer.json()
+    async with asyncio.timeout(_LIMIT_S), client.get(path) as response:
+        assert response.status == 200
+        document: dict[str, Any] = await response.json()
     return document
 
 
@@ -97,18 +97,18 @@ def traceparents(events: Sequence[bytes]) -> dict[str, str]:
 
 
 def stands(state: dict[str, Any]) -> dict[str, Any]:
-    """Where an ECG stands and what was found, without when and of what."""
+    """The status and result of an ECG, without its times and header."""
     others = {"date", "submitted_at", "completed_at", "generation"}
     return {name: value for name, value in state.items() if name not in others}
 
 
 async def readiness(client: aiohttp.ClientSession, status: int) -> dict[str, Any]:
-    """What readiness says once it is answered with this status."""
+    """The readiness document once it has this status."""
     async with asyncio.timeout(_LIMIT_S):
         while True:
-            async with client.get("/health/ready", headers={"Accept-Encoding": "identity"}) as answer:
-                if answer.status == status:
-                    document: dict[str, Any] = await answer.json()
+            async with client.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
+                if response.status == status:
+                    document: dict[str, Any] = await response.json()
                     return document
             await asyncio.sleep(0.05)
 
@@ -133,40 +133,40 @@ class TestIds:
         assert (await found(ada, "/ecg/10"))["id"] == "10"
 
     @pytest.mark.parametrize("ecg_id", ["process", "a:b-c_d.e", "...", "x" * 128, -5])
-    async def test_every_id_has_an_address(self, ada: aiohttp.ClientSession, ecg_id: str | int) -> None:
-        async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as answer:
-            location = answer.headers["Location"]
+    async def test_every_id_has_a_url(self, ada: aiohttp.ClientSession, ecg_id: str | int) -> None:
+        async with ada.post("/ecg/process", json=an_ecg_body(id=ecg_id)) as response:
+            location = response.headers["Location"]
 
         assert (await found(ada, location))["id"] == str(ecg_id)
 
     @pytest.mark.parametrize(
         "path", ["/ecg/none", "/ecg/a%2Fb", "/ecg/a%00", "/ecg/" + "x" * 129, "/ecg/%FF"]
     )
-    async def test_an_id_that_nobody_has_is_not_found(self, ada: aiohttp.ClientSession, path: str) -> None:
-        async with ada.get(URL(path, encoded=True)) as answer:
-            problem = await problem_of(answer, 404)
+    async def test_an_unknown_id_is_a_404(self, ada: aiohttp.ClientSession, path: str) -> None:
+        async with ada.get(URL(path, encoded=True)) as response:
+            problem = await problem_of(response, 404)
 
         assert problem["detail"] == _NO_ECG
 
-    async def test_anothers_ecg_looks_like_none(
+    async def test_another_owners_ecg_is_a_404(
         self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
     ) -> None:
         await submitted(ada, an_ecg_body(id="10"))
 
-        async with bob.get("/ecg/10") as answer:
-            anothers = await problem_of(answer, 404)
-        async with bob.get("/ecg/11") as answer:
-            nobodys = await problem_of(answer, 404)
+        async with bob.get("/ecg/10") as response:
+            anothers = await problem_of(response, 404)
+        async with bob.get("/ecg/11") as response:
+            nobodys = await problem_of(response, 404)
 
         assert anothers == nobodys
 
-    async def test_waiting_for_anothers_ecg_ends_at_once(
+    async def test_waiting_for_another_owners_ecg_ends_at_once(
         self, ada: aiohttp.ClientSession, bob: aiohttp.ClientSession
     ) -> None:
         await submitted(ada, an_ecg_body(id="10"))
 
-        async with asyncio.timeout(5), bob.get("/ecg/10?wait=30") as answer:
-            assert answer.status == 404
+        async with asyncio.timeout(5), bob.get("/ecg/10?wait=30") as response:
+            assert response.status == 404
 
     @pytest.mark.usefixtures("processor")
     async def test_two_owners_may_use_the_same_id(
@@ -181,7 +181,7 @@ class TestIds:
 
 
 class TestSubmittingAgain:
-    async def test_the_same_content_is_kept_and_announced_once(
+    async def test_the_same_content_is_stored_and_announced_once(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         first = await submitted(ada, an_ecg_body())
@@ -205,8 +205,8 @@ class TestSubmittingAgain:
     ) -> None:
         await submitted(ada, an_ecg_body())
 
-        async with ada.post("/ecg/process", json=another_body()) as answer:
-            problem = await problem_of(answer, 409)
+        async with ada.post("/ecg/process", json=another_body()) as response:
+            problem = await problem_of(response, 409)
 
         assert problem["detail"] == "You have another ECG of this id already, with other content."
         assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
@@ -225,7 +225,7 @@ class TestSubmittingAgain:
             {"leads": [{"name": "I", "signal": [1, -1]}, {"name": "II", "signal": [1]}]},
         ],
     )
-    async def test_content_is_all_that_the_sender_said(
+    async def test_the_content_includes_every_field(
         self, ada: aiohttp.ClientSession, fields: dict[str, Any]
     ) -> None:
         await submitted(ada, an_ecg_body())
@@ -234,7 +234,7 @@ class TestSubmittingAgain:
 
         assert status == 409
 
-    async def test_saying_the_defaults_is_the_same_content(self, ada: aiohttp.ClientSession) -> None:
+    async def test_explicit_defaults_are_the_same_content(self, ada: aiohttp.ClientSession) -> None:
         lead = {"name": "I", "signal": [1, -1, 1], "num_samples": 3, "baseline": 0, "adc_gain": 1}
         await submitted(ada, an_ecg_body(id="10"))
 
@@ -242,24 +242,24 @@ class TestSubmittingAgain:
 
         assert status == 202
 
-    async def test_many_at_once_keep_one(self, ada: aiohttp.ClientSession, broker: InProcessBroker) -> None:
-        answers = await asyncio.gather(*(submitted(ada, an_ecg_body()) for _ in range(8)))
+    async def test_concurrent_submissions_store_one(
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+    ) -> None:
+        responses = await asyncio.gather(*(submitted(ada, an_ecg_body()) for _ in range(8)))
 
-        assert answers == [(202, {"id": "10", "status": "queued"})] * 8
+        assert responses == [(202, {"id": "10", "status": "queued"})] * 8
         assert len(broker.waiting(QUEUE)) == 1
 
 
 class TestWaiting:
     @pytest.mark.parametrize("wait", ["", "x", "-1", "31", "30.001", "1e9", "10s", "NaN", "٣"])
-    async def test_a_wait_that_is_no_time_is_a_bad_request(
-        self, ada: aiohttp.ClientSession, wait: str
-    ) -> None:
-        async with ada.get("/ecg/10", params={"wait": wait}) as answer:
-            problem = await problem_of(answer, 400)
+    async def test_an_invalid_wait_is_a_400(self, ada: aiohttp.ClientSession, wait: str) -> None:
+        async with ada.get("/ecg/10", params={"wait": wait}) as response:
+            problem = await problem_of(response, 400)
 
         assert problem["detail"].startswith("The query does not fit: wait: expected a number")
 
-    async def test_a_queued_ecg_is_answered_when_the_time_is_over(self, ada: aiohttp.ClientSession) -> None:
+    async def test_a_queued_ecg_is_returned_after_the_wait(self, ada: aiohttp.ClientSession) -> None:
         await submitted(ada, an_ecg_body())
         started = asyncio.get_running_loop().time()
 
@@ -268,13 +268,13 @@ class TestWaiting:
         assert stands(state) == {"id": "10", "status": "queued"}
         assert asyncio.get_running_loop().time() - started >= 0.3
 
-    async def test_nobody_waits_who_does_not_ask_to(self, ada: aiohttp.ClientSession) -> None:
+    async def test_without_wait_the_response_is_immediate(self, ada: aiohttp.ClientSession) -> None:
         await submitted(ada, an_ecg_body())
 
         async with asyncio.timeout(5):
             assert await found(ada, "/ecg/10?wait=0") == await found(ada, "/ecg/10")
 
-    async def test_all_who_wait_are_answered_when_the_ecg_is_finished(
+    async def test_all_waiting_requests_are_answered_when_the_ecg_is_finished(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
         await submitted(ada, an_ecg_body())
@@ -286,9 +286,7 @@ class TestWaiting:
 
         assert {state["status"] for state in states} == {"completed"}
 
-    async def test_a_gateway_that_leaves_keeps_nobody_waiting(
-        self, database: Database, broker: InProcessBroker
-    ) -> None:
+    async def test_draining_ends_all_waits(self, database: Database, broker: InProcessBroker) -> None:
         async with AsyncExitStack() as opened:
             gateway = await opened.enter_async_context(open_test_gateway(database, broker.publisher()))
             async with open_client(gateway, "ada") as ada:
@@ -345,7 +343,7 @@ class TestResults:
         assert stands(failed) == {"id": "10", "status": "failed", "error": "why"}
 
     @pytest.mark.usefixtures("processor")
-    async def test_it_says_what_the_submission_said_and_when_it_came_and_was_completed(
+    async def test_a_result_has_the_header_and_times_of_its_submission(
         self, ada: aiohttp.ClientSession
     ) -> None:
         await submitted(ada, an_ecg_body(sampling_rate_hz=500, unit="mV"))
@@ -360,7 +358,7 @@ class TestResults:
 class TestReanalysis:
     @pytest.fixture
     async def ada(self, database: Database, broker: InProcessBroker) -> AsyncIterator[aiohttp.ClientSession]:
-        """At a gateway that remembers no results, as another gateway would not."""
+        """Without the result cache, as at another gateway."""
         settings = GatewayOnlySettings(host="127.0.0.1", port=0, result_cache_bytes=0)
         async with (
             open_test_gateway(database, broker.publisher(), settings=settings) as gateway,
@@ -368,7 +366,7 @@ class TestReanalysis:
         ):
             yield ada
 
-    async def test_the_last_result_is_read_until_the_next_is_there_and_whoever_waits_gets_that(
+    async def test_the_last_result_is_returned_until_the_next_is_finished_which_wait_returns(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
         await submitted(ada, an_ecg_body())
@@ -387,7 +385,7 @@ class TestReanalysis:
         assert second == first | {"completed_at": second["completed_at"], "generation": 2}
         assert second["completed_at"] > first["completed_at"]
 
-    async def test_what_is_analysed_again_can_be_erased(
+    async def test_an_ecg_being_re_analysed_can_be_erased(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
         await submitted(ada, an_ecg_body())
@@ -402,7 +400,7 @@ class TestReanalysis:
 
 
 class TestOutages:
-    async def test_without_postgresql_a_request_is_to_be_sent_again(self, broker: InProcessBroker) -> None:
+    async def test_without_postgresql_a_request_is_a_503(self, broker: InProcessBroker) -> None:
         async with (
             open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
             open_test_gateway(database, broker.publisher()) as gateway,
@@ -414,16 +412,16 @@ class TestOutages:
                 ada.get("/ecg/10?wait=10"),
                 ada.post("/token", json={"user": "ada", "password": "x"}),
             ):
-                async with asyncio.timeout(_LIMIT_S), asked as answer:
-                    problem = await problem_of(answer, 503)
+                async with asyncio.timeout(_LIMIT_S), asked as response:
+                    problem = await problem_of(response, 503)
 
-                assert answer.headers["Retry-After"].isdigit()
+                assert response.headers["Retry-After"].isdigit()
                 assert problem["detail"].startswith(
                     "The gateway can't use its database at the moment. Send the"
                 )
-                assert "canary" not in await answer.text()
+                assert "canary" not in await response.text()
 
-    async def test_without_the_broker_an_ecg_is_taken_and_queued(
+    async def test_without_the_broker_an_ecg_is_accepted_and_queued(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         broker.disconnect()
@@ -431,7 +429,9 @@ class TestOutages:
         assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
         assert stands(await found(ada, "/ecg/10")) == {"id": "10", "status": "queued"}
 
-    async def test_a_broker_that_does_not_answer_holds_nobody_up(self, database: Database) -> None:
+    async def test_a_broker_that_does_not_confirm_delays_submissions_by_the_timeout_at_most(
+        self, database: Database
+    ) -> None:
         settings = GatewayOnlySettings(host="127.0.0.1", port=0, publish_timeout_s=0.1)
         async with (
             open_test_gateway(database, SlowPublisher(), settings=settings) as gateway,
@@ -449,7 +449,7 @@ class TestOutages:
         assert read_submitted(body) == [("ada", "10", 1)]
         assert b"776655" not in body
 
-    async def test_an_announcement_goes_on_in_the_senders_trace(
+    async def test_an_announcement_continues_the_clients_trace(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
         trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -491,7 +491,7 @@ class TestHealth:
         assert ready["parts"]["schema"].keys() == {"state", "since"}
         assert ready["parts"]["schema"]["state"] == "ok"
 
-    async def test_a_gateway_that_leaves_says_so_at_once(
+    async def test_a_stopping_gateway_is_not_ready_at_once(
         self, database: Database, broker: InProcessBroker
     ) -> None:
         stop_requested = asyncio.Event()
@@ -503,17 +503,17 @@ class TestHealth:
         ):
             await found(nobody, "/health/ready")
             stop_requested.set()
-            async with nobody.get("/health/ready") as answer:
-                document = await answer.json()
+            async with nobody.get("/health/ready") as response:
+                document = await response.json()
 
-        assert answer.status == 503
+        assert response.status == 503
         assert document["status"] == "not ready"
         assert document["reasons"] == {"process": "leaving"}
         assert document["parts"]["process"]["state"] == "failing"
         assert document["parts"]["schema"]["state"] == "ok"
 
     @pytest.mark.parametrize("is_there", [False, True])
-    async def test_a_gateway_without_postgresql_lives_and_says_what_it_lacks(
+    async def test_a_gateway_without_postgresql_is_live_and_not_ready_with_reasons(
         self, broker: InProcessBroker, postgres_url: str, *, is_there: bool
     ) -> None:
         away = f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline"
@@ -525,14 +525,14 @@ class TestHealth:
             open_client(gateway) as nobody,
         ):
             assert await found(nobody, "/health/live") == {"status": "live"}
-            async with nobody.get("/health/ready") as answer:
-                reason = (await answer.json())["reasons"]["schema"]
+            async with nobody.get("/health/ready") as response:
+                reason = (await response.json())["reasons"]["schema"]
 
-        assert answer.status == 503
+        assert response.status == 503
         assert reason.startswith("PostgreSQL: ")
         assert "canary" not in reason
 
-    async def test_a_gateway_that_may_not_write_says_so_and_works_again_by_itself(
+    async def test_a_gateway_that_may_not_write_is_not_ready_and_recovers(
         self, database: Database, database_url: str, broker: InProcessBroker
     ) -> None:
         parts = {"submissions": Part(check=partial(check_submissions, database), means="None is taken.")}
@@ -573,7 +573,7 @@ class TestHealth:
             ),
         ],
     )
-    async def test_a_schema_that_it_does_not_know_is_no_schema_to_work_on(
+    async def test_a_gateway_with_an_unknown_schema_is_not_ready(
         self, nobody: aiohttp.ClientSession, database: Database, statement: str, reason: str
     ) -> None:
         async with database.connection() as connection:
@@ -596,7 +596,7 @@ class TestHealth:
 
         assert "permission denied for table account" in reason
 
-    async def test_each_part_of_the_database_that_a_role_may_not_use_is_degraded_and_says_no_more_than_that(
+    async def test_each_part_of_the_database_without_permission_is_degraded(
         self, database_url: str, broker: InProcessBroker
     ) -> None:
         operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
@@ -617,7 +617,7 @@ class TestHealth:
         assert 'relation "login" does not exist' in parts["accounts"]["reason"]
         assert 'relation "ecg_insights" does not exist' in parts["results"]["reason"]
 
-    async def test_while_the_schema_can_not_be_read_the_gateway_goes_on_with_what_it_knows(
+    async def test_while_the_schema_can_not_be_read_the_last_known_one_counts(
         self, database_url: str, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(health, "_CHECK_TIMEOUT_S", 0.5)
@@ -649,16 +649,16 @@ class TestHealth:
                 database, broker.publisher(), parts={"schema": part_of_schema(database)}
             ) as gateway,
             open_client(gateway) as nobody,
-            nobody.get("/health/ready") as answer,
+            nobody.get("/health/ready") as response,
         ):
-            assert answer.status == 503
+            assert response.status == 503
 
 
 class TestPaths:
     @pytest.mark.parametrize("path", ["/", "/ecgs", "/ecg/", "/ecg/a/b", "/user/ada/x", "/%00", "/token/"])
     async def test_an_unknown_path_is_a_problem(self, nobody: aiohttp.ClientSession, path: str) -> None:
-        async with nobody.get(URL(path, encoded=True)) as answer:
-            problem = await problem_of(answer, 404)
+        async with nobody.get(URL(path, encoded=True)) as response:
+            problem = await problem_of(response, 404)
 
         assert problem["detail"] == "There is nothing at this path."
 
@@ -672,24 +672,24 @@ class TestPaths:
             ("POST", "/health/live", "GET, HEAD"),
         ],
     )
-    async def test_a_method_that_a_path_does_not_take_is_told_with_those_that_it_does(
+    async def test_an_unsupported_method_is_a_405_with_allow(
         self, nobody: aiohttp.ClientSession, method: str, path: str, allowed: str
     ) -> None:
-        async with nobody.request(method, path) as answer:
-            problem = await problem_of(answer, 405)
+        async with nobody.request(method, path) as response:
+            problem = await problem_of(response, 405)
 
-        assert answer.headers["Allow"] == allowed
+        assert response.headers["Allow"] == allowed
         assert problem["detail"] == f"This path takes {allowed}."
 
-    async def test_each_answer_has_a_request_id_of_its_own(self, ada: aiohttp.ClientSession) -> None:
+    async def test_each_response_has_its_own_request_id(self, ada: aiohttp.ClientSession) -> None:
         ids = set()
         for path in ("/health/live", "/health/live", "/ecg/10", "/nowhere"):
-            async with ada.get(path) as answer:
-                ids.add(answer.headers["X-Request-Id"])
+            async with ada.get(path) as response:
+                ids.add(response.headers["X-Request-Id"])
 
         assert len(ids) == 4
 
-    async def test_a_defect_tells_nothing_of_itself(
+    async def test_an_unexpected_exception_is_a_500_without_detail(
         self, ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def broken(*_: object) -> None:
@@ -697,8 +697,8 @@ class TestPaths:
 
         monkeypatch.setattr("shared.storage.postgres.ecgs.PostgresEcgStore.find", broken)
 
-        async with ada.get("/ecg/10") as answer:
-            problem = await problem_of(answer, 500)
+        async with ada.get("/ecg/10") as response:
+            problem = await problem_of(response, 500)
 
         assert problem["detail"] == "Something in Isoline failed; the request may be sent again."
 
@@ -708,7 +708,7 @@ def _of_no_database(server_url: str) -> str:
 
 
 def closed_port() -> int:
-    """A port at which nobody listens."""
+    """A port without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

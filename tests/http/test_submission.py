@@ -10,16 +10,14 @@ from tests.support.builders import an_ecg_body
 _OF_ITS_OWN: Final = ("Date", "X-Request-ID", "RateLimit")
 
 
-async def test_a_submitted_ecg_is_queued_at_its_own_address(ada: aiohttp.ClientSession) -> None:
-    async with ada.post("/ecg/process", json=an_ecg_body(id="10")) as answer:
-        assert answer.status == 202
-        assert answer.headers["Location"] == "/ecg/10"
-        assert await answer.json() == {"id": "10", "status": "queued"}
+async def test_a_submitted_ecg_is_queued_at_its_own_url(ada: aiohttp.ClientSession) -> None:
+    async with ada.post("/ecg/process", json=an_ecg_body(id="10")) as response:
+        assert response.status == 202
+        assert response.headers["Location"] == "/ecg/10"
+        assert await response.json() == {"id": "10", "status": "queued"}
 
 
-async def test_a_receipt_says_the_same_over_either_version_of_http(
-    gateway: str, ada: aiohttp.ClientSession
-) -> None:
+async def test_a_receipt_is_the_same_over_http_1_0_and_1_1(gateway: str, ada: aiohttp.ClientSession) -> None:
     token = {"Authorization": ada.headers["Authorization"]}
     async with aiohttp.ClientSession(gateway, headers=token, version=aiohttp.HttpVersion10) as old:
         receipts = [await client.post("/ecg/process", json=an_ecg_body(id="10")) for client in (ada, old)]
@@ -33,13 +31,13 @@ async def test_a_receipt_says_the_same_over_either_version_of_http(
 
 
 @pytest.mark.usefixtures("processor")
-async def test_waiting_answers_with_the_zero_crossings(ada: aiohttp.ClientSession) -> None:
+async def test_waiting_returns_the_zero_crossings(ada: aiohttp.ClientSession) -> None:
     await ada.post("/ecg/process", json=an_ecg_body(id="10"))
 
-    async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-        found = await answer.json()
+    async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+        found = await response.json()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert found["status"] == "completed"
     assert found["leads"] == [{"I": {"zero_crossings": 2}}]
 
@@ -49,8 +47,8 @@ async def test_waiting_answers_with_the_zero_crossings(ada: aiohttp.ClientSessio
 async def test_a_large_ecg_is_measured_like_a_small_one(ada: aiohttp.ClientSession, half: int) -> None:
     await ada.post("/ecg/process", json=an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * half}]))
 
-    async with ada.get("/ecg/10", params={"wait": "10"}) as answer:
-        found = await answer.json()
+    async with ada.get("/ecg/10", params={"wait": "10"}) as response:
+        found = await response.json()
 
     assert found["leads"] == [{"I": {"zero_crossings": 2 * half - 1}}]
 
@@ -59,10 +57,10 @@ async def test_a_large_ecg_is_measured_like_a_small_one(ada: aiohttp.ClientSessi
 async def test_a_large_ecg_is_refused_like_a_small_one(ada: aiohttp.ClientSession, half: int) -> None:
     body = an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * half + [0.5]}])
 
-    async with ada.post("/ecg/process", json=body) as answer:
-        problem = await answer.json()
+    async with ada.post("/ecg/process", json=body) as response:
+        problem = await response.json()
 
-    assert answer.status == 422
+    assert response.status == 422
     assert problem["errors"] == [
         {
             "pointer": f"/leads/0/signal/{2 * half}",

@@ -29,7 +29,7 @@ _LIMIT_S = 20
 
 
 class GatedStore(PostgresEcgStore):
-    """Remembers what was added together, and adds while its gate is open."""
+    """Records its batches, and adds while its gate is open."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -49,7 +49,7 @@ class GatedStore(PostgresEcgStore):
 
 
 class GatedPublisher:
-    """Remembers what was published, and confirms while its gate is open."""
+    """Records published events, and confirms while its gate is open."""
 
     def __init__(self) -> None:
         self.published: list[list[Event]] = []
@@ -74,7 +74,7 @@ class GatedPublisher:
 
 
 class UnknownInstallation:
-    """An installation whose database is away."""
+    """An installation whose database is unavailable."""
 
     async def source(self) -> str:
         raise UnavailableError("not known")
@@ -127,7 +127,7 @@ async def let_tasks_run() -> None:
         await asyncio.sleep(0)
 
 
-async def answers(tasks: Sequence[asyncio.Task[Receipt]]) -> list[Any]:
+async def receipts_of(tasks: Sequence[asyncio.Task[Receipt]]) -> list[Any]:
     async with asyncio.timeout(_LIMIT_S):
         return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -164,7 +164,7 @@ class TestBatches:
             rest = await submit_all(batcher, *numbers(50))
             batches_before = list(store.batches)
             store.gate.set()
-            receipts = await answers([*first, *second, *rest])
+            receipts = await receipts_of([*first, *second, *rest])
 
         assert batches_before == [["first"], ["second"]]
         assert store.batches[2:] == [numbers(50)]
@@ -175,7 +175,7 @@ class TestBatches:
     ) -> None:
         large = a_submission(ecg=an_ecg("large", leads=[a_lead(signal=range(501))]))
         async with open_batcher(store, publisher) as batcher:
-            receipts = await answers(await submit_all(batcher, "small", large))
+            receipts = await receipts_of(await submit_all(batcher, "small", large))
 
         assert store.prepared == ["large"]
         assert [receipt.is_new for receipt in receipts] == [True, True]
@@ -187,7 +187,7 @@ class TestBatches:
             first = asyncio.create_task(batcher.submit(a_submission("first")))
             for _ in range(3):  # head, body, parsing
                 await asyncio.sleep(0)
-            await answers([first, *await submit_all(batcher, "second")])
+            await receipts_of([first, *await submit_all(batcher, "second")])
 
         assert store.batches == [["first", "second"]]
 
@@ -200,7 +200,7 @@ class TestBatches:
             while not store.batches:
                 tasks.append(asyncio.create_task(batcher.submit(a_submission(str(len(tasks))))))
                 await asyncio.sleep(0)
-            await answers(tasks)
+            await receipts_of(tasks)
 
         assert store.batches[0][0] == "0"
 
@@ -208,7 +208,7 @@ class TestBatches:
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         async with open_batcher(store, publisher) as batcher:
-            receipts = await answers(await submit_all(batcher, *numbers(401)))
+            receipts = await receipts_of(await submit_all(batcher, *numbers(401)))
 
         assert [len(batch) for batch in store.batches] == [200, 200, 1]
         assert [receipt.key.id for receipt in receipts] == numbers(401)
@@ -224,7 +224,7 @@ class TestBatches:
         ]
 
         async with open_batcher(store, publisher) as batcher:
-            await answers(await submit_all(batcher, *submissions))
+            await receipts_of(await submit_all(batcher, *submissions))
 
         assert store.batches == [["a", "b"], ["c"], ["d"], ["e"]]
 
@@ -235,7 +235,7 @@ class TestReceipts:
         other = a_submission(ecg=an_ecg("taken", leads=[a_lead(signal=[9])]))
 
         async with open_batcher(store, publisher) as batcher:
-            new, there, taken = await answers(await submit_all(batcher, "new", "there", other))
+            new, there, taken = await receipts_of(await submit_all(batcher, "new", "there", other))
 
         assert (new.is_new, new.is_conflict) == (True, False)
         assert (there.is_new, there.is_conflict) == (False, False)
@@ -250,7 +250,7 @@ class TestReceipts:
 
         async with open_batcher(store, publisher) as batcher:
             monkeypatch.setattr(store, "add", away)
-            failures = await answers(await submit_all(batcher, "1", "2", "3"))
+            failures = await receipts_of(await submit_all(batcher, "1", "2", "3"))
             monkeypatch.undo()
             afterwards = await batcher.submit(a_submission("1"))
 
@@ -266,10 +266,10 @@ class TestReceipts:
             late = await submit_all(batcher, "late", "later")
             monkeypatch.setattr(batcher_module, "_MAX_WAIT_S", 0.0)
             store.gate.set()
-            kept, rejected = await answers(in_progress), await answers(late)
+            kept, rejected = await receipts_of(in_progress), await receipts_of(late)
 
         assert all(receipt.is_new for receipt in kept)
-        assert [type(answer) for answer in rejected] == [UnavailableError] * 2
+        assert [type(response) for response in rejected] == [UnavailableError] * 2
         assert store.batches == [["1"], ["2"]]
 
     async def test_one_that_storage_can_not_hold_fails_alone(
@@ -278,7 +278,7 @@ class TestReceipts:
         unfit = a_submission(ecg=an_ecg("unfit", date="2023\0"))
 
         async with open_batcher(store, publisher) as batcher:
-            before, failure, after = await answers(await submit_all(batcher, "before", unfit, "after"))
+            before, failure, after = await receipts_of(await submit_all(batcher, "before", unfit, "after"))
 
         assert before.is_new
         assert after.is_new
@@ -297,7 +297,7 @@ class TestReceipts:
             gone.cancel()
             await let_tasks_run()
             store.gate.set()
-            receipts = await answers([*in_progress, stays])
+            receipts = await receipts_of([*in_progress, stays])
 
         assert all(receipt.is_new for receipt in receipts)
         assert store.batches == [["1"], ["2"], ["stays"]]
@@ -311,7 +311,7 @@ class TestReceipts:
             gone.cancel()
             await let_tasks_run()
             store.gate.set()
-            [receipt] = await answers([stays])
+            [receipt] = await receipts_of([stays])
 
         assert receipt.is_new
         assert publisher.announced == [["gone", "stays"]]
@@ -322,7 +322,7 @@ class TestAnnouncements:
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         async with open_batcher(store, publisher) as batcher:
-            await answers(await submit_all(batcher, *numbers(130)))
+            await receipts_of(await submit_all(batcher, *numbers(130)))
 
         assert publisher.announced == [numbers(130)[:64], numbers(130)[64:128], numbers(130)[128:]]
         assert len(publisher.published) == 1
@@ -337,7 +337,7 @@ class TestAnnouncements:
         ]
 
         async with open_batcher(store, publisher) as batcher:
-            await answers(await submit_all(batcher, *submissions))
+            await receipts_of(await submit_all(batcher, *submissions))
 
         [events] = publisher.published
         assert [orjson.loads(event.body)["traceparent"] for event in events] == [traces[0], traces[64]]
@@ -349,10 +349,10 @@ class TestAnnouncements:
         publisher.gate.clear()
         async with open_batcher(store, publisher) as batcher:
             new, there = await submit_all(batcher, "new", "there")
-            [receipt] = await answers([there])
+            [receipt] = await receipts_of([there])
             waited = not new.done()
             publisher.gate.set()
-            await answers([new])
+            await receipts_of([new])
 
         assert waited
         assert not receipt.is_new
@@ -363,7 +363,7 @@ class TestAnnouncements:
         publisher.gate.clear()
         async with open_batcher(store, publisher, publish_timeout_s=0.05) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await submit_all(batcher, "1", "2"))
+                receipts = await receipts_of(await submit_all(batcher, "1", "2"))
 
         assert [receipt.is_new for receipt in receipts] == [True, True]
         assert outages_in(records) == [
@@ -381,8 +381,8 @@ class TestAnnouncements:
         publisher.outcome = UnavailableError("away")
         async with open_batcher(store, publisher) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await submit_all(batcher, *numbers(100)))
-                receipts += await answers(await submit_all(batcher, "later"))
+                receipts = await receipts_of(await submit_all(batcher, *numbers(100)))
+                receipts += await receipts_of(await submit_all(batcher, "later"))
 
         assert all(receipt.is_new for receipt in receipts)
         assert [record["reason"] for record in outages_in(records)] == ["away"]
@@ -392,7 +392,7 @@ class TestAnnouncements:
     ) -> None:
         async with open_batcher(store, publisher, installation=UnknownInstallation()) as batcher:
             with capture_logs() as records:
-                receipts = await answers(await submit_all(batcher, *numbers(100)))
+                receipts = await receipts_of(await submit_all(batcher, *numbers(100)))
 
         assert all(receipt.is_new for receipt in receipts)
         assert publisher.published == []
@@ -409,7 +409,7 @@ class TestAnnouncements:
                 await until(lambda: len(publisher.published) == len(tasks))  # noqa: B023 - awaited here
             any_done = any(task.done() for task in tasks)
             publisher.gate.set()
-            await answers(tasks)
+            await receipts_of(tasks)
 
         assert not any_done
         assert publisher.announced == [[ecg_id] for ecg_id in numbers(5)]
@@ -429,7 +429,7 @@ class TestAnnouncements:
             announced_meanwhile = publisher.announced
             batches_meanwhile = list(store.batches)
             publisher.gate.set()
-            await answers(tasks)
+            await receipts_of(tasks)
 
         assert announced_meanwhile == [["1"]]
         assert batches_meanwhile == [["1"], ["2"], ["3"]]  # and both flushers wait
@@ -455,7 +455,7 @@ class TestClosing:
             with pytest.raises(RuntimeError, match="batching submissions ended"):
                 await serve()
 
-        assert [type(answer) for answer in await answers(tasks)] == [UnavailableError] * 2
+        assert [type(response) for response in await receipts_of(tasks)] == [UnavailableError] * 2
 
     async def test_a_closed_batcher_refuses_submissions(
         self, store: GatedStore, publisher: GatedPublisher
@@ -474,4 +474,4 @@ class TestClosing:
         async with open_batcher(store, publisher) as batcher:
             tasks = await submit_all(batcher, "1", "2")
 
-        assert [type(answer) for answer in await answers(tasks)] == [UnavailableError] * 2
+        assert [type(response) for response in await receipts_of(tasks)] == [UnavailableError] * 2

@@ -1,4 +1,4 @@
-"""The trace in which a request came, in every event that comes of it."""
+"""Each event carries the trace of the request that caused it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def traces(broker: InProcessBroker, queue: str) -> list[str]:
 
 @pytest.fixture
 def subscriber(broker: InProcessBroker) -> str:
-    """A queue that hears what became of ECGs."""
+    """A queue bound to the events of ECGs."""
     broker.bind(_SUBSCRIBER, EventType.PROCESSED, EventType.FAILED, EventType.DELETED)
     return _SUBSCRIBER
 
@@ -55,19 +55,19 @@ def _stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 async def test_a_submission_is_announced_in_its_trace(
     ada: aiohttp.ClientSession, broker: InProcessBroker, form: str
 ) -> None:
-    async with ada.post("/ecg/process", **_FORMS[form]) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", **_FORMS[form]) as response:
+        assert response.status == 202
 
     assert traces(broker, QUEUE) == [_TRACE_ID]
 
 
 @pytest.mark.parametrize("form", _FORMS)
 @pytest.mark.usefixtures("_stored", "processor")
-async def test_its_result_is_told_in_its_trace(
+async def test_its_result_is_announced_in_its_trace(
     ada: aiohttp.ClientSession, broker: InProcessBroker, subscriber: str, form: str
 ) -> None:
-    async with ada.post("/ecg/process", **_FORMS[form]) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", **_FORMS[form]) as response:
+        assert response.status == 202
 
     async with asyncio.timeout(_LIMIT_S):
         while not broker.waiting(subscriber):
@@ -75,13 +75,13 @@ async def test_its_result_is_told_in_its_trace(
     assert traces(broker, subscriber) == [_TRACE_ID]
 
 
-async def test_an_erasure_is_told_in_the_trace_of_who_erased(
+async def test_an_erasure_is_announced_in_the_trace_of_its_request(
     ada: aiohttp.ClientSession, broker: InProcessBroker, subscriber: str
 ) -> None:
-    async with ada.post("/ecg/process", json=an_ecg_body()) as answer:
-        assert answer.status == 202
+    async with ada.post("/ecg/process", json=an_ecg_body()) as response:
+        assert response.status == 202
 
-    async with ada.delete("/ecg/10", headers=_HEADERS) as answer:
-        assert answer.status == 204
+    async with ada.delete("/ecg/10", headers=_HEADERS) as response:
+        assert response.status == 204
 
     assert traces(broker, subscriber) == [_TRACE_ID]

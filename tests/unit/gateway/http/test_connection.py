@@ -60,10 +60,10 @@ class TestWriting:
 
     @pytest.fixture
     async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
-        async def answer(_: Request) -> Response:
+        async def respond(_: Request) -> Response:
             return Response(Head())
 
-        connection = a_connection(answer, transport)
+        connection = a_connection(respond, transport)
         yield connection
         connection.connection_lost(None)
 
@@ -126,10 +126,10 @@ class TestBackpressure:
 
     @pytest.fixture
     async def connection(self, transport: Mock, body: bytes) -> AsyncIterator[Connection]:
-        async def answer(_: Request) -> Response:
+        async def respond(_: Request) -> Response:
             return Response(Head(), body)
 
-        connection = a_connection(answer, transport)
+        connection = a_connection(respond, transport)
         yield connection
         connection.connection_lost(None)
 
@@ -208,10 +208,10 @@ class TestBackpressure:
         monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0.1)
         body = bytes(2**24)  # more than a kernel keeps
 
-        async def answer(_: Request) -> Response:
+        async def respond(_: Request) -> Response:
             return Response(Head(), body)
 
-        async with open_server(answer, "127.0.0.1", 0, head_timeout_s=10) as address:
+        async with open_server(respond, "127.0.0.1", 0, head_timeout_s=10) as address:
             with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)) as client:
                 client.sendall(_SMALL_GET)
                 poll = select.poll()
@@ -294,8 +294,8 @@ class TestLimits:
 
         await self.feed(reading, head)
 
-        [answer] = written(transport)
-        assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")
+        [respond] = written(transport)
+        assert respond.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")
         assert bodies == []
 
     async def test_a_large_head_is_refused_among_small_ones(
@@ -306,7 +306,7 @@ class TestLimits:
 
         await self.feed(reading, small + large + small, piece=100_000)
 
-        statuses = [answer.split(b" ")[1] for answer in written(transport) if answer.startswith(b"HTTP/")]
+        statuses = [respond.split(b" ")[1] for respond in written(transport) if respond.startswith(b"HTTP/")]
         assert statuses == [b"200", b"431"]
         assert bodies == [0]
 
@@ -344,7 +344,7 @@ class TestLimits:
             await asyncio.sleep(0.1)  # twice as long as a head may take: none has begun
         await self.feed(connection, next_request.removeprefix(behind))
 
-        assert [answer.split(b" ")[1] for answer in written(transport)] == [b"200", b"200"]
+        assert [respond.split(b" ")[1] for respond in written(transport)] == [b"200", b"200"]
         connection.connection_lost(None)
 
     @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ class TestLimits:
 
         [detail] = bodies
         assert expected in str(detail)
-        assert [answer[:12] for answer in written(transport)] == [b"HTTP/1.1 200"]  # of the handler above
+        assert [respond[:12] for respond in written(transport)] == [b"HTTP/1.1 200"]  # of the handler above
         assert transport.close.called
         parse.assert_not_called()
 
@@ -423,14 +423,14 @@ class TestPipelines:
     async def connect(self, answered: list[str]) -> AsyncIterator[Callable[[str], Connection]]:
         connections: list[Connection] = []
 
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             answered.append(request.transport.name)  # type: ignore[union-attr] # see below
             return Response(Head())
 
         def connect(name: str) -> Connection:
             transport = a_transport()
             transport.name = name
-            connections.append(a_connection(answer, transport))
+            connections.append(a_connection(respond, transport))
             return connections[-1]
 
         yield connect
@@ -512,11 +512,11 @@ class TestUpgrades:
 
     @pytest.fixture
     async def connection(self, transport: Mock) -> AsyncIterator[Connection]:
-        connection = a_connection(self.answer, transport)
+        connection = a_connection(self.respond, transport)
         yield connection
         connection.connection_lost(None)
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         return Response(Head(), b"%d\n" % len(await request.content.read()))
 
     async def answered(
@@ -526,8 +526,8 @@ class TestUpgrades:
         for piece in pieces:
             connection.data_received(piece)
             await iterations(30)
-        answers = b"".join(written(transport)).split(b"HTTP/1.1 200 OK")[1:]
-        found = [(int(sent.splitlines()[-1]), b"\r\nConnection: close\r\n" in sent) for sent in answers]
+        responses = b"".join(written(transport)).split(b"HTTP/1.1 200 OK")[1:]
+        found = [(int(sent.splitlines()[-1]), b"\r\nConnection: close\r\n" in sent) for sent in responses]
         assert transport.close.called is any(is_last for _, is_last in found)
         return found
 
@@ -601,7 +601,7 @@ class TestUpgrades:
         sent = an_upgrade(b"h2c", body)
         for at in range(len(sent)):
             transport = a_transport()
-            connection = a_connection(self.answer, transport)
+            connection = a_connection(self.respond, transport)
             found = await self.answered(connection, transport, sent[:at], sent[at:] + _SMALL_GET)
             connection.connection_lost(None)
 
@@ -629,12 +629,12 @@ async def test_context_variables_are_not_shared_between_requests_of_a_connection
     known: ContextVar[int] = ContextVar("known", default=0)
     found = []
 
-    async def answer(_: Request) -> Response:
+    async def respond(_: Request) -> Response:
         found.append(known.get())
         known.set(known.get() + 1)
         return Response(Head())
 
-    connection = a_connection(answer, transport)
+    connection = a_connection(respond, transport)
     for _ in range(3):
         connection.data_received(_SMALL_GET)
         await iterations(5)
@@ -652,11 +652,11 @@ class TestUntestedVersion:
     def other_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("gateway.http.connection.PROVEN", frozenset({"0.1"}))
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         return Response(Head(), await request.content.read())
 
     async def test_every_request_of_a_pipeline_is_answered(self, transport: Mock) -> None:
-        connection = a_connection(self.answer, transport)
+        connection = a_connection(self.respond, transport)
 
         connection.data_received(_SMALL_GET * 100)
         await iterations(1000)
@@ -665,7 +665,7 @@ class TestUntestedVersion:
         assert [sent[:12] for sent in written(transport)] == [b"HTTP/1.1 200"] * 100
 
     async def test_a_body_is_read_in_any_pieces(self, transport: Mock) -> None:
-        connection = a_connection(self.answer, transport)
+        connection = a_connection(self.respond, transport)
 
         for piece in (
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
@@ -681,7 +681,7 @@ class TestUntestedVersion:
         assert body == b" " * 100_000
 
     async def test_an_endless_head_is_refused_at_its_deadline(self, transport: Mock) -> None:
-        connection = a_connection(self.answer, transport, head_timeout_s=0)
+        connection = a_connection(self.respond, transport, head_timeout_s=0)
 
         connection.data_received(b"GET / HTTP/1.1\r\n")
         await iterations(5)
@@ -691,7 +691,7 @@ class TestUntestedVersion:
         assert transport.close.called
 
     async def test_a_malformed_request_is_answered(self, transport: Mock) -> None:
-        connection = a_connection(self.answer, transport)
+        connection = a_connection(self.respond, transport)
 
         connection.data_received(b"no HTTP\r\n\r\n")
         await iterations(10)

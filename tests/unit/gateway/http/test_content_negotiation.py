@@ -58,11 +58,11 @@ def test_a_prebuilt_response_is_compressed_once_and_sent_as_accepted(monkeypatch
 def test_the_etag_of_one_encoding_does_not_match_the_other(
     accept_encoding: str, named: str, status: int
 ) -> None:
-    answer = a_json_response(("Accept-Encoding", accept_encoding), ("If-None-Match", named))
+    response = a_json_response(("Accept-Encoding", accept_encoding), ("If-None-Match", named))
 
-    assert answer.status == status
-    assert answer.headers["Vary"] == "Accept-Encoding"
-    assert answer.headers["ETag"] == ('"abc-gzip"' if accept_encoding == "gzip" else '"abc"')
+    assert response.status == status
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert response.headers["ETag"] == ('"abc-gzip"' if accept_encoding == "gzip" else '"abc"')
 
 
 def test_several_if_none_match_fields_are_one_list() -> None:
