@@ -10,7 +10,7 @@ from gateway.http.validation import ResponseBody
 
 
 class TokenAnswer(ResponseBody):
-    """A token that proves who you are, and one that gets the next."""
+    """An access token, and a refresh token for the next one."""
 
     access_token: Annotated[str, Field(description="Send it as `Authorization: Bearer`.")]
     refresh_token: Annotated[str, Field(description="Good for one `POST /token/refresh`.")]

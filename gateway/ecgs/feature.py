@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcgPorts:
-    """What ECGs need of storage and broker."""
+    """The ports to storage and broker that the feature needs."""
 
     store: EcgStore
     recordings: RecordingStore

@@ -62,7 +62,7 @@ class _Findings(BaseModel):
 
 
 class LeadFindings(_Findings):
-    """What was found in one lead; later versions may add keys."""
+    """Findings about one lead; later versions may add keys."""
 
     model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().leads))
 
@@ -75,13 +75,13 @@ class LeadFindings(_Findings):
 
 
 class EcgFindings(_Findings):
-    """What was found in the ECG as a whole; later versions may add keys."""
+    """Findings about the ECG as a whole; later versions may add keys."""
 
     model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().ecg))
 
 
 class EcgAnswer(ResponseBody):
-    """An ECG: where it stands and, once completed, what was found in it."""
+    """An ECG: its status and, once completed, its findings."""
 
     id: _Id
     status: EcgStatus

@@ -161,7 +161,7 @@ class _EcgBody(RequestBody):
 
 
 class LeadBody(_LeadBody):
-    """One lead of a submission: its name, its signal, and what the signal's integers mean."""
+    """One lead of a submission: its name, its signal, and the scale of the signal's integers."""
 
     signal: Annotated[
         Samples,
@@ -183,7 +183,7 @@ class EcgBody(_EcgBody):
 
 
 class BinaryLead(_LeadBody):
-    """One lead of a submission in binary form, whose signal follows the header."""
+    """One lead of a submission in the binary format, whose signal follows the header."""
 
     num_samples: Annotated[int, Field(ge=1, description="How many samples of this lead follow the header.")]
     sample_type: Annotated[

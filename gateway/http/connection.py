@@ -348,7 +348,7 @@ class Connection(web.RequestHandler):
         if len(queued) > before:
             self._handle_heads(queued, data, len(queued) - before)
         elif self._awaits_head():
-            if not had_body:  # else this is the end of one that was answered before it had come
+            if not had_body:  # else this is the end of a body that was answered early
                 self._handle_partial_head(len(data))
         else:
             self._check_framing()

@@ -84,7 +84,7 @@ async def stream_body(
     """Pass the body to ``write`` as it arrives, decompressed, at most 3 MiB at a time.
 
     Raises:
-        ProblemError: 408 too slow; 400 not compressed as declared, truncated, or with trailing data; whatever
+        ProblemError: 408 too slow; 400 not compressed as declared, truncated, or with trailing data; and what
             ``write`` raises.
     """
     async with body_deadline(request) as deadline:

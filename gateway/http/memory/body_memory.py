@@ -1,4 +1,4 @@
-"""The memory budget of bodies: while they are received and parsed, and for what parsing made of them."""
+"""The memory budget of bodies: while they are received and parsed, and for the parsed result."""
 
 from __future__ import annotations
 
