@@ -89,7 +89,7 @@ async def open_gateway(
                 accounts=accounts,
                 logins=logins,
                 tokens=tokens,
-                failed_logins=counter_store.remembered_counters(),
+                failed_logins=counter_store.mirrored_counters(),
                 clock=clock,
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),

@@ -19,7 +19,7 @@ _REFRESH: Final = {"a refresh token": {"refresh_token": "c2VjcmV0LW9mLTI1Ni1iaXR
 _SUBMITTER: Final = {"user": "grace@example.org", "roles": ["user"]}
 _NO_ACCOUNT: Final = {HTTPStatus.NOT_FOUND: "There is no account of this name."}
 _LAST_ADMIN: Final = {HTTPStatus.CONFLICT: "This is the last administrator; make another one first."}
-_GOT_TOKENS: Final = RouteResponse(
+_TOKENS_RESPONSE: Final = RouteResponse(
     description="A token that proves for a while who you are, and one that gets the next.",
     model=TokenAnswer,
     examples={
@@ -44,7 +44,7 @@ ACCOUNT_ROUTES: Final = (
         summary="Trade a name and a password for tokens",
         request=CredentialsBody,
         examples={"the embedded mode's demo account": {"user": "demo", "password": "demo"}},
-        responses={HTTPStatus.OK: _GOT_TOKENS},
+        responses={HTTPStatus.OK: _TOKENS_RESPONSE},
         problems={HTTPStatus.UNAUTHORIZED: "No account has this name and this password."},
     ),
     Route(
@@ -57,7 +57,7 @@ ACCOUNT_ROUTES: Final = (
         description="It is spent by that. Using it twice ends the login: all tokens that came of it.",
         request=RefreshBody,
         examples=_REFRESH,
-        responses={HTTPStatus.OK: _GOT_TOKENS},
+        responses={HTTPStatus.OK: _TOKENS_RESPONSE},
         problems={
             HTTPStatus.UNAUTHORIZED: "The refresh token is not valid, or no longer: log in with POST /token."
         },

@@ -53,14 +53,14 @@ _COMPLETED: Final = {
     "leads": [{"I": {"zero_crossings": 2}}],
     "insights": {"zero_crossings": 1},
 }
-_AGAIN: Final = {**_COMPLETED, "reanalysis": "queued"}
+_BEING_REANALYSED: Final = {**_COMPLETED, "reanalysis": "queued"}
 _FAILED: Final = {
     **_QUEUED,
     "status": "failed",
     "completed_at": "2025-07-30T08:01:15Z",
     "error": "Given up after 5 attempts.",
 }
-_WARNED: Final = {
+_WITH_WARNING: Final = {
     **_COMPLETED,
     "id": "11",
     "sampling_rate_hz": 500,
@@ -80,7 +80,7 @@ _PAGE: Final = {
     ],
     "next_cursor": "WzE3NTM4NjI0MDAwMDAwMDAsIjEwIl0",
 }
-_TAGGED: Final = {
+_ETAG_HEADERS: Final = {
     "ETag": "A strong tag of the result, once it is completed or failed.",
     "Cache-Control": "`private, no-cache`: ask again with `If-None-Match`.",
 }
@@ -157,15 +157,15 @@ ECG_ROUTES: Final = (
                 model=EcgAnswer,
                 examples={
                     "completed": _COMPLETED,
-                    "with a warning": _WARNED,
+                    "with a warning": _WITH_WARNING,
                     "queued": _QUEUED,
                     "failed": _FAILED,
-                    "being analysed again": _AGAIN,
+                    "being analysed again": _BEING_REANALYSED,
                 },
-                headers=_TAGGED,
+                headers=_ETAG_HEADERS,
             ),
             HTTPStatus.NOT_MODIFIED: RouteResponse(
-                description="You have this result: its tag stands in `If-None-Match`.", headers=_TAGGED
+                description="You have this result: its tag stands in `If-None-Match`.", headers=_ETAG_HEADERS
             ),
         },
         problems={

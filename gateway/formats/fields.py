@@ -38,7 +38,7 @@ def ecg_id(value: object) -> str:
     return value
 
 
-def signal_of(value: object, *, longest: int) -> Samples:
+def parse_signal(value: object, *, longest: int) -> Samples:
     """Samples of 32 bits in the narrowest array type.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.formats.dates import recording_date
-from gateway.formats.fields import ecg_id, signal_of
+from gateway.formats.fields import ecg_id, parse_signal
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import Header, LeadHeader, repeated_leads
@@ -55,7 +55,7 @@ def read_ecg_fast(document: object, *, limits: SubmissionLimits, now: datetime) 
 
 def _lead(document: object, limits: SubmissionLimits) -> tuple[LeadHeader, Samples]:
     fields = _known(document, _LEAD_FIELDS)
-    signal = signal_of(fields["signal"], longest=limits.max_lead_samples)
+    signal = parse_signal(fields["signal"], longest=limits.max_lead_samples)
     if len(fields) == 2:  # noqa: PLR2004 - name and signal
         return LeadHeader(fields["name"], signal.size), signal
     stated = fields.get("num_samples")

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.contract.parameters import ECG_ID_SCHEMA
 from gateway.formats.dates import recording_date
-from gateway.formats.fields import ecg_id, is_signal, signal_of
+from gateway.formats.fields import ecg_id, is_signal, parse_signal
 from gateway.formats.json_arrays import UnparsedSignal
 from gateway.http.problems import unprocessable_body
 from gateway.http.validation import TOO_MANY_FIELDS, RequestBody, has_too_many_fields, validate
@@ -106,7 +106,7 @@ def _usable_gain(value: object) -> object:
 
 
 def _signal(value: object, info: ValidationInfo[_ValidationContext]) -> Samples:
-    return signal_of(value, longest=info.context.limits.max_lead_samples)
+    return parse_signal(value, longest=info.context.limits.max_lead_samples)
 
 
 _Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]

@@ -127,8 +127,8 @@ class FallbackCounters:
             await self._shared.clear(*keys)
 
 
-class RememberedCounters:
-    """Shared counters, and the same in memory: the higher count is valid, and the later expiry.
+class MirroredCounters:
+    """Shared counters, mirrored in memory: the higher count is valid, and the later expiry.
 
     Counts of this gateway survive that Redis evicts them, restarts or is unavailable. Increments are
     serialized, which is fast enough for logins and not for requests.
@@ -173,10 +173,10 @@ class CounterStore:
         own = MemoryCounters(self.max_counters)
         return FallbackCounters(self.redis, own) if self.redis else own
 
-    def remembered_counters(self) -> Counters:
+    def mirrored_counters(self) -> Counters:
         """Counters that this gateway keeps in memory too, so that a restart of Redis does not reset them."""
         own = MemoryCounters(self.max_counters)
-        return RememberedCounters(self.counters(), own) if self.redis else own
+        return MirroredCounters(self.counters(), own) if self.redis else own
 
 
 def _higher(one: Count, other: Count) -> Count:

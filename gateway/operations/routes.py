@@ -17,7 +17,7 @@ _DEGRADED: Final = {
     "reason": "the broker blocks publishers: low on disk",
     "means": "ECGs are taken and kept; they are announced once the broker takes them.",
 }
-_LEAVING: Final = {
+_STOPPING: Final = {
     "state": "failing",
     "since": "2026-01-05T09:45:00Z",
     "reason": "leaving",
@@ -61,7 +61,7 @@ HEALTH_ROUTES: Final = (
                     "leaving": {
                         "status": "not ready",
                         "reasons": {"process": "leaving"},
-                        "parts": {"process": _LEAVING, "schema": _OK},
+                        "parts": {"process": _STOPPING, "schema": _OK},
                     }
                 },
             ),

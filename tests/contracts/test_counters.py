@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.limits.counters import CounterStore, FallbackCounters, MemoryCounters, RememberedCounters
+from gateway.limits.counters import CounterStore, FallbackCounters, MemoryCounters, MirroredCounters
 from gateway.limits.redis_counters import open_counter_store
 from shared.domain.errors import ConfigurationError, UnavailableError
 from tests.support.logs import capture_logs
@@ -64,9 +64,9 @@ async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
         "memory",
         "redis",
         "redis with fallback",
-        "redis, remembered",
+        "redis, mirrored",
         "fallback alone",
-        "remembered alone",
+        "mirrored alone",
     ]
 )
 async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counters]:
@@ -75,7 +75,7 @@ async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     alone: dict[str, Counters] = {
         "memory": MemoryCounters(),
         "fallback alone": FallbackCounters(lost, MemoryCounters()),
-        "remembered alone": RememberedCounters(FallbackCounters(lost, MemoryCounters()), MemoryCounters()),
+        "mirrored alone": MirroredCounters(FallbackCounters(lost, MemoryCounters()), MemoryCounters()),
     }
     if request.param in alone:
         yield alone[request.param]
@@ -85,7 +85,7 @@ async def counters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         with_redis: dict[str, Counters] = {
             "redis": store.redis,
             "redis with fallback": store.counters(),
-            "redis, remembered": store.remembered_counters(),
+            "redis, mirrored": store.mirrored_counters(),
         }
         yield with_redis[request.param]
 
@@ -197,7 +197,7 @@ class TestMemory:
 class TestStore:
     async def test_it_makes_counters_in_memory_where_no_redis_is_given(self) -> None:
         async with open_counter_store(None) as store:
-            kinds = [type(counters) for counters in (store.counters(), store.remembered_counters())]
+            kinds = [type(counters) for counters in (store.counters(), store.mirrored_counters())]
 
         assert kinds == [MemoryCounters, MemoryCounters]
 
@@ -208,7 +208,7 @@ class TestStore:
         if redis:
             redis.is_lost = True
         store = CounterStore(redis, max_counters=3)
-        apart = [store.counters(), store.remembered_counters()]
+        apart = [store.counters(), store.mirrored_counters()]
         counters = store.counters()
         for each in apart:
             await counted(each, "a")
@@ -246,7 +246,7 @@ class TestFallback:
 class TestRemembered:
     async def test_many_at_a_time_are_all_counted_after_the_shared_have_forgotten(self) -> None:
         shared = MemoryCounters()
-        counters = RememberedCounters(shared, MemoryCounters())
+        counters = MirroredCounters(shared, MemoryCounters())
         for _ in range(3):
             await counted(counters, "a")
         await shared.clear("a")
@@ -256,7 +256,7 @@ class TestRemembered:
         assert sorted(counts) == list(range(4, 14))
 
     async def test_many_at_a_time_are_each_counted_once_when_their_results_overtake_each_other(self) -> None:
-        counters = RememberedCounters(OvertakingCounters(), MemoryCounters())
+        counters = MirroredCounters(OvertakingCounters(), MemoryCounters())
 
         counts = await asyncio.gather(*(counted(counters, "a") for _ in range(10)))
 
@@ -266,7 +266,7 @@ class TestRemembered:
         shared, own = MemoryCounters(), MemoryCounters()
         await shared.count("a", 100)
         await own.count("b", 100)
-        counters = RememberedCounters(shared, own)
+        counters = MirroredCounters(shared, own)
 
         ends = [(await counters.count(key, 10)).expires_at - time.monotonic() for key in "ab"]
 
@@ -318,7 +318,7 @@ class TestRedis:
             open_counter_store(redis_server.url) as store,
             open_counter_store(redis_server.url) as other,
         ):
-            counters = store.remembered_counters()
+            counters = store.mirrored_counters()
             await counted(other.counters(), "a")
             await counted(counters, "a")
             await redis_server.forget()
@@ -331,7 +331,7 @@ class TestRedis:
         self, redis_server: RedisServer
     ) -> None:
         async with open_counter_store(redis_server.url) as store:
-            counters = store.remembered_counters()
+            counters = store.mirrored_counters()
             await counted(counters, "a")
             await redis_server.stop()
 
@@ -344,7 +344,7 @@ class TestRedis:
             open_counter_store(redis_server.url) as store,
             open_counter_store(redis_server.url) as other,
         ):
-            remembered = store.remembered_counters()
+            remembered = store.mirrored_counters()
             await counted(remembered, "a")
             await remembered.clear("a")
 

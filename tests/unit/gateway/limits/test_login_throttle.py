@@ -183,7 +183,7 @@ async def test_a_backoff_refuses_before_queueing() -> None:
 
 async def test_other_counters_never_evict_failures() -> None:
     store = CounterStore(max_counters=10)
-    throttle = LoginThrottle(store.remembered_counters())
+    throttle = LoginThrottle(store.mirrored_counters())
     others = store.counters()
     for _ in range(FREE_ATTEMPTS + 1):
         await retry_after_s(throttle)
