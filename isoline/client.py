@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import re
 import ssl
@@ -26,6 +27,7 @@ from array import array
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import aiohttp
@@ -546,10 +548,20 @@ def _speaks_no_tls(error: Exception) -> bool:
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    """The seconds to wait that the response asks for, as a number or a date (RFC 9110); None if neither."""
+    said = response.headers.get("Retry-After", "")
     try:
-        return max(float(response.headers["Retry-After"]), 0.0)
-    except (KeyError, ValueError):
-        return None
+        seconds = float(said)
+    except ValueError:
+        seconds = _seconds_until(said)
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return math.nan
 
 
 def _backoff_s(attempt: int) -> float:

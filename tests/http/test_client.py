@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,6 +174,27 @@ class TestPatience:
             await client.get("10")
 
         assert times[1] - times[0] >= 0.5
+
+    @pytest.mark.parametrize(
+        "said", ["nan", "inf", "-inf", "-1", "", "soon", "9" * 400, "Sun, 06 Nov 1994 08:49:37 GMT"]
+    )
+    async def test_a_retry_after_that_asks_for_nothing_does_no_harm(self, said: str) -> None:
+        answers = [web.Response(status=503, headers={"Retry-After": said}), _queued()]
+
+        async with serving(lambda _: answers.pop(0)) as url, open_client(url, token="t") as client:
+            async with asyncio.timeout(20):
+                assert (await client.get("10")).status == "queued"
+
+    async def test_a_retry_after_may_be_a_date(self) -> None:
+        later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+        async with (
+            serving(lambda _: web.Response(status=503, headers={"Retry-After": later})) as url,
+            open_client(url, token="t", patience_s=5) as client,
+            asyncio.timeout(2),
+        ):
+            with pytest.raises(AwayError):
+                await client.get("10")
 
     async def test_a_lost_connection_is_retried(self) -> None:
         seen: list[str] = []
