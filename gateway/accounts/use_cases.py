@@ -30,7 +30,7 @@ _MAX_QUEUED: Final = 256
 # A separate pool: threads of the shared one may be busy with bodies of 16 MiB, or wait for a disk.
 _THREADS: Final = ThreadPoolExecutor(_MAX_CONCURRENT_HASHES, thread_name_prefix="argon2")
 # For commands, which queue with nothing else.
-_UNSHARED_ENTRY: Final = QueueEntry()
+UNSHARED_ENTRY: Final = QueueEntry()
 
 
 class PasswordHashing:
@@ -44,7 +44,7 @@ class PasswordHashing:
         )
         self._dummy_hash = _HASHER.hash("a password that nobody has")
 
-    async def hash(self, password: str, entry: QueueEntry = _UNSHARED_ENTRY) -> str:
+    async def hash(self, password: str, entry: QueueEntry = UNSHARED_ENTRY) -> str:
         """The password's Argon2id hash in PHC form.
 
         Raises:
@@ -69,6 +69,10 @@ class PasswordHashing:
         hash_ = account.password_hash if account else self._dummy_hash
         return await in_thread_of(_THREADS, _verify, hash_, password) and account is not None
 
+    def needs_rehash(self, account: Account) -> bool:
+        """Whether the account's hash was made with other parameters than today's."""
+        return _HASHER.check_needs_rehash(account.password_hash)
+
 
 async def create_account(
     name: str,
@@ -77,7 +81,7 @@ async def create_account(
     *,
     accounts: AccountStore,
     passwords: PasswordHashing,
-    entry: QueueEntry = _UNSHARED_ENTRY,
+    entry: QueueEntry = UNSHARED_ENTRY,
 ) -> Account:
     """Create an account.
 
@@ -116,7 +120,7 @@ async def authenticate(
     if not is_correct or account is None:
         return None
     await throttle.record_success(name, address)
-    if _HASHER.check_needs_rehash(account.password_hash):
+    if passwords.needs_rehash(account):
         await accounts.rehash(account, await passwords.hash(password, entry))
     return account
 
@@ -138,7 +142,7 @@ async def change_password(
     *,
     accounts: AccountStore,
     passwords: PasswordHashing,
-    entry: QueueEntry = _UNSHARED_ENTRY,
+    entry: QueueEntry = UNSHARED_ENTRY,
 ) -> None:
     """Change an account's password; its tokens and logins end.
 
