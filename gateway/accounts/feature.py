@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.accounts.handlers import AccountHandlers
+from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.routes import ACCOUNT_ROUTES
-from gateway.accounts.use_cases import PasswordHashing
 from gateway.contract.feature import Feature
 from gateway.limits.login_throttle import LoginThrottle
 

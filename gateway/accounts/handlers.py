@@ -20,7 +20,7 @@ from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
     from gateway.accounts.logins import LoginGrant
-    from gateway.accounts.use_cases import PasswordHashing
+    from gateway.accounts.password_hashing import PasswordHashing
     from gateway.auth.access_tokens import AccessTokens
     from gateway.auth.database_clock import DatabaseClock
     from gateway.http.request import Request

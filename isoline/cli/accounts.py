@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.request_bodies import MAX_PASSWORD_LENGTH
 from gateway.accounts.use_cases import (
-    PasswordHashing,
     change_password,
     change_roles,
     create_account,

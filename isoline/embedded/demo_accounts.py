@@ -7,7 +7,8 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.accounts.use_cases import PasswordHashing, create_account
+from gateway.accounts.password_hashing import PasswordHashing
+from gateway.accounts.use_cases import create_account
 from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError, ConflictError
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aio_pika
 import pytest
 
-from gateway.accounts.use_cases import PasswordHashing, create_account
+from gateway.accounts.password_hashing import PasswordHashing
+from gateway.accounts.use_cases import create_account
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
 from shared.events import EcgKey, processed

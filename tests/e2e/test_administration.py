@@ -12,7 +12,7 @@ import aiohttp
 import jwt
 import pytest
 
-from gateway.accounts.use_cases import PasswordHashing
+from gateway.accounts.password_hashing import PasswordHashing
 from gateway.auth.signing_keys import new_seed
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.e2e.conftest import ROOT

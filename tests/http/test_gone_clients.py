@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pytest
 
-from gateway.accounts import use_cases as accounts_module
+from gateway.accounts import password_hashing as password_hashing_module
 from gateway.ecgs import result_waiter as waiter_module
 from gateway.ecgs import submission_batcher as batcher_module
 from gateway.ecgs.result_waiter import ResultWaiter
@@ -185,7 +185,7 @@ async def test_a_body_that_waits_to_be_parsed_is_dropped_when_its_client_disconn
 async def test_a_queued_login_is_dropped_when_its_client_disconnects(
     gateway: str, blocking: BlockingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "_verify", blocking)
+    monkeypatch.setattr(password_hashing_module, "_verify", blocking)
     logins = [
         a_request("POST /token", orjson.dumps({"user": f"user-{number}", "password": PASSWORD}))
         for number in range(_SENDERS)

@@ -142,7 +142,7 @@ async def test_an_attempt_refused_by_the_full_queue_is_no_failed_login(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a full queue would start a backoff for the accounts' owners."""
-    monkeypatch.setattr("gateway.accounts.use_cases.PasswordHashing.slot", refusing())
+    monkeypatch.setattr("gateway.accounts.password_hashing.PasswordHashing.slot", refusing())
     for _ in range(10):
         assert await status_of(client, "ada", PASSWORD, "192.0.2.1") == 429
     monkeypatch.undo()

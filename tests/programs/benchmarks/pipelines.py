@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from gateway.accounts.use_cases import PasswordHashing, create_account
+from gateway.accounts.password_hashing import PasswordHashing
+from gateway.accounts.use_cases import create_account
 from gateway.auth.access_tokens import AccessTokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role

@@ -28,7 +28,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from gateway.accounts.use_cases import PasswordHashing
+from gateway.accounts.password_hashing import PasswordHashing
 from isoline.embedded.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs

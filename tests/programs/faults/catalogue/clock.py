@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from gateway.accounts.use_cases import PasswordHashing, create_account
+from gateway.accounts.password_hashing import PasswordHashing
+from gateway.accounts.use_cases import create_account
 from shared.domain.account import Role
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
