@@ -126,6 +126,7 @@ async def open_gateway(
                 settings.host,
                 settings.port,
                 head_timeout_s=settings.read_timeout_s,
+                max_connections=settings.max_connections,
                 shares_port=shares_port,
             )
         )

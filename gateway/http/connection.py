@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.streams import StreamReader
 
+    from gateway.http.connection_limit import ConnectionLimit
     from gateway.http.request import Handler
 
 # The versions of aiohttp with which the tests of this module were run.
@@ -151,6 +152,7 @@ class Connection(web.RequestHandler):
         "_is_parsing_stopped",
         "_is_proven",
         "_is_reading_paused",
+        "_limit",
         "_parsed_bytes",
         "_received_bytes",
         "_request",
@@ -166,6 +168,7 @@ class Connection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         write_batch: WriteBatch,
+        limit: ConnectionLimit,
         head_timeout_s: float,
     ) -> None:
         super().__init__(
@@ -185,6 +188,7 @@ class Connection(web.RequestHandler):
         self._request: Request | None = None
         self._request_finished: asyncio.Event | None = None
         self._write_batch = write_batch
+        self._limit = limit
         self._write_deadline: asyncio.TimerHandle | None = None
         self._buffered = b""
         self._is_closing = False
@@ -206,7 +210,10 @@ class Connection(web.RequestHandler):
         """Start the deadline of the first head; pause writing as soon as the kernel's buffer is full."""
         super().connection_made(transport)
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
-        self._start_head_deadline()
+        if self._limit.add(self):
+            self._start_head_deadline()
+        else:
+            cast("asyncio.Transport", transport).abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes piece by piece, within the limits of heads and framing."""
@@ -247,6 +254,7 @@ class Connection(web.RequestHandler):
         if request is not None:
             request.disconnect()
         self._finish_request()
+        self._limit.remove(self)
 
     @property
     def is_last_response(self) -> bool:
@@ -256,6 +264,7 @@ class Connection(web.RequestHandler):
     def begin_request(self, request: Request) -> None:
         """Make this the current request: its handler starts."""
         self._cancel_head_deadline()
+        self._limit.mark_busy(self)
         self._request = request
         if self._had_large_head and _head_size(request) > _MAX_HEAD_BYTES:
             request.refusal = _HEAD_TOO_LARGE
@@ -320,6 +329,11 @@ class Connection(web.RequestHandler):
         self.flush()
         self._is_closing = True
         super().force_close()
+
+    def evict(self) -> None:
+        """Close it in favour of a new connection."""
+        self._cancel_head_deadline()
+        self.force_close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Shut down as aiohttp does, but first let a body being received complete and be answered."""
@@ -437,6 +451,7 @@ class Connection(web.RequestHandler):
 
     def _finish_request(self) -> None:
         self._request = None
+        self._limit.mark_idle(self)
         if self._request_finished is not None:
             self._request_finished.set()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import web
 
 from gateway.http.connection import Connection, WriteBatch, make_server
+from gateway.http.connection_limit import ConnectionLimit, max_connections_of_files
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,9 +22,18 @@ _SHUTDOWN_TIMEOUT_S: Final = 20.0
 
 @asynccontextmanager
 async def open_server(
-    handler: Handler, host: str, port: int, *, head_timeout_s: float, shares_port: bool = False
+    handler: Handler,
+    host: str,
+    port: int,
+    *,
+    head_timeout_s: float,
+    max_connections: int,
+    shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Serve a handler for as long as the context is open; yields the address.
+
+    A new connection beyond ``max_connections``, or beyond the files that the process may open, evicts the one
+    that has been idle for longest.
 
     With ``shares_port`` (``SO_REUSEPORT``) other processes of this user may listen on the port too: the
     kernel distributes connections among them.
@@ -34,7 +44,10 @@ async def open_server(
     runner = web.ServerRunner(make_server(handler), shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        listening = _open_listener(runner, host, port, head_timeout_s=head_timeout_s, shares_port=shares_port)
+        limit = ConnectionLimit(max_connections_of_files(max_connections))
+        listening = _open_listener(
+            runner, host, port, limit=limit, head_timeout_s=head_timeout_s, shares_port=shares_port
+        )
         async with listening as listener:
             shown = f"[{host}]" if ":" in host else host
             yield f"http://{shown}:{listener.sockets[0].getsockname()[1]}"
@@ -44,7 +57,13 @@ async def open_server(
 
 @asynccontextmanager
 async def _open_listener(
-    runner: web.ServerRunner, host: str, port: int, *, head_timeout_s: float, shares_port: bool
+    runner: web.ServerRunner,
+    host: str,
+    port: int,
+    *,
+    limit: ConnectionLimit,
+    head_timeout_s: float,
+    shares_port: bool,
 ) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
     server = cast("web.Server", runner.server)  # `setup` has made it
@@ -52,7 +71,9 @@ async def _open_listener(
     write_batch = WriteBatch(loop)
 
     def connect() -> Connection:
-        return Connection(server, loop=loop, write_batch=write_batch, head_timeout_s=head_timeout_s)
+        return Connection(
+            server, loop=loop, write_batch=write_batch, limit=limit, head_timeout_s=head_timeout_s
+        )
 
     try:
         listener = await loop.create_server(connect, host, port, backlog=1024, reuse_port=shares_port)

@@ -207,6 +207,7 @@ class RequestLimits(Settings):
     redis_url: SecretStr = SecretStr("")
     trusted_proxies: Annotated[int, Field(ge=0, le=16)] = 0
     read_timeout_s: Annotated[float, Field(ge=_SHORTEST_IO_S, le=300)] = 10.0
+    max_connections: Annotated[int, Field(ge=1, le=_MOST)] = 4096
     max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 256 * 2**20
     max_spooled_bytes: Annotated[int, Field(ge=2**20, le=_MOST_BYTES)] = 2 * 2**30
     spool_dir: str = ""

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from gateway.http.connection import Connection, WriteBatch, make_server
+from gateway.http.connection_limit import ConnectionLimit
 from gateway.http.problems import ProblemError
 from gateway.http.responses import Head, Response
 from gateway.http.server import open_server
@@ -37,10 +38,16 @@ def a_transport() -> Mock:
     return transport
 
 
-def a_connection(handler: Handler, transport: Mock, *, head_timeout_s: float = 10) -> Connection:
+def a_connection(
+    handler: Handler, transport: Mock, *, head_timeout_s: float = 10, limit: ConnectionLimit | None = None
+) -> Connection:
     loop = asyncio.get_running_loop()
     connection = Connection(
-        make_server(handler), loop=loop, write_batch=WriteBatch(loop), head_timeout_s=head_timeout_s
+        make_server(handler),
+        loop=loop,
+        write_batch=WriteBatch(loop),
+        limit=limit or ConnectionLimit(1000),
+        head_timeout_s=head_timeout_s,
     )
     connection.connection_made(transport)
     return connection
@@ -211,7 +218,7 @@ class TestBackpressure:
         async def respond(_: Request) -> Response:
             return Response(Head(), body)
 
-        async with open_server(respond, "127.0.0.1", 0, head_timeout_s=10) as address:
+        async with open_server(respond, "127.0.0.1", 0, head_timeout_s=10, max_connections=10) as address:
             with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)) as client:
                 client.sendall(_SMALL_GET)
                 poll = select.poll()

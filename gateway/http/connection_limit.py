@@ -1,0 +1,88 @@
+"""The limit of open connections, so that files are left for everything else."""
+
+from __future__ import annotations
+
+import resource
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Protocol
+
+from shared.runtime.outages import Outages
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+# For the listeners, PostgreSQL, RabbitMQ, Redis, spooled recordings and the log.
+_OTHER_FILES: Final = 128
+# A process with more open files is slow to fork, and to be looked at.
+_MAX_FILES: Final = 65_536
+
+
+class LimitedConnection(Protocol):
+    """A connection that may be closed in favour of a new one."""
+
+    def evict(self) -> None:
+        """Close it: it serves no request."""
+
+
+class ConnectionLimit:
+    """Limits open connections: a new one evicts the connection that has been idle for longest.
+
+    Without it a client that opens connections and asks for nothing takes every file of the process, and the
+    operating system resets the connections of everybody else, of probes among them.
+
+    Args:
+        max_connections: At most so many are open; if none of them is idle, a new one is refused.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._idle: OrderedDict[LimitedConnection, None] = OrderedDict()
+        self._busy: MutableMapping[LimitedConnection, None] = {}
+        self._outages = Outages("places for connections")
+
+    def add(self, connection: LimitedConnection) -> bool:
+        """Count a new connection, which is idle; False if it is refused."""
+        if len(self._idle) + len(self._busy) < self._max_connections:
+            self._outages.record_success()
+            self._idle[connection] = None
+            return True
+        self._outages.record_failure(f"{self._max_connections} are open; new ones take those of idle ones")
+        if not self._idle:
+            return False
+        longest_idle, _ = self._idle.popitem(last=False)
+        self._idle[connection] = None
+        longest_idle.evict()
+        return True
+
+    def mark_busy(self, connection: LimitedConnection) -> None:
+        """A request of it is being served."""
+        if connection in self._idle:
+            del self._idle[connection]
+            self._busy[connection] = None
+
+    def mark_idle(self, connection: LimitedConnection) -> None:
+        """Its request is answered."""
+        if connection in self._busy:
+            del self._busy[connection]
+            self._idle[connection] = None
+
+    def remove(self, connection: LimitedConnection) -> None:
+        """It is closed."""
+        self._idle.pop(connection, None)
+        self._busy.pop(connection, None)
+
+
+def max_connections_of_files(max_connections: int) -> int:
+    """Raise the limit of open files as far as that is allowed; as many connections as it has files for.
+
+    Args:
+        max_connections: More are not needed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return max_connections
+    return min(max_connections, max(soft - max(_OTHER_FILES, soft // 4), 1))

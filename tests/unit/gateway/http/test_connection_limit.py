@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.http.connection_limit import ConnectionLimit, max_connections_of_files
+from gateway.http.responses import Head, Response
+from gateway.http.server import open_server
+from shared.runtime import outages
+from tests.support.logs import capture_logs
+
+if TYPE_CHECKING:
+    from gateway.http.request import Request
+
+_ROOT: Final = Path(__file__).parents[4]
+_LIMIT_S: Final = 20
+_REQUEST: Final = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Idle:
+    """A connection that remembers whether it was evicted."""
+
+    def __init__(self) -> None:
+        self.is_evicted = False
+
+    def evict(self) -> None:
+        self.is_evicted = True
+
+
+def filled(limit: ConnectionLimit, count: int) -> list[Idle]:
+    connections = [Idle() for _ in range(count)]
+    for connection in connections:
+        assert limit.add(connection)
+    return connections
+
+
+def evicted(connections: list[Idle]) -> list[bool]:
+    return [connection.is_evicted for connection in connections]
+
+
+def test_up_to_the_limit_every_connection_stays() -> None:
+    limit = ConnectionLimit(3)
+
+    connections = filled(limit, 3)
+
+    assert evicted(connections) == [False, False, False]
+
+
+def test_a_new_one_evicts_the_one_that_has_been_idle_for_longest() -> None:
+    limit = ConnectionLimit(3)
+    connections = filled(limit, 3)
+    limit.mark_busy(connections[0])
+    limit.mark_idle(connections[0])  # the last to be idle now
+
+    filled(limit, 1)
+
+    assert evicted(connections) == [False, True, False]
+
+
+def test_one_that_serves_a_request_is_never_evicted() -> None:
+    limit = ConnectionLimit(2)
+    connections = filled(limit, 2)
+    limit.mark_busy(connections[0])
+    limit.mark_busy(connections[1])
+
+    is_added = limit.add(Idle())
+
+    assert not is_added
+    assert evicted(connections) == [False, False]
+
+
+def test_a_closed_one_makes_way() -> None:
+    limit = ConnectionLimit(2)
+    connections = filled(limit, 2)
+    limit.mark_busy(connections[1])
+    limit.remove(connections[0])
+    limit.remove(connections[1])
+
+    connections += filled(limit, 2)
+
+    assert evicted(connections) == [False] * 4
+
+
+def test_what_happens_to_one_that_was_evicted_is_not_counted() -> None:
+    limit = ConnectionLimit(1)
+    [first] = filled(limit, 1)
+    [second] = filled(limit, 1)
+    limit.mark_busy(first)
+    limit.mark_idle(first)
+    limit.remove(first)
+
+    filled(limit, 1)
+
+    assert evicted([first, second]) == [True, True]
+
+
+def test_the_log_is_told_once_when_it_begins_and_once_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = ConnectionLimit(2)
+    connections = filled(limit, 2)
+    with capture_logs() as logged:
+        connections += filled(limit, 50)
+        for connection in connections[1:]:
+            limit.remove(connection)
+        monkeypatch.setattr(outages, "QUIET_S", 0.0)
+        filled(limit, 1)
+
+    assert [record["message"] for record in logged] == ["not available", "available again"]
+    assert logged[0]["reason"] == "2 are open; new ones take those of idle ones"
+
+
+async def test_a_client_that_keeps_connections_open_takes_none_of_another_client() -> None:
+    async def respond(_: Request) -> Response:
+        return Response(Head())
+
+    async with (
+        asyncio.timeout(_LIMIT_S),
+        AsyncExitStack() as opened,
+        open_server(respond, "127.0.0.1", 0, head_timeout_s=10, max_connections=4) as address,
+    ):
+        port = urlsplit(address).port
+        kept: list[asyncio.StreamReader] = []
+        for _ in range(10):  # it asks once on each, or says nothing
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            opened.callback(writer.close)
+            if len(kept) % 2:
+                writer.write(_REQUEST)
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            kept.append(reader)
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        opened.callback(writer.close)
+        writer.write(_REQUEST)
+
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        await kept[0].read()  # the end of the first one
+
+
+@pytest.mark.parametrize(("soft", "hard", "expected"), [(200, 200, 72), (256, 1024, 768), (64, 64, 1)])
+def test_files_are_left_for_everything_else(soft: int, hard: int, expected: int) -> None:
+    script = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from gateway.http.connection_limit import max_connections_of_files
+print(max_connections_of_files(4096), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+    printed = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], check=True, capture_output=True, cwd=_ROOT, timeout=60
+    ).stdout
+
+    assert printed.split() == [b"%d" % expected, b"%d" % hard]
+
+
+def test_no_more_are_taken_than_are_wanted() -> None:
+    assert max_connections_of_files(16) == 16
