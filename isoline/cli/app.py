@@ -15,7 +15,7 @@ import processor.__main__
 from isoline import client
 from isoline.cli import accounts, ecgs, keys, openapi, operations, tour, users
 from isoline.embedded import background
-from isoline.embedded.process import serve
+from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
 from isoline.health_probe import DEFAULT_URL, probe
 from shared.domain.errors import ConfigurationError, IsolineError, UnavailableError

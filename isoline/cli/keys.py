@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway.auth.signing_keys import new_seed, rotate_keys
-from isoline.embedded.process import KEY_FILE, read_key, write_key
+from isoline.embedded.all_in_one import KEY_FILE, read_key, write_key
 from shared.runtime.settings import EmbeddedSettings, TokenKeySettings, is_set, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")

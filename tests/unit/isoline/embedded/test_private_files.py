@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from isoline.embedded.all_in_one import write_key
 from isoline.embedded.private_files import open_private
-from isoline.embedded.process import write_key
 from isoline.embedded.state import hold_state
 
 if TYPE_CHECKING:
