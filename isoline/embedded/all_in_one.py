@@ -16,6 +16,7 @@ from isoline.embedded.state import hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
+from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.observability.logs import configure_logs
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from isoline.embedded.postgres_server import PostgresServer
 
-_QUEUE: Final = "processor.ecg-submitted"
 KEY_FILE: Final = "token.key"
 
 
@@ -71,13 +71,13 @@ async def _serve_on(
     *,
     is_local: bool,
 ) -> None:
-    broker = InProcessBroker()
-    broker.bind(_QUEUE, EventType.SUBMITTED)
+    broker, queue = InProcessBroker(), Topology().submitted_queue
+    broker.bind(queue, EventType.SUBMITTED)
     async with (
         open_database(
             database_url, name=connection_name("embedded"), check_schema=check_schema_of
         ) as database,
-        broker.consumer(_QUEUE, prefetch=settings.prefetch) as consumer,
+        broker.consumer(queue, prefetch=settings.prefetch) as consumer,
     ):
         ports = ports_on_postgres(database, broker.publisher(), source=settings.source)
         accounts = PostgresAccountStore(database)
