@@ -48,7 +48,7 @@ def data_folder() -> Iterator[Path]:
 def homes(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where root's server keeps what its user can't reach elsewhere, instead of /var/lib/isoline."""
     homes = data_folder.parent / "homes"
-    monkeypatch.setattr(postgres_home, "_HOMES", homes)
+    monkeypatch.setattr(postgres_home, "_HOMES_FOLDER", homes)
     return homes
 
 
