@@ -23,6 +23,7 @@ from shared.broker.rabbitmq import consumer as rabbitmq_consumer
 from shared.broker.rabbitmq.consumer import RabbitmqDelivery, open_rabbitmq_consumer
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
+from shared.broker.topology import declare
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.ports.dead_letters import Decision
@@ -418,7 +419,7 @@ class TestConnections:
     async def test_a_cancellation_by_a_dying_channel_does_not_end_reconnecting(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        declare, failures = rabbitmq.declare, 2
+        failures = 2
 
         async def dying(*arguments: Any) -> None:
             nonlocal failures

@@ -25,7 +25,7 @@ from yarl import URL
 from shared.broker.rabbitmq.aiormq_internals import Transport
 from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.broker.rabbitmq.refusals import describe_failure
-from shared.events import EventType
+from shared.broker.topology import declare
 from shared.runtime.retry import backoff_s
 from shared.runtime.supervision import background_task, failure_of
 
@@ -50,7 +50,6 @@ _ABORT_WITHIN_S: Final = 0.5  # after that the closing task is abandoned
 # A network that drops packets is noticed after 15 s at the latest, long before missing heartbeats.
 _PROBE_EVERY_S: Final = 5.0
 _PROBE_WITHIN_S: Final = 10.0
-_DELIVERY_LIMIT: Final = 20  # RabbitMQ 4's default; 3.x has none
 
 EndChannel: TypeAlias = Callable[[str], None]
 Probe: TypeAlias = Callable[[], Awaitable[None]]
@@ -217,25 +216,3 @@ async def _close(connection: aio_pika.Connection, transport: Transport) -> None:
     finally:
         transport.abort()  # also a socket of an interrupted attempt, which the connection does not know yet
     await asyncio.wait([closing], timeout=_ABORT_WITHIN_S)
-
-
-async def declare(channel: AbstractChannel, topology: Topology) -> None:
-    """Declare every exchange and queue, so that a submission is always routed."""
-    dead_letters = await channel.declare_exchange(
-        topology.dead_letter_exchange, aio_pika.ExchangeType.FANOUT, durable=True
-    )
-    dead = await channel.declare_queue(
-        topology.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
-    )
-    await dead.bind(dead_letters)
-    events = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
-    submitted = await channel.declare_queue(
-        topology.submitted_queue,
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-dead-letter-exchange": topology.dead_letter_exchange,
-            "x-delivery-limit": _DELIVERY_LIMIT,
-        },
-    )
-    await submitted.bind(events, EventType.SUBMITTED)
