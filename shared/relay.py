@@ -8,20 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import MAX_ECGS_PER_EVENT, EventBatch, submitted
+from shared.domain.errors import UnavailableError
+from shared.events import MAX_ECGS_PER_EVENT, submitted
 from shared.observability.logs import Logger
-from shared.runtime import failpoint
+from shared.publishing import publish_batches
 from shared.runtime.outages import Outages
 from shared.runtime.retry import backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
     from shared.ports.broker import Publisher
     from shared.ports.installation import Installation
     from shared.ports.outbox import Outbox
@@ -29,37 +25,6 @@ if TYPE_CHECKING:
 _PAGE: Final = 512
 
 _log = Logger(__name__)
-
-
-async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publisher: Publisher) -> None:
-    """Publish event batches of the outbox and clear the events that the broker confirmed.
-
-    The others stay there and are due again later; unrouted ones are dropped after a grace of 60 s.
-
-    Raises:
-        UnavailableError: Some that were published may not be cleared; they will be published again.
-    """
-    outcomes = iter(await publisher.publish([event for batch in batches for event in batch.events]))
-    failpoint.reach("after-event")
-    published: list[UUID] = []
-    rests: list[EventBatch] = []
-    unrouted: list[UUID] = []
-    for batch in batches:
-        by_event = zip(batch.events, islice(outcomes, len(batch.events)), strict=True)
-        failures = {event: failure for event, failure in by_event if failure is not None}
-        if not failures:
-            published.append(batch.id)
-            continue
-        if len(failures) < len(batch.events):
-            rests.append(EventBatch(batch.id, list(failures)))
-        if all(isinstance(failure, UnroutableError) for failure in failures.values()):
-            unrouted.append(batch.id)
-    if published:
-        await outbox.clear(published)
-    for rest in rests:
-        await outbox.narrow(rest)
-    if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
-        _log.info("unrouted events were dropped", count=dropped)
 
 
 async def run_relay(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import deleted
 from shared.observability.logs import Logger
-from shared.relay import publish_batches
+from shared.publishing import publish_batches
 
 if TYPE_CHECKING:
     from datetime import datetime

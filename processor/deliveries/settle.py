@@ -25,7 +25,7 @@ from shared.domain.findings import Insights
 from shared.events import failed, processed
 from shared.observability.logs import Logger
 from shared.ports.ecgs import Settlement
-from shared.relay import publish_batches
+from shared.publishing import publish_batches
 from shared.runtime import failpoint
 from shared.runtime.retry import backoff_s, retry_until_available
 

@@ -40,6 +40,7 @@ MODULES: Final = (
     Module("delivery", "processor/deliveries/tracker.py", _DELIVERY),
     Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
     Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
+    Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", *_DELIVERY)),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
     Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, "tests/contracts/test_plans.py")),

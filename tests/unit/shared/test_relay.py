@@ -5,100 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
+from typing import Any, Final
 
 import pytest
 
 from shared import relay
-from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import EcgKey, Event, EventBatch, EventType
-from shared.relay import publish_batches, run_relay
+from shared.domain.errors import UnavailableError
+from shared.events import EcgKey
+from shared.relay import run_relay
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from uuid import UUID
-
+from tests.unit.shared.scripted import Outbox, Publisher, an_event_batch
 
 _LIMIT_S: Final = 20
 _PAGE: Final = 512
 _INTERVAL_S: Final = 2.0
 _AWAY: Final = UnavailableError("the broker is away")
 _KNOWN: Final = UnavailableError("the broker is away", is_logged=True)
-_NOBODY: Final = UnroutableError("no queue is bound")
-
-
-class Outbox:
-    """A `shared.ports.outbox.Outbox` with these due ECGs and batches, a list of them for each sweep."""
-
-    def __init__(
-        self,
-        *,
-        ecgs: Sequence[list[EcgKey]] = (),
-        batches: Sequence[list[EventBatch]] = (),
-        is_away: bool = False,
-    ) -> None:
-        self._ecgs = iter(ecgs)
-        self._batches = iter(batches)
-        self._is_away = is_away
-        self.asked_for: list[int] = []
-        self.put_back_keys: list[EcgKey] = []
-        self.cleared: list[UUID] = []
-        self.narrowed: list[EventBatch] = []
-        self.dropped: list[UUID] = []
-
-    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
-        self.asked_for.append(limit)
-        return next(self._ecgs, [])
-
-    async def put_back(self, keys: Collection[EcgKey]) -> None:
-        self.put_back_keys += keys
-
-    async def take_due_events(self, limit: int) -> list[EventBatch]:
-        self.asked_for.append(limit)
-        return next(self._batches, [])
-
-    async def clear(self, batch_ids: Collection[UUID]) -> None:
-        if self._is_away:
-            raise UnavailableError("PostgreSQL is away")
-        assert batch_ids, "nothing is asked for nothing"
-        self.cleared += batch_ids
-
-    async def narrow(self, batch: EventBatch) -> None:
-        self.narrowed.append(batch)
-
-    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
-        assert batch_ids, "nothing is asked for nothing"
-        self.dropped += batch_ids
-        return len(batch_ids)
-
-
-class Publisher:
-    """A `shared.ports.broker.Publisher` with these outcomes, one after the other; all else succeeds."""
-
-    def __init__(
-        self,
-        *outcomes: UnroutableError | UnavailableError | None,
-        checks: Sequence[UnavailableError | None] = (),
-    ) -> None:
-        self._outcomes = iter(outcomes)
-        self._checks = iter(checks)
-        self.published: list[Event] = []
-
-    async def check(self) -> None:
-        if failure := next(self._checks, None):
-            raise failure
-
-    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        assert events
-        self.published += events
-        return [next(self._outcomes, None) for _ in events]
-
-
-def an_event_batch(events: int = 1) -> EventBatch:
-    return EventBatch(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])
 
 
 def ecgs(count: int) -> list[EcgKey]:
@@ -108,58 +31,6 @@ def ecgs(count: int) -> list[EcgKey]:
 def announced(publisher: Publisher) -> list[list[str]]:
     """The ids of the ECGs that each event names."""
     return [[ecg["id"] for ecg in json.loads(event.body)["data"]["ecgs"]] for event in publisher.published]
-
-
-class TestPublishing:
-    async def test_batches_that_the_broker_confirmed_are_cleared(self) -> None:
-        outbox, batches = Outbox(), [an_event_batch(2), an_event_batch()]
-
-        await publish_batches(batches, outbox=outbox, publisher=Publisher())
-
-        assert outbox.cleared == [batch.id for batch in batches]
-        assert (outbox.narrowed, outbox.dropped) == ([], [])
-
-    async def test_each_batch_has_the_outcomes_of_its_own_events(self) -> None:
-        outbox, [published, refused, published_too] = (
-            Outbox(),
-            [an_event_batch(2), an_event_batch(), an_event_batch()],
-        )
-        publisher = Publisher(None, None, _AWAY, None)
-
-        await publish_batches([published, refused, published_too], outbox=outbox, publisher=publisher)
-
-        assert outbox.cleared == [published.id, published_too.id]
-        assert (outbox.narrowed, outbox.dropped) == ([], [])
-
-    async def test_of_a_batch_the_events_stay_that_the_broker_did_not_confirm(self) -> None:
-        outbox, first, second = Outbox(), an_event_batch(2), an_event_batch(3)
-        publisher = Publisher(None, None, _AWAY, None, _AWAY)
-
-        await publish_batches([first, second], outbox=outbox, publisher=publisher)
-
-        rest = EventBatch(second.id, [second.events[0], second.events[2]])
-        assert (outbox.cleared, outbox.narrowed, outbox.dropped) == ([first.id], [rest], [])
-
-    async def test_unrouted_events_may_be_dropped_and_nothing_else_may(self) -> None:
-        outbox, unrouted, in_part, refused_too = (
-            Outbox(),
-            an_event_batch(2),
-            an_event_batch(2),
-            an_event_batch(2),
-        )
-        publisher = Publisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
-
-        await publish_batches([unrouted, in_part, refused_too], outbox=outbox, publisher=publisher)
-
-        assert outbox.dropped == [unrouted.id, in_part.id]
-        assert outbox.narrowed == [EventBatch(in_part.id, [in_part.events[1]])]
-        assert outbox.cleared == []
-
-    async def test_the_number_of_dropped_events_is_logged(self) -> None:
-        with capture_logs() as records:
-            await publish_batches([an_event_batch()], outbox=Outbox(), publisher=Publisher(_NOBODY))
-
-        assert [record["count"] for record in records] == [1]
 
 
 class TestAnnouncing:

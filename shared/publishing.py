@@ -1,0 +1,51 @@
+"""Publish event batches of the outbox, and take from it what the broker confirmed."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from shared.domain.errors import UnroutableError
+from shared.events import EventBatch
+from shared.observability.logs import Logger
+from shared.runtime import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from shared.ports.broker import Publisher
+    from shared.ports.outbox import Outbox
+
+_log = Logger(__name__)
+
+
+async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publisher: Publisher) -> None:
+    """Publish event batches of the outbox and clear the events that the broker confirmed.
+
+    The others stay there and are due again later; unrouted ones are dropped after a grace of 60 s.
+
+    Raises:
+        UnavailableError: Some that were published may not be cleared; they will be published again.
+    """
+    outcomes = iter(await publisher.publish([event for batch in batches for event in batch.events]))
+    failpoint.reach("after-event")
+    published: list[UUID] = []
+    rests: list[EventBatch] = []
+    unrouted: list[UUID] = []
+    for batch in batches:
+        by_event = zip(batch.events, islice(outcomes, len(batch.events)), strict=True)
+        failures = {event: failure for event, failure in by_event if failure is not None}
+        if not failures:
+            published.append(batch.id)
+            continue
+        if len(failures) < len(batch.events):
+            rests.append(EventBatch(batch.id, list(failures)))
+        if all(isinstance(failure, UnroutableError) for failure in failures.values()):
+            unrouted.append(batch.id)
+    if published:
+        await outbox.clear(published)
+    for rest in rests:
+        await outbox.narrow(rest)
+    if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
+        _log.info("unrouted events were dropped", count=dropped)

@@ -1,0 +1,84 @@
+"""An outbox and a publisher with scripted results, which record what is asked of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import EcgKey, Event, EventBatch, EventType
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
+
+class Outbox:
+    """A `shared.ports.outbox.Outbox` with these due ECGs and batches, a list of them for each sweep."""
+
+    def __init__(
+        self,
+        *,
+        ecgs: Sequence[list[EcgKey]] = (),
+        batches: Sequence[list[EventBatch]] = (),
+        is_away: bool = False,
+    ) -> None:
+        self._ecgs = iter(ecgs)
+        self._batches = iter(batches)
+        self._is_away = is_away
+        self.asked_for: list[int] = []
+        self.put_back_keys: list[EcgKey] = []
+        self.cleared: list[UUID] = []
+        self.narrowed: list[EventBatch] = []
+        self.dropped: list[UUID] = []
+
+    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+        self.asked_for.append(limit)
+        return next(self._ecgs, [])
+
+    async def put_back(self, keys: Collection[EcgKey]) -> None:
+        self.put_back_keys += keys
+
+    async def take_due_events(self, limit: int) -> list[EventBatch]:
+        self.asked_for.append(limit)
+        return next(self._batches, [])
+
+    async def clear(self, batch_ids: Collection[UUID]) -> None:
+        if self._is_away:
+            raise UnavailableError("PostgreSQL is away")
+        assert batch_ids, "nothing is asked for nothing"
+        self.cleared += batch_ids
+
+    async def narrow(self, batch: EventBatch) -> None:
+        self.narrowed.append(batch)
+
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+        assert batch_ids, "nothing is asked for nothing"
+        self.dropped += batch_ids
+        return len(batch_ids)
+
+
+class Publisher:
+    """A `shared.ports.broker.Publisher` with these outcomes, one after the other; all else succeeds."""
+
+    def __init__(
+        self,
+        *outcomes: UnroutableError | UnavailableError | None,
+        checks: Sequence[UnavailableError | None] = (),
+    ) -> None:
+        self._outcomes = iter(outcomes)
+        self._checks = iter(checks)
+        self.published: list[Event] = []
+
+    async def check(self) -> None:
+        if failure := next(self._checks, None):
+            raise failure
+
+    async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
+        assert events
+        self.published += events
+        return [next(self._outcomes, None) for _ in events]
+
+
+def an_event_batch(events: int = 1) -> EventBatch:
+    return EventBatch(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])

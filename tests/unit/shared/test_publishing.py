@@ -1,0 +1,66 @@
+"""Which events stay in the outbox, on a scripted outbox and publisher."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import EventBatch
+from shared.publishing import publish_batches
+from tests.support.logs import capture_logs
+from tests.unit.shared.scripted import Outbox, Publisher, an_event_batch
+
+_AWAY: Final = UnavailableError("the broker is away")
+_NOBODY: Final = UnroutableError("no queue is bound")
+
+
+class TestPublishing:
+    async def test_batches_that_the_broker_confirmed_are_cleared(self) -> None:
+        outbox, batches = Outbox(), [an_event_batch(2), an_event_batch()]
+
+        await publish_batches(batches, outbox=outbox, publisher=Publisher())
+
+        assert outbox.cleared == [batch.id for batch in batches]
+        assert (outbox.narrowed, outbox.dropped) == ([], [])
+
+    async def test_each_batch_has_the_outcomes_of_its_own_events(self) -> None:
+        outbox, [published, refused, published_too] = (
+            Outbox(),
+            [an_event_batch(2), an_event_batch(), an_event_batch()],
+        )
+        publisher = Publisher(None, None, _AWAY, None)
+
+        await publish_batches([published, refused, published_too], outbox=outbox, publisher=publisher)
+
+        assert outbox.cleared == [published.id, published_too.id]
+        assert (outbox.narrowed, outbox.dropped) == ([], [])
+
+    async def test_of_a_batch_the_events_stay_that_the_broker_did_not_confirm(self) -> None:
+        outbox, first, second = Outbox(), an_event_batch(2), an_event_batch(3)
+        publisher = Publisher(None, None, _AWAY, None, _AWAY)
+
+        await publish_batches([first, second], outbox=outbox, publisher=publisher)
+
+        rest = EventBatch(second.id, [second.events[0], second.events[2]])
+        assert (outbox.cleared, outbox.narrowed, outbox.dropped) == ([first.id], [rest], [])
+
+    async def test_unrouted_events_may_be_dropped_and_nothing_else_may(self) -> None:
+        outbox, unrouted, in_part, refused_too = (
+            Outbox(),
+            an_event_batch(2),
+            an_event_batch(2),
+            an_event_batch(2),
+        )
+        publisher = Publisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
+
+        await publish_batches([unrouted, in_part, refused_too], outbox=outbox, publisher=publisher)
+
+        assert outbox.dropped == [unrouted.id, in_part.id]
+        assert outbox.narrowed == [EventBatch(in_part.id, [in_part.events[1]])]
+        assert outbox.cleared == []
+
+    async def test_the_number_of_dropped_events_is_logged(self) -> None:
+        with capture_logs() as records:
+            await publish_batches([an_event_batch()], outbox=Outbox(), publisher=Publisher(_NOBODY))
+
+        assert [record["count"] for record in records] == [1]
