@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from shared.events import EcgKey
 
 
 class Isolation:
@@ -18,6 +20,23 @@ class Isolation:
         self._sharing = 0
         self._unshared = asyncio.Event()
         self._unshared.set()
+
+    async def isolate_retries(
+        self,
+        settle_together: Callable[[], Awaitable[Iterable[EcgKey]]],
+        settle_alone: Callable[[EcgKey], Awaitable[None]],
+    ) -> None:
+        """Settle ECGs together with others, then each that was tried before while nothing else is settled.
+
+        Args:
+            settle_together: Settles those without an earlier attempt, and returns the others.
+            settle_alone: Settles one of the others.
+        """
+        async with self.shared():
+            tried_before = await settle_together()
+        for key in tried_before:
+            async with self.exclusive():
+                await settle_alone(key)
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:

@@ -90,25 +90,29 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
         return
     with deps.breaker.holding(tracker.give_back):
         try:
-            await _settle_all(tracker, deps)
+            await deps.isolation.isolate_retries(
+                partial(_settle_together, tracker, deps), partial(_settle_alone, tracker=tracker, deps=deps)
+            )
         except CircuitOpenError:
             await tracker.give_back()
 
 
-async def _settle_all(tracker: DeliveryTracker, deps: Dependencies) -> None:
+async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list[EcgKey]:
+    """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
-    async with deps.isolation.shared():
-        for keys in _chunks(tracker.open):
-            claims = await _claimed(keys, tracker, deps)
-            tried_before += claims.tried_before
-            await tracker.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
-            for batch in _batches(claims.claimed, deps.batch_samples):
-                await _settle(batch, claims.loaded, tracker, deps)
-    for key in tried_before:
-        async with deps.isolation.exclusive():
-            again = await _claimed({key}, tracker, deps, tried_before=True)
-            await _settle(again.claimed, again.loaded, tracker, deps)
-            await tracker.close({key})
+    for keys in _chunks(tracker.open):
+        claims = await _claimed(keys, tracker, deps)
+        tried_before += claims.tried_before
+        await tracker.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
+        for batch in _batches(claims.claimed, deps.batch_samples):
+            await _settle(batch, claims.loaded, tracker, deps)
+    return tried_before
+
+
+async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependencies) -> None:
+    claims = await _claimed({key}, tracker, deps, tried_before=True)
+    await _settle(claims.claimed, claims.loaded, tracker, deps)
+    await tracker.close({key})
 
 
 def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
