@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted
 from shared.observability.logs import Logger
+from shared.ports.outbox import Backoff
 from shared.publishing import publish_batches
 from shared.runtime.outages import Outages
 from shared.runtime.retry import backoff_s
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from shared.ports.outbox import Outbox
 
 _PAGE: Final = 512
+# An ECG that stays queued, or an event in the outbox, is published again after 10 s, 20 s, 40 s ... 300 s.
+REPUBLISH_BACKOFF: Final = Backoff(first_s=10.0, longest_s=300.0)
 
 _log = Logger(__name__)
 
@@ -57,7 +60,7 @@ async def _sweep(outbox: Outbox, publisher: Publisher, installation: Installatio
     """
     await publisher.check()
     announced = await _announce_due(outbox, publisher, await installation.source())
-    batches = await outbox.take_due_events(_PAGE)
+    batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
         await publish_batches(batches, outbox=outbox, publisher=publisher)
     return announced == _PAGE or sum(len(batch.events) for batch in batches) >= _PAGE
@@ -69,7 +72,7 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
     Raises:
         UnavailableError: The broker did not confirm some of them; those are put back.
     """
-    keys = await outbox.take_due_ecgs(_PAGE)
+    keys = await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
     events = [submitted(batch, source=source, now=datetime.now(UTC)) for batch in batches]
     outcomes = await publisher.publish(events) if events else []

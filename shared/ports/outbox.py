@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from shared.events import EcgKey, EventBatch
 
 
+class Backoff(NamedTuple):
+    """How far ahead a due time is set: by ``first_s``, then twice as far each time, up to ``longest_s``."""
+
+    first_s: float
+    longest_s: float
+
+
 class Outbox(Protocol):
     """ECGs and events that still have to be published. Every method raises UnavailableError."""
 
-    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
-        """Queued ECGs whose due time has passed; it moves out by a backoff that doubles each time.
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
+        """Queued ECGs whose due time has passed; it moves out by the backoff.
 
         A due time further ahead than the longest backoff counts as passed: a clock was set back.
         """
@@ -23,7 +30,7 @@ class Outbox(Protocol):
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         """Make these due again shortly and undo their backoff: they could not be published."""
 
-    async def take_due_events(self, limit: int) -> list[EventBatch]:
+    async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
         """Due event batches, by the rules of `take_due_ecgs`; the one that reaches the limit is the last."""
 
     async def clear(self, batch_ids: Collection[UUID]) -> None:

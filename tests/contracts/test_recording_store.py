@@ -18,6 +18,7 @@ from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import deleted, failed, processed
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
+from shared.relay import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -171,7 +172,7 @@ async def test_it_is_not_due_before_it_can_have_been_measured(
     async with database.connection() as connection:
         due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now())::float8 FROM ecg")
     assert 50 < due_in_s <= 60
-    assert await PostgresOutbox(database).take_due_ecgs(10) == []
+    assert await PostgresOutbox(database).take_due_ecgs(10, REPUBLISH_BACKOFF) == []
 
 
 class Breaking:
@@ -247,7 +248,7 @@ async def test_an_erased_recording_comes_back_with_a_row_as_of_one_that_is_new(
     key = (await recordings.add(submission_of(two_leads()))).key
     async with database.connection() as connection:
         await connection.execute("UPDATE ecg SET due_at = now(), submitted_at = now() - interval '1 day'")
-    await PostgresOutbox(database).take_due_ecgs(10)
+    await PostgresOutbox(database).take_due_ecgs(10, REPUBLISH_BACKOFF)
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
     event = failed(key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await store.settle([Settlement(claim, event, error="why")])

@@ -20,6 +20,7 @@ from shared.domain.findings import Series
 from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, deleted, failed, processed
 from shared.ports.ecgs import Settlement, Status, Submission
+from shared.ports.outbox import Backoff
 from shared.storage.postgres import submissions as postgres_submissions
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from shared.storage.signals.joined import EncodedSignals, JoinedSignals
 
 _LIMIT_S = 20
+_BACKOFF = Backoff(first_s=10, longest_s=300)
 _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}
 
 
@@ -149,7 +151,7 @@ async def settled_one_by_one(store: PostgresEcgStore, *ids: str) -> list[Settlem
 async def due_batches(outbox: PostgresOutbox, database: Database) -> list[EventBatch]:
     """All event batches in the outbox, taken as a relay does when they are due."""
     await make_due(database, "outbox")
-    return await outbox.take_due_events(10)
+    return await outbox.take_due_events(10, _BACKOFF)
 
 
 def events_of(batches: Sequence[EventBatch]) -> list[Event]:
@@ -305,7 +307,7 @@ class TestAdding:
     ) -> None:
         await queued(store, "10", "11")
         await make_due(database)
-        keys = await outbox.take_due_ecgs(10)
+        keys = await outbox.take_due_ecgs(10, _BACKOFF)
         await store.settle([failure(claim) for claim in await claim_all(store, keys)])
         await erase(database, "10", "11")
         sent = {ecg_id: Submission("ada", an_ecg(ecg_id), "00-trace") for ecg_id in ("10", "new")}
@@ -665,7 +667,7 @@ class TestClaiming:
                     store.postpone(keys, delay_s=0),
                     outbox.put_back(keys[::-1]),
                     outbox.put_back(keys),
-                    outbox.take_due_ecgs(30),
+                    outbox.take_due_ecgs(30, _BACKOFF),
                 )
             settled_by = await asyncio.gather(
                 store.settle([completion(claim) for claim in claims]),
@@ -911,14 +913,14 @@ class TestDueEcgs:
     ) -> None:
         await queued(store, "10")
 
-        assert await outbox.take_due_ecgs(10) == []
+        assert await outbox.take_due_ecgs(10, _BACKOFF) == []
 
     async def test_what_is_finished_is_not_taken(
         self, store: PostgresEcgStore, outbox: PostgresOutbox
     ) -> None:
         await settled(store, "10")
 
-        assert await outbox.take_due_ecgs(10) == []
+        assert await outbox.take_due_ecgs(10, _BACKOFF) == []
 
     async def test_what_is_taken_is_due_again_after_twice_the_time(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -928,10 +930,23 @@ class TestDueEcgs:
 
         for _ in range(8):
             await make_due(database)
-            assert await outbox.take_due_ecgs(10) == [key]
+            assert await outbox.take_due_ecgs(10, _BACKOFF) == [key]
             due_in_s.append((await row(database))["due_in_s"])
 
         assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300, 300]
+
+    async def test_the_backoff_is_the_one_that_is_asked_for(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        await queued(store, "10")
+        due_in_s = []
+
+        for _ in range(3):
+            await make_due(database)
+            await outbox.take_due_ecgs(10, Backoff(first_s=100, longest_s=150))
+            due_in_s.append((await row(database))["due_in_s"])
+
+        assert [round(due, -1) for due in due_in_s] == [100, 150, 150]
 
     async def test_a_due_time_beyond_the_longest_backoff_counts_as_passed(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -940,7 +955,7 @@ class TestDueEcgs:
         await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'astray'")
         await execute(database, "UPDATE ecg SET due_at = now() + interval '5 minutes' WHERE id = 'waiting'")
 
-        taken = await outbox.take_due_ecgs(10)
+        taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
         assert [key.id for key in taken] == ["astray"]
         assert (await row(database, "astray"))["due_in_s"] <= 10
@@ -953,7 +968,7 @@ class TestDueEcgs:
             database, "UPDATE ecg SET due_at = now() + (id::integer / 4 * 2 - 1) * interval '2 hours'"
         )
 
-        taken = await outbox.take_due_ecgs(5)
+        taken = await outbox.take_due_ecgs(5, _BACKOFF)
 
         assert len(taken) == 5
         assert {key.id for key in taken} >= {"0", "1", "2", "3"}
@@ -964,8 +979,8 @@ class TestDueEcgs:
         await queued(store, *(str(n) for n in range(20)))
         await execute(database, "UPDATE ecg SET due_at = now() - id::integer * interval '1 second'")
 
-        first = await outbox.take_due_ecgs(5)
-        second = await outbox.take_due_ecgs(20)
+        first = await outbox.take_due_ecgs(5, _BACKOFF)
+        second = await outbox.take_due_ecgs(20, _BACKOFF)
 
         assert {key.id for key in first} == {"15", "16", "17", "18", "19"}
         assert len(second) == 15
@@ -977,7 +992,7 @@ class TestDueEcgs:
         await make_due(database)
 
         async with asyncio.timeout(_LIMIT_S):
-            taken = await asyncio.gather(*(outbox.take_due_ecgs(10) for _ in range(4)))
+            taken = await asyncio.gather(*(outbox.take_due_ecgs(10, _BACKOFF) for _ in range(4)))
 
         assert sorted(key for some in taken for key in some) == sorted(keys)
 
@@ -989,7 +1004,7 @@ class TestDueEcgs:
 
         async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
             await connection.execute("SELECT 1 FROM ecg WHERE id = '10' FOR UPDATE")
-            taken = await outbox.take_due_ecgs(10)
+            taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
         assert [key.id for key in taken] == ["11"]
 
@@ -998,7 +1013,7 @@ class TestDueEcgs:
     ) -> None:
         keys = await queued(store, "10")
         await make_due(database)
-        await outbox.take_due_ecgs(10)
+        await outbox.take_due_ecgs(10, _BACKOFF)
 
         await outbox.put_back(keys)
 
@@ -1023,15 +1038,15 @@ class TestDueEvents:
         [settlement] = await settled(store, "10")
         await execute(database, "UPDATE outbox SET due_at = now() + interval '2 hours'")
 
-        assert events_of(await outbox.take_due_events(10)) == [settlement.event]
-        assert await outbox.take_due_events(10) == []
+        assert events_of(await outbox.take_due_events(10, _BACKOFF)) == [settlement.event]
+        assert await outbox.take_due_events(10, _BACKOFF) == []
 
     async def test_an_event_is_due_ten_seconds_after_it_was_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "10")
 
-        assert await outbox.take_due_events(10) == []
+        assert await outbox.take_due_events(10, _BACKOFF) == []
         async with database.connection() as connection:
             due_in_s = await connection.fetchval("SELECT extract(epoch FROM due_at - now()) FROM outbox")
         assert 5 < due_in_s <= 10
@@ -1058,7 +1073,7 @@ class TestDueEvents:
         await make_due(database, "outbox")
 
         async with asyncio.timeout(_LIMIT_S):
-            taken = await asyncio.gather(*(outbox.take_due_events(10) for _ in range(3)))
+            taken = await asyncio.gather(*(outbox.take_due_events(10, _BACKOFF) for _ in range(3)))
 
         assert [len(some) for some in taken] == [10, 10, 10]
         expected = {settlement.event.id for settlement in settlements}
@@ -1071,7 +1086,7 @@ class TestDueEvents:
             await settled(store, *(f"{number}-{each}" for each in range(4)))
         await make_due(database, "outbox")
 
-        taken = [await outbox.take_due_events(limit) for limit in (1, 9, 1, 1)]
+        taken = [await outbox.take_due_events(limit, _BACKOFF) for limit in (1, 9, 1, 1)]
 
         assert [[len(batch.events) for batch in some] for some in taken] == [[4], [4, 4, 4], [4], []]
 
@@ -1162,9 +1177,9 @@ async def test_every_method_raises_unavailable_while_storage_is_unavailable() ->
             store.load([]),
             store.settle([]),
             store.postpone([key], delay_s=1),
-            outbox.take_due_ecgs(1),
+            outbox.take_due_ecgs(1, _BACKOFF),
             outbox.put_back([key]),
-            outbox.take_due_events(1),
+            outbox.take_due_events(1, _BACKOFF),
             outbox.clear([]),
             outbox.drop_unrouted([]),
             PostgresAccountStore(nowhere).find("ada"),

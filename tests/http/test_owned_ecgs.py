@@ -15,6 +15,7 @@ from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
 from shared.ports.ecgs import Status
+from shared.relay import REPUBLISH_BACKOFF
 from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
@@ -286,7 +287,7 @@ class TestErasing:
         outbox = PostgresOutbox(database)
         await outbox.make_all_due()
 
-        assert await outbox.take_due_ecgs(10) == []
+        assert await outbox.take_due_ecgs(10, REPUBLISH_BACKOFF) == []
 
     @pytest.mark.usefixtures("processor")
     async def test_a_redelivery_does_not_restore_it(

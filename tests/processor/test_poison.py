@@ -12,6 +12,7 @@ from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
+from shared.relay import REPUBLISH_BACKOFF
 from tests.processor.conftest import HandedOver, Listener
 from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 
@@ -104,7 +105,7 @@ async def test_an_insight_that_raises_is_tried_again_later_and_failed_at_the_lim
     for attempt in (1, 2):
         await settle_deliveries([a_delivery("a")], deps=deps)
         assert await statuses(database) == {"a": ("queued", attempt)}
-        assert await outbox.take_due_ecgs(10) == []
+        assert await outbox.take_due_ecgs(10, REPUBLISH_BACKOFF) == []
     await settle_deliveries([a_delivery("a")], deps=deps)
 
     assert await statuses(database) == {"a": ("failed", 3)}

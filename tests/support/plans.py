@@ -18,6 +18,7 @@ import asyncpg
 
 from shared.events import EcgKey, EventBatch, deleted, processed
 from shared.ports.ecgs import Claim, Settlement, Status
+from shared.relay import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -158,11 +159,11 @@ async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]
 async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) -> None:
     outbox = PostgresOutbox(database)
     database.about(f"Take {_PAGE} of the queued ECGs that are due, as the relay does", _PAGE)
-    await outbox.take_due_ecgs(_PAGE)
+    await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
     database.about(f"Put back {_BATCH} queued ECGs that could not be announced", _BATCH)
     await outbox.put_back(keys)
     database.about(f"Take {_PAGE} of the events that are due, as the relay does", _PAGE)
-    batches = await outbox.take_due_events(_PAGE) or [
+    batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF) or [
         EventBatch(uuid4(), [_settlement(_claim(keys[0], 1)).event])
     ]
     database.about("Delete some events of a batch, which were published", 1)

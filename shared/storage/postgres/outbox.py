@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventBatch, EventType
 from shared.storage.postgres.database import WITHOUT_FLUSH
-from shared.storage.postgres.ecgs import FIND_QUEUED, REPUBLISH_AFTER_S, STILL_QUEUED, columns
+from shared.storage.postgres.ecgs import FIND_QUEUED, STILL_QUEUED, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,17 +14,14 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.ports.outbox import Backoff
     from shared.storage.postgres.database import Database
 
-_LONGEST_BACKOFF_S: Final = 300.0
-# No due time is set further ahead than this; a row that has one, because a clock went back, is due as well.
-_ASTRAY_S: Final = 2 * _LONGEST_BACKOFF_S
 _PUT_BACK_S: Final = 1.0
-_BACKOFF_S: Final = (REPUBLISH_AFTER_S, _LONGEST_BACKOFF_S, _ASTRAY_S)
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
 _UNROUTED_GRACE_S: Final = 60.0
 
-# 10 s, 20 s, 40 s ... 300 s: the first sweep has moved it out to 10 s already.
+# `shared.relay` gives the first and the longest backoff.
 _DUE_AFTER_BACKOFF: Final = """
 now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
 """
@@ -105,18 +102,18 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_MAKE_DUE)
 
-    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_ECGS, limit, *_BACKOFF_S)
+            rows = await connection.fetch(_TAKE_ECGS, limit, *_due_times_s(backoff))
         return [EcgKey(*row) for row in rows]
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_PUT_BACK, *columns(keys), _PUT_BACK_S)
 
-    async def take_due_events(self, limit: int) -> list[EventBatch]:
+    async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TAKE_EVENTS, limit, *_BACKOFF_S)
+            rows = await connection.fetch(_TAKE_EVENTS, limit, *_due_times_s(backoff))
         return [_event_batch(row) for row in rows]
 
     async def clear(self, batch_ids: Collection[UUID]) -> None:
@@ -132,6 +129,11 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             dropped: int = await connection.fetchval(_DROP_UNROUTED, list(batch_ids), _UNROUTED_GRACE_S)
         return dropped
+
+
+def _due_times_s(backoff: Backoff) -> tuple[float, float, float]:
+    # No due time is set further ahead than the last; a row that has one, because a clock went back, is due.
+    return backoff.first_s, backoff.longest_s, 2 * backoff.longest_s
 
 
 def _event_batch(row: asyncpg.Record) -> EventBatch:

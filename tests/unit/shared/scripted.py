@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
+    from shared.ports.outbox import Backoff
+
 
 class Outbox:
     """A `shared.ports.outbox.Outbox` with these due ECGs and batches, a list of them for each sweep."""
@@ -27,20 +29,23 @@ class Outbox:
         self._batches = iter(batches)
         self._is_away = is_away
         self.asked_for: list[int] = []
+        self.backoffs: list[Backoff] = []
         self.put_back_keys: list[EcgKey] = []
         self.cleared: list[UUID] = []
         self.narrowed: list[EventBatch] = []
         self.dropped: list[UUID] = []
 
-    async def take_due_ecgs(self, limit: int) -> list[EcgKey]:
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
         self.asked_for.append(limit)
+        self.backoffs.append(backoff)
         return next(self._ecgs, [])
 
     async def put_back(self, keys: Collection[EcgKey]) -> None:
         self.put_back_keys += keys
 
-    async def take_due_events(self, limit: int) -> list[EventBatch]:
+    async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
         self.asked_for.append(limit)
+        self.backoffs.append(backoff)
         return next(self._batches, [])
 
     async def clear(self, batch_ids: Collection[UUID]) -> None:

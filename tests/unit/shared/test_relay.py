@@ -12,6 +12,7 @@ import pytest
 from shared import relay
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey
+from shared.ports.outbox import Backoff
 from shared.relay import run_relay
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
@@ -73,6 +74,13 @@ class TestAnnouncing:
 
 
 class TestPace:
+    async def test_what_it_takes_is_due_again_after_10_s_doubling_up_to_300_s(self, pauses: Pauses) -> None:
+        outbox = Outbox()
+
+        await pauses.sweep(1, outbox, Publisher())
+
+        assert outbox.backoffs == [Backoff(first_s=10, longest_s=300)] * 2  # of ECGs and of events
+
     async def test_a_page_that_is_not_full_is_followed_by_a_whole_interval(self, pauses: Pauses) -> None:
         outbox = Outbox(ecgs=[ecgs(_PAGE - 1)], batches=[[an_event_batch(_PAGE - 1)]])
 
