@@ -21,7 +21,8 @@ def rotate() -> None:
         typer.echo(rotate_keys(read_settings(TokenKeySettings).token_key.get_secret_value()))
         return
     path = read_settings(EmbeddedSettings).var / KEY_FILE
-    write_key(path, rotate_keys(read_key(path)) if path.exists() else new_seed())
+    present = read_key(path)
+    write_key(path, new_seed() if present is None else rotate_keys(present))
     typer.echo(f"{path} has a new key; it signs from the next start.")
 
 

@@ -11,7 +11,7 @@ from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded.postgres_server import open_postgres_server
-from isoline.embedded.private_files import open_private
+from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.state import hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
@@ -44,15 +44,15 @@ async def serve(stop_requested: asyncio.Event) -> None:
     """Run everything until a stop is requested.
 
     Raises:
-        ConfigurationError: The port is taken, this folder's Isoline runs already, or other machines could
-            reach it although it has demo accounts.
+        ConfigurationError: The port is taken, this folder can't be used, its Isoline runs already, or other
+            machines could reach it although it has demo accounts.
     """
     settings = read_settings(EmbeddedSettings)
     is_local = is_loopback(settings.host)
     if not is_local:
         settings = settings.for_other_machines()
     configure_logs("embedded", settings.log_level)
-    settings.var.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.var)
     with hold_state(settings.var) as publish_state:
         async with open_postgres_server(settings.var / "postgres") as server:
             await migrate(server.url)
@@ -128,25 +128,29 @@ def token_key(var: Path) -> str:
     """The key that signs this folder's tokens; made on first use, readable by its owner alone.
 
     Raises:
-        ConfigurationError: The file holds no key.
+        ConfigurationError: The file holds no key, or can't be used.
     """
     path = var / KEY_FILE
-    if not path.exists():
-        write_key(path, new_seed())
-    return read_key(path)
+    key = read_key(path)
+    if key is None:
+        key = new_seed()
+        write_key(path, key)
+    return key
 
 
-def read_key(path: Path) -> str:
-    """The signing key in a file, or both keys during a rotation.
+def read_key(path: Path) -> str | None:
+    """The signing key in a file, or both keys during a rotation; None if there is no file.
 
     Raises:
-        ConfigurationError: The file holds none.
+        ConfigurationError: The file holds none, or can't be read.
     """
+    file = open_existing(path)
+    if file is None:
+        return None
     try:
-        key = path.read_text()
+        with file:
+            key = file.read().decode()
         read_keys(key)
-    except OSError as error:
-        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, ConfigurationError):
         detail = f"{path} holds no key; without that file, the next start makes one and ends every login"
         raise ConfigurationError(detail) from None
@@ -154,13 +158,12 @@ def read_key(path: Path) -> str:
 
 
 def write_key(path: Path, key: str) -> None:
-    """Write the key to the file atomically, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    with open_private(unfinished) as file:
-        file.write(key.encode())
-    unfinished.replace(path)
+    """Write the key to the file atomically, readable by its owner alone.
+
+    Raises:
+        ConfigurationError: The file can't be written.
+    """
+    replace_private(path, key.encode())
 
 
 async def _fail_when_it_ends(server: PostgresServer) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.embedded.private_files import open_private
+from isoline.embedded.private_files import make_folder, open_private
 from isoline.embedded.state import EmbeddedState, read_state
 from shared.domain.errors import ConfigurationError
 
@@ -82,12 +82,8 @@ def _one_at_a_time(var: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: The folder can't be used.
     """
-    try:
-        var.mkdir(parents=True, exist_ok=True)
-        lock = open_private(var / _START_LOCK_FILE)
-    except OSError as error:
-        raise ConfigurationError(f"ISOLINE_VAR: can't use {var}: {error.strerror}") from None
-    with lock:
+    make_folder(var)
+    with open_private(var / _START_LOCK_FILE) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

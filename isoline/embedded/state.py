@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.embedded.private_files import open_private
+from isoline.embedded.private_files import naming_isoline_var, open_existing, open_private
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
     gateway's address. The kernel drops the lock with the process, so that a stale state is never believed.
 
     Raises:
-        ConfigurationError: Another process has the lock.
+        ConfigurationError: Another process has the lock, or the folder can't be used.
     """
     with open_private(var / _FILE) as file:
         if not _lock_soon(file):
@@ -55,8 +55,9 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
 
         def publish(database_url: str, is_local: bool, address: str) -> None:  # noqa: FBT001 - in turn
             state = EmbeddedState(os.getpid(), address, database_url, is_local)
-            file.write(orjson.dumps(asdict(state)))
-            file.flush()
+            with naming_isoline_var(var):
+                file.write(orjson.dumps(asdict(state)))
+                file.flush()
 
         yield publish
         file.truncate(0)
@@ -66,17 +67,15 @@ def read_state(var: Path) -> EmbeddedState | None:
     """The embedded Isoline that is ready in this folder; None if there is none.
 
     Raises:
-        ConfigurationError: The folder belongs to another user.
+        ConfigurationError: The folder can't be used, for instance because it is another user's.
     """
-    try:
-        with (var / _FILE).open("rb") as file:
-            if _lock(file):
-                return None
-            content = file.read()
-    except FileNotFoundError:
+    file = open_existing(var / _FILE)
+    if file is None:
         return None
-    except PermissionError:
-        raise ConfigurationError(f"ISOLINE_VAR: {var} is another user's") from None
+    with file:
+        if _lock(file):
+            return None
+        content = file.read()
     return EmbeddedState(**orjson.loads(content)) if content else None
 
 

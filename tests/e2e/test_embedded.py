@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COMMAND_WITHIN_S: Final = 90.0
+_CAN_NOT_START: Final = """
+import sys, tempfile
+if sys.orig_argv[-1] == "embedded":
+    tempfile.mkdtemp = None
+"""
 
 
 class Embedded:
@@ -142,14 +147,17 @@ async def test_a_taken_port_is_a_clear_error(embedded: Embedded) -> None:
     assert "Traceback" not in printed
 
 
-async def test_a_start_that_dies_says_why_in_a_sentence_and_where_the_log_is(embedded: Embedded) -> None:
-    (embedded.var / "postgres.log").mkdir(parents=True)  # an unexpected failure
+async def test_a_start_that_dies_says_why_in_a_sentence_and_where_the_log_is(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_CAN_NOT_START)  # an unexpected failure
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     status, printed = await embedded.isoline("up")
 
     log = embedded.var.resolve() / "isoline.log"
     assert status == 2
-    assert printed.splitlines()[0].startswith("Isoline did not start: IsADirectoryError: ")
+    assert printed.splitlines()[0].startswith("Isoline did not start: TypeError: ")
     assert printed.splitlines()[1:] == [f"Its log is {log}."]
     assert "Traceback (most recent call last)" in log.read_text()
 
