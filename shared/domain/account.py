@@ -25,7 +25,9 @@ class Account:
 
     Attributes:
         name: Unique; matches `USER_NAME`. Only an account of an early release may have one of
-        `RESERVED_NAMES`. password_hash: Argon2id in PHC form, kept out of ``repr``. roles: At least one.
+            `RESERVED_NAMES`.
+        password_hash: Argon2id in PHC form, kept out of ``repr``.
+        roles: At least one.
         version: Counts up with every change of password or roles, which ends the tokens issued before.
     """
 

@@ -36,8 +36,7 @@ REPUBLISH_AFTER_S: Final = 10.0
 # * By the unique key or by the primary key, one look-up per key: LATERAL with LIMIT can't become a join that
 #   reads a whole index, as one does for a table that was empty when the plan was made.
 # * Queued is tested as `finished_at IS NULL`, which a CHECK makes equivalent. `status = 'queued'` would also
-# fit
-#   the partial indexes: through one a claim read all that its owner had queued, 129 pages for each key.
+#   fit the partial indexes: through one a claim read all that its owner had queued, 129 pages for each key.
 
 # While an ECG is queued, its results are those of its last finished generation, if there is one.
 #

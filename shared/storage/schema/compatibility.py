@@ -85,8 +85,7 @@ async def check_schema(database: Database) -> None:
 
     Raises:
         ConfigurationError: A later release applied migrations that may break this code, or the database is
-        not
-            UTF-8.
+            not UTF-8.
         UnavailableError: Migrations are missing, or PostgreSQL is unavailable or was never migrated.
     """
     async with database.connection() as connection:
