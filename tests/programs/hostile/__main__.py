@@ -66,6 +66,9 @@ _UNREAD_CONNECTIONS: Final = 150
 _UNREAD_REQUESTS: Final = 200
 _MAX_UNREAD_MIB: Final = 30.0
 _UNREAD_ENDED_WITHIN_S: Final = 45.0
+_MAX_CONNECTIONS: Final = 200
+_IDLE_CONNECTIONS: Final = 600
+_IDLE_REQUESTS: Final = 100
 _LOGINS: Final = 60
 _MAX_DIFFERENCE: Final = 0.2
 _WITHOUT_RATES: Final = {
@@ -174,6 +177,31 @@ async def measure_unread(gateway: Gateway, path: str) -> list[Finding]:
     ]
 
 
+async def measure_idle(gateway: Gateway) -> Finding:
+    """Whether another client is served while one opens more connections than there may be, and keeps them."""
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    connector = aiohttp.TCPConnector(force_close=True)
+    with ExitStack() as opened:
+        for _ in range(_IDLE_CONNECTIONS):
+            opened.enter_context(_sent(gateway.address, request))
+        async with aiohttp.ClientSession(gateway.address, connector=connector) as client:
+            served = sum([await _is_served(client) for _ in range(_IDLE_REQUESTS)])
+    return Finding(
+        f"{_IDLE_CONNECTIONS} connections where {_MAX_CONNECTIONS} may be: requests of another client served",
+        f"{served} of {_IDLE_REQUESTS}",
+        "all",
+        served == _IDLE_REQUESTS,
+    )
+
+
+async def _is_served(client: aiohttp.ClientSession) -> bool:
+    try:
+        async with client.get("/health/live") as response:
+            return response.ok
+    except aiohttp.ClientError:
+        return False
+
+
 async def measure_logins(gateway: Gateway, known: list[str]) -> Finding:
     """Whether the time of a refused login tells whether there is such an account."""
     times: dict[bool, list[float]] = {True: [], False: []}
@@ -254,6 +282,8 @@ async def main(only: str) -> int:
                 *await measure_slow_clients(gateway),
                 await measure_logins(gateway, known),
             ]
+        async with _open_gateway({"ISOLINE_MAX_CONNECTIONS": str(_MAX_CONNECTIONS)}) as (gateway, _):
+            findings.append(await measure_idle(gateway))
     async with _open_gateway(_WITHOUT_RATES) as (gateway, _):
         costs, of_shapes = await measure_shapes(gateway, only)
         for path in () if only else ("/docs/swagger-ui-bundle.js", "/openapi.json"):
