@@ -51,6 +51,7 @@ async def open_ecgs(
     Raises:
         ConfigurationError: There is nowhere to spool to.
     """
+    spool_directory = _spool_directory(settings)
     async with (
         open_result_waiter(ports.store) as waiter,
         open_submission_batcher(
@@ -66,7 +67,7 @@ async def open_ecgs(
             handlers=EcgHandlers(
                 batcher=batcher,
                 recordings=ports.recordings,
-                formats=FormatRegistry(settings, _spool_directory(settings)),
+                formats=FormatRegistry(settings, spool_directory),
                 owned_ecgs=ports.owned_ecgs,
                 outbox=ports.outbox,
                 publisher=ports.publisher,
@@ -86,6 +87,14 @@ async def open_ecgs(
                     fails_after_s=math.inf,
                     is_in_memory=True,
                     is_logged=False,
+                ),
+                "spool": Part(
+                    check=spool_directory.check_usable,
+                    means=(
+                        "ECGs longer than JSON may have are answered with 503, all or those that the disk "
+                        "has no room for; others are taken."
+                    ),
+                    fails_after_s=math.inf,
                 ),
                 "waiting": Part(
                     check=sync_check(waiter.check),

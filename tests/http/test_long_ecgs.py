@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import tracemalloc
+from io import FileIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,15 +14,21 @@ import pytest
 import zstandard
 
 from gateway.ecgs import handlers as handlers_module
+from gateway.formats import spool as spool_module
+from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.recordings import PostgresRecordingStore
+from tests.http.conftest import open_client, open_test_gateway
 from tests.support.builders import a_binary_body, an_ecg_body
+from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     import aiohttp
     import numpy.typing as npt
 
+    from shared.broker.in_process import InProcessBroker
     from shared.ports.ecgs import Receipt, RecordingSubmission
     from shared.storage.postgres.database import Database
 
@@ -158,3 +165,93 @@ async def test_a_long_ecg_in_memory_does_not_wait_for_recordings(
 
         assert not any(recording.done() for recording in recordings)
         may_end.set()
+
+
+def short_and_spooled(ecg_id: str) -> bytes:
+    """A recording of three samples, for a gateway that spools what is longer than one."""
+    lead: dict[str, Any] = {"name": "I", "num_samples": 3, "sample_type": "int16"}
+    return a_binary_body(an_ecg_body(id=ecg_id, leads=[lead]), bytes(6))
+
+
+async def part(ada: aiohttp.ClientSession, state: str) -> dict[str, Any]:
+    """The spool's part of readiness once it is in this state; the gateway is ready all the time."""
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            async with ada.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
+                assert response.status == 200
+                found: dict[str, Any] = (await response.json())["parts"]["spool"]
+            if found["state"] == state:
+                return found
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("gateway")  # for its accounts
+class TestSpoolFolder:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "spool"
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    async def ada(
+        self, database: Database, broker: InProcessBroker, folder: Path
+    ) -> AsyncIterator[aiohttp.ClientSession]:
+        settings = GatewayOnlySettings(
+            host="127.0.0.1", port=0, spool_dir=str(folder), max_lead_samples=1, max_ecg_samples=1
+        )
+        async with (
+            open_test_gateway(database, broker.publisher(), settings=settings) as address,
+            open_client(address, "ada") as ada,
+        ):
+            yield ada
+
+    async def test_that_is_gone_is_made_again(self, ada: aiohttp.ClientSession, folder: Path) -> None:
+        form = _FORMS["binary"]
+        with capture_logs() as records:
+            folder.rmdir()
+            statuses = [await submitted(ada, form, short_and_spooled(ecg_id)) for ecg_id in ("1", "2")]
+
+        assert statuses == [202, 202]
+        assert (await part(ada, "ok"))["state"] == "ok"
+        assert [record["level"] for record in records if "spool" in record["message"]] == ["info"]
+
+    async def test_that_can_not_be_used_is_a_degraded_part_and_logged_once(
+        self, ada: aiohttp.ClientSession, folder: Path
+    ) -> None:
+        form = _FORMS["binary"]
+        await part(ada, "ok")
+        with capture_logs() as records:
+            folder.rmdir()
+            folder.write_text("no folder")
+            refused = [await submitted(ada, form, short_and_spooled(str(number))) for number in range(5)]
+            degraded = await part(ada, "degraded")
+            refused += [await submitted(ada, form, short_and_spooled(str(number))) for number in range(5)]
+            async with ada.post(
+                "/ecg/process", json=an_ecg_body(leads=[{"name": "I", "signal": [1]}])
+            ) as short:
+                pass
+            folder.unlink()
+            await part(ada, "ok")
+            taken = await submitted(ada, form, short_and_spooled("1"))
+
+        assert (set(refused), short.status, taken) == ({503}, 202, 202)
+        assert degraded["reason"] == "the spool (ISOLINE_SPOOL_DIR): Not a directory"
+        assert degraded["means"].startswith("ECGs longer than JSON may have are answered with 503")
+        told = [record["message"] for record in records if record.get("part") == "spool"]
+        assert told == ["a part of the service does not work", "a part of the service works again"]
+        warnings = [record for record in records if record["level"] not in {"info", "debug"}]
+        assert len(warnings) == 1
+
+    async def test_without_room_is_a_degraded_part(
+        self, ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await part(ada, "ok")
+        with monkeypatch.context() as full:
+            full.setattr(spool_module, "TemporaryFile", lambda **_: FileIO("/dev/full", "r+"))
+            status = await submitted(ada, _FORMS["binary"], short_and_spooled("1"))
+            degraded = await part(ada, "degraded")
+
+        assert status == 503
+        assert degraded["reason"].endswith("No space left on device")
+        assert degraded["since"] < (await part(ada, "ok"))["since"]

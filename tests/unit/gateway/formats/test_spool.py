@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import tempfile
 import threading
+import time
 from contextlib import AsyncExitStack
 from io import FileIO
+from shutil import rmtree
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from gateway.formats import spool as spool_module
 from gateway.formats.models import BinaryLead
 from gateway.formats.spool import BLOCK_SAMPLES, Spool, SpoolDirectory
 from gateway.http.memory.byte_budget import ByteBudget, Reservation
@@ -16,6 +23,7 @@ from gateway.http.problems import ProblemError
 from shared.domain.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _MIB = 2**20
@@ -93,6 +101,136 @@ async def test_a_full_disk_is_an_unavailable_error() -> None:
 def test_a_missing_directory_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ISOLINE_SPOOL_DIR: can't write there: No such file"):
         spools_in(tmp_path / "none").check()
+
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+async def test_a_folder_that_is_gone_is_made_again_by_a_recording_and_by_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_set: bool
+) -> None:
+    folder = tmp_path / "tmp" / "spool"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    spool_directory = spools_in(folder if is_set else "")
+
+    rmtree(folder.parent)
+    async with spool_directory.open([a_lead_header(3)], caller="ada", deadline=None) as spool:
+        rmtree(folder.parent)
+        await spool.write(bytes(6))
+        assert [block.size for block in spool.blocks()] == [3]
+    await spool_directory.check_usable()
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_file_in_place_of_the_folder_fails_the_check_until_it_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.write_text("no folder")
+    spool_directory = spools_in(folder)
+
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=r"ISOLINE_SPOOL_DIR.*: Not a directory"):
+            await spool_directory.check_usable()
+    folder.unlink()
+    await spool_directory.check_usable()
+
+
+async def refused_by(spool_directory: SpoolDirectory, leads: list[BinaryLead], error: int) -> bool:
+    """Whether the readiness that includes the check logs that the disk refused this recording."""
+    with pytest.raises(UnavailableError, match=os.strerror(error)) as refused:
+        async with spool_directory.open(leads, caller="ada", deadline=None) as spool:
+            await spool.write(bytes(6))
+    return refused.value.is_logged
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the disk refuse what recordings write, though it takes what the check writes."""
+
+    def writes_fail_with(error: int) -> None:
+        write_all = spool_module._write_all
+
+        def write(file: FileIO, piece: bytes | memoryview) -> None:
+            if len(piece) < spool_module._PROBE_BYTES:
+                raise OSError(error, os.strerror(error))
+            write_all(file, piece)
+
+        monkeypatch.setattr(spool_module, "_write_all", write)
+
+    return writes_fail_with
+
+
+async def test_a_disk_without_room_for_a_recording_fails_the_check_until_there_is(
+    tmp_path: Path, refuse: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(tmp_path)
+    leads = [a_lead_header(2**31 - 1, "int32")] * (
+        disk.f_bavail * disk.f_frsize // 2**33 + 1
+    )  # more than is free
+    spool_directory = spools_in(tmp_path)
+    refuse(errno.ENOSPC)
+
+    is_logged = await refused_by(spool_directory, leads, errno.ENOSPC)
+
+    assert is_logged
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="No space left on device"):
+            await spool_directory.check_usable()
+    plenty = SimpleNamespace(f_bavail=2**50, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _: plenty)
+    await spool_directory.check_usable()
+
+
+@pytest.mark.parametrize("error", [errno.EDQUOT, errno.EIO])
+async def test_a_disk_that_refuses_recordings_fails_the_check_for_a_while(
+    tmp_path: Path, refuse: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    spool_directory = spools_in(tmp_path)
+    refuse(error)
+
+    await refused_by(spool_directory, [a_lead_header(3)], error)
+
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match=os.strerror(error)):
+            await spool_directory.check_usable()
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 16)
+    await spool_directory.check_usable()
+
+
+async def test_a_refusal_that_is_over_before_the_check_is_reported_once(
+    tmp_path: Path, refuse: Callable[[int], None]
+) -> None:
+    spool_directory = spools_in(tmp_path)
+    refuse(errno.ENOSPC)
+    await refused_by(spool_directory, [a_lead_header(3)], errno.ENOSPC)
+
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        await spool_directory.check_usable()
+    await spool_directory.check_usable()
+
+
+async def test_checks_of_a_disk_without_an_answer_take_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes, may_end = [], threading.Event()
+
+    def hang(*_: object) -> None:
+        probes.append(threading.current_thread())
+        assert may_end.wait(10)
+
+    monkeypatch.setattr(spool_module, "_write_all", hang)
+    spool_directory = spools_in(tmp_path)
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await spool_directory.check_usable()
+    may_end.set()
+    await spool_directory.check_usable()
+
+    assert len(probes) == 1
 
 
 async def test_cancellation_waits_for_a_running_write() -> None:
