@@ -10,6 +10,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import ConfigurationError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _OWNER_ONLY: Final = stat.S_IRUSR | stat.S_IWUSR
+_BLOCK_BYTES: Final = 4096
 # A write or a lock that fails names no file.
 _UNNAMED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ENOLCK})
 
@@ -55,6 +57,16 @@ def make_folder(path: Path) -> None:
     """
     with naming_isoline_var(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def check_room(folder: Path) -> None:
+    """Return if a block can be written in the folder.
+
+    Raises:
+        ConfigurationError: It can't; the disk is full, for instance.
+    """
+    with naming_isoline_var(folder), TemporaryFile(buffering=0, dir=folder) as file:
+        file.write(bytes(_BLOCK_BYTES))
 
 
 def open_private(path: Path) -> BinaryIO:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from isoline.cli.app import main
-from isoline.embedded import all_in_one
+from isoline.embedded import all_in_one, private_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +94,11 @@ def test_a_file_in_place_of_the_database_is_named(
     printed = sentence(command, tmp_path)
 
     assert re.fullmatch(rf"ISOLINE_VAR: can't use {tmp_path / 'postgres'}(/\S+)?: Not a directory\n", printed)
+
+
+def test_a_full_disk_is_named_by_a_start_whose_log_could_not_name_it(
+    sentence: Callable[[str, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_files, "TemporaryFile", lambda **_: FileIO("/dev/full", "r+"))
+
+    assert sentence("up", tmp_path) == f"ISOLINE_VAR: can't use {tmp_path}: No space left on device\n"
