@@ -69,6 +69,7 @@ class DatabaseClock:
         differs = abs(ahead_s) > LEEWAY_S
         if differs and not self._is_logged:
             _log.warning(
-                "this machine's clock is not PostgreSQL's; PostgreSQL's is used", ahead_s=round(ahead_s, 1)
+                "this machine's clock is not PostgreSQL's; PostgreSQL's is used",
+                postgres_ahead_s=round(ahead_s, 1),
             )
         self._is_logged = differs

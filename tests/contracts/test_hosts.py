@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from shared.domain.errors import UnavailableError
+from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.installation.proxy import open_proxy
@@ -110,6 +110,27 @@ async def test_the_only_host_is_named_as_other_than_the_url_asks_for(database_ur
             await _ask(database)
 
     assert caught.value.needs_operator
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("PGPORT", "PGPORT beside it: invalid literal for int"),
+        ("PGTARGETSESSIONATTRS", "PGTARGETSESSIONATTRS, is none of any, primary"),
+        ("PGSSLMODE", "sslmode"),
+    ],
+)
+async def test_a_variable_of_libpq_that_is_invalid_is_a_wrong_setting(
+    database_url: str, live: str, monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, "bogus")
+    url = url_of(database_url, live)
+
+    with pytest.raises(ConfigurationError, match=said):
+        await migrate(url)
+    with pytest.raises(ConfigurationError, match=said):
+        async with open_database(url) as database:
+            await _ask(database)
 
 
 async def _ask(database: Database) -> object:

@@ -58,6 +58,10 @@ _HELP_OF_SCHEMA: Final = "run `isoline migrate`, or give the role its search_pat
 
 # The library's own words are of its state machine and of its pool.
 _LOST: Final = "the connection was lost"
+_ATTRIBUTES: Final = (
+    "target_session_attrs, or PGTARGETSESSIONATTRS, is none of any, primary, standby, prefer-standby, "
+    "read-only and read-write"
+)
 OTHER_ATTRIBUTES: Final = "it is not what target_session_attrs of the URL asks for"
 
 # Errors of one statement: of its data, its timing, or the server's state. Any other may affect the session:
@@ -97,7 +101,7 @@ def translated(
     """
     match error:
         case ClientConfigurationError():
-            return ConfigurationError(f"ISOLINE_DATABASE_URL: {error}")
+            return ConfigurationError(f"ISOLINE_DATABASE_URL: {_describe_setting(error)}")
         case asyncpg.PostgresError():
             return _of_server(error, error.sqlstate or "", is_connecting=is_connecting)
         case asyncpg.DataError():
@@ -129,6 +133,11 @@ def depends_on_data(error: Exception) -> bool:
         is_privilege = getattr(error, "server_source_function", None) == "aclcheck_error"
         return state.startswith(_OF_WRITING) and not is_privilege
     return isinstance(error, TimeoutError)
+
+
+def _describe_setting(error: ClientConfigurationError) -> str:
+    said = str(error)
+    return _ATTRIBUTES if said.startswith("target_session_attrs") else said  # which names an object in memory
 
 
 def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool) -> UnavailableError | None:

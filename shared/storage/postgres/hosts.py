@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
-from asyncpg.exceptions import CannotConnectNowError, TargetServerAttributeNotMatched
+from asyncpg.exceptions import (
+    CannotConnectNowError,
+    ClientConfigurationError,
+    TargetServerAttributeNotMatched,
+)
 
+from shared.domain.errors import ConfigurationError
 from shared.storage.postgres.errors import OTHER_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ class Hosts:
             settings: For asyncpg.
 
         Raises:
+            ConfigurationError: A variable of libpq (PGPORT) is invalid.
             OSError: Why each host could not be connected to.
         """
         failures: list[str] = []
@@ -54,6 +60,10 @@ class Hosts:
                 connection = await asyncpg.connect(
                     url, timeout=timeout / len(self._urls), **self._settings, **settings
                 )
+            except ClientConfigurationError:
+                raise
+            except ValueError as error:  # of a variable of libpq, for the URL was checked
+                raise ConfigurationError(f"ISOLINE_DATABASE_URL, or PGPORT beside it: {error}") from error
             except (OSError, CannotConnectNowError, TargetServerAttributeNotMatched) as error:
                 if len(self._urls) == 1:
                     raise

@@ -91,4 +91,4 @@ def test_a_wrong_system_clock_is_logged_once(
         for _ in range(3):
             clock.synchronize(1_700_000_000.0, asked_s=100.0, answered_s=100.0)
 
-    assert [record["ahead_s"] for record in records] == [-difference_s] * count
+    assert [record["postgres_ahead_s"] for record in records] == [-difference_s] * count
