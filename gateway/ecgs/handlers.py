@@ -85,6 +85,8 @@ class EcgHandlers:
         if reader.accepts_recordings:
             self.backlog.check()  # refuse before a day of samples is uploaded
         receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
+        if receipt.is_new:  # another gateway may have erased one of this id, whose result is cached here
+            self.result_cache.drop((receipt.key.owner, receipt.key.id))
         return _accepted(receipt, self.settings.path_prefix)
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:

@@ -94,10 +94,16 @@ class ResultCache:
     def invalidate(self, owned: OwnedEcgId) -> None:
         """Drop an ECG that was erased; results of look-ups under way are not cached either."""
         self._invalidations += 1
-        self._drop(owned)
+        self.drop(owned)
+
+    def drop(self, owned: OwnedEcgId) -> None:
+        """Drop the result of an ECG, if it is cached."""
+        entry = self._entries.pop(owned, None)
+        if entry is not None:
+            self._size -= entry.size
 
     def _put(self, owned: OwnedEcgId, entry: _Entry) -> None:
-        self._drop(owned)
+        self.drop(owned)
         self._entries[owned] = entry
         self._size += entry.size
         too_long_ago = entry.looked_up_at - MAX_AGE_S
@@ -105,12 +111,7 @@ class ResultCache:
             oldest, its_entry = next(iter(self._entries.items()))
             if self._size <= self._max_bytes and its_entry.looked_up_at >= too_long_ago:
                 return
-            self._drop(oldest)
-
-    def _drop(self, owned: OwnedEcgId) -> None:
-        entry = self._entries.pop(owned, None)
-        if entry is not None:
-            self._size -= entry.size
+            self.drop(oldest)
 
 
 def _result(state: EcgState) -> RenderedResult:

@@ -318,6 +318,23 @@ class TestErasing:
         assert [tuple(row) for row in rows] == [(2, "queued", 0)]
 
     @pytest.mark.usefixtures("processor")
+    async def test_its_successor_is_not_taken_for_it_where_another_gateway_erased_it(
+        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    ) -> None:
+        await submit(ada, "10")
+        await finished(ada)  # and cached here
+        async with (
+            open_test_gateway(database, broker.publisher()) as other,
+            open_client(other, "ada") as ada_at_other,
+        ):
+            await ada_at_other.delete("/ecg/10")
+
+        await submit(ada, "10", date="2024-01-01")
+
+        async with ada.get("/ecg/10?wait=10") as found:
+            assert (await found.json())["date"] == "2024-01-01"
+
+    @pytest.mark.usefixtures("processor")
     async def test_a_redelivery_of_the_erased_does_not_change_its_successor(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
