@@ -39,7 +39,11 @@ MODULES: Final = (
     Module("delivery", "processor/deliveries/settle.py", _DELIVERY),
     Module("delivery", "processor/deliveries/tracker.py", _DELIVERY),
     Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
-    Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
+    Module(
+        "delivery",
+        "processor/deliveries/isolation.py",
+        ("tests/unit/processor/deliveries/test_isolation.py", *_DELIVERY),
+    ),
     Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", *_DELIVERY)),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
