@@ -40,7 +40,10 @@ async def postgres_url() -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def template_database(postgres_url: str) -> AsyncIterator[str]:
-    """The name of a migrated database to copy."""
+    """The name of a migrated database to copy: ISOLINE_TEST_TEMPLATE, or one of this session's own."""
+    if name := os.environ.get("ISOLINE_TEST_TEMPLATE"):
+        yield name
+        return
     async with open_template(postgres_url) as name:
         yield name
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zlib
 from collections import Counter
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,10 +22,10 @@ from tests.programs.mutants.modules import MODULES, Module
 from tests.programs.mutants.mutant import ROOT
 from tests.programs.mutants.python import mutants_of
 from tests.programs.mutants.trial import try_tests
-from tests.support.databases import open_private_postgres
+from tests.support.databases import open_private_postgres, open_template
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from tests.programs.mutants.mutant import Mutant
 
@@ -60,9 +61,17 @@ async def _main(arguments: _Arguments) -> int:
     if arguments.list:
         _say("\n".join(str(mutant) for mutants in chosen.values() for mutant in mutants))
         return 0
-    async with open_private_postgres() as os.environ["ISOLINE_TEST_DATABASE_URL"]:  # of all trials
+    async with _open_database():
         verdicts = [await _judge(module, mutants, arguments.jobs) for module, mutants in chosen.items()]
     return _report([verdict for of_module in verdicts for verdict in of_module])
+
+
+@asynccontextmanager
+async def _open_database() -> AsyncIterator[None]:
+    """Inside, all trials use one server, and copy one database: migrating one takes a second."""
+    async with open_private_postgres() as url, open_template(url) as template:
+        os.environ.update(ISOLINE_TEST_DATABASE_URL=url, ISOLINE_TEST_TEMPLATE=template)
+        yield
 
 
 def _is_in(module: Module, arguments: _Arguments) -> bool:
