@@ -10,6 +10,7 @@ from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
 from shared.ports.logins import Login
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.checks import check_accounts
 from shared.storage.postgres.logins import PostgresLoginStore
 
 if TYPE_CHECKING:
@@ -166,6 +167,14 @@ class TestAccounts:
             names = [each.name for each in await accounts.page(limit=1000) if Role.ADMIN in each.roles]
             assert len(names) == 1
             assert [type(outcome) for outcome in outcomes if outcome is not True] == [ConflictError]
+
+
+async def test_checking_whether_accounts_and_logins_can_be_written_writes_none(database: Database) -> None:
+    await check_accounts(database)
+
+    async with database.connection() as connection:
+        for table in ("account", "login"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608 - ours
 
 
 class TestLogins:

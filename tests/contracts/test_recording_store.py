@@ -23,7 +23,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.recordings import PostgresRecordingStore
+from shared.storage.postgres.recordings import PostgresRecordingStore, dry_run_add_recording
 from tests.support.builders import SOURCE, a_lead, an_ecg
 
 if TYPE_CHECKING:
@@ -321,3 +321,15 @@ async def test_a_damaged_part_is_reported_and_not_measured(
 
     with pytest.raises(InvalidEcgError, match=r"^The stored signals "):
         await loaded(store, key)
+
+
+async def test_trying_whether_recordings_can_be_added_adds_and_changes_none(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore, database: Database
+) -> None:
+    receipt = await recordings.add(submission_of(two_leads()))
+
+    async with database.connection() as connection:
+        await dry_run_add_recording(connection)
+
+    assert [await count(database, table) for table in ("recording", "recording_part")] == [1, 6]
+    assert (await loaded(store, receipt.key)).header == two_leads().header

@@ -104,7 +104,8 @@ async def claim_all(store: PostgresEcgStore, keys: Collection[EcgKey]) -> list[C
 
 
 async def claimed(store: PostgresEcgStore, *ids: str) -> list[Claim]:
-    return await claim_all(store, await queued(store, *ids))
+    claims = await claim_all(store, await queued(store, *ids))
+    return sorted(claims, key=lambda claim: ids.index(claim.key.id))
 
 
 def completion(claim: Claim) -> Settlement:
@@ -422,6 +423,7 @@ class TestAdding:
         self, store: PostgresEcgStore
     ) -> None:
         prepared = await store.prepare(a_submission("10"))
+        assert await store.prepare(prepared) is prepared
 
         [receipt] = await store.add([prepared])
         [again] = await store.add([a_submission("10")])
@@ -439,10 +441,10 @@ class TestAdding:
             return encode_signals(header, joined)
 
         monkeypatch.setattr(postgres_submissions, "encode_signals", spied)
-        large = an_ecg(leads=[a_lead("I", [0] * 150_000), a_lead("II", [0] * 150_000)])
 
-        await store.prepare(a_submission())
-        await store.prepare(a_submission(ecg=large))
+        for size in (199_999, 200_000):
+            leads = [a_lead("I", [0] * 100_000), a_lead("II", [0] * (size - 100_000))]
+            await store.prepare(a_submission(ecg=an_ecg(leads=leads)))
 
         assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
@@ -637,6 +639,14 @@ class TestClaiming:
         assert [claim.key for claim in claims] == [key]
         assert claims[0].attempt == 1
 
+    async def test_neighbours_are_not_claimed(self, store: PostgresEcgStore, database: Database) -> None:
+        _, key, _ = await queued(store, "before", "10", "after")
+
+        assert [claim.key for claim in await claim_all(store, [key])] == [key]
+
+        attempts = [(await row(database, ecg_id))["attempts"] for ecg_id in ("before", "10", "after")]
+        assert attempts == [0, 1, 0]
+
     async def test_claims_at_once_of_the_same_ecgs_in_any_order_each_count(
         self, store: PostgresEcgStore
     ) -> None:
@@ -784,6 +794,17 @@ class TestSettling:
         assert (await row(database))["due_at"] is None
         assert events_of(await due_batches(outbox, database)) == [settlement.event]
 
+    async def test_neighbours_are_not_settled(self, store: PostgresEcgStore) -> None:
+        _, claim, _ = await claimed(store, "before", "10", "after")
+
+        await store.settle([completion(claim)])
+
+        assert [await state_of(store, ecg_id) for ecg_id in ("before", "10", "after")] == [
+            Status.QUEUED,
+            Status.COMPLETED,
+            Status.QUEUED,
+        ]
+
     async def test_a_second_settlement_changes_nothing(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
@@ -888,6 +909,17 @@ class TestPostponing:
         assert await state_of(store) is Status.QUEUED
         assert 40 < (await row(database))["due_in_s"] <= 45
 
+    async def test_neighbours_are_not_postponed(self, store: PostgresEcgStore, database: Database) -> None:
+        _, key, _ = await queued(store, "before", "10", "after")
+
+        await store.postpone([key], delay_s=45)
+
+        assert [(await row(database, ecg_id))["due_in_s"] <= 10 for ecg_id in ("before", "10", "after")] == [
+            True,
+            False,
+            True,
+        ]
+
     async def test_a_finished_ecg_can_not_be_postponed(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
@@ -958,20 +990,21 @@ class TestDueEcgs:
         taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
         assert [key.id for key in taken] == ["astray"]
-        assert (await row(database, "astray"))["due_in_s"] <= 10
+        assert 5 < (await row(database, "astray"))["due_in_s"] <= 10
 
     async def test_those_of_another_clock_are_taken_after_the_due_and_within_the_limit(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await queued(store, *(str(n) for n in range(6)))
         await execute(
-            database, "UPDATE ecg SET due_at = now() + (id::integer / 4 * 2 - 1) * interval '2 hours'"
+            database,
+            "UPDATE ecg SET due_at = now() + id::integer * interval '1 second'"
+            " + (id::integer / 4 * 2 - 1) * interval '2 hours'",
         )
 
         taken = await outbox.take_due_ecgs(5, _BACKOFF)
 
-        assert len(taken) == 5
-        assert {key.id for key in taken} >= {"0", "1", "2", "3"}
+        assert {key.id for key in taken} == {"0", "1", "2", "3", "4"}
 
     async def test_no_more_are_taken_than_asked_for_and_the_oldest_first(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -999,11 +1032,12 @@ class TestDueEcgs:
     async def test_a_locked_row_is_skipped(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        await queued(store, "10", "11")
+        await queued(store, "10", "11", "astray")
         await make_due(database)
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'astray'")
 
         async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
-            await connection.execute("SELECT 1 FROM ecg WHERE id = '10' FOR UPDATE")
+            await connection.execute("SELECT 1 FROM ecg WHERE id IN ('10', 'astray') FOR UPDATE")
             taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
         assert [key.id for key in taken] == ["11"]
@@ -1018,8 +1052,44 @@ class TestDueEcgs:
         await outbox.put_back(keys)
 
         found = await row(database)
-        assert found["due_in_s"] <= 1
+        assert 0 < found["due_in_s"] <= 1
         assert found["republished"] == 0
+
+    async def test_each_time_that_it_is_put_back_undoes_one_time_that_it_was_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        keys = await queued(store, "10")
+        for _ in range(2):
+            await make_due(database)
+            await outbox.take_due_ecgs(10, _BACKOFF)
+        republished = []
+
+        for _ in range(3):
+            await outbox.put_back(keys)
+            republished.append((await row(database))["republished"])
+
+        assert republished == [1, 0, 0]
+
+    async def test_neighbours_are_not_put_back(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        _, key, _ = await queued(store, "before", "10", "after")
+
+        await outbox.put_back([key])
+
+        due_in_s = [(await row(database, ecg_id))["due_in_s"] for ecg_id in ("before", "10", "after")]
+        assert [due <= 1 for due in due_in_s] == [False, True, False]
+
+    async def test_all_that_is_queued_and_all_events_can_be_made_due(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox
+    ) -> None:
+        [settlement] = await settled(store, "done")
+        keys = await queued(store, "10", "11")
+
+        await outbox.make_all_due()
+
+        assert sorted(await outbox.take_due_ecgs(10, _BACKOFF)) == sorted(keys)
+        assert events_of(await outbox.take_due_events(10, _BACKOFF)) == [settlement.event]
 
     async def test_a_finished_ecg_is_not_put_back(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1040,6 +1110,45 @@ class TestDueEvents:
 
         assert events_of(await outbox.take_due_events(10, _BACKOFF)) == [settlement.event]
         assert await outbox.take_due_events(10, _BACKOFF) == []
+
+    async def test_events_of_another_clock_are_taken_after_the_due_and_within_the_limit(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        settlements = await settled_one_by_one(store, *"012345")
+        for settlement, due_in in zip(
+            settlements, ("-1 s", "-2 s", "-3 s", "2 hours", "3 hours", "5 minutes"), strict=True
+        ):
+            await execute(
+                database,
+                f"UPDATE outbox SET due_at = now() + interval '{due_in}'"  # noqa: S608 - ours
+                f" WHERE event_ids[1] = '{settlement.event.id}'",
+            )
+
+        taken = [
+            {event.id for event in events_of(await outbox.take_due_events(n, _BACKOFF))} for n in (2, 2, 2)
+        ]
+
+        ids = [settlement.event.id for settlement in settlements]
+        assert taken == [{ids[1], ids[2]}, {ids[0], ids[3]}, {ids[4]}]
+
+    async def test_one_that_somebody_holds_is_passed_over(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        held, astray, due = await settled_one_by_one(store, "held", "astray", "due")
+        await execute(database, "UPDATE outbox SET due_at = now()")
+        await execute(
+            database,
+            f"UPDATE outbox SET due_at = now() + interval '2 hours' WHERE event_ids[1] = '{astray.event.id}'",  # noqa: S608 - ours
+        )
+
+        async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
+            await connection.execute(
+                "SELECT 1 FROM outbox WHERE event_ids[1] = ANY($1::uuid[]) FOR UPDATE",
+                [held.event.id, astray.event.id],
+            )
+            taken = await outbox.take_due_events(10, _BACKOFF)
+
+        assert events_of(taken) == [due.event]
 
     async def test_an_event_is_due_ten_seconds_after_it_was_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1086,9 +1195,9 @@ class TestDueEvents:
             await settled(store, *(f"{number}-{each}" for each in range(4)))
         await make_due(database, "outbox")
 
-        taken = [await outbox.take_due_events(limit, _BACKOFF) for limit in (1, 9, 1, 1)]
+        taken = [await outbox.take_due_events(limit, _BACKOFF) for limit in (1, 8, 5, 1)]
 
-        assert [[len(batch.events) for batch in some] for some in taken] == [[4], [4, 4, 4], [4], []]
+        assert [[len(batch.events) for batch in some] for some in taken] == [[4], [4, 4], [4, 4], []]
 
     async def test_cleared_batches_are_deleted(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1104,13 +1213,16 @@ class TestDueEvents:
     async def test_of_a_batch_that_was_published_in_part_the_rest_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        await settled(store, "10", "11", "12")
+        first, second, third = await claimed(store, "10", "11", "12")
+        await store.settle([completion(first), failure(second), failure(third)])
         [batch] = await due_batches(outbox, database)
+        await settled(store, "another")
+        [another] = [each for each in await due_batches(outbox, database) if each.id != batch.id]
 
         rest = batch._replace(events=batch.events[1:])
         await outbox.narrow(rest)
 
-        assert await due_batches(outbox, database) == [rest]
+        assert sorted(await due_batches(outbox, database)) == sorted([rest, another])
 
     async def test_of_two_rests_of_a_batch_the_smaller_is_kept(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1128,13 +1240,16 @@ class TestDueEvents:
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "old", "old too")
+        [heard] = await settled(store, "heard")
         await execute(database, "UPDATE outbox SET created_at = now() - interval '61 seconds'")
         [young] = await settled(store, "young")
-        batch_ids = [batch.id for batch in await due_batches(outbox, database)]
+        batches = await due_batches(outbox, database)
+        unheard = [batch.id for batch in batches if heard.event not in batch.events]
 
-        assert await outbox.drop_unrouted(batch_ids) == 2
+        assert await outbox.drop_unrouted(unheard) == 2
 
-        assert events_of(await due_batches(outbox, database)) == [young.event]
+        left = events_of(await due_batches(outbox, database))
+        assert {event.id for event in left} == {heard.event.id, young.event.id}
 
 
 class TestAccounts:

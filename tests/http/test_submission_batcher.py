@@ -29,7 +29,7 @@ _LIMIT_S = 20
 
 
 class GatedStore(PostgresEcgStore):
-    """Records its batches, and adds while its gate is open."""
+    """Records its batches, and prepares and adds while its gates are open."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -37,9 +37,12 @@ class GatedStore(PostgresEcgStore):
         self.prepared: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.prepare_gate = asyncio.Event()
+        self.prepare_gate.set()
 
     async def prepare(self, submission: Submission) -> Submission:
         self.prepared.append(submission.ecg.header.id)
+        await self.prepare_gate.wait()
         return await super().prepare(submission)
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
@@ -173,12 +176,30 @@ class TestBatches:
     async def test_only_an_ecg_of_many_samples_is_prepared_before_its_batch(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        large = a_submission(ecg=an_ecg("large", leads=[a_lead(signal=range(501))]))
+        small, large = (
+            a_submission(ecg=an_ecg(str(size), leads=[a_lead(signal=range(size))])) for size in (500, 501)
+        )
         async with open_batcher(store, publisher) as batcher:
-            receipts = await receipts_of(await submit_all(batcher, "small", large))
+            receipts = await receipts_of(await submit_all(batcher, small, large))
 
-        assert store.prepared == ["large"]
+        assert store.prepared == ["501"]
         assert [receipt.is_new for receipt in receipts] == [True, True]
+
+    async def test_two_large_ecgs_are_prepared_at_a_time(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        large = [
+            a_submission(ecg=an_ecg(ecg_id, leads=[a_lead(signal=range(501))])) for ecg_id in ("1", "2", "3")
+        ]
+        store.prepare_gate.clear()
+        async with open_batcher(store, publisher) as batcher:
+            tasks = await submit_all(batcher, *large)
+            prepared_meanwhile = list(store.prepared)
+            store.prepare_gate.set()
+            await receipts_of(tasks)
+
+        assert prepared_meanwhile == ["1", "2"]
+        assert store.prepared == ["1", "2", "3"]
 
     async def test_a_request_whose_body_is_being_read_joins_the_batch(
         self, store: GatedStore, publisher: GatedPublisher
@@ -302,6 +323,22 @@ class TestReceipts:
         assert all(receipt.is_new for receipt in receipts)
         assert store.batches == [["1"], ["2"], ["stays"]]
 
+    async def test_no_submission_is_held_any_longer_than_its_sender_waits(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        async with open_batcher(store, publisher) as batcher:
+            await batcher.submit(a_submission("1"))
+            store.gate.clear()
+            in_progress = [*await submit_all(batcher, "2"), *await submit_all(batcher, "3")]
+            [gone] = await submit_all(batcher, "gone")
+            gone.cancel()
+            await let_tasks_run()
+            held = len(batcher._pending), len(batcher._unresolved)
+            store.gate.set()
+            await receipts_of(in_progress)
+
+        assert held == (0, 2)
+
     async def test_a_submission_cancelled_while_being_stored_cancels_no_other(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
@@ -386,6 +423,21 @@ class TestAnnouncements:
 
         assert all(receipt.is_new for receipt in receipts)
         assert [record["reason"] for record in outages_in(records)] == ["away"]
+
+    async def test_when_the_broker_takes_announcements_again_it_is_logged_how_long_it_did_not(
+        self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shared.runtime.outages.QUIET_S", 0)
+        publisher.outcome = UnavailableError("away")
+        async with open_batcher(store, publisher) as batcher:
+            with capture_logs() as records:
+                await batcher.submit(a_submission("1"))
+                publisher.outcome = None
+                await batcher.submit(a_submission("2"))
+
+        began, ended = outages_in(records)
+        assert (began["reason"], ended["reasons"]) == ("away", ["away"])
+        assert 0 <= ended["lasted_at_least_s"] <= _LIMIT_S
 
     async def test_a_source_that_is_not_known_leaves_announcing_to_the_relay(
         self, store: GatedStore, publisher: GatedPublisher

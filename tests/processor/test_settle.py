@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from shared.domain.ecg import Lead
-    from shared.domain.insights import Signal
+    from shared.domain.insights import LeadInsight, Signal
     from shared.events import EventBatch
     from shared.ports.broker import Consumer
     from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
@@ -64,6 +64,7 @@ class RecordingStore(PostgresEcgStore):
         super().__init__(database)
         self.batches: list[list[str]] = []
         self.claimed: list[int] = []
+        self.loaded_later: list[str] = []
 
     async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
         self.claimed.append(len(keys))
@@ -74,6 +75,7 @@ class RecordingStore(PostgresEcgStore):
 
     async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
         self.batches.append(sorted(claim.key.id for claim in claims))
+        self.loaded_later += self.batches[-1]
         return await super().load(claims)
 
 
@@ -147,6 +149,16 @@ def _measure_or_crash(signal: Signal, _: Mapping[str, Finding]) -> Finding:
 def _note_thread(threads: dict[int, threading.Thread], signal: Signal, _: Mapping[str, Finding]) -> Finding:
     threads[signal.lead.signal.size] = threading.current_thread()
     return Finding(signal.lead.signal.size)
+
+
+def _opening(breaker: CircuitBreaker) -> LeadInsight:
+    """While this is measured the circuit opens."""
+
+    def measure(*_: object) -> Finding:
+        breaker._is_open = True
+        return Finding(0)
+
+    return a_lead_insight("opening", measure)
 
 
 _FRAGILE = a_lead_insight("fragile", _measure_or_crash)
@@ -440,6 +452,24 @@ class TestCompleting:
         assert away.asked == ["claim", "claim", "load", "load", "settle", "settle"]
         assert len(published(broker)) == 1
 
+    async def test_so_it_is_when_the_name_of_the_installation_is_asked_for(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        class Away(AnInstallation):
+            times_asked = 0
+
+            async def source(self) -> str:
+                self.times_asked += 1
+                if self.times_asked == 1:
+                    raise UnavailableError("away")
+                return await super().source()
+
+        await submit(deps, "10")
+
+        await work(replace(deps, installation=Away()), consumer)
+
+        assert [event["source"] for event in published(broker)] == [SOURCE]
+
     async def test_an_outage_of_storage_while_an_ecg_is_postponed_is_waited_for(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
@@ -705,6 +735,17 @@ class TestBatches:
         assert isinstance(deps.store, RecordingStore)
         assert sorted(deps.store.batches) == [["1", "3"], ["2"]]
 
+    async def test_what_was_attempted_before_is_loaded_once_that_attempt_is_counted(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
+        keys = await submit(deps, "1", "2", lead=a_lead(signal=[1]))
+        await claim_all(deps.store, keys[1:])
+
+        await work(deps, consumer)
+
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.loaded_later == ["2"]
+
     async def test_retries_are_isolated_and_first_attempts_share_the_process(
         self, deps: Dependencies, consumer: Consumer
     ) -> None:
@@ -763,6 +804,74 @@ class TestBatches:
 
         assert (held, len(breaker._held)) == ([1], 0)
 
+    @pytest.mark.parametrize("lead", ["I", _CRASHING])
+    async def test_results_wait_for_the_store_through_an_open_circuit(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, lead: str
+    ) -> None:
+        breaker = CircuitBreaker()
+        await submit(deps, "1", "2", lead=a_lead(lead))
+
+        await work(
+            replace(deps, breaker=breaker, insights=[_opening(breaker), *deps.insights], max_attempts=2),
+            consumer,
+        )
+
+        assert await states(deps, "1", "2") == dict.fromkeys("12", "completed" if lead == "I" else "queued")
+        assert broker.waiting(_QUEUE) == []
+
+    async def test_results_wait_for_nothing_any_more_while_the_process_drains(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        class Away(AnInstallation):
+            async def source(self) -> str:
+                is_asked.set()
+                raise UnavailableError("away")
+
+        is_asked = asyncio.Event()
+        breaker = CircuitBreaker()
+        await submit(deps, "1")
+        at_work = asyncio.create_task(
+            work(replace(deps, breaker=breaker, insights=[_opening(breaker)], installation=Away()), consumer)
+        )
+        await is_asked.wait()
+
+        breaker.drain()
+
+        await at_work
+        broker.disconnect()  # as its end does
+        broker.reconnect()
+        assert len(broker.waiting(_QUEUE)) == 1
+
+    @pytest.mark.parametrize("ecgs_at_a_time", [1, 2])
+    async def test_what_was_given_back_meanwhile_is_not_begun_any_more(
+        self,
+        deps: Dependencies,
+        broker: InProcessBroker,
+        consumer: Consumer,
+        monkeypatch: pytest.MonkeyPatch,
+        ecgs_at_a_time: int,
+    ) -> None:
+        class Opening(RecordingStore):
+            """PostgreSQL is away for long enough when a result is to be committed, and back then."""
+
+            async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
+                await asyncio.gather(*(give_back_all() for give_back_all in breaker._held))
+                return await super().settle(settlements)
+
+        monkeypatch.setattr(delivery, "_BATCH_ECGS", ecgs_at_a_time)
+        breaker = CircuitBreaker()
+        assert isinstance(deps.store, RecordingStore)
+        store = Opening(deps.store._database)
+        await submit(deps, "1", "2", lead=a_lead(signal=[1] * 1000))
+
+        await work(replace(deps, breaker=breaker, store=store), consumer)
+
+        [measured] = published(broker)
+        [waiting] = broker.waiting(_QUEUE)
+        [given_back] = json.loads(waiting)["data"]["ecgs"]
+        assert {measured["data"]["id"], given_back["id"]} == {"1", "2"}
+        assert store.claimed == [ecgs_at_a_time]
+
     async def test_no_more_ecgs_are_claimed_than_are_analysed_together(
         self, deps: Dependencies, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -789,6 +898,16 @@ class TestBatches:
         broker.reconnect()
 
         assert broker.waiting(_QUEUE) == []
+
+    async def test_a_batch_may_be_full_to_the_last_sample(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
+        await submit(deps, "1", "2", "3", "4", lead=a_lead(signal=[1] * 500))
+
+        await work(deps, consumer)
+
+        assert isinstance(deps.store, RecordingStore)
+        assert list(map(len, deps.store.batches)) == [2, 2]
 
     async def test_a_batch_holds_no_more_samples_than_it_may(
         self, deps: Dependencies, consumer: Consumer

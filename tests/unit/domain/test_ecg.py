@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.account import Account, Role
-from shared.domain.ecg import Ecg, Lead, narrowed
+from shared.domain.ecg import Ecg, Lead, fits_int16, narrowed
 from shared.domain.errors import InvalidEcgError, Problem
 from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
 from tests.support.builders import a_lead, an_ecg
@@ -44,6 +44,11 @@ class TestLead:
 
         with pytest.raises(ValueError, match="read-only"):
             lead.signal[0] = 5
+
+    def test_it_has_what_its_header_says(self) -> None:
+        lead = a_lead("V1", [1], baseline=7, missing_value=-9)
+
+        assert (lead.name, lead.baseline, lead.missing_value) == ("V1", 7, -9)
 
     def test_a_lead_can_not_be_changed(self) -> None:
         with pytest.raises(FrozenInstanceError):
@@ -82,6 +87,20 @@ def test_samples_are_narrowed_to_16_bits_exactly_when_all_fit(values: list[int])
 def test_samples_past_32_bits_are_not_narrowed(value: int) -> None:
     with pytest.raises(OverflowError, match="integers of 32 bits"):
         narrowed(np.array([0, value], np.int64))
+
+
+@pytest.mark.parametrize(
+    ("samples", "fit"),
+    [
+        (np.array([-32768, 32767], np.int32), True),
+        (np.array([-32769, 0], np.int32), False),
+        (np.array([0, 32768], np.int32), False),
+        (np.array([-32768, 32767], np.int16), True),
+        (np.array([], np.int32), True),
+    ],
+)
+def test_samples_fit_into_16_bits_if_all_do(samples: Any, *, fit: bool) -> None:
+    assert fits_int16(samples) is fit
 
 
 def test_an_account_never_shows_its_password_hash() -> None:

@@ -31,6 +31,20 @@ def test_warnings_stand_beside_the_values_that_they_belong_to() -> None:
     ]
 
 
+def test_a_warning_is_followed_by_how_many_it_speaks_of() -> None:
+    finding = Finding(1, ("missing_samples",), counts={"missing_samples": 7})
+
+    assert Insights((("I", {"a": finding}),)).document()["leads"] == [
+        {"I": {"a": 1, "warnings": ["missing_samples"], "missing_samples": 7}}
+    ]
+
+
+def test_a_lead_under_another_name_than_its_canonical_one_has_both() -> None:
+    insights = Insights((("I", {}), ("avr", {}), ("ECG 1", {})))
+
+    assert insights.document()["leads"] == [{"I": {}}, {"avr": {"canonical_name": "aVR"}}, {"ECG 1": {}}]
+
+
 def test_findings_about_the_whole_ecg_stand_beside_the_leads() -> None:
     insights = Insights((("I", {}),), {"heart_rate": Finding(61.5, ("irregular",))}, {"heart_rate": 2})
 

@@ -109,3 +109,7 @@ class TestHeader:
 
 def test_a_lead_without_a_name_never_repeats() -> None:
     assert repeated_names([None, "I", None]) == []
+
+
+def test_of_two_leads_one_may_repeat_the_other() -> None:
+    assert [problem.pointer for problem in repeated_names(["I", "i"])] == ["/leads/0/name", "/leads/1/name"]

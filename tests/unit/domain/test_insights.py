@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.domain.findings import Finding
-from shared.domain.insights import EcgInsight, LeadInsight, Needs, ordered
-from tests.support.builders import a_lead_insight, an_ecg_insight
+from shared.domain.insights import EcgInsight, LeadInsight, Needs, Signal, ordered
+from tests.support.builders import a_lead, a_lead_insight, an_ecg_insight
 
 if TYPE_CHECKING:
     from shared.domain.insights import Insight
@@ -19,6 +19,11 @@ def of_a_lead(name: str, *needs: str) -> LeadInsight:
 
 def of_the_ecg(name: str, *needs: str) -> EcgInsight:
     return an_ecg_insight(name, lambda *_: Finding(0), needs=Needs(insights=needs))
+
+
+@pytest.mark.parametrize(("rate_hz", "length_s"), [(2, 1.5), (None, 0)])
+def test_a_signal_lasts_as_long_as_its_rate_says(rate_hz: float | None, length_s: float) -> None:
+    assert Signal(a_lead("I", [1, 2, 3]), rate_hz).length_s == length_s
 
 
 def test_insights_come_behind_those_that_they_need() -> None:

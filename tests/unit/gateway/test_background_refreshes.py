@@ -88,6 +88,11 @@ class TestRevocations:
         assert [revocations.is_revoked("ada", version) for version in (1, 2, 3)] == [True, False, False]
         assert [revocations.is_revoked("bob", 2), revocations.is_revoked("cy", 1)] == [True, False]
 
+    async def test_before_the_first_refresh_no_token_is_judged(self) -> None:
+        revocations = Revocations(cast("AccountStore", Store()), DatabaseClock())
+
+        assert "not looked up yet" in await refusal(revocations.check)
+
     async def test_a_list_is_used_for_half_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
         store, now_s = Store(), 1000.0
         monkeypatch.setattr(revocations_module, "time", SimpleNamespace(monotonic=lambda: now_s))

@@ -13,7 +13,7 @@ from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared.domain.catalogue import CATALOGUE_FILE, catalogue, catalogue_of
 from shared.domain.findings import Finding
 from shared.domain.insights import ordered
-from tests.support.builders import a_lead, an_ecg
+from tests.support.builders import a_lead, a_lead_insight, an_ecg, an_ecg_insight
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
@@ -45,6 +45,18 @@ def test_every_entry_stands_behind_those_that_it_needs() -> None:
 
 def test_no_insight_has_the_name_of_another_key_of_a_result() -> None:
     assert not {insight.name for insight in INSIGHTS} & {"", "warnings", "absent"}
+
+
+def test_the_catalogue_tells_insights_of_leads_from_those_of_the_ecg() -> None:
+    insights: list[Insight] = [
+        an_ecg_insight("rate", lambda *_: Finding(0)),
+        a_lead_insight("beats", lambda *_: Finding(0)),
+    ]
+
+    described = catalogue_of(insights)
+
+    assert [each.name for each in described.leads] == ["beats"]
+    assert [each.name for each in described.ecg] == ["rate"]
 
 
 def test_every_entry_has_a_version_from_1() -> None:

@@ -112,6 +112,32 @@ class TestOneSided:
         assert words_of(a_wave(250, offset=350)) == _ONE_SIDED
 
 
+class TestNeverNearZero:
+    @pytest.mark.parametrize(
+        ("signal", "baseline", "is_far"),
+        [
+            ([10, 20], 0, False),
+            ([11, 21], 0, True),
+            ([-20, -10], 0, False),
+            ([-21, -11], 0, True),
+            ([1030, 1040], 1024, False),
+            ([1035, 1040], 1024, True),
+            ([1010, 1020], 1024, False),
+            ([1000, 1010], 1024, True),
+        ],
+    )
+    def test_the_nearest_sample_is_farther_from_the_baseline_than_the_signal_is_wide(
+        self, signal: list[int], baseline: int, *, is_far: bool
+    ) -> None:
+        assert words_of(signal, baseline) == (_NEVER_NEAR_ZERO if is_far else ())
+
+    def test_a_long_signal_is_looked_at_as_a_whole(self) -> None:
+        assert words_of(np.repeat(np.array([1000, 1010], np.int16), 70_000)) == (
+            "signal_never_near_zero",
+            "few_levels",
+        )
+
+
 class TestFlat:
     @pytest.mark.parametrize(
         ("signal", "baseline", "expected"),
@@ -119,6 +145,7 @@ class TestFlat:
             ([0, 0], 0, ("flat",)),
             ([7, 7], 7, ("flat",)),
             ([7, 7, 7], 0, ("signal_never_near_zero", "flat")),
+            ([-7, -7, -7], 0, ("signal_never_near_zero", "flat")),
             ([0] * 5000, 0, ("flat", "few_levels")),
             ([0, 1], 0, ()),
             ([0], 0, ()),
@@ -150,16 +177,31 @@ class TestFewLevels:
     def test_a_signal_that_changes_with_every_sample_was_not_cast(self) -> None:
         assert words_of([1, -1] * 1000) == ()
 
+    @pytest.mark.parametrize(
+        ("size", "staying", "expected"),
+        [(1000, 100, ("few_levels",)), (1000, 99, ()), (1009, 101, ("few_levels",)), (1009, 100, ())],
+    )
+    def test_a_signal_that_stays_at_fewer_than_one_in_ten_samples_was_not_cast(
+        self, size: int, staying: int, expected: tuple[str, ...]
+    ) -> None:
+        moves = np.ones(size, np.int16)
+        moves[1 : 2 * staying : 2] = 0
+        signal = np.where(np.cumsum(moves) % 2, 1, -1).astype(np.int16)
+        assert np.count_nonzero(signal[1:] == signal[:-1]) == staying
+
+        assert words_of(signal) == expected
+
+    @pytest.mark.parametrize("sign", [1, -1])
     @pytest.mark.parametrize("chunk", [7, 64, 1 << 16])
     def test_levels_that_come_late_and_one_by_one_are_found(
-        self, chunk: int, monkeypatch: pytest.MonkeyPatch
+        self, chunk: int, sign: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(signal_warnings, "_CHUNK", chunk)
-        signal = np.tile(np.array([1, 1, 1, -1, -1, -1], np.int16), 200)
-        signal[-15:-1] = np.arange(2, 16)
+        signal = sign * np.tile(np.array([1, 1, 1, -1, -1, -1], np.int16), 200)
+        signal[-15:-1] = sign * np.arange(2, 16)
 
         assert words_of(signal) == ()
-        signal[-2] = 1
+        signal[-2] = sign
         assert words_of(signal) == ("few_levels",)
 
 
@@ -169,6 +211,28 @@ class TestMissing:
         signal[100] = -32768
 
         assert words_of(signal, missing_value=-32768) == ("missing_samples",)
+
+    def test_in_a_short_signal_too(self) -> None:
+        assert words_of([1, -1, 9], missing_value=9) == ("missing_samples",)
+
+    def test_a_signal_is_as_long_as_what_was_measured_of_it(self) -> None:
+        signal = a_wave(250, offset=350)
+        assert words_of(signal) == _ONE_SIDED
+        signal[100] = -32768
+
+        assert words_of(signal, missing_value=-32768) == ("missing_samples",)
+
+    def test_beside_fewer_than_16_levels_they_are_no_other(self) -> None:
+        signal = 1000 * (np.arange(1000, dtype=np.int32) // 5 % 15 - 7)
+        signal[0] = -32768
+
+        assert words_of(signal, missing_value=-32768) == ("missing_samples", "few_levels")
+
+    def test_a_long_gap_is_passed_over(self) -> None:
+        signal = np.full(200_000, -32768, np.int16)
+        signal[-1000:] = a_wave(offset=1000)
+
+        assert words_of(signal, missing_value=-32768) == ("missing_samples", *_NEVER_NEAR_ZERO)
 
     def test_they_are_no_level_no_side_and_no_extreme(self) -> None:
         signal = np.array([500, 501] * 500, np.int16)

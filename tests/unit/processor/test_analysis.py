@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from processor.analysis import analyse
@@ -70,6 +71,15 @@ def test_an_insight_that_finds_nothing_at_all_is_broken() -> None:
         analyse(an_ecg(), [a_lead_insight("forgetful", lambda *_: None)])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "finding",
+    [Finding(np.int64(1)), Finding(1, (np.int64(1),)), Finding(1, counts={"flat": np.int64(1)})],  # type: ignore[arg-type,dict-item]
+)
+def test_an_insight_whose_finding_is_no_json_is_broken(finding: Finding) -> None:
+    with pytest.raises(AnalysisError, match="strange of lead I could not be measured: TypeError"):
+        analyse(an_ecg(), [a_lead_insight("strange", lambda *_: finding)])
+
+
 class TestNeeds:
     @pytest.mark.parametrize(
         ("needs", "reason"),
@@ -91,6 +101,12 @@ class TestNeeds:
             "ecg": {"absent": {"whole": reason}},
             "insights": {"of_leads": 1, "whole": 1},
         }
+
+    def test_an_insight_of_the_ecg_needs_the_rate_of_each_lead(self) -> None:
+        ecg = an_ecg(leads=[a_lead("I", sampling_rate_hz=250.0), a_lead("II")])
+        insight = an_ecg_insight("whole", _crash, needs=Needs(sampling_rate=True))
+
+        assert analyse(ecg, [insight]).ecg == {"whole": Absent("needs sampling_rate_hz")}
 
     def test_with_all_that_it_needs_an_insight_is_found(self) -> None:
         needs = Needs(sampling_rate=True, unit=True, length_s=0.006)

@@ -14,6 +14,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey
 from shared.ports.outbox import Backoff
 from shared.relay import run_relay
+from shared.runtime import outages
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
 from tests.unit.shared.scripted import Outbox, Publisher, an_event_batch
@@ -141,6 +142,17 @@ class TestOutages:
         ]
         assert records[0]["reason"] == "the broker is away"
 
+    async def test_an_outage_began_when_what_failed_first_began(
+        self, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shared.runtime.outages.QUIET_S", 0)
+        clock = _SlowChecks(monkeypatch)
+
+        with capture_logs() as records:
+            await pauses.sweep(3, Outbox(), clock.slow(Publisher(checks=[None, _AWAY, None])))
+
+        assert [record["lasted_at_least_s"] for record in records[1:]] == [clock.CHECK_S]
+
     async def test_a_failure_that_was_logged_elsewhere_is_not_logged_again(self, pauses: Pauses) -> None:
         assert await _logged(pauses, [_KNOWN, None]) == []
 
@@ -186,6 +198,31 @@ class _Clock:
 
     def __init__(self, pauses: Pauses) -> None:
         self.sleep = pauses.sleep
+
+
+class _SlowChecks:
+    """A clock that stands still but while a publisher is checked."""
+
+    CHECK_S: Final = 30.0
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now_s = 1000.0
+        monkeypatch.setattr(relay, "time", self)
+        monkeypatch.setattr(outages, "time", self)
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def slow(self, publisher: Publisher) -> Publisher:
+        """The same publisher; each check takes its time."""
+        check = publisher.check
+
+        async def slow_check() -> None:
+            self._now_s += self.CHECK_S
+            await check()
+
+        publisher.check = slow_check  # type: ignore[method-assign]
+        return publisher
 
 
 @pytest.fixture

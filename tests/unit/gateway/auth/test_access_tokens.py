@@ -70,6 +70,14 @@ class TestVerifying:
         )
         assert tokens.may_have_issued(token)
 
+    def test_only_the_given_time_matters_and_not_the_clock_of_the_machine(self, tokens: AccessTokens) -> None:
+        for year in (2001, 2099):
+            now = datetime(year, 1, 1, tzinfo=UTC)
+
+            token = tokens.issue("ada", [Role.USER], now=now)
+
+            assert tokens.verify(token, now=now.timestamp()).caller.name == "ada"
+
     def test_two_tokens_issued_in_the_same_second_differ(self, tokens: AccessTokens) -> None:
         assert len({tokens.issue("ada", [Role.USER], now=_NOW) for _ in range(2)}) == 2
 

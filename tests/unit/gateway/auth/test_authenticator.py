@@ -171,6 +171,34 @@ async def test_an_invalid_token_is_not_cached(authenticator: Authenticator, toke
     assert tokens.verified == 2
 
 
+class External:
+    """An external issuer that takes every token for one of eve's, whose account it keeps itself."""
+
+    def __init__(self) -> None:
+        self.verified: list[str] = []
+
+    async def verify(self, token: str, *, now: float) -> VerifiedToken:
+        self.verified.append(token)
+        return VerifiedToken(Caller("https://issuer.test#eve", frozenset([Role.USER])), now + 60)
+
+
+async def test_tokens_of_other_keys_are_verified_by_the_external_issuer_and_never_revoked_by_version(
+    tokens: CountingTokens, revoked: Revoked, clock: ManualDatabaseClock
+) -> None:
+    external, other_key = External(), "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="  # the bytes 1 to 32
+    unchecked: Any = {"revocations": revoked, "external": external}
+    authenticator = Authenticator(tokens, clock=clock, **unchecked)
+    others = AccessTokens(key=other_key, issuer="https://issuer.test", audience="isoline", lifetime_s=60)
+    revoked.names.add("https://issuer.test#eve")
+    own, foreign = (each.issue("ada", [Role.USER], now=datetime.now(UTC)) for each in (tokens, others))
+
+    found = [await authenticator.authenticate(token) for token in (own, foreign, foreign)]
+
+    assert [caller.name for caller in found] == ["ada", *["https://issuer.test#eve"] * 2]
+    assert external.verified == [foreign]
+    assert tokens.verified == 1
+
+
 def test_the_oldest_of_too_many_tokens_is_evicted() -> None:
     cache = TokenCache(max_tokens=2)
 
@@ -179,6 +207,15 @@ def test_the_oldest_of_too_many_tokens_is_evicted() -> None:
 
     assert [cache.get(token, now=9.9) for token in ("a", "b", "c")] == [None, _ADA, _ADA]
     assert cache.get("c", now=10.0) is None
+
+
+def test_as_many_tokens_are_cached_as_fit_to_the_last_character() -> None:
+    cache = TokenCache(max_tokens=2, max_length=20)
+
+    for token in ("a" * 10, "b" * 10):
+        cache.put(token, VerifiedToken(_ADA, until=10.0))
+
+    assert [cache.get(token * 10, now=9.9) for token in "ab"] == [_ADA, _ADA]
 
 
 def test_the_total_length_of_cached_tokens_is_limited() -> None:

@@ -45,6 +45,12 @@ def test_it_extrapolates_from_the_database_time(clock: DatabaseClock, monotonic:
     assert clock.now() == 1_700_000_002.5
 
 
+def test_the_first_time_is_taken_for_the_middle_between_question_and_answer(clock: DatabaseClock) -> None:
+    clock.synchronize(1_700_000_000.0, asked_s=96.0, answered_s=106.0)
+
+    assert clock.now() == 1_699_999_999.0
+
+
 def test_its_datetime_is_in_utc(clock: DatabaseClock) -> None:
     clock.synchronize(1_700_000_000.0, asked_s=100.0, answered_s=100.0)
 
@@ -80,7 +86,7 @@ def test_it_follows_a_step_of_the_database_clock(clock: DatabaseClock, step_s: f
 
 
 @pytest.mark.parametrize(
-    ("difference_s", "count"), [(0, 0), (LEEWAY_S - 1, 0), (LEEWAY_S + 1, 1), (-LEEWAY_S - 1, 1)]
+    ("difference_s", "count"), [(0, 0), (LEEWAY_S, 0), (-LEEWAY_S, 0), (LEEWAY_S + 1, 1), (-LEEWAY_S - 1, 1)]
 )
 def test_a_wrong_system_clock_is_logged_once(
     clock: DatabaseClock, system: ManualClock, difference_s: float, count: int

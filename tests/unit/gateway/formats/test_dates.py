@@ -89,6 +89,8 @@ def test_each_iso_8601_form_is_accepted_and_kept_as_sent(date: str) -> None:
         "2023-07-30T12:00:00ZZ",
         "2023-07-30Z",
         "2016-12-31T23:58:60Z",
+        "2016-12-31T23:59:61Z",
+        "2016-12-31T23:60:00Z",
         "2016-12-31T23:59:60+01:00",
         "2023-07-30x10:00",
         "2023-07-30\x0010:00",
@@ -126,6 +128,52 @@ def test_a_date_in_any_form_may_be_24_hours_ahead_and_no_more(date: str, *, is_a
     else:
         with pytest.raises(PydanticCustomError, match="more than 24 hours ahead"):
             recording_date(date, now=_NOW)
+
+
+_DAY = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("date", "instant"),
+    [
+        ("2026-01-02", _DAY),
+        ("20260102", _DAY),
+        ("2026-W01", datetime(2025, 12, 29, tzinfo=UTC)),
+        ("2026-W02-3", datetime(2026, 1, 7, tzinfo=UTC)),
+        ("2026-005", datetime(2026, 1, 5, tzinfo=UTC)),
+        ("2026-01-02T03:30:45", _DAY.replace(hour=3, minute=30, second=45)),
+        ("20260102T033045", _DAY.replace(hour=3, minute=30, second=45)),
+        ("20260102T235959Z", _DAY.replace(hour=23, minute=59, second=59)),
+        ("2026-01-02T03:30:00+01:30", _DAY.replace(hour=2)),
+        ("2026-01-02T03:30 +0130", _DAY.replace(hour=2)),
+        ("2026-01-02T03:30 -0130", _DAY.replace(hour=5)),
+        ("2026-01-02T03 -01", _DAY.replace(hour=4)),
+        ("2026-01-03T00:00 +2359", _DAY.replace(minute=1)),
+        ("2026-01-02T03,5Z", _DAY.replace(hour=3, minute=30)),
+        ("2026-01-02T03:30.5Z", _DAY.replace(hour=3, minute=30, second=30)),
+        ("20260102T033045.25Z", _DAY.replace(hour=3, minute=30, second=45, microsecond=250_000)),
+        ("20260102T03.9999999999Z", _DAY.replace(hour=3, minute=59, second=59, microsecond=999_999)),
+        ("20260102T0330.9999999999Z", _DAY.replace(hour=3, minute=30, second=59, microsecond=999_999)),
+        ("20260102T033045.9999999999Z", _DAY.replace(hour=3, minute=30, second=45, microsecond=999_999)),
+        ("2026-01-01T24:00Z", _DAY),
+        ("2026-01-01T23:59:60Z", _DAY),
+        ("2026-01-01T23:59:60.5Z", _DAY.replace(microsecond=500_000)),
+    ],
+)
+def test_it_is_the_instant_of_a_date_that_may_be_24_hours_ahead(date: str, instant: datetime) -> None:
+    day, tick = timedelta(days=1), timedelta(microseconds=1)
+
+    assert recording_date(date, now=instant - day) == date
+    with pytest.raises(PydanticCustomError, match="more than 24 hours ahead"):
+        recording_date(date, now=instant - day - tick)
+
+
+def test_a_date_has_64_characters_at_the_most() -> None:
+    longest = "2023-07-30T10:00:00.".ljust(64, "1")
+
+    assert recording_date(longest, now=_NOW) == longest
+    with pytest.raises(PydanticCustomError, match="ISO 8601"):
+        recording_date(longest + "1", now=_NOW)
 
 
 _OFFSETS = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone(timedelta(minutes=minutes)))

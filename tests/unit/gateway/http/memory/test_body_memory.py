@@ -69,6 +69,76 @@ def test_a_body_that_grows_large_moves_to_the_budget_of_large_ones() -> None:
     assert (budget.small.held, budget.large.held) == (0, 0)
 
 
+def test_a_large_body_may_grow_to_all_that_its_caller_may_hold() -> None:
+    budget = a_budget()
+    memory = reserved(budget, "ada", SMALL_BYTES + 1)
+
+    memory.resize(8 * _MIB)
+    assert budget.large.held == 8 * _MIB
+    memory.resize(16 * _MIB)
+    assert budget.large.held == 16 * _MIB
+
+    with pytest.raises(ProblemError, match="needs more"):
+        memory.reserve(1)
+
+
+def test_a_large_body_that_turns_out_small_stays_where_it_is_and_takes_less() -> None:
+    budget = a_budget()
+    memory = reserved(budget, "ada", 8 * _MIB)
+
+    memory.resize(UNCOUNTED_BYTES)
+
+    assert (budget.small.held, budget.large.held) == (0, UNCOUNTED_BYTES)
+
+
+def test_a_body_that_is_refused_as_a_large_one_takes_nothing_as_a_small_one() -> None:
+    budget = a_budget()
+    memory = reserved(budget, "ada", SMALL_BYTES)
+
+    with pytest.raises(ProblemError, match="needs more"):
+        memory.resize(16 * _MIB + 1)
+
+    assert (budget.small.held, budget.large.held) == (0, 0)
+
+
+def test_a_body_that_took_nothing_releases_nothing() -> None:
+    budget = a_budget()
+
+    reserved(budget, "ada", UNCOUNTED_BYTES).release()
+
+    assert budget.small.held == 0
+
+
+@pytest.mark.parametrize(
+    ("max_mib", "max_body_mib", "at_work", "small", "large"),
+    [
+        # Work on two bodies of 4 MiB takes 16 of 64; of the rest small ones have a quarter.
+        (64, 4, 2, (12, 3), (36, 16)),
+        # Work takes half at the most: on one body of 16 MiB, or of 2.
+        (64, 16, 1, (8, 2), (24, 16)),
+        (8, 2, 1, (1, 0.5), (3, 2)),
+        (8, 1, 2, (1, 0.5), (3, 2)),
+        # A small body always fits, even where that is more than a quarter; never more than half.
+        (12, 1, 2, (2, 0.5), (6, 3)),
+        (4, 1, 1, (0.5, 0.25), (1.5, 1)),
+    ],
+)
+def test_all_is_shared_out_between_work_small_and_large_bodies(
+    max_mib: int,
+    max_body_mib: int,
+    at_work: int,
+    small: tuple[float, float],
+    large: tuple[float, float],
+) -> None:
+    budget = a_budget(max_mib * _MIB, max_body_mib * _MIB)
+
+    parts = [
+        (each.max_bytes / _MIB, each.max_bytes_of_caller / _MIB) for each in (budget.small, budget.large)
+    ]
+    assert (budget.work_semaphore._value, *parts) == (at_work, small, large)
+    assert budget.read_timeout_s == 10
+
+
 def test_a_body_below_the_uncounted_size_is_not_counted() -> None:
     budget = a_budget()
 

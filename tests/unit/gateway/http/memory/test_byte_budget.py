@@ -142,6 +142,47 @@ def test_a_fast_body_is_not_evicted_nor_any_while_bytes_are_free(
     assert not any(deadline.is_revoked for _, deadline in fast)
 
 
+def test_a_body_may_hold_bytes_for_exactly_as_long_as_it_takes_to_be_slow(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+) -> None:
+    bodies = [receiving(caller, 25) for caller in ("ada", "bob", "eve", "joe")]
+    clock.now_s += _EVICTABLE_AFTER_S
+
+    assert refusal(reserved(budget, "zoe", 0), 1) is HTTPStatus.SERVICE_UNAVAILABLE
+    assert not any(deadline.is_revoked for _, deadline in bodies)
+
+
+def test_a_body_that_grows_is_as_old_as_its_first_byte(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+) -> None:
+    growing, deadline = receiving("ada", 10)
+    clock.now_s += _EVICTABLE_AFTER_S
+    growing.grow(30)
+    for caller in ("bob", "eve"):
+        receiving(caller, 30)
+    clock.now_s += 0.1
+
+    reserved(budget, "zoe", 40)
+
+    assert deadline.is_revoked
+
+
+def test_the_oldest_body_is_evicted_first(
+    budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
+) -> None:
+    bodies = []
+    for caller in ("ada", "bob", "eve", "joe"):
+        bodies.append(receiving(caller, 25))
+        clock.now_s += 0.1
+    bodies[0][0].release()
+    bodies.append(receiving("ada", 25))
+    clock.now_s += _EVICTABLE_AFTER_S + 0.1
+
+    reserved(budget, "zoe", 25)
+
+    assert [deadline.is_revoked for _, deadline in bodies] == [False, True, False, False, False]
+
+
 def test_a_complete_body_is_not_evicted(
     budget: ByteBudget, receiving: Callable[[str, int], tuple[Reservation, FakeDeadline]], clock: Clock
 ) -> None:

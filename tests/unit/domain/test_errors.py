@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.domain.errors import RateLimitedError, UnavailableError
+
+
+def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
+    error = RateLimitedError("Wait before the next.", retry_after_s=1.5)
+
+    assert (str(error), error.retry_after_s) == ("Wait before the next.", 1.5)
+
+
+@pytest.mark.parametrize("is_logged", [True, False])
+@pytest.mark.parametrize("needs_operator", [True, False])
+def test_what_is_unavailable_is_told_to_all_who_meet_it_alike(
+    *, needs_operator: bool, is_logged: bool
+) -> None:
+    error = UnavailableError(
+        "the disk is full", for_sender="Come again.", needs_operator=needs_operator, is_logged=is_logged
+    )
+
+    again = error.again()
+
+    for each in (error, again):
+        assert (str(each), each.for_sender) == ("the disk is full", "Come again.")
+        assert (each.needs_operator, each.is_logged) == (needs_operator, is_logged)
+    assert again is not error
+
+
+def test_time_mends_what_is_unavailable_and_the_log_was_not_told_unless_said_otherwise() -> None:
+    error = UnavailableError("no answer")
+
+    assert (error.for_sender, error.needs_operator, error.is_logged) == ("", False, False)
