@@ -6,6 +6,7 @@ already. An erasure or a replay through another gateway does not invalidate it h
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -101,6 +102,11 @@ class ResultCache:
         entry = self._entries.pop(owned, None)
         if entry is not None:
             self._size -= entry.size
+
+    async def until_expired_everywhere(self) -> None:
+        """Return when each result that is cached now, here or at another gateway, has expired."""
+        if self._max_bytes:
+            await asyncio.sleep(MAX_AGE_S)
 
     def _put(self, owned: OwnedEcgId, entry: _Entry) -> None:
         self.drop(owned)

@@ -34,7 +34,7 @@ async def test_at_the_limit_a_submission_is_a_503_and_below_it_is_accepted(
             problem = await problem_of(refused, 503)
             assert int(refused.headers["Retry-After"]) > 0
 
-        async with ada.get("/health/ready") as response:
+        async with ada.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
             part = (await response.json())["parts"]["backlog"]
 
         async with database.connection() as connection:

@@ -558,7 +558,7 @@ class TestKeys:
         self, client: aiohttp.ClientSession, issuer: Issuer
     ) -> None:
         async def part() -> dict[str, Any]:
-            async with client.get("/health/ready") as response:
+            async with client.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
                 assert response.status == 200
                 found: dict[str, Any] = (await response.json())["parts"]["issuer"]
                 return found

@@ -318,21 +318,29 @@ class TestErasing:
         assert [tuple(row) for row in rows] == [(2, "queued", 0)]
 
     @pytest.mark.usefixtures("processor")
-    async def test_its_successor_is_not_taken_for_it_where_another_gateway_erased_it(
-        self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
+    @pytest.mark.parametrize("is_taken_there", [True, False])
+    async def test_no_gateway_takes_it_for_its_successor_once_that_is_accepted(
+        self,
+        ada: aiohttp.ClientSession,
+        database: Database,
+        broker: InProcessBroker,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        is_taken_there: bool,
     ) -> None:
+        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 1.0)
         await submit(ada, "10")
-        await finished(ada)  # and cached here
         async with (
             open_test_gateway(database, broker.publisher()) as other,
-            open_client(other, "ada") as ada_at_other,
+            open_client(other, "ada") as there,
         ):
-            await ada_at_other.delete("/ecg/10")
+            await finished(ada)  # and cached here
+            await there.delete("/ecg/10")
 
-        await submit(ada, "10", date="2024-01-01")
+            await submit(there if is_taken_there else ada, "10", date="2024-01-01")
 
-        async with ada.get("/ecg/10?wait=10") as found:
-            assert (await found.json())["date"] == "2024-01-01"
+            async with ada.get("/ecg/10?wait=10") as found:
+                assert (await found.json())["date"] == "2024-01-01"
 
     @pytest.mark.usefixtures("processor")
     async def test_a_redelivery_of_the_erased_does_not_change_its_successor(
@@ -362,8 +370,9 @@ class TestErasing:
         assert sorted(response.status for response in responses) == [204, *[404] * 9]
 
     async def test_submissions_that_race_with_erasures_never_reuse_a_generation(
-        self, ada: aiohttp.ClientSession, broker: InProcessBroker
+        self, ada: aiohttp.ClientSession, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 0.0)  # no submission waits for it
         broker.bind("sub.archive", EventType.DELETED)
 
         async def submit_and_erase() -> None:
