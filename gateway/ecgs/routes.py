@@ -182,7 +182,7 @@ ECG_ROUTES: Final = (
         summary="Erase an ECG",
         description=(
             "Queued or finished, it is erased with its signals and results; subscribers hear `ecg.deleted`. "
-            "Its id may then be submitted again, with any content."
+            "Its id may then be submitted again, with any content; that is answered after 5 s."
         ),
         responses={HTTPStatus.NO_CONTENT: RouteResponse(description="It is gone.")},
         problems=_NO_ECG,
