@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import resource
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from shared.runtime.outages import Outages
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
 
 # For the listeners, PostgreSQL, RabbitMQ, Redis, spooled recordings and the log.
 _OTHER_FILES: Final = 128
@@ -37,7 +34,7 @@ class ConnectionLimit:
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
         self._idle: OrderedDict[LimitedConnection, None] = OrderedDict()
-        self._busy: MutableMapping[LimitedConnection, None] = {}
+        self._busy: set[LimitedConnection] = set()
         self._outages = Outages("places for connections")
 
     def add(self, connection: LimitedConnection) -> bool:
@@ -58,18 +55,18 @@ class ConnectionLimit:
         """A request of it is being served."""
         if connection in self._idle:
             del self._idle[connection]
-            self._busy[connection] = None
+            self._busy.add(connection)
 
     def mark_idle(self, connection: LimitedConnection) -> None:
         """Its request is answered."""
         if connection in self._busy:
-            del self._busy[connection]
+            self._busy.remove(connection)
             self._idle[connection] = None
 
     def remove(self, connection: LimitedConnection) -> None:
         """It is closed."""
         self._idle.pop(connection, None)
-        self._busy.pop(connection, None)
+        self._busy.discard(connection)
 
 
 def max_connections_of_files(max_connections: int) -> int:
