@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.formats.registry import FormatRegistry
     from gateway.http.request import Request
     from shared.domain.recording import Recording
-    from shared.events import EcgKey
     from shared.ports.broker import Publisher
     from shared.ports.ecgs import Receipt, RecordingStore
     from shared.ports.installation import Installation
@@ -86,8 +85,8 @@ class EcgHandlers:
         if reader.accepts_recordings:
             self.backlog.check()  # refuse before a day of samples is uploaded
         receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
-        if receipt.is_new and receipt.key.generation > 1:
-            await self._forget_predecessor(request, receipt.key)
+        if receipt.key.generation > 1:
+            await self._forget_predecessor(request, receipt)
         return _accepted(receipt, self.settings.path_prefix)
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:
@@ -121,12 +120,12 @@ class EcgHandlers:
                     backlog=self.backlog,
                 )
 
-    async def _forget_predecessor(self, request: Request, key: EcgKey) -> None:
-        """Return when no gateway has the result of the erased ECG of this id any more."""
-        self.result_cache.drop((key.owner, key.id))
+    async def _forget_predecessor(self, request: Request, receipt: Receipt) -> None:
+        """Return when no gateway has the result of an ECG that was erased under this id any more."""
+        self.result_cache.drop((receipt.key.owner, receipt.key.id))
         request.release_memory()
         with request.while_connected():
-            await self.result_cache.until_expired_everywhere()
+            await self.result_cache.until_predecessor_expired(receipt.age_s)
 
     async def get_ecgs(self, request: Request) -> Response:
         """A page of the caller's ECGs."""

@@ -103,9 +103,13 @@ class ResultCache:
         if entry is not None:
             self._size -= entry.size
 
-    async def until_expired_everywhere(self) -> None:
-        """Return when each result that is cached now, here or at another gateway, has expired."""
-        if self._max_bytes:
+    async def until_predecessor_expired(self, age_s: float) -> None:
+        """Return when no gateway has the result of an ECG that was erased before one with its id was stored.
+
+        Args:
+            age_s: For how long the new one has been stored; may count from before it was visible to look-ups.
+        """
+        if self._max_bytes and age_s < 2 * MAX_AGE_S:
             await asyncio.sleep(MAX_AGE_S)
 
     def _put(self, owned: OwnedEcgId, entry: _Entry) -> None:

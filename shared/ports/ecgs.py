@@ -51,12 +51,14 @@ class Receipt(NamedTuple):
         status: Of the stored ECG.
         is_new: False if the same content was stored already.
         is_conflict: True if the id has other content; nothing was stored.
+        age_s: How long ago its content was submitted first, by the store's clock.
     """
 
     key: EcgKey
     status: Status
     is_new: bool = False
     is_conflict: bool = False
+    age_s: float = 0.0
 
 
 class EcgState(NamedTuple):

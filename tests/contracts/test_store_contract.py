@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import asyncpg
@@ -163,7 +164,7 @@ class TestAdding:
     async def test_what_is_new_is_queued(self, store: PostgresEcgStore) -> None:
         [receipt] = await store.add([a_submission("10", owner="ada")])
 
-        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False)
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False, 0.0)
         assert await state_of(store) is Status.QUEUED
 
     async def test_what_is_new_is_due_for_the_relay_in_ten_seconds(
@@ -181,9 +182,25 @@ class TestAdding:
 
         [receipt] = await store.add([a_submission("10")])
 
-        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, False, False)
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, False, False, ANY)
         after = await row(database)
         assert {**after, "due_in_s": 0} == {**before, "due_in_s": 0}
+
+    async def test_the_same_again_tells_how_long_ago_it_came_first(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        await queued(store, "10")
+        async with database.connection() as connection:
+            await connection.execute("UPDATE ecg SET submitted_at = submitted_at - interval '1 hour'")
+
+        [late] = await store.add([a_submission("10")])
+        await erase(database, "10")
+        [anew] = await store.add([a_submission("10")])
+        [at_once] = await store.add([a_submission("10")])
+
+        assert 3600 < late.age_s < 4000
+        assert anew.age_s == 0
+        assert 0 < at_once.age_s < 400
 
     async def test_resubmitting_the_same_content_returns_its_status(
         self, store: PostgresEcgStore, database: Database
@@ -194,8 +211,8 @@ class TestAdding:
         await move_on(database)
         [receipt_of_the_next] = await store.add([a_submission("10")])
 
-        assert receipt == (EcgKey("ada", "10", 1), Status.COMPLETED, False, False)
-        assert receipt_of_the_next == (EcgKey("ada", "10", 2), Status.QUEUED, False, False)
+        assert receipt == (EcgKey("ada", "10", 1), Status.COMPLETED, False, False, ANY)
+        assert receipt_of_the_next == (EcgKey("ada", "10", 2), Status.QUEUED, False, False, ANY)
 
     async def test_other_content_is_a_conflict_and_keeps_what_is_there(self, store: PostgresEcgStore) -> None:
         [key] = await queued(store, "10")
@@ -293,10 +310,10 @@ class TestAdding:
         )
 
         assert receipts == [
-            (EcgKey("ada", "new", 1), Status.QUEUED, True, False),
-            (EcgKey("ada", "erased too", 2), Status.QUEUED, True, False),
-            (EcgKey("ada", "finished", 1), Status.COMPLETED, False, False),
-            (EcgKey("ada", "erased", 2), Status.QUEUED, True, False),
+            (EcgKey("ada", "new", 1), Status.QUEUED, True, False, 0.0),
+            (EcgKey("ada", "erased too", 2), Status.QUEUED, True, False, 0.0),
+            (EcgKey("ada", "finished", 1), Status.COMPLETED, False, False, ANY),
+            (EcgKey("ada", "erased", 2), Status.QUEUED, True, False, 0.0),
         ]
         keys = [receipt.key for receipt in receipts if receipt.is_new]
         claims = await claim_all(store, keys)
@@ -333,10 +350,10 @@ class TestAdding:
 
         [receipt] = await store.add(everyone[1:2])
 
-        assert receipt == (EcgKey("bob", "10", 2), Status.QUEUED, True, False)
+        assert receipt == (EcgKey("bob", "10", 2), Status.QUEUED, True, False, 0.0)
         found = await store.find([(submission.owner, "10") for submission in everyone])
         assert found.keys() == {("bob", "10"), ("cy", "10")}
-        assert await store.add(everyone[2:]) == [(EcgKey("cy", "10", 1), Status.QUEUED, False, False)]
+        assert await store.add(everyone[2:]) == [(EcgKey("cy", "10", 1), Status.QUEUED, False, False, ANY)]
         [again] = await store.add(everyone[:1])
         assert again.key == EcgKey("ada", "10", 2)
 
@@ -352,10 +369,10 @@ class TestAdding:
         receipts = await store.add([*submissions, Submission("bob", submissions[0].ecg)])
 
         assert receipts == [
-            (EcgKey("ada", "10", 1), Status.QUEUED, False, False),
-            (EcgKey("bob", "10", 1), Status.QUEUED, False, False),
-            (EcgKey("cy", "10", 1), Status.QUEUED, True, False),
-            (EcgKey("bob", "10", 1), Status.QUEUED, False, True),
+            (EcgKey("ada", "10", 1), Status.QUEUED, False, False, ANY),
+            (EcgKey("bob", "10", 1), Status.QUEUED, False, False, ANY),
+            (EcgKey("cy", "10", 1), Status.QUEUED, True, False, 0.0),
+            (EcgKey("bob", "10", 1), Status.QUEUED, False, True, ANY),
         ]
         loaded = await store.load(await claim_all(store, [receipt.key for receipt in receipts]))
         kept = {key.owner: stored.decoded().leads[0].signal.tolist() for key, stored in loaded.items()}
@@ -428,8 +445,8 @@ class TestAdding:
         [receipt] = await store.add([prepared])
         [again] = await store.add([a_submission("10")])
 
-        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False)
-        assert again == (EcgKey("ada", "10", 1), Status.QUEUED, False, False)
+        assert receipt == (EcgKey("ada", "10", 1), Status.QUEUED, True, False, 0.0)
+        assert again == (EcgKey("ada", "10", 1), Status.QUEUED, False, False, ANY)
 
     async def test_a_large_ecg_is_prepared_off_the_event_loop(
         self, store: PostgresEcgStore, monkeypatch: pytest.MonkeyPatch

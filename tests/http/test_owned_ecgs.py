@@ -343,6 +343,30 @@ class TestErasing:
                 assert (await found.json())["date"] == "2024-01-01"
 
     @pytest.mark.usefixtures("processor")
+    async def test_nor_once_it_was_sent_again_before_it_was_accepted(
+        self,
+        ada: aiohttp.ClientSession,
+        database: Database,
+        broker: InProcessBroker,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 1.0)
+        await submit(ada, "10")
+        async with (
+            open_test_gateway(database, broker.publisher()) as other,
+            open_client(other, "ada") as there,
+        ):
+            await finished(ada)  # and cached here
+            await there.delete("/ecg/10")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(submit(there, "10", date="2024-01-01"), 0.5)
+
+            await submit(there, "10", date="2024-01-01")
+
+            async with ada.get("/ecg/10?wait=10") as found:
+                assert (await found.json())["date"] == "2024-01-01"
+
+    @pytest.mark.usefixtures("processor")
     async def test_a_redelivery_of_the_erased_does_not_change_its_successor(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:

@@ -10,7 +10,7 @@ from shared.ports.ecgs import Receipt, Status
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
-from shared.storage.postgres.submissions import NEXT_GENERATION
+from shared.storage.postgres.submissions import AGE_S, NEXT_GENERATION
 from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
 from shared.storage.signals.joined import header_hash
 from shared.storage.signals.parts import write_parts
@@ -57,9 +57,10 @@ UPDATE recording SET row = $1 WHERE id = $7
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # By the hash, which is empty only of an erased ECG: see `_LOCK` in owned_ecgs.
-_HELD: Final = """
-SELECT generation, status, content_hash FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> ''
-"""
+_HELD: Final = f"""
+SELECT generation, status, content_hash, {AGE_S} FROM ecg
+WHERE owner = $1 AND id = $2 AND content_hash <> ''
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
 
 
 class _StoredForm(NamedTuple):
@@ -155,6 +156,7 @@ async def _find_existing(
         EcgKey(submission.owner, ecg_id, row["generation"]),
         Status(row["status"]),
         is_conflict=row["content_hash"] != stored.content_hash,
+        age_s=row["age_s"],
     )
 
 

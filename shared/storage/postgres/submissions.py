@@ -28,6 +28,9 @@ NEXT_GENERATION: Final = """
     submitted_at = now(), finished_at = NULL
 """
 
+# Negative where the clock of PostgreSQL was set back.
+AGE_S: Final = "extract(epoch FROM now() - submitted_at)::float8 AS age_s"
+
 # Large values are taken by their place in the array: `unnest` would copy them twice, to disk above 4 MB.
 _SUBMITTED: Final = """
 WITH submission AS MATERIALIZED (
@@ -54,7 +57,7 @@ _ADD: Final = f"""
     ON CONFLICT (owner, id) DO NOTHING
     RETURNING row, owner, id, generation, status, content_hash
 ), {_WITH_SIGNALS}
-SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
+SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 AS age_s FROM new
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # For ids that exist. An erased one begins its next generation. LIMIT makes each look-up one by its key,
@@ -62,7 +65,7 @@ SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
 _ADD_AGAIN: Final = f"""
 {_SUBMITTED}, present AS MATERIALIZED (
     SELECT found.* FROM submission CROSS JOIN LATERAL (
-        SELECT row, owner, id, generation, status, content_hash FROM ecg
+        SELECT row, owner, id, generation, status, content_hash, {AGE_S} FROM ecg
         WHERE ecg.owner = submission.owner AND ecg.id = submission.id LIMIT 1
     ) AS found
 ), erased AS MATERIALIZED (
@@ -79,9 +82,9 @@ _ADD_AGAIN: Final = f"""
         AND ecg.owner = submission.owner AND ecg.id = submission.id
     RETURNING ecg.row, ecg.owner, ecg.id, ecg.generation, ecg.status, ecg.content_hash
 ), {_WITH_SIGNALS}
-SELECT owner, id, generation, status, content_hash, true AS is_new FROM new
+SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 AS age_s FROM new
 UNION ALL
-SELECT owner, id, generation, status, content_hash, false FROM present WHERE status <> 'erased'
+SELECT owner, id, generation, status, content_hash, false, age_s FROM present WHERE status <> 'erased'
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 
@@ -188,4 +191,5 @@ def _receipt(submission: EncodedSubmission, row: asyncpg.Record, *, is_first: bo
         Status(row["status"]),
         is_new=row["is_new"] and is_first,
         is_conflict=row["content_hash"] != submission.content_hash,
+        age_s=row["age_s"],
     )
