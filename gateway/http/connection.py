@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.http.connection_limit import ConnectionLimit
+    from gateway.http.memory.deadline import Deadline
     from gateway.http.request import Handler
 
 # The versions of aiohttp with which the tests of this module were run.
@@ -160,6 +162,7 @@ class Connection(web.RequestHandler):
         "_upgrade_rest_bytes",
         "_write_batch",
         "_write_deadline",
+        "_write_paused_at",
     )
 
     def __init__(
@@ -190,6 +193,7 @@ class Connection(web.RequestHandler):
         self._write_batch = write_batch
         self._limit = limit
         self._write_deadline: asyncio.TimerHandle | None = None
+        self._write_paused_at: float | None = None
         self._buffered = b""
         self._is_closing = False
         self._has_received_nothing = True
@@ -237,11 +241,13 @@ class Connection(web.RequestHandler):
     def pause_writing(self) -> None:
         """Start to watch the write buffer: a client may read slowly, but not stall."""
         super().pause_writing()
+        self._write_paused_at = time.monotonic()
         if self.transport is not None:
             self._watch_write_buffer(self.transport)
 
     def resume_writing(self) -> None:
         """Stop watching: the write buffer is empty."""
+        self._write_paused_at = None
         self._cancel_write_deadline()
         super().resume_writing()
 
@@ -330,10 +336,22 @@ class Connection(web.RequestHandler):
         self._is_closing = True
         super().force_close()
 
+    def client_delay_s(self) -> float:
+        """For how long its client has read nothing of a response, or by how much the body is late."""
+        if self._write_paused_at is not None:
+            return time.monotonic() - self._write_paused_at
+        deadline = self._body_deadline()
+        return deadline.late_s if deadline is not None else 0.0
+
     def evict(self) -> None:
-        """Close it in favour of a new connection."""
+        """Close it in favour of a new connection; a body that is late gets its 503 first."""
         self._cancel_head_deadline()
-        self.force_close()
+        if self._write_paused_at is not None and self.transport is not None:
+            self._reset(self.transport)
+        elif (deadline := self._body_deadline()) is not None and not deadline.is_over:
+            deadline.revoke()
+        else:
+            self.force_close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Shut down as aiohttp does, but first let a body being received complete and be answered."""
@@ -449,6 +467,12 @@ class Connection(web.RequestHandler):
     def _is_receiving_body(self) -> bool:
         return self._request is not None and not self._request.content.is_eof()
 
+    def _body_deadline(self) -> Deadline | None:
+        """The deadline of the body that its current request has, if that was begun to be read."""
+        if self._request is None or not self._request.has_body_memory:
+            return None
+        return self._request.memory.deadline
+
     def _finish_request(self) -> None:
         self._request = None
         self._limit.mark_idle(self)
@@ -460,14 +484,19 @@ class Connection(web.RequestHandler):
         queued = transport.get_write_buffer_size()
         if queued == before:
             _log.info("a connection was reset: its client reads nothing", waiting_bytes=queued)
-            if (connection := transport.get_extra_info("socket")) is not None:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-            transport.abort()  # `close` would wait for the client
+            self._reset(transport)
             return
         loop = asyncio.get_running_loop()
         self._write_deadline = loop.call_later(
             _WRITE_STALL_TIMEOUT_S, self._watch_write_buffer, transport, queued
         )
+
+    def _reset(self, transport: asyncio.Transport) -> None:
+        """Abort the connection, with what is queued for its client."""
+        self._write_paused_at = None
+        if (connection := transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        transport.abort()  # `close` would wait for the client
 
     def _cancel_write_deadline(self) -> None:
         if self._write_deadline is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections import OrderedDict
+from operator import methodcaller
 from typing import Final, Protocol
 
 from shared.runtime.outages import Outages
@@ -12,29 +14,44 @@ from shared.runtime.outages import Outages
 _OTHER_FILES: Final = 128
 # A process with more open files is slow to fork, and to be looked at.
 _MAX_FILES: Final = 65_536
+# A client may keep its connection waiting for so long, however much others need it.
+_FREE_DELAY_S: Final = 1.0
+# To look through thousands of connections takes a millisecond.
+_SEARCH_PAUSE_S: Final = 0.1
+
+_DELAY: Final = methodcaller("client_delay_s")
 
 
 class LimitedConnection(Protocol):
     """A connection that may be closed in favour of a new one."""
 
+    def client_delay_s(self) -> float:
+        """For how long the request that it serves has waited for its client; 0.0 once it was evicted."""
+
     def evict(self) -> None:
-        """Close it: it serves no request."""
+        """Close it: it serves no request, or one that waits for its client."""
 
 
 class ConnectionLimit:
     """Limits open connections: a new one evicts the connection that has been idle for longest.
 
+    If none is idle, it evicts the one whose client has kept it waiting for longest, for the rest of a body or
+    by reading nothing of a response.
+
     Without it a client that opens connections and asks for nothing takes every file of the process, and the
     operating system resets the connections of everybody else, of probes among them.
 
     Args:
-        max_connections: At most so many are open; if none of them is idle, a new one is refused.
+        max_connections: At most so many are open; if all of them are at work, a new one is refused.
     """
 
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
         self._idle: OrderedDict[LimitedConnection, None] = OrderedDict()
         self._busy: set[LimitedConnection] = set()
+        # The slowest last, as of the last search.
+        self._slow: list[LimitedConnection] = []
+        self._searched_at = 0.0
         self._outages = Outages("places for connections")
 
     def add(self, connection: LimitedConnection) -> bool:
@@ -43,12 +60,14 @@ class ConnectionLimit:
             self._outages.record_success()
             self._idle[connection] = None
             return True
-        self._outages.record_failure(f"{self._max_connections} are open; new ones take those of idle ones")
-        if not self._idle:
+        self._outages.record_failure(
+            f"{self._max_connections} are open; new ones take those of idle and slow ones"
+        )
+        leaving = self._idle.popitem(last=False)[0] if self._idle else self._slowest()
+        if leaving is None:
             return False
-        longest_idle, _ = self._idle.popitem(last=False)
         self._idle[connection] = None
-        longest_idle.evict()
+        leaving.evict()
         return True
 
     def mark_busy(self, connection: LimitedConnection) -> None:
@@ -67,6 +86,22 @@ class ConnectionLimit:
         """It is closed."""
         self._idle.pop(connection, None)
         self._busy.discard(connection)
+
+    def _slowest(self) -> LimitedConnection | None:
+        """The busy connection whose client has kept it waiting for longest."""
+        now = time.monotonic()
+        if not self._slow and now - self._searched_at > _SEARCH_PAUSE_S:
+            self._searched_at = now
+            self._slow = sorted((each for each in self._busy if _is_slow(each)), key=_DELAY)
+        while self._slow:
+            slowest = self._slow.pop()
+            if slowest in self._busy and _is_slow(slowest):
+                return slowest
+        return None
+
+
+def _is_slow(connection: LimitedConnection) -> bool:
+    return connection.client_delay_s() > _FREE_DELAY_S
 
 
 def max_connections_of_files(max_connections: int) -> int:

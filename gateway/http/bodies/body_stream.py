@@ -43,7 +43,7 @@ async def body_deadline(request: Request) -> AsyncIterator[Deadline]:
         request.writer.output_size = 0  # else aiohttp takes the response for started
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            memory.deadline = Deadline(limit)
+            memory.deadline = Deadline(limit, timeout_s)
             yield memory.deadline
     except TimeoutError:
         if memory.deadline is not None and memory.deadline.is_revoked:
@@ -144,8 +144,8 @@ def _join(steps: Iterator[bytes]) -> bytes:
 
 def _evicted() -> ProblemError:
     detail = (
-        "The body came too slowly for what it held of the gateway's memory or disk, which others needed. "
-        "Send the same request again."
+        "The body came too slowly for what it held of the gateway (memory, disk, a connection) and others "
+        "needed. Send the same request again."
     )
     headers = {"Retry-After": str(_RETRY_AFTER_S), **CLOSE}
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
