@@ -33,7 +33,7 @@ from gateway.http.request import Request
 from shared.observability.logs import Logger, log_with
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from typing import Any
 
     from aiohttp.abc import AbstractStreamWriter
@@ -127,10 +127,8 @@ def make_server(handler: Handler) -> web.Server:
             proven=sorted(PROVEN),
         )
 
-    async def handle(request: Request) -> web.StreamResponse:
-        if request.refusal is not None:
-            return problem_response(request.refusal)
-        return await handler(request)
+    def handle(request: Request) -> Awaitable[web.StreamResponse]:
+        return handler(request) if request.refusal is None else _refuse(request.refusal)
 
     return web.Server(cast("Any", handle), request_factory=_make_request)
 
@@ -536,6 +534,10 @@ def _make_request(
         request.refusal = _UNKNOWN_TRANSFER_CODING
     cast("Connection", protocol).begin_request(request)
     return request
+
+
+async def _refuse(problem: ProblemError) -> web.StreamResponse:
+    return problem_response(problem)
 
 
 def _raw_response(problem: ProblemError) -> bytes:

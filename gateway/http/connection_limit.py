@@ -47,8 +47,8 @@ class ConnectionLimit:
 
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
+        self._open: set[LimitedConnection] = set()
         self._idle: OrderedDict[LimitedConnection, None] = OrderedDict()
-        self._busy: set[LimitedConnection] = set()
         # The slowest last, as of the last search.
         self._slow: list[LimitedConnection] = []
         self._searched_at = 0.0
@@ -56,46 +56,48 @@ class ConnectionLimit:
 
     def add(self, connection: LimitedConnection) -> bool:
         """Count a new connection, which is idle; False if it is refused."""
-        if len(self._idle) + len(self._busy) < self._max_connections:
+        if len(self._open) < self._max_connections:
             self._outages.record_success()
-            self._idle[connection] = None
+            self._put(connection)
             return True
         self._outages.record_failure(
             f"{self._max_connections} are open; new ones take those of idle and slow ones"
         )
-        leaving = self._idle.popitem(last=False)[0] if self._idle else self._slowest()
+        leaving = next(iter(self._idle), None) or self._slowest()
         if leaving is None:
             return False
-        self._idle[connection] = None
+        self.remove(leaving)
+        self._put(connection)
         leaving.evict()
         return True
 
     def mark_busy(self, connection: LimitedConnection) -> None:
         """A request of it is being served."""
-        if connection in self._idle:
-            del self._idle[connection]
-            self._busy.add(connection)
+        self._idle.pop(connection, None)
 
     def mark_idle(self, connection: LimitedConnection) -> None:
         """Its request is answered."""
-        if connection in self._busy:
-            self._busy.remove(connection)
+        if connection in self._open:
             self._idle[connection] = None
 
     def remove(self, connection: LimitedConnection) -> None:
         """It is closed."""
         self._idle.pop(connection, None)
-        self._busy.discard(connection)
+        self._open.discard(connection)
+
+    def _put(self, connection: LimitedConnection) -> None:
+        self._open.add(connection)
+        self._idle[connection] = None
 
     def _slowest(self) -> LimitedConnection | None:
-        """The busy connection whose client has kept it waiting for longest."""
+        """The connection whose client has kept its request waiting for longest."""
         now = time.monotonic()
         if not self._slow and now - self._searched_at > _SEARCH_PAUSE_S:
             self._searched_at = now
-            self._slow = sorted((each for each in self._busy if _is_slow(each)), key=_DELAY)
+            self._slow = sorted(filter(_is_slow, self._open), key=_DELAY)
         while self._slow:
             slowest = self._slow.pop()
-            if slowest in self._busy and _is_slow(slowest):
+            if slowest in self._open and _is_slow(slowest):
                 return slowest
         return None
 

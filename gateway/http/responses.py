@@ -29,6 +29,8 @@ JSON: Final = "application/json"
 COMPRESSIBLE: Final = ("text/", JSON, "application/javascript", "application/problem+json")
 
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_CLOSE: Final = "Connection: close\r\n"
+_KEEP_ALIVE: Final = "Connection: keep-alive\r\n"
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -48,7 +50,8 @@ class Head:
     Attributes:
         status: The HTTP status.
         headers: The fields, with ``Vary`` where the body may be compressed.
-        text: The status line and the fields as they are sent.
+        text: The status line, without its version, and the fields as they are sent.
+        has_body: Whether responses of this status have a body.
 
     Raises:
         ValueError: A field has a line break.
@@ -57,6 +60,7 @@ class Head:
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=CIMultiDict[str])
     text: str = field(init=False, repr=False, compare=False)
+    has_body: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Serialize it."""
@@ -65,6 +69,7 @@ class Head:
             headers.setdefault(hdrs.VARY, "Accept-Encoding")
         lines = [_line(name, value) for name, value in (*headers.items(), (hdrs.SERVER, SERVER_SOFTWARE))]
         object.__setattr__(self, "headers", CIMultiDictProxy(headers))
+        object.__setattr__(self, "has_body", self.status not in _WITHOUT_BODY)
         object.__setattr__(self, "text", f"{self.status.value} {self.status.phrase}\r\n{''.join(lines)}")
 
 
@@ -98,7 +103,9 @@ class Response(web.StreamResponse):
         Raises:
             ValueError: It has a line break.
         """
-        self._added_headers += _line(name, value)
+        if "\n" in value or "\r" in value:
+            raise ValueError(f"a line break in the field {name}")
+        self._added_headers += f"{name}: {value}\r\n"
 
     def with_content(self, head: Head, body: bytes) -> Response:
         """This response with another head and body."""
@@ -127,13 +134,13 @@ class Response(web.StreamResponse):
         """Do nothing: `prepare` has sent all of it."""
 
     def _head(self, request: web.BaseRequest) -> bytes:
-        is_1_1 = request.version == HttpVersion11
-        length = "" if self.head.status in _WITHOUT_BODY else f"Content-Length: {len(self.body)}\r\n"
-        connection = ""  # the version's default
-        if self._is_persistent is not is_1_1:
-            connection = f"Connection: {'keep-alive' if self._is_persistent else 'close'}\r\n"
+        if request.version == HttpVersion11:
+            version, connection = "1", "" if self._is_persistent else _CLOSE
+        else:
+            version, connection = "0", _KEEP_ALIVE if self._is_persistent else ""
+        length = f"Content-Length: {len(self.body)}\r\n" if self.head.has_body else ""
         fields = f"{self.head.text}{self._added_headers}{length}{connection}{_date(int(time.time()))}"
-        return f"HTTP/1.{is_1_1:d} {fields}\r\n".encode()
+        return f"HTTP/1.{version} {fields}\r\n".encode()
 
 
 def json_response(
