@@ -221,7 +221,10 @@ class Connection(web.RequestHandler):
         """Parse received bytes piece by piece, within the limits of heads and framing."""
         if data:
             self._has_received_nothing = False
-        for start in range(0, len(data) or 1, _PARSED_AT_ONCE_BYTES):
+        if len(data) <= _PARSED_AT_ONCE_BYTES:
+            self._receive(data)
+            return
+        for start in range(0, len(data), _PARSED_AT_ONCE_BYTES):
             self._receive(data[start : start + _PARSED_AT_ONCE_BYTES])
 
     def pause_reading(self) -> None:
@@ -367,14 +370,14 @@ class Connection(web.RequestHandler):
     def _receive(self, data: bytes) -> None:
         if self._is_parsing_stopped or (self._has_last_request and self._body.is_eof()):
             return
-        before, had_body = len(self._queued_messages()), not self._body.is_eof()
+        queued, had_body = self._queued_messages(), not self._body.is_eof()
+        before = len(queued)
         self._received_bytes += len(data)
         super().data_received(data)
         if not self._is_reading_paused:
             self._parsed_bytes = self._received_bytes
         if self._upgrade_rest_bytes > 0:
             self._handle_upgrade_rest(len(data))
-        queued = self._queued_messages()
         if len(queued) > before:
             self._handle_heads(queued, data, len(queued) - before)
         elif self._awaits_head():

@@ -233,7 +233,7 @@ def _traceback(exc_info: _ExcInfo) -> dict[str, str]:
 
 
 def _line(record: _Record, origin: Mapping[str, object]) -> bytes:
-    own = {
+    document: dict[str, object] = {
         "message": record.message,
         "level": record.level,
         "logger": record.logger,
@@ -242,9 +242,9 @@ def _line(record: _Record, origin: Mapping[str, object]) -> bytes:
         **record.context,
     }
     fields = record.fields
-    if not fields.keys().isdisjoint(own):
-        fields = {f"{name}_" if name in own else name: value for name, value in fields.items()}
-    document = {**own, **fields}
+    if not document.keys().isdisjoint(fields):
+        fields = {f"{name}_" if name in document else name: value for name, value in fields.items()}
+    document.update(fields)
     try:
         return orjson.dumps(document, default=str, option=_AS_LINE)
     except TypeError:
