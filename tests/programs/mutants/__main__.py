@@ -34,6 +34,8 @@ _OF_EACH_MODULE: Final = 8
 _TIMES_SLOWER: Final = 4
 _WITHIN_AT_LEAST_S: Final = 20.0
 _BASELINE_WITHIN_S: Final = 600.0
+# So many of the tests that noticed a change of a place are run first for the next, the latest first.
+_KILLERS: Final = 5
 
 
 class Verdict(NamedTuple):
@@ -90,12 +92,13 @@ async def _judge(module: Module, mutants: Sequence[Mutant], jobs: int) -> list[V
     """Try the mutants of a module, some at a time, and say how it went."""
     equivalents, turn = read_equivalents(), asyncio.Semaphore(jobs)
     within_s = await _baseline_s(module) * _TIMES_SLOWER + _WITHIN_AT_LEAST_S
+    killers: dict[str, list[str]] = {}  # what noticed one change of a place notices the next, mostly
 
     async def verdict(mutant: Mutant) -> Verdict:
         if mutant.key in equivalents:
             return Verdict(mutant, "equivalent")
         async with turn:
-            survives = await _passes(module, mutant, within_s)
+            survives = await _passes(module, mutant, within_s, killers.setdefault(mutant.place, []))
         if survives:
             _say(f"    {mutant}")
         return Verdict(mutant, "survives" if survives else "killed")
@@ -116,13 +119,21 @@ async def _baseline_s(module: Module) -> float:
     return trial.took_s
 
 
-async def _passes(module: Module, mutant: Mutant, within_s: float) -> bool:
+async def _passes(module: Module, mutant: Mutant, within_s: float, killers: list[str]) -> bool:
+    """Whether no test fails; the one that does is the first of the killers then, which are run before all."""
     compile(mutant.source, mutant.path, "exec")  # else it would be killed by a defect of ours
-    with tempfile.NamedTemporaryFile() as report:
-        trial = await asyncio.to_thread(
-            try_tests, module.tests, mutant, within_s=within_s, report=Path(report.name)
-        )
-    return trial.passed
+    for tests, limit_s in ((killers[:_KILLERS], _WITHIN_AT_LEAST_S), (module.tests, within_s)):
+        if not tests:
+            continue
+        with tempfile.NamedTemporaryFile() as report:
+            trial = await asyncio.to_thread(
+                try_tests, tests, mutant, within_s=limit_s, report=Path(report.name)
+            )
+        if not trial.passed:
+            if trial.failed is not None and trial.failed not in killers:
+                killers.insert(0, trial.failed)
+            return False
+    return True
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

@@ -142,3 +142,8 @@ def test_tests_run_on_the_mutant_instead_of_the_module(tmp_path: Path) -> None:
 
     assert (unchanged.passed, changed.passed) == (True, False)
     assert "1 failed" in report.read_text()
+
+    assert changed.failed is not None
+    again = try_tests([changed.failed], mutant, within_s=60, report=report)
+
+    assert (again.passed, again.failed) == (False, changed.failed)

@@ -7,6 +7,7 @@ and none of our own packages.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -34,6 +35,7 @@ _OPTIONS: Final = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # plugins are imported before the fork
     *("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:playwright", "-p", "no:xdist"),
 )
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
 _forking: Final = get_context("forkserver")
 _forking.set_forkserver_preload(_LIBRARIES)
 
@@ -44,10 +46,12 @@ class Trial(NamedTuple):
     Attributes:
         passed: Whether no test failed, within the time.
         took_s: How long it took.
+        failed: The test that failed, without its parameters; None if none did within the time.
     """
 
     passed: bool
     took_s: float
+    failed: str | None
 
 
 def try_tests(tests: Sequence[str], mutant: Mutant | None, *, within_s: float, report: Path) -> Trial:
@@ -59,7 +63,8 @@ def try_tests(tests: Sequence[str], mutant: Mutant | None, *, within_s: float, r
     with suppress(ProcessLookupError):
         os.killpg(process.pid or 0, signal.SIGKILL)  # and all that it has started
     process.join()
-    return Trial(process.exitcode == 0, time.monotonic() - begun_s)
+    failed = _FAILED.search(report.read_text(errors="replace"))
+    return Trial(process.exitcode == 0, time.monotonic() - begun_s, failed and failed[1])
 
 
 def _run(tests: Sequence[str], mutant: Mutant | None, report: Path) -> None:
