@@ -13,11 +13,14 @@ class Module(NamedTuple):
     tests: tuple[str, ...]
 
 
-_INSIGHTS: Final = ("tests/unit/insights", "tests/unit/processor/test_analysis.py")
-_DOMAIN: Final = ("tests/unit/domain", "tests/unit/shared/storage/signals/test_joined.py")
+_INSIGHTS: Final = ("tests/unit/processor/test_analysis.py", "tests/unit/insights/test_registry.py")
+_DOMAIN: Final = ("tests/unit/domain",)
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
+# What keeps a look-up one by its key is noticed by its plan alone.
+_PLANS: Final = "tests/contracts/test_plans.py"
 _DELIVERY: Final = (
     *(
+        "tests/unit/processor/deliveries",
         "tests/processor/test_settle.py",
         "tests/processor/test_circuit_breaker.py",
     ),
@@ -29,33 +32,52 @@ _JSON: Final = ("tests/unit/gateway/formats/test_json_reader.py", "tests/http/te
 
 MODULES: Final = (
     Module("domain", "shared/domain/account.py", ("tests/contracts/test_accounts.py",)),
+    Module("domain", "shared/domain/catalogue.py", _INSIGHTS),
     Module("domain", "shared/domain/ecg.py", _DOMAIN),
     Module("domain", "shared/domain/errors.py", _DOMAIN),
     Module("domain", "shared/domain/findings.py", (*_DOMAIN, *_INSIGHTS)),
+    Module("domain", "shared/domain/header.py", _DOMAIN),
     Module("domain", "shared/domain/insights.py", (*_DOMAIN, *_INSIGHTS)),
-    Module("domain", "shared/domain/recording.py", _DOMAIN),
+    Module("domain", "shared/domain/lead_names.py", _DOMAIN),
+    Module(
+        "domain",
+        "shared/domain/recording.py",
+        (*_DOMAIN, "tests/unit/shared/storage/signals/test_joined.py"),
+    ),
     Module("insights", "processor/analysis.py", _INSIGHTS),
-    Module("insights", "processor/insights/zero_crossings.py", _INSIGHTS),
+    Module(
+        "insights",
+        "processor/insights/zero_crossings.py",
+        ("tests/unit/insights/test_zero_crossings.py", *_INSIGHTS),
+    ),
+    Module(
+        "insights",
+        "processor/insights/signal_warnings.py",
+        ("tests/unit/insights/test_signal_warnings.py", "tests/unit/insights/test_zero_crossings.py"),
+    ),
     Module("delivery", "processor/deliveries/settle.py", _DELIVERY),
     Module("delivery", "processor/deliveries/tracker.py", _DELIVERY),
     Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
-    Module(
-        "delivery",
-        "processor/deliveries/isolation.py",
-        ("tests/unit/processor/deliveries/test_isolation.py", *_DELIVERY),
-    ),
+    Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/circuit_breaker.py", _DELIVERY),
+    Module("delivery", "processor/deliveries/shielding.py", _DELIVERY),
     Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", *_DELIVERY)),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
-    Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, "tests/contracts/test_plans.py")),
+    Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, _PLANS)),
     Module(
         "submissions",
         "gateway/ecgs/submission_batcher.py",
         ("tests/http/test_submission_batcher.py",),
     ),
-    Module("submissions", "shared/storage/postgres/submissions.py", _STORE),
-    Module("submissions", "shared/storage/postgres/ecgs.py", _STORE),
+    Module("submissions", "shared/storage/postgres/submissions.py", (*_STORE, _PLANS)),
+    Module("submissions", "shared/storage/postgres/ecgs.py", (*_STORE, _PLANS)),
     Module("submissions", "shared/storage/postgres/recordings.py", _STORE),
+    Module(
+        "submissions",
+        "shared/storage/postgres/header_column.py",
+        ("tests/contracts/test_header_column.py", *_STORE),
+    ),
     Module("logins", "gateway/accounts/logins.py", _LOGINS),
     Module(
         "logins",
@@ -69,6 +91,8 @@ MODULES: Final = (
         "gateway/auth/access_tokens.py",
         ("tests/unit/gateway/auth/test_access_tokens.py", "tests/http/test_access.py"),
     ),
+    Module("tokens", "gateway/auth/authenticator.py", ("tests/unit/gateway/auth/test_authenticator.py",)),
+    Module("tokens", "gateway/auth/database_clock.py", ("tests/unit/gateway/auth/test_database_clock.py",)),
     Module("tokens", "gateway/auth/token_cache.py", ("tests/unit/gateway/auth/test_authenticator.py",)),
     Module("tokens", "gateway/auth/revocations.py", ("tests/unit/gateway/test_background_refreshes.py",)),
     Module(
@@ -92,4 +116,14 @@ MODULES: Final = (
     ),
     Module("readers", "gateway/formats/dates.py", ("tests/unit/gateway/formats/test_dates.py",)),
     Module("readers", "gateway/formats/binary_reader.py", ("tests/http/test_binary.py",)),
+    Module(
+        "readers",
+        "gateway/formats/registry.py",
+        ("tests/http/test_binary.py", "tests/http/test_bad_ecgs.py"),
+    ),
+    Module(
+        "readers",
+        "gateway/formats/spool.py",
+        ("tests/unit/gateway/formats/test_spool.py", "tests/http/test_binary.py"),
+    ),
 )
