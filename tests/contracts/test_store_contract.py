@@ -997,12 +997,12 @@ class TestDueEcgs:
 
         assert [round(due, -1) for due in due_in_s] == [100, 150, 150]
 
-    async def test_a_due_time_beyond_the_longest_backoff_counts_as_passed(
+    async def test_a_due_time_beyond_twice_the_longest_backoff_counts_as_passed(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await queued(store, "astray", "waiting")
-        await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'astray'")
-        await execute(database, "UPDATE ecg SET due_at = now() + interval '5 minutes' WHERE id = 'waiting'")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '11 minutes' WHERE id = 'astray'")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '9 minutes' WHERE id = 'waiting'")
 
         taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
@@ -1015,13 +1015,13 @@ class TestDueEcgs:
         await queued(store, *(str(n) for n in range(6)))
         await execute(
             database,
-            "UPDATE ecg SET due_at = now() + id::integer * interval '1 second'"
+            "UPDATE ecg SET due_at = now() - id::integer * interval '1 second'"
             " + (id::integer / 4 * 2 - 1) * interval '2 hours'",
         )
 
         taken = await outbox.take_due_ecgs(5, _BACKOFF)
 
-        assert {key.id for key in taken} == {"0", "1", "2", "3", "4"}
+        assert {key.id for key in taken} == {"0", "1", "2", "3", "5"}
 
     async def test_no_more_are_taken_than_asked_for_and_the_oldest_first(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1133,7 +1133,7 @@ class TestDueEvents:
     ) -> None:
         settlements = await settled_one_by_one(store, *"012345")
         for settlement, due_in in zip(
-            settlements, ("-1 s", "-2 s", "-3 s", "2 hours", "3 hours", "5 minutes"), strict=True
+            settlements, ("-1 s", "-2 s", "-3 s", "3 hours", "2 hours", "5 minutes"), strict=True
         ):
             await execute(
                 database,
@@ -1146,7 +1146,24 @@ class TestDueEvents:
         ]
 
         ids = [settlement.event.id for settlement in settlements]
-        assert taken == [{ids[1], ids[2]}, {ids[0], ids[3]}, {ids[4]}]
+        assert taken == [{ids[1], ids[2]}, {ids[0], ids[4]}, {ids[3]}]
+
+    async def test_no_more_are_locked_than_are_taken(
+        self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
+    ) -> None:
+        settlements = await settled_one_by_one(store, *"0123456")
+        due = [settlement.event.id for settlement in settlements[:2]]
+        await execute(database, "UPDATE outbox SET due_at = now() + interval '2 hours'")
+        await execute(database, "UPDATE outbox SET due_at = now() WHERE event_ids[1] = ANY($1::uuid[])", due)
+
+        taken = await outbox.take_due_events(3, _BACKOFF)
+
+        assert len(events_of(taken)) == 3
+        async with database.connection() as connection:
+            locked_only = await connection.fetchval(
+                "SELECT count(*) FROM outbox WHERE xmax::text <> '0' AND republished = 0"
+            )
+        assert locked_only == 0
 
     async def test_one_that_somebody_holds_is_passed_over(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -80,6 +81,12 @@ class TestVerifying:
 
     def test_two_tokens_issued_in_the_same_second_differ(self, tokens: AccessTokens) -> None:
         assert len({tokens.issue("ada", [Role.USER], now=_NOW) for _ in range(2)}) == 2
+
+    def test_the_id_of_a_token_is_128_random_bits_in_hexadecimal(self, tokens: AccessTokens) -> None:
+        token = tokens.issue("ada", [Role.USER], now=_NOW)
+
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert re.fullmatch("[0-9a-f]{32}", claims["jti"])
 
     @pytest.mark.parametrize("claim", _CLAIMS)
     def test_every_claim_is_required(self, tokens: AccessTokens, claim: str) -> None:
