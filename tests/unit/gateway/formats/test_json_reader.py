@@ -505,6 +505,26 @@ class TestLimits:
         assert isinstance(found, dict)
         assert f"a number with a fraction or past 64 bits (and {count - 1} more)" in str(found)
 
+    @pytest.mark.parametrize("name", ["I", "[1]"])  # the fast way and the slow one
+    def test_simdjson_gets_half_a_mebibyte_at_the_most(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+
+        class Counting:
+            def parse(self, text: bytes) -> Any:
+                sizes.append(len(text))
+                return Parser().parse(text)
+
+        monkeypatch.setattr("gateway.formats.json_reader.Parser", Counting)
+        monkeypatch.setattr("gateway.formats.json_arrays.Parser", Counting)
+        body = with_signal(f"[{'1000,' * 200_000}1]").replace(b'"I"', json.dumps(name).encode())
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, EcgValues)
+        assert max(sizes) <= 512 * 1024
+
     def test_fractional_gains_stay_on_the_fast_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr("gateway.formats.json_reader.parse_with_unparsed_signals")
         leads = [
