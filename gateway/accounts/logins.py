@@ -41,10 +41,12 @@ async def begin_login(account: Account, *, lifetime_s: int, logins: LoginStore) 
 async def refresh_login(refresh_token: str, *, logins: LoginStore) -> LoginGrant | None:
     """Spend a refresh token for the next one; None if it is not valid.
 
-    Reuse of a spent token revokes its login: one of its two users has stolen it.
+    Reuse of a spent token revokes its login: one of its two users has stolen it. So does any other token that
+    names the login and is not the valid one.
 
     Raises:
-        UnavailableError: It may have been spent.
+        UnavailableError: It may have been spent. If it was spent before, its login may not have ended yet:
+            trying again ends it.
     """
     parts = _parts(refresh_token)
     if parts is None:
@@ -52,7 +54,10 @@ async def refresh_login(refresh_token: str, *, logins: LoginStore) -> LoginGrant
     login_id, spent = parts
     new = secrets.token_bytes(_SECRET_BYTES)
     account = await logins.rotate(login_id, spent=_hash(spent), fresh=_hash(new))
-    return LoginGrant(account, _token(login_id, new)) if account else None
+    if account is None:
+        await logins.end(login_id)
+        return None
+    return LoginGrant(account, _token(login_id, new))
 
 
 async def revoke_login(refresh_token: str, *, logins: LoginStore) -> None:

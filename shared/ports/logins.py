@@ -36,10 +36,9 @@ class LoginStore(Protocol):
     async def rotate(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
         """Replace the spent token hash by a fresh one; of several concurrent calls one succeeds.
 
-        The login ends on a hash that was spent before, an account that has changed since, or expiry.
-
         Returns:
-            The account as it is now; None when the login has ended.
+            The account as it is now. None, and nothing changes, if the login has another hash, has expired
+            or ended, or if its account has changed since it began.
         """
 
     async def end(self, login_id: UUID) -> None:

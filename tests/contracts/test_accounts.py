@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from gateway.accounts.logins import begin_login, refresh_login
 from shared.domain.account import Account, Role
 from shared.domain.errors import ConflictError
 from shared.ports.logins import Login
@@ -187,7 +188,7 @@ class TestLogins:
         assert await logins.rotate(login_id, spent=b"1", fresh=b"2") == an_account()
         assert await logins.rotate(login_id, spent=b"2", fresh=b"3") == an_account()
 
-    async def test_a_spent_secret_ends_the_login(
+    async def test_a_spent_secret_changes_nothing(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
@@ -195,9 +196,10 @@ class TestLogins:
         await logins.rotate(login_id, spent=b"1", fresh=b"2")
 
         assert await logins.rotate(login_id, spent=b"1", fresh=b"3") is None
-        assert await logins.rotate(login_id, spent=b"2", fresh=b"3") is None
+        assert await logins.rotate(login_id, spent=b"3", fresh=b"4") is None
+        assert await logins.rotate(login_id, spent=b"2", fresh=b"3") == an_account()
 
-    async def test_of_two_at_once_one_succeeds_and_the_login_ends(
+    async def test_of_two_at_once_one_succeeds(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
     ) -> None:
         await accounts.add(an_account())
@@ -210,8 +212,9 @@ class TestLogins:
             )
 
             assert sorted(map(bool, outcomes)) == [False, True]
-            assert await logins.rotate(login_id, spent=b"2", fresh=b"4") is None
-            assert await logins.rotate(login_id, spent=b"3", fresh=b"4") is None
+            winner, loser = (b"2", b"3") if outcomes[0] else (b"3", b"2")
+            assert await logins.rotate(login_id, spent=loser, fresh=b"4") is None
+            assert await logins.rotate(login_id, spent=winner, fresh=b"4") == an_account()
 
     async def test_time_ends_a_login_however_often_it_was_rotated(
         self, accounts: PostgresAccountStore, logins: PostgresLoginStore
@@ -276,10 +279,9 @@ class TestLogins:
         for name in ("ada", "bob"):
             await accounts.add(an_account(name))
         others = [await begun(logins, an_account(name)) for name in ("ada", "bob")]
-        ended, reused = await begun(logins, an_account()), await begun(logins, an_account())
+        ended = await begun(logins, an_account())
 
         await logins.end(ended)
-        assert await logins.rotate(reused, spent=b"stolen", fresh=b"2") is None
         await accounts.set_password("bob", "x")
 
         rotated = [await logins.rotate(each, spent=b"1", fresh=b"2") is not None for each in others]
@@ -330,3 +332,61 @@ class TestLogins:
         login_id = await begun(logins, an_account())
 
         assert await logins.rotate(login_id, spent=b"1", fresh=b"2") is not None
+
+
+class TestRefreshingALogin:
+    async def test_each_token_gives_the_next_and_the_account(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        first = await begin_login(an_account(), lifetime_s=60, logins=logins)
+
+        second = await refresh_login(first.refresh_token, logins=logins)
+        third = await refresh_login(second.refresh_token, logins=logins) if second else None
+
+        assert second is not None
+        assert third is not None
+        assert second.account == third.account == an_account()
+        assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+
+    async def test_a_spent_token_ends_its_login_and_no_other(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        other = await begin_login(an_account(), lifetime_s=60, logins=logins)
+        first = await begin_login(an_account(), lifetime_s=60, logins=logins)
+        second = await refresh_login(first.refresh_token, logins=logins)
+        assert second is not None
+
+        assert await refresh_login(first.refresh_token, logins=logins) is None
+
+        assert await refresh_login(second.refresh_token, logins=logins) is None
+        assert await refresh_login(other.refresh_token, logins=logins) is not None
+
+    async def test_of_two_uses_at_once_one_succeeds_and_the_login_ends(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore
+    ) -> None:
+        await accounts.add(an_account())
+        for _ in range(10):
+            first = await begin_login(an_account(), lifetime_s=60, logins=logins)
+
+            grants = await asyncio.gather(
+                refresh_login(first.refresh_token, logins=logins),
+                refresh_login(first.refresh_token, logins=logins),
+            )
+
+            succeeded = [grant for grant in grants if grant is not None]
+            assert len(succeeded) == 1
+            assert await refresh_login(succeeded[0].refresh_token, logins=logins) is None
+
+    async def test_no_row_is_kept_of_a_login_that_can_not_go_on(
+        self, accounts: PostgresAccountStore, logins: PostgresLoginStore, database: Database
+    ) -> None:
+        await accounts.add(an_account())
+        first = await begin_login(an_account(), lifetime_s=60, logins=logins)
+        await accounts.set_password("ada", "x")
+
+        assert await refresh_login(first.refresh_token, logins=logins) is None
+
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM login") == 0

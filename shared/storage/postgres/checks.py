@@ -84,6 +84,7 @@ async def check_accounts(database: Database) -> None:
     await accounts.rehash(_NOBODY, "")
     await logins.add(_NO_LOGIN)
     await logins.rotate(_NO_LOGIN.id, spent=b"", fresh=b"")
+    await logins.end(_NO_LOGIN.id)
 
 
 async def check_results(database: Database) -> None:

@@ -58,8 +58,6 @@ class PostgresLoginStore:
     async def rotate(self, login_id: UUID, *, spent: bytes, fresh: bytes) -> Account | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_ROTATE, login_id, spent, fresh)
-            if row is None:
-                await connection.execute(_END, login_id)
         return account_of(row) if row else None
 
     async def end(self, login_id: UUID) -> None:
