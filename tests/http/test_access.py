@@ -13,10 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.auth.access_tokens import AccessTokens
+from gateway.auth.access_tokens import AccessTokens, InvalidTokenError
 from gateway.auth.database_clock import LEEWAY_S
+from gateway.auth.signing_keys import rotate_keys
 from shared.domain.account import Role
-from tests.http.conftest import PASSWORD, TOKEN_KEY, TOKENS, open_client, problem_of
+from tests.http.conftest import TOKEN_KEY, open_client, problem_of
+from tests.http.login_requests import logged_in
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -180,6 +182,38 @@ class TestTokens:
             assert _CANARY not in await response.text()
 
 
+class TestKeys:
+    async def test_the_public_keys_verify_a_token(self, nobody: aiohttp.ClientSession) -> None:
+        token = (await logged_in(nobody))["access_token"]
+        async with nobody.get("/.well-known/jwks.json") as response:
+            keys = jwt.PyJWKSet.from_dict(await response.json())
+
+        key = keys[jwt.get_unverified_header(token)["kid"]]
+        claims = jwt.decode(token, key.key, algorithms=["EdDSA"], audience="isoline", issuer="isoline")
+        assert claims["sub"] == "ada"
+
+    async def test_the_jwks_has_no_private_key(self, nobody: aiohttp.ClientSession) -> None:
+        async with nobody.get("/.well-known/jwks.json") as response:
+            document = await response.json()
+
+        assert [key.keys() for key in document["keys"]] == [{"kty", "crv", "x", "kid", "use", "alg"}]
+
+    def test_tokens_of_a_key_stay_valid_after_one_rotation_and_not_after_two(self) -> None:
+        def tokens(key: str) -> AccessTokens:
+            return AccessTokens(key=key, issuer="isoline", audience="isoline", lifetime_s=900)
+
+        once = rotate_keys(TOKEN_KEY)
+        twice = rotate_keys(once)
+        token = tokens(TOKEN_KEY).issue("ada", [Role.USER], now=datetime.now(UTC))
+
+        assert tokens(once).verify(token, now=time.time()).caller.name == "ada"
+        with pytest.raises(InvalidTokenError):
+            tokens(twice).verify(token, now=time.time())
+        new = tokens(once).issue("ada", [Role.USER], now=datetime.now(UTC))
+        with pytest.raises(InvalidTokenError):
+            tokens(TOKEN_KEY).verify(new, now=time.time())
+
+
 class TestRoles:
     async def test_an_admin_who_is_no_user_has_no_access_to_ecgs(
         self, root_alone: aiohttp.ClientSession
@@ -209,119 +243,3 @@ class TestRoles:
     ) -> None:
         async with ada_alone.post("/user", data=b"not JSON") as response:
             assert response.status == 403
-
-
-class TestLoggingIn:
-    async def test_a_login_returns_a_token(self, nobody: aiohttp.ClientSession) -> None:
-        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
-            document = await response.json()
-
-        assert response.status == 200
-        assert response.headers["Cache-Control"] == "no-store"
-        assert (document["token_type"], document["expires_in"]) == ("Bearer", 900)
-        assert TOKENS.verify(document["access_token"], now=time.time()).caller.name == "ada"
-
-    async def test_a_wrong_password_and_an_unknown_name_get_the_same_response(
-        self, nobody: aiohttp.ClientSession
-    ) -> None:
-        responses = []
-        for user, password in [("ada", "wrong"), ("zoe", PASSWORD), ("zo\0e", PASSWORD), ("", "")]:
-            async with nobody.post("/token", json={"user": user, "password": password}) as response:
-                responses.append((await problem_of(response, 401), response.headers["WWW-Authenticate"]))
-
-        assert responses[0][0]["detail"] == "No account has this name and this password."
-        assert responses == [responses[0]] * 4
-
-    async def test_account_names_are_case_sensitive(self, nobody: aiohttp.ClientSession) -> None:
-        async with nobody.post("/token", json={"user": "ADA", "password": PASSWORD}) as response:
-            assert response.status == 401
-
-    @pytest.mark.parametrize(
-        ("body", "pointers"),
-        [
-            ({}, ["/user", "/password"]),
-            ([], [""]),
-            ({"user": 5, "password": None}, ["/user", "/password"]),
-            ({"user": "ada", "password": PASSWORD, "otp": "1"}, ["/otp"]),
-        ],
-    )
-    async def test_invalid_credentials_are_pointed_at(
-        self, nobody_alone: aiohttp.ClientSession, body: object, pointers: list[str]
-    ) -> None:
-        async with nobody_alone.post("/token", json=body) as response:
-            problem = await problem_of(response, 422)
-
-        assert [error["pointer"] for error in problem["errors"]] == pointers
-
-    async def test_a_large_body_of_credentials_is_a_413(self, nobody_alone: aiohttp.ClientSession) -> None:
-        async with nobody_alone.post("/token", json={"user": "ada", "password": "x" * 17_000}) as response:
-            problem = await problem_of(response, 413)
-
-        assert "16384 bytes" in problem["detail"]
-        assert "lead" not in problem["detail"]
-
-
-class TestAccounts:
-    async def test_an_account_has_the_role_user_by_default(self, root: aiohttp.ClientSession) -> None:
-        async with root.post("/user", json={"user": "eve", "password": "12345678"}) as response:
-            document = await response.json()
-
-        assert response.status == 201
-        assert document == {"user": "eve", "roles": ["user"]}
-
-    async def test_a_new_account_can_log_in_with_its_roles(
-        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
-    ) -> None:
-        account = {"user": "eve", "password": "pässwörd \0", "roles": ["admin", "user"]}
-        await root.post("/user", json=account)
-
-        async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as response:
-            token = (await response.json())["access_token"]
-
-        assert TOKENS.verify(token, now=time.time()).caller.roles == {Role.ADMIN, Role.USER}
-
-    async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
-        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
-    ) -> None:
-        async with root.post("/user", json={"user": "ada", "password": "another one"}) as response:
-            problem = await problem_of(response, 409)
-        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
-            logged_in = response.status
-
-        assert problem["detail"] == "The name ada is taken, or was, and is not given out again."
-        assert logged_in == 200
-
-    @pytest.mark.parametrize(
-        ("fields", "pointer", "detail"),
-        [
-            ({"password": "1234567"}, "/password", "expected 8 characters or more"),
-            ({"password": "x" * 129}, "/password", "expected at most 128 characters"),
-            ({"password": 12345678}, "/password", "expected a valid string, found an integer"),
-            ({"roles": ["emperor"]}, "/roles/0", "expected 'user' or 'admin'"),
-            ({"roles": []}, "/roles", "expected 1 or more, found 0"),
-            ({"roles": "user"}, "/roles", "expected a valid list, found a string"),
-            ({"user": ""}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
-            ({"user": "a b"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
-            ({"user": "a\0"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
-            ({"user": "a\n"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
-            ({"user": "."}, "/user", "expected a name other than . and .., which clients drop from a path"),
-            ({"user": ".."}, "/user", "expected a name other than . and .., which clients drop from a path"),
-            ({"user": "x" * 65}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
-            ({"admin": True}, "/admin", "this field is not known here"),
-        ],
-    )
-    async def test_an_invalid_field_is_pointed_at(
-        self, root_alone: aiohttp.ClientSession, fields: dict[str, object], pointer: str, detail: str
-    ) -> None:
-        async with root_alone.post(
-            "/user", json={"user": "eve", "password": "12345678", **fields}
-        ) as response:
-            problem = await problem_of(response, 422)
-
-        assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
-
-    async def test_a_refused_password_is_not_quoted(self, root_alone: aiohttp.ClientSession) -> None:
-        account = {"user": _CANARY + " ", "password": _CANARY * 10, "roles": [_CANARY]}
-
-        async with root_alone.post("/user", json=account) as response:
-            assert _CANARY not in await response.text()

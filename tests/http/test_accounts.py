@@ -1,19 +1,112 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.http.conftest import PASSWORD, problem_of
+from shared.domain.account import Role
+from shared.runtime.settings import GatewayOnlySettings
+from tests.http.conftest import PASSWORD, TOKENS, open_client, open_test_gateway, problem_of
+from tests.http.login_requests import is_taken, logged_in, refreshed
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
+
+    from shared.broker.in_process import InProcessBroker
+    from shared.storage.postgres.database import Database
+
+_CANARY = "canary-of-a-secret"
+_REVOCATION_S = 0.4
+
+
+@pytest.fixture
+async def hasty(
+    database: Database, broker: InProcessBroker, gateway: str
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a gateway on the accounts of `gateway` that refreshes revocations often."""
+    del gateway  # it has made the accounts
+    settings = GatewayOnlySettings(host="127.0.0.1", port=0, revocation_s=_REVOCATION_S)
+    async with (
+        open_test_gateway(database, broker.publisher(), settings=settings) as address,
+        open_client(address) as session,
+    ):
+        yield session
 
 
 async def can_log_in(client: aiohttp.ClientSession, user: str, password: str) -> bool:
     async with client.post("/token", json={"user": user, "password": password}) as response:
         return response.status == 200
+
+
+class TestAccounts:
+    async def test_an_account_has_the_role_user_by_default(self, root: aiohttp.ClientSession) -> None:
+        async with root.post("/user", json={"user": "eve", "password": "12345678"}) as response:
+            document = await response.json()
+
+        assert response.status == 201
+        assert document == {"user": "eve", "roles": ["user"]}
+
+    async def test_a_new_account_can_log_in_with_its_roles(
+        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
+    ) -> None:
+        account = {"user": "eve", "password": "pässwörd \0", "roles": ["admin", "user"]}
+        await root.post("/user", json=account)
+
+        async with nobody.post("/token", json={"user": "eve", "password": "pässwörd \0"}) as response:
+            token = (await response.json())["access_token"]
+
+        assert TOKENS.verify(token, now=time.time()).caller.roles == {Role.ADMIN, Role.USER}
+
+    async def test_a_taken_name_is_a_conflict_and_keeps_its_password(
+        self, root: aiohttp.ClientSession, nobody: aiohttp.ClientSession
+    ) -> None:
+        async with root.post("/user", json={"user": "ada", "password": "another one"}) as response:
+            problem = await problem_of(response, 409)
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
+            logged_in = response.status
+
+        assert problem["detail"] == "The name ada is taken, or was, and is not given out again."
+        assert logged_in == 200
+
+    @pytest.mark.parametrize(
+        ("fields", "pointer", "detail"),
+        [
+            ({"password": "1234567"}, "/password", "expected 8 characters or more"),
+            ({"password": "x" * 129}, "/password", "expected at most 128 characters"),
+            ({"password": 12345678}, "/password", "expected a valid string, found an integer"),
+            ({"roles": ["emperor"]}, "/roles/0", "expected 'user' or 'admin'"),
+            ({"roles": []}, "/roles", "expected 1 or more, found 0"),
+            ({"roles": "user"}, "/roles", "expected a valid list, found a string"),
+            ({"user": ""}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a b"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a\0"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "a\n"}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"user": "."}, "/user", "expected a name other than . and .., which clients drop from a path"),
+            ({"user": ".."}, "/user", "expected a name other than . and .., which clients drop from a path"),
+            ({"user": "x" * 65}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
+            ({"admin": True}, "/admin", "this field is not known here"),
+        ],
+    )
+    async def test_an_invalid_field_is_pointed_at(
+        self, root_alone: aiohttp.ClientSession, fields: dict[str, object], pointer: str, detail: str
+    ) -> None:
+        async with root_alone.post(
+            "/user", json={"user": "eve", "password": "12345678", **fields}
+        ) as response:
+            problem = await problem_of(response, 422)
+
+        assert problem["errors"] == [{"pointer": pointer, "detail": detail}]
+
+    async def test_a_refused_password_is_not_quoted(self, root_alone: aiohttp.ClientSession) -> None:
+        account = {"user": _CANARY + " ", "password": _CANARY * 10, "roles": [_CANARY]}
+
+        async with root_alone.post("/user", json=account) as response:
+            assert _CANARY not in await response.text()
 
 
 class TestListing:
@@ -191,3 +284,46 @@ class TestChanging:
     async def test_a_user_is_no_admin(self, ada_alone: aiohttp.ClientSession, method: str, path: str) -> None:
         async with ada_alone.request(method, path) as response:
             await problem_of(response, 403)
+
+
+class TestChangedAccounts:
+    @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
+    async def test_a_change_revokes_tokens_within_the_stated_time(
+        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
+    ) -> None:
+        tokens, others = await logged_in(hasty), await logged_in(hasty, "bob")
+        assert await is_taken(hasty, tokens["access_token"])
+
+        if change == "roles":
+            await root.put("/user/ada/roles", json={"roles": ["admin"]})
+        elif change == "password":
+            await root.put("/user/ada/password", json={"password": "another password"})
+        else:
+            await root.delete("/user/ada")
+        refreshed_at_once = await refreshed(hasty, tokens["refresh_token"])
+        await asyncio.sleep(_REVOCATION_S)
+
+        assert refreshed_at_once is None
+        assert not await is_taken(hasty, tokens["access_token"])
+        assert await is_taken(hasty, others["access_token"])
+        assert await refreshed(hasty, others["refresh_token"])
+
+    async def test_a_login_after_the_change_is_valid_at_once(
+        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession
+    ) -> None:
+        await root.put("/user/ada/roles", json={"roles": ["user", "admin"]})
+        tokens = await logged_in(hasty)
+
+        assert await is_taken(hasty, tokens["access_token"], "/user")
+        await asyncio.sleep(_REVOCATION_S)
+        assert await is_taken(hasty, tokens["access_token"], "/user")
+
+    async def test_a_deleted_account_can_not_log_in_and_its_name_is_not_given_out_again(
+        self, nobody: aiohttp.ClientSession, root: aiohttp.ClientSession
+    ) -> None:
+        await root.delete("/user/ada")
+
+        async with nobody.post("/token", json={"user": "ada", "password": PASSWORD}) as response:
+            await problem_of(response, 401)
+        async with root.post("/user", json={"user": "ada", "password": "12345678"}) as response:
+            await problem_of(response, 409)
