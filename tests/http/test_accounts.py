@@ -25,7 +25,7 @@ _REVOCATION_S = 0.4
 
 
 @pytest.fixture
-async def hasty(
+async def quick_to_revoke(
     database: Database, broker: InProcessBroker, gateway: str
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a gateway on the accounts of `gateway` that refreshes revocations often."""
@@ -43,7 +43,7 @@ async def can_log_in(client: aiohttp.ClientSession, user: str, password: str) ->
         return response.status == 200
 
 
-class TestAccounts:
+class TestCreating:
     async def test_an_account_has_the_role_user_by_default(self, root: aiohttp.ClientSession) -> None:
         async with root.post("/user", json={"user": "eve", "password": "12345678"}) as response:
             document = await response.json()
@@ -286,13 +286,13 @@ class TestChanging:
             await problem_of(response, 403)
 
 
-class TestChangedAccounts:
+class TestTokensOfAChangedAccount:
     @pytest.mark.parametrize("change", ["roles", "password", "deletion"])
     async def test_a_change_revokes_tokens_within_the_stated_time(
-        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
+        self, quick_to_revoke: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
     ) -> None:
-        tokens, others = await logged_in(hasty), await logged_in(hasty, "bob")
-        assert await is_taken(hasty, tokens["access_token"])
+        tokens, others = await logged_in(quick_to_revoke), await logged_in(quick_to_revoke, "bob")
+        assert await is_taken(quick_to_revoke, tokens["access_token"])
 
         if change == "roles":
             await root.put("/user/ada/roles", json={"roles": ["admin"]})
@@ -300,23 +300,23 @@ class TestChangedAccounts:
             await root.put("/user/ada/password", json={"password": "another password"})
         else:
             await root.delete("/user/ada")
-        refreshed_at_once = await refreshed(hasty, tokens["refresh_token"])
+        refreshed_at_once = await refreshed(quick_to_revoke, tokens["refresh_token"])
         await asyncio.sleep(_REVOCATION_S)
 
         assert refreshed_at_once is None
-        assert not await is_taken(hasty, tokens["access_token"])
-        assert await is_taken(hasty, others["access_token"])
-        assert await refreshed(hasty, others["refresh_token"])
+        assert not await is_taken(quick_to_revoke, tokens["access_token"])
+        assert await is_taken(quick_to_revoke, others["access_token"])
+        assert await refreshed(quick_to_revoke, others["refresh_token"])
 
     async def test_a_login_after_the_change_is_valid_at_once(
-        self, hasty: aiohttp.ClientSession, root: aiohttp.ClientSession
+        self, quick_to_revoke: aiohttp.ClientSession, root: aiohttp.ClientSession
     ) -> None:
         await root.put("/user/ada/roles", json={"roles": ["user", "admin"]})
-        tokens = await logged_in(hasty)
+        tokens = await logged_in(quick_to_revoke)
 
-        assert await is_taken(hasty, tokens["access_token"], "/user")
+        assert await is_taken(quick_to_revoke, tokens["access_token"], "/user")
         await asyncio.sleep(_REVOCATION_S)
-        assert await is_taken(hasty, tokens["access_token"], "/user")
+        assert await is_taken(quick_to_revoke, tokens["access_token"], "/user")
 
     async def test_a_deleted_account_can_not_log_in_and_its_name_is_not_given_out_again(
         self, nobody: aiohttp.ClientSession, root: aiohttp.ClientSession
