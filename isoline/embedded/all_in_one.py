@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
 from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
-from isoline.embedded.state import hold_state
+from isoline.embedded.state import EmbeddedState, hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import NOTHING_IS_ANALYSED, run_processor
 from shared.broker.in_process import InProcessBroker
@@ -53,10 +54,13 @@ async def serve(stop_requested: asyncio.Event) -> None:
         settings = settings.for_other_machines()
     configure_logs("embedded", settings.log_level)
     make_folder(settings.var)
-    with hold_state(settings.var) as publish_state:
+    with hold_state(settings.var) as write_state:
         async with open_postgres_server(settings.var / "postgres") as server:
             await migrate(server.url)
-            ready = partial(publish_state, server.url, is_local)
+
+            def ready(address: str) -> None:
+                write_state(EmbeddedState(os.getpid(), address, server.url, is_local))
+
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_fail_when_it_ends(server))
                 await _serve_on(server.url, settings, stop_requested, ready, is_local=is_local)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,6 +28,8 @@ class EmbeddedState:
     """A running embedded Isoline, ready for requests.
 
     Attributes:
+        pid: Of its process.
+        address: The gateway's URL.
         is_local: Whether only this machine can reach it, so that it may have the demo accounts.
     """
 
@@ -39,11 +40,10 @@ class EmbeddedState:
 
 
 @contextmanager
-def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
-    """Lock this folder's state; yields a function that publishes that this process is ready.
+def hold_state(var: Path) -> Iterator[Callable[[EmbeddedState], None]]:
+    """Lock this folder's state; yields a function that writes the state of this process once it is ready.
 
-    The function takes the URL of the database, whether only this machine can reach the gateway, and the
-    gateway's address. The kernel drops the lock with the process, so that a stale state is never believed.
+    The kernel drops the lock with the process, so that a stale state is never believed.
 
     Raises:
         ConfigurationError: Another process has the lock, or the folder can't be used.
@@ -53,13 +53,12 @@ def hold_state(var: Path) -> Iterator[Callable[[str, bool, str], None]]:
             raise ConfigurationError(f"Isoline runs already in {var.resolve()}")
         file.truncate(0)
 
-        def publish(database_url: str, is_local: bool, address: str) -> None:  # noqa: FBT001 - in turn
-            state = EmbeddedState(os.getpid(), address, database_url, is_local)
+        def write(state: EmbeddedState) -> None:
             with naming_isoline_var(var):
                 file.write(orjson.dumps(asdict(state)))
                 file.flush()
 
-        yield publish
+        yield write
         file.truncate(0)
 
 

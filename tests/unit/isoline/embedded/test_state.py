@@ -15,18 +15,14 @@ if TYPE_CHECKING:
 
 
 def test_a_state_is_read_while_it_is_held_and_not_after(tmp_path: Path) -> None:
-    with hold_state(tmp_path) as publish:
+    state = EmbeddedState(7, "http://0.0.0.0:8080", "postgresql:///isoline", is_local=False)
+    with hold_state(tmp_path) as write:
         before = read_state(tmp_path)
-        publish("postgresql:///isoline", False, "http://0.0.0.0:8080")  # noqa: FBT003 - in turn
+        write(state)
         held = read_state(tmp_path)
 
     assert before is None
-    assert isinstance(held, EmbeddedState)
-    assert (held.database_url, held.is_local, held.address) == (
-        "postgresql:///isoline",
-        False,
-        "http://0.0.0.0:8080",
-    )
+    assert held == state
     assert read_state(tmp_path) is None
 
 
