@@ -476,11 +476,11 @@ def _gzip_of_nothing(_: bytes) -> bytes:
 
 
 def _tables_of_nothing(_: bytes) -> bytes:
-    return gzip_of_tables(_LARGEST_BODY - 100, letters=0)
+    return gzip_of_tables(_LARGEST_BODY - 100, literals_per_block=0)
 
 
 def _tables(_: bytes) -> bytes:
-    return gzip_of_tables(_LARGEST_BODY // 2 - 100, letters=13)
+    return gzip_of_tables(_LARGEST_BODY // 2 - 100, literals_per_block=13)
 
 
 def _continued() -> str:
