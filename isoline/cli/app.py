@@ -13,7 +13,7 @@ import typer
 import gateway.__main__
 import processor.__main__
 from isoline import client
-from isoline.cli import accounts, ecgs, keys, openapi, operations, tour, users
+from isoline.cli import account_administration, ecgs, keys, openapi, operations, tour, user_commands
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
@@ -28,7 +28,7 @@ _EXIT_FAILED: Final = 1
 _EXIT_NOT_RUNNING: Final = 3  # as service managers expect of `status`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(users.app, name="user")
+app.add_typer(user_commands.app, name="user")
 app.add_typer(keys.app, name="keys")
 ecgs.add_to(app)
 app.add_typer(openapi.app, name="openapi")
@@ -107,7 +107,7 @@ def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
 @app.command("create-admin")
 def create_admin(name: Annotated[str, typer.Option(help="The account's name.")] = "admin") -> None:
     """Create an administrator: admin/admin in the embedded mode on loopback, else as user create does."""
-    typer.echo(asyncio.run(accounts.create_first_admin(name)))
+    typer.echo(asyncio.run(account_administration.create_first_admin(name)))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from isoline.cli import accounts
+from isoline.cli import account_administration
 from shared.domain.account import Role
 
 app = typer.Typer(no_args_is_help=True, help="Accounts: create, list, change and delete them.")
@@ -22,14 +22,14 @@ def create(
     name: Name, role: Annotated[list[Role] | None, typer.Option(help="May be repeated.")] = None
 ) -> None:
     """Create an account; its password is asked for, read from standard input, or made if that is empty."""
-    typer.echo(asyncio.run(accounts.create(name, role or [Role.USER])))
+    typer.echo(asyncio.run(account_administration.create(name, role or [Role.USER])))
 
 
 @app.command("list")
 def list_() -> None:
     """Show all accounts and their roles."""
     table = Table("account", "roles")
-    for account in asyncio.run(accounts.all_accounts()):
+    for account in asyncio.run(account_administration.all_accounts()):
         table.add_row(account.name, ", ".join(sorted(account.roles)))
     Console().print(table)
 
@@ -37,16 +37,16 @@ def list_() -> None:
 @app.command("roles")
 def roles(name: Name, roles: Annotated[list[Role], typer.Argument(help="All that it is to have.")]) -> None:
     """Give an account other roles; its tokens end."""
-    typer.echo(asyncio.run(accounts.set_roles(name, roles)))
+    typer.echo(asyncio.run(account_administration.set_roles(name, roles)))
 
 
 @app.command("password")
 def password(name: Name) -> None:
     """Give an account another password, found in the same way; its tokens end."""
-    typer.echo(asyncio.run(accounts.set_password(name)))
+    typer.echo(asyncio.run(account_administration.set_password(name)))
 
 
 @app.command("delete")
 def delete(name: Name) -> None:
     """Delete an account for ever; its ECGs stay."""
-    typer.echo(asyncio.run(accounts.delete(name)))
+    typer.echo(asyncio.run(account_administration.delete(name)))
