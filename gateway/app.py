@@ -58,11 +58,11 @@ async def open_gateway(
     operations_port: int,
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
-    """Answer requests for as long as the context is open, then leave so that no client notices.
+    """Answer requests for as long as the context is open, then drain, so that no client notices.
 
-    Readiness is 503 by then, by one of the ``parts``. For ``settings.drain_s`` every answer closes its
-    connection and nobody waits for a result any longer, so that load balancer and clients turn to others;
-    then accepting stops and requests in hand are finished. The operations port is open until then.
+    Readiness is 503 by then, by one of the ``parts``. For ``settings.drain_s`` every response closes its
+    connection and no request waits for a result any longer, so that load balancer and clients turn to other
+    gateways; then accepting stops and open requests are answered. The operations port is open until then.
 
     Yields the address at which it listens.
 
@@ -130,10 +130,15 @@ async def open_gateway(
                 shares_port=shares_port,
             )
         )
-        draining.set()
-        for feature in features:
-            feature.begin_drain()
-        await asyncio.sleep(settings.drain_s)
+        await _drain(draining, features, drain_s=settings.drain_s)
+
+
+async def _drain(draining: asyncio.Event, features: Iterable[Feature], *, drain_s: float) -> None:
+    """Go on answering for so many seconds; every response closes its connection, and none waits."""
+    draining.set()
+    for feature in features:
+        feature.begin_drain()
+    await asyncio.sleep(drain_s)
 
 
 def _merged(parts: Iterable[Mapping[str, Part]]) -> dict[str, Part]:

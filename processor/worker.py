@@ -71,7 +71,7 @@ async def run_processor(
             await stop_requested.wait()
             relaying.cancel()
             limit.reschedule(asyncio.get_running_loop().time() + _DRAIN_WITHIN_S)
-            breaker.drain()
+            breaker.stop_holding_results()
             await give_back(await consumer.pause())
             await asyncio.wait(workers)
             breaking.cancel()

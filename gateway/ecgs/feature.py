@@ -104,7 +104,7 @@ async def open_ecgs(
                     is_logged=False,
                 ),
             },
-            begin_drain=waiter.drain,  # else draining would take as long as the longest wait
+            begin_drain=waiter.end_waits,  # else draining would take as long as the longest wait
         )
 
 

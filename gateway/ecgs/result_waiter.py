@@ -29,7 +29,7 @@ class ResultWaiter:
         self._pending: dict[OwnedEcgId, set[asyncio.Future[EcgState | None]]] = {}
         self._has_pending = asyncio.Event()
         self._backoff_s = _MIN_BACKOFF_S
-        self._is_draining = False
+        self._waits_have_ended = False
         self._failure: UnavailableError | None = None
 
     def check(self) -> None:
@@ -45,13 +45,13 @@ class ResultWaiter:
         """The ECG's state once it is final, after ``wait_s`` at the latest; None if there is no such ECG.
 
         A queued re-analysis is waited for too, although its last finished generation could be shown. After
-        `drain` this returns without waiting.
+        `end_waits` this returns without waiting.
 
         Raises:
             UnavailableError: It can't be looked up.
         """
         present = await self._lookups.load(owned)
-        if present is None or present.is_final or not wait_s or self._is_draining:
+        if present is None or present.is_final or not wait_s or self._waits_have_ended:
             return present
         try:
             async with asyncio.timeout(wait_s):
@@ -59,12 +59,12 @@ class ResultWaiter:
         except TimeoutError:
             return present
 
-    def drain(self) -> None:
+    def end_waits(self) -> None:
         """End all waits, present and future: `wait` returns the state that it read first."""
-        self._is_draining = True
+        self._waits_have_ended = True
         for future in [future for futures in self._pending.values() for future in futures]:
             if not future.done():
-                future.set_exception(TimeoutError("draining"))
+                future.set_exception(TimeoutError("waits have ended"))
 
     async def _wait_until_final(self, owned: OwnedEcgId) -> EcgState | None:
         future: asyncio.Future[EcgState | None] = asyncio.get_running_loop().create_future()

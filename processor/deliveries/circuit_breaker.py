@@ -40,7 +40,7 @@ class CircuitBreaker:
     """Open while PostgreSQL can't be used; closed until `run` begins, then open until the first good check.
 
     While it is open, the consumer is paused, deliveries without results are given back, and only results that
-    are measured already wait for PostgreSQL. While the process drains they do not wait either.
+    are measured already wait for PostgreSQL, until `stop_holding_results`.
 
     Args:
         check: Returns if ECGs can be claimed and settled, else raises.
@@ -88,8 +88,11 @@ class CircuitBreaker:
                 await self._open(consumer)
             await asyncio.sleep(backoff_s(failures, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S))
 
-    def drain(self) -> None:
-        """From now on an open circuit also interrupts calls that hold results: they are measured again."""
+    def stop_holding_results(self) -> None:
+        """From now on an open circuit interrupts calls that hold results as well, and is never closed again.
+
+        For a process that drains: it loses those results, and others measure these ECGs again.
+        """
         self._is_draining = True
         if self._is_open:
             self._interrupt()
@@ -108,7 +111,7 @@ class CircuitBreaker:
         """Wait for PostgreSQL inside; the wait is interrupted when the circuit opens.
 
         Args:
-            holds_results: Keep waiting while the circuit is open, unless the process drains.
+            holds_results: Keep waiting while the circuit is open, until `stop_holding_results`.
 
         Raises:
             CircuitOpenError: The circuit is open.

@@ -835,7 +835,7 @@ class TestBatches:
         )
         await is_asked.wait()
 
-        breaker.drain()
+        breaker.stop_holding_results()
 
         await at_work
         broker.disconnect()  # as its end does

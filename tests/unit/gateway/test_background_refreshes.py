@@ -191,7 +191,7 @@ async def test_a_failed_poll_fails_the_check_while_requests_wait() -> None:
         waiter.check()
         store.is_refused = True
         reason = await refusal(waiter.check)
-        waiter.drain()
+        waiter.end_waits()
         await asked
         waiter.check()
 

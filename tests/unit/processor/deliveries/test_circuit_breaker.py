@@ -158,7 +158,7 @@ class TestConsuming:
         assert checks.slept_s == [0.5, 1, 2, 3, 3, 1, 1, 0.5]
 
     async def test_while_the_process_drains_nothing_is_consumed_again(self, checks: ScriptedChecks) -> None:
-        checks.breaker.drain()
+        checks.breaker.stop_holding_results()
 
         await checks.run(_AWAY, None)
 
@@ -203,7 +203,7 @@ class TestWaiting:
         wait = await interrupted(checks.breaker, holds_results=True)
         await checks.run(_AWAY)
 
-        checks.breaker.drain()
+        checks.breaker.stop_holding_results()
 
         assert await wait
 
@@ -213,7 +213,7 @@ class TestWaiting:
         await checks.run(None)
         waits = [await interrupted(checks.breaker, holds_results=holds) for holds in (False, True)]
 
-        checks.breaker.drain()
+        checks.breaker.stop_holding_results()
         await asyncio.sleep(0.01)
         assert not any(wait.done() for wait in waits)
 
@@ -228,7 +228,7 @@ class TestWaiting:
     ) -> None:
         await checks.run(_AWAY if is_open else None)
         if is_draining:
-            checks.breaker.drain()
+            checks.breaker.stop_holding_results()
         may_wait = not is_open or (holds_results and not is_draining)
 
         begun = False
@@ -266,7 +266,7 @@ class TestWaiting:
         await checks.breaker._open(cast("Consumer", checks.consumer))
         await asyncio.sleep(0)
 
-        checks.breaker.drain()
+        checks.breaker.stop_holding_results()
 
         may_go.set()
         with pytest.raises(CircuitOpenError):
