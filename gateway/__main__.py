@@ -15,7 +15,7 @@ from gateway.ecgs.feature import EcgPorts
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
-from shared.runtime.health import Part, part_of_process
+from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.heap import share_one_heap
 from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
@@ -36,7 +36,7 @@ from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
-from shared.storage.schema.known_schema import parts_of_schema
+from shared.storage.schema.known_schema import health_parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,10 +80,10 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             ecgs=ports_on_postgres(database, publisher, source=settings.source),
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
-            parts={
-                "process": part_of_process(stop_requested),
-                **parts_of_database(database),
-                "broker": Part(
+            health_parts={
+                "process": health_part_of_process(stop_requested),
+                **health_parts_of_database(database),
+                "broker": HealthPart(
                     check=publisher.check_last_publish,
                     means="ECGs are taken and kept; they are announced once the broker takes them.",
                     fails_after_s=math.inf,
@@ -109,16 +109,18 @@ def ports_on_postgres(database: Database, publisher: Publisher, *, source: str =
     )
 
 
-def parts_of_database(database: Database) -> dict[str, Part]:
+def health_parts_of_database(database: Database) -> dict[str, HealthPart]:
     """What a gateway needs of PostgreSQL; it can do without some while others are served."""
     return {
-        **parts_of_schema(database, means="Requests are answered with 503 and may be sent again later."),
-        "submissions": Part(
+        **health_parts_of_schema(
+            database, means="Requests are answered with 503 and may be sent again later."
+        ),
+        "submissions": HealthPart(
             check=partial(check_submissions, database),
             means="Submissions are answered with 503 and may be sent again later.",
             is_logged=False,
         ),
-        "recordings": Part(
+        "recordings": HealthPart(
             check=partial(check_recordings, database),
             means=(
                 "ECGs of more than 500,000 samples are answered with 503 and may be sent again later; "
@@ -127,19 +129,19 @@ def parts_of_database(database: Database) -> dict[str, Part]:
             is_logged=False,
             fails_after_s=math.inf,
         ),
-        "results": Part(
+        "results": HealthPart(
             check=partial(check_reading, database),
             means="Requests for results and lists are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
-        "erasures": Part(
+        "erasures": HealthPart(
             check=partial(check_erasures, database),
             means="Requests to erase an ECG are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
-        "accounts": Part(
+        "accounts": HealthPart(
             check=partial(check_accounts, database),
             means=(
                 "Logins, or changes of accounts, are answered with 503; "

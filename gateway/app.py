@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.ecgs.feature import EcgPorts
     from shared.ports.accounts import AccountStore
     from shared.ports.logins import LoginStore
-    from shared.runtime.health import Part
+    from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
 
 ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENTATION_ROUTES, *HEALTH_ROUTES)
@@ -54,15 +54,16 @@ async def open_gateway(
     ecgs: EcgPorts,
     accounts: AccountStore,
     logins: LoginStore,
-    parts: Mapping[str, Part],
+    health_parts: Mapping[str, HealthPart],
     operations_port: int,
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open, then drain, so that no client notices.
 
-    Readiness is 503 by then, by one of the ``parts``. For ``settings.drain_s`` every response closes its
-    connection and no request waits for a result any longer, so that load balancer and clients turn to other
-    gateways; then accepting stops and open requests are answered. The operations port is open until then.
+    Readiness is 503 by then, by one of the ``health_parts``. For ``settings.drain_s`` every response closes
+    its connection and no request waits for a result any longer, so that load balancer and clients turn to
+    other gateways; then accepting stops and open requests are answered. The operations port is open until
+    then.
 
     Yields the address at which it listens.
 
@@ -94,11 +95,11 @@ async def open_gateway(
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
         ]
-        own_parts = [authentication.parts, *(feature.parts for feature in features)]
+        own_parts = [authentication.health_parts, *(feature.health_parts for feature in features)]
         features.append(
             await enter(
                 open_operations(
-                    _merged([parts, *own_parts]), host=settings.operations_host, port=operations_port
+                    _merged([health_parts, *own_parts]), host=settings.operations_host, port=operations_port
                 )
             )
         )
@@ -141,7 +142,7 @@ async def _drain(draining: asyncio.Event, features: Iterable[Feature], *, drain_
     await asyncio.sleep(drain_s)
 
 
-def _merged(parts: Iterable[Mapping[str, Part]]) -> dict[str, Part]:
+def _merged(parts: Iterable[Mapping[str, HealthPart]]) -> dict[str, HealthPart]:
     return {name: part for named in parts for name, part in named.items()}
 
 

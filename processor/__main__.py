@@ -15,7 +15,7 @@ from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
-from shared.runtime.health import Part, open_health, part_of_process
+from shared.runtime.health import HealthPart, health_part_of_process, open_health
 from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import ProcessorSettings, read_settings
@@ -26,7 +26,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
-from shared.storage.schema.known_schema import parts_of_schema
+from shared.storage.schema.known_schema import health_parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,14 +65,14 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
         ) as consumer,
     ):
         breaker = CircuitBreaker(partial(check_results, database))
-        parts = {
-            "process": part_of_process(stop_requested),
-            **parts_of_schema(database, means=NOTHING_IS_ANALYSED),
-            "results": Part(
+        health_parts = {
+            "process": health_part_of_process(stop_requested),
+            **health_parts_of_schema(database, means=NOTHING_IS_ANALYSED),
+            "results": HealthPart(
                 check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
             ),
-            "broker": Part(check=consumer.check, means=NOTHING_IS_ANALYSED, is_in_memory=True),
-            "events": Part(
+            "broker": HealthPart(check=consumer.check, means=NOTHING_IS_ANALYSED, is_in_memory=True),
+            "events": HealthPart(
                 check=publisher.check_last_publish,
                 means="Results are kept; what is not announced yet goes out once the broker takes it.",
                 fails_after_s=_WITHOUT_EVENTS_S,
@@ -80,7 +80,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
             ),
         }
         async with (
-            open_health(parts) as health,
+            open_health(health_parts) as health,
             open_operations_port(
                 settings.operations_host, settings.operations_port_of(worker), health=health
             ),

@@ -10,7 +10,7 @@ from gateway.auth.authenticator import Authenticator
 from gateway.auth.external_issuer import ExternalIssuer
 from gateway.auth.jwks import open_jwks_client
 from gateway.auth.revocations import open_revocations
-from shared.runtime.health import Part, sync_check
+from shared.runtime.health import HealthPart, sync_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -25,7 +25,7 @@ class Authentication(NamedTuple):
     """The authenticator, and its parts that may fail while the process runs, by name, for health."""
 
     authenticator: Authenticator
-    parts: Mapping[str, Part]
+    health_parts: Mapping[str, HealthPart]
 
 
 @asynccontextmanager
@@ -37,8 +37,8 @@ async def open_authentication(
         revocations = await opened.enter_async_context(
             open_revocations(accounts, clock, within_s=settings.revocation_s)
         )
-        parts = {
-            "tokens": Part(
+        health_parts = {
+            "tokens": HealthPart(
                 check=sync_check(revocations.check),
                 means="Requests with a token are answered with 503 and may be sent again later.",
                 is_in_memory=True,
@@ -55,7 +55,7 @@ async def open_authentication(
                 roles_claim=settings.oidc_roles_claim,
                 keys=keys,
             )
-            parts["issuer"] = Part(
+            health_parts["issuer"] = HealthPart(
                 check=sync_check(keys.check),
                 means=(
                     "Tokens of the external issuer by a key not known yet are answered with 503; "
@@ -65,4 +65,4 @@ async def open_authentication(
                 is_in_memory=True,
                 is_logged=False,
             )
-        yield Authentication(Authenticator(tokens, revocations, clock, external), parts)
+        yield Authentication(Authenticator(tokens, revocations, clock, external), health_parts)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.contract.route import Route
-    from shared.runtime.health import Part
+    from shared.runtime.health import HealthPart
 
 
 def _no_drain() -> None:
@@ -22,11 +22,11 @@ class Feature:
 
     Attributes:
         routes: Their handlers are methods of the class of ``handlers``.
-        parts: Its parts that may fail while the process runs, by name, for health.
+        health_parts: Its parts that may fail while the process runs, by name, for health.
         begin_drain: Called once when the gateway starts draining: from then on no request may wait for long.
     """
 
     routes: Sequence[Route]
     handlers: object
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    health_parts: Mapping[str, HealthPart] = field(default_factory=dict)
     begin_drain: Callable[[], None] = _no_drain

@@ -16,7 +16,7 @@ from gateway.ecgs.routes import ECG_ROUTES
 from gateway.ecgs.submission_batcher import open_submission_batcher
 from gateway.formats.registry import FormatRegistry
 from gateway.formats.spool import SpoolDirectory
-from shared.runtime.health import Part, sync_check
+from shared.runtime.health import HealthPart, sync_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,8 +77,8 @@ async def open_ecgs(
                 clock=clock,
                 settings=settings,
             ),
-            parts={
-                "backlog": Part(
+            health_parts={
+                "backlog": HealthPart(
                     check=sync_check(backlog.check_measured),
                     means=(
                         "New ECGs are answered with 503 while the backlog is at its limit, "
@@ -88,7 +88,7 @@ async def open_ecgs(
                     is_in_memory=True,
                     is_logged=False,
                 ),
-                "spool": Part(
+                "spool": HealthPart(
                     check=spool_directory.check_usable,
                     means=(
                         "ECGs longer than JSON may have are answered with 503, all or those that the disk "
@@ -96,7 +96,7 @@ async def open_ecgs(
                     ),
                     fails_after_s=math.inf,
                 ),
-                "waiting": Part(
+                "waiting": HealthPart(
                     check=sync_check(waiter.check),
                     means="Requests that wait for a result (`?wait=`) are told late that it is there.",
                     fails_after_s=math.inf,

@@ -14,15 +14,17 @@ from shared.runtime.operations_port import open_operations_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from shared.runtime.health import Part
+    from shared.runtime.health import HealthPart
 
 
 @asynccontextmanager
-async def open_operations(parts: Mapping[str, Part], *, host: str, port: int) -> AsyncIterator[Feature]:
-    """Yield the feature; parts are checked and the operations port is open for as long as the context is.
+async def open_operations(
+    health_parts: Mapping[str, HealthPart], *, host: str, port: int
+) -> AsyncIterator[Feature]:
+    """Yield the feature; its health parts are checked and the port is open for as long as the context is.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    async with open_health(parts) as health, open_operations_port(host, port, health=health):
+    async with open_health(health_parts) as health, open_operations_port(host, port, health=health):
         yield Feature(routes=HEALTH_ROUTES, handlers=HealthHandlers(health))

@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.__main__ import parts_of_database, ports_on_postgres
+from gateway.__main__ import health_parts_of_database, ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
@@ -21,7 +21,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.observability.logs import configure_logs
-from shared.runtime.health import Part, part_of_process
+from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_results
@@ -97,10 +97,10 @@ async def _serve_on(
             ecgs=ports,
             accounts=accounts,
             logins=PostgresLoginStore(database),
-            parts={
-                "process": part_of_process(stop_requested),
-                **parts_of_database(database),
-                "analysis": Part(
+            health_parts={
+                "process": health_part_of_process(stop_requested),
+                **health_parts_of_database(database),
+                "analysis": HealthPart(
                     check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
                 ),
             },

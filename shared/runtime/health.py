@@ -45,7 +45,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class HealthPart:
     """A dependency or capability of a service.
 
     Attributes:
@@ -74,9 +74,9 @@ def sync_check(check: Callable[[], None]) -> Check:
     return run
 
 
-def part_of_process(stop_requested: asyncio.Event) -> Part:
+def health_part_of_process(stop_requested: asyncio.Event) -> HealthPart:
     """The process itself, which takes no more work after a stop request."""
-    return Part(
+    return HealthPart(
         check=partial(check_not_stopping, stop_requested),
         means="This process finishes what it has in hand; others take what is new.",
         is_in_memory=True,
@@ -107,8 +107,8 @@ class Health:
         parts: Of the service, by name.
     """
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
-        self._parts = [_WatchedPart(name, part, self._log_readiness) for name, part in parts.items()]
+    def __init__(self, parts: Mapping[str, HealthPart]) -> None:
+        self._parts = [_WatchedHealthPart(name, part, self._log_readiness) for name, part in parts.items()]
         self._unready_since_s: float | None = None
         self._last_unready_s = 0.0
         self._ready_s = 0.0  # the first check after it that found it ready
@@ -150,17 +150,17 @@ class Health:
 
 
 @asynccontextmanager
-async def open_health(parts: Mapping[str, Part]) -> AsyncIterator[Health]:
+async def open_health(parts: Mapping[str, HealthPart]) -> AsyncIterator[Health]:
     """Yield the health of a service whose parts are checked while the context is open."""
     health = Health(parts)
     async with health.watching():
         yield health
 
 
-class _WatchedPart:
+class _WatchedHealthPart:
     """A part, the result of its last check, and since when that has been so."""
 
-    def __init__(self, name: str, part: Part, on_check: Callable[[], None]) -> None:
+    def __init__(self, name: str, part: HealthPart, on_check: Callable[[], None]) -> None:
         self.name = name
         self.state = State.OK
         self.reason = ""

@@ -26,7 +26,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
 from shared.ports.accounts import AccountChanges
-from shared.runtime.health import Part
+from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
@@ -62,9 +62,9 @@ class UnchangedAccounts(PostgresAccountStore):
         return AccountChanges({}, time.time())
 
 
-def part_of_schema(database: Database) -> Part:
+def health_part_of_schema(database: Database) -> HealthPart:
     """The health part that every gateway has."""
-    return Part(check=partial(check_schema, database), means="Nothing works.")
+    return HealthPart(check=partial(check_schema, database), means="Nothing works.")
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def open_test_gateway(
     *,
     settings: GatewayOnlySettings | None = None,
     accounts: AccountStore | None = None,
-    parts: Mapping[str, Part] | None = None,
+    health_parts: Mapping[str, HealthPart] | None = None,
 ) -> AsyncIterator[str]:
     """Yield the address of a gateway on a free port; it stops without draining."""
     settings = settings or GatewayOnlySettings(host="127.0.0.1", port=0)
@@ -84,7 +84,7 @@ async def open_test_gateway(
         ecgs=ports_on_postgres(database, publisher),
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
-        parts=parts or {},
+        health_parts=health_parts or {},
         operations_port=0,
     ) as address:
         yield address
@@ -174,7 +174,7 @@ async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[
     for name, roles in ROLES.items():
         await accounts.add(Account(name, _password_hash(), frozenset(roles)))
     async with open_test_gateway(
-        database, broker.publisher(), parts={"schema": part_of_schema(database)}
+        database, broker.publisher(), health_parts={"schema": health_part_of_schema(database)}
     ) as address:
         yield address
 

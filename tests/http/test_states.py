@@ -13,13 +13,13 @@ import asyncpg
 import pytest
 from yarl import URL
 
-from gateway.__main__ import parts_of_database
+from gateway.__main__ import health_parts_of_database
 from shared.domain.errors import UnavailableError
 from shared.events import EventType, read_submitted
 from shared.operations import replay
 from shared.ports.operations import Reason, Selection
 from shared.runtime import health
-from shared.runtime.health import Part, part_of_process
+from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_submissions
@@ -27,10 +27,10 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.operations import PostgresOperations
 from tests.http.conftest import (
     QUEUE,
+    health_part_of_schema,
     open_client,
     open_test_gateway,
     open_test_processor,
-    part_of_schema,
     problem_of,
 )
 from tests.support.builders import an_ecg_body
@@ -495,10 +495,10 @@ class TestHealth:
         self, database: Database, broker: InProcessBroker
     ) -> None:
         stop_requested = asyncio.Event()
-        parts = {"process": part_of_process(stop_requested), "schema": part_of_schema(database)}
+        parts = {"process": health_part_of_process(stop_requested), "schema": health_part_of_schema(database)}
 
         async with (
-            open_test_gateway(database, broker.publisher(), parts=parts) as gateway,
+            open_test_gateway(database, broker.publisher(), health_parts=parts) as gateway,
             open_client(gateway) as nobody,
         ):
             await found(nobody, "/health/ready")
@@ -520,7 +520,7 @@ class TestHealth:
         async with (
             open_database(_of_no_database(postgres_url) if is_there else away) as database,
             open_test_gateway(
-                database, broker.publisher(), parts={"schema": part_of_schema(database)}
+                database, broker.publisher(), health_parts={"schema": health_part_of_schema(database)}
             ) as gateway,
             open_client(gateway) as nobody,
         ):
@@ -533,10 +533,12 @@ class TestHealth:
     async def test_a_gateway_that_may_not_write_is_not_ready_and_recovers(
         self, database: Database, database_url: str, broker: InProcessBroker
     ) -> None:
-        parts = {"submissions": Part(check=partial(check_submissions, database), means="None is taken.")}
+        parts = {
+            "submissions": HealthPart(check=partial(check_submissions, database), means="None is taken.")
+        }
         operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
         async with (
-            open_test_gateway(database, broker.publisher(), parts=parts) as gateway,
+            open_test_gateway(database, broker.publisher(), health_parts=parts) as gateway,
             open_client(gateway, "ada") as ada,
         ):
             await found(ada, "/health/ready")
@@ -600,7 +602,9 @@ class TestHealth:
         operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
         async with (
             open_database(database_url) as database,
-            open_test_gateway(database, broker.publisher(), parts=parts_of_database(database)) as gateway,
+            open_test_gateway(
+                database, broker.publisher(), health_parts=health_parts_of_database(database)
+            ) as gateway,
             open_client(gateway) as nobody,
         ):
             await readiness(nobody, 200)
@@ -622,7 +626,9 @@ class TestHealth:
         operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
         async with (
             open_database(database_url) as database,
-            open_test_gateway(database, broker.publisher(), parts=parts_of_database(database)) as gateway,
+            open_test_gateway(
+                database, broker.publisher(), health_parts=health_parts_of_database(database)
+            ) as gateway,
             open_client(gateway, "ada") as ada,
         ):
             await readiness(ada, 200)
@@ -644,7 +650,7 @@ class TestHealth:
             open_empty_database(postgres_url) as url,
             open_database(url) as database,
             open_test_gateway(
-                database, broker.publisher(), parts={"schema": part_of_schema(database)}
+                database, broker.publisher(), health_parts={"schema": health_part_of_schema(database)}
             ) as gateway,
             open_client(gateway) as nobody,
             nobody.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response,

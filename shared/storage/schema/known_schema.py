@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError
-from shared.runtime.health import Part
+from shared.runtime.health import HealthPart
 from shared.storage.schema.compatibility import read_schema
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class KnownSchema:
         self._schema.check()
 
 
-def parts_of_schema(database: Database, *, means: str) -> dict[str, Part]:
+def health_parts_of_schema(database: Database, *, means: str) -> dict[str, HealthPart]:
     """Two readiness parts: the schema can be read, and the one that was read last fits.
 
     Args:
@@ -63,8 +63,8 @@ def parts_of_schema(database: Database, *, means: str) -> dict[str, Part]:
     """
     schema = KnownSchema(database)
     return {
-        "schema_check": Part(
+        "schema_check": HealthPart(
             check=schema.read, means=_FIT_NOT_KNOWN, is_logged=False, fails_after_s=math.inf
         ),
-        "schema": Part(check=schema.check, means=means, is_in_memory=True, is_logged=False),
+        "schema": HealthPart(check=schema.check, means=means, is_in_memory=True, is_logged=False),
     }

@@ -11,7 +11,7 @@ import pytest
 
 from isoline import health_probe
 from shared.domain.errors import UnavailableError
-from shared.runtime.health import Part, open_health
+from shared.runtime.health import HealthPart, open_health
 from shared.runtime.operations_port import open_operations_port
 from tests.e2e.conftest import ROOT
 
@@ -28,7 +28,7 @@ async def a_service(*, is_ready: bool = True, host: str = "127.0.0.1") -> AsyncI
             raise UnavailableError("leaving")
 
     async with (
-        open_health({"process": Part(check=check, means="Nothing.")}) as health,
+        open_health({"process": HealthPart(check=check, means="Nothing.")}) as health,
         open_operations_port(host, 0, health=health) as address,
     ):
         yield f"{address}/health/ready"

@@ -11,7 +11,7 @@ import orjson
 
 from shared.domain.errors import UnavailableError
 from shared.runtime import health, outages
-from shared.runtime.health import Health, Part, open_health, part_of_process
+from shared.runtime.health import Health, HealthPart, health_part_of_process, open_health
 from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ async def until(watched: Health, part: str, state: str) -> None:
 async def open_one(
     broker: Broker, *, fails_after_s: float = 0, is_in_memory: bool = True
 ) -> AsyncIterator[Health]:
-    part = Part(check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_in_memory=is_in_memory)
+    part = HealthPart(
+        check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_in_memory=is_in_memory
+    )
     async with open_health({"broker": part}) as watched:
         yield watched
 
@@ -137,7 +139,7 @@ class TestParts:
         self,
     ) -> None:
         broker = Broker(UnavailableError("refused", is_logged=True))
-        part = Part(
+        part = HealthPart(
             check=broker.check, means=_MEANS, fails_after_s=math.inf, is_in_memory=True, is_logged=False
         )
         with capture_logs() as records:
@@ -224,8 +226,8 @@ class TestCost:
     ) -> None:
         monkeypatch.setattr(health, "_CHECK_TIMEOUT_S", 0.05)
         parts = {
-            "database": Part(check=asyncio.Event().wait, means=_MEANS),  # type: ignore[arg-type]
-            "broker": Part(check=Broker().check, means=_MEANS),
+            "database": HealthPart(check=asyncio.Event().wait, means=_MEANS),  # type: ignore[arg-type]
+            "broker": HealthPart(check=Broker().check, means=_MEANS),
         }
         async with open_health(parts) as watched:
             status, document = await ready(watched)
@@ -238,7 +240,7 @@ class TestCost:
 async def test_a_process_that_is_asked_to_stop_says_so_at_once_and_gives_its_reason_elsewhere() -> None:
     stop_requested = asyncio.Event()
     with capture_logs() as records:
-        async with open_health({"process": part_of_process(stop_requested)}) as watched:
+        async with open_health({"process": health_part_of_process(stop_requested)}) as watched:
             staying, _ = await ready(watched)
             stop_requested.set()
             leaving, document = await ready(watched)
