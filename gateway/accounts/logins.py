@@ -48,10 +48,10 @@ async def refresh_login(refresh_token: str, *, logins: LoginStore) -> LoginGrant
         UnavailableError: It may have been spent. If it was spent before, its login may not have ended yet:
             trying again ends it.
     """
-    parts = _parts(refresh_token)
-    if parts is None:
+    split = _split_token(refresh_token)
+    if split is None:
         return None
-    login_id, spent = parts
+    login_id, spent = split
     new = secrets.token_bytes(_SECRET_BYTES)
     account = await logins.rotate(login_id, spent=_hash(spent), fresh=_hash(new))
     if account is None:
@@ -62,16 +62,16 @@ async def refresh_login(refresh_token: str, *, logins: LoginStore) -> LoginGrant
 
 async def revoke_login(refresh_token: str, *, logins: LoginStore) -> None:
     """Revoke the login of a refresh token, spent or not; an invalid token changes nothing."""
-    parts = _parts(refresh_token)
-    if parts is not None:
-        await logins.end(parts[0])
+    split = _split_token(refresh_token)
+    if split is not None:
+        await logins.end(split[0])
 
 
 def _token(login_id: UUID, secret: bytes) -> str:
     return base64.urlsafe_b64encode(login_id.bytes + secret).decode()
 
 
-def _parts(token: str) -> tuple[UUID, bytes] | None:
+def _split_token(token: str) -> tuple[UUID, bytes] | None:
     if len(token) != MAX_REFRESH_TOKEN_LENGTH:
         return None
     try:
