@@ -15,7 +15,7 @@ from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
 from shared.storage.signals.headers import read_encoding, read_header
 from shared.storage.signals.joined import decode_signals, ecg_of
-from shared.storage.signals.parts import PARTS, read_parts
+from shared.storage.signals.recording_parts import PARTS, read_parts
 from shared.storage.signals.samples import EncodedSamples
 
 if TYPE_CHECKING:
