@@ -28,7 +28,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.signals.joined import encode_signals
+from shared.storage.signals.stored_ecg import encode_signals
 from tests.support.builders import SOURCE, a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import Claim, EcgState
     from shared.ports.owned_ecgs import EcgSummary
     from shared.storage.postgres.database import Database
-    from shared.storage.signals.joined import EncodedSignals, JoinedSignals
+    from shared.storage.signals.stored_ecg import EncodedSignals, JoinedSignals
 
 _LIMIT_S = 20
 _BACKOFF = Backoff(first_s=10, longest_s=300)

@@ -14,9 +14,9 @@ from shared.storage.postgres.database import RESULTS, SUBMISSIONS, WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
 from shared.storage.signals.headers import read_encoding, read_header
-from shared.storage.signals.joined import decode_signals, ecg_of
 from shared.storage.signals.recording_parts import PARTS, read_parts
 from shared.storage.signals.samples import EncodedSamples
+from shared.storage.signals.stored_ecg import decode_signals, ecg_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

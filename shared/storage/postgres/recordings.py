@@ -12,8 +12,8 @@ from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import AGE_S, NEXT_GENERATION
 from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
-from shared.storage.signals.joined import header_hash
 from shared.storage.signals.recording_parts import write_parts
+from shared.storage.signals.stored_ecg import header_hash
 
 if TYPE_CHECKING:
     import asyncpg

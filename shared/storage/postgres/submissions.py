@@ -9,7 +9,7 @@ from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.header_column import COLUMN, VALUES, HeaderColumn
-from shared.storage.signals.joined import content_hash, encode_signals, join_signals
+from shared.storage.signals.stored_ecg import content_hash, encode_signals, join_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.storage.postgres.database import Connection
-    from shared.storage.signals.joined import EncodedSignals
+    from shared.storage.signals.stored_ecg import EncodedSignals
 
 # Fewer samples are encoded and hashed within a millisecond, which needs no thread.
 _INLINE_SAMPLES: Final = 200_000

@@ -42,7 +42,7 @@ MODULES: Final = (
     Module(
         "domain",
         "shared/domain/recording.py",
-        (*_DOMAIN, "tests/unit/shared/storage/signals/test_joined.py"),
+        (*_DOMAIN, "tests/unit/shared/storage/signals/test_stored_ecg.py"),
     ),
     Module("insights", "processor/analysis.py", _INSIGHTS),
     Module(

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import INT32_MAX, INT32_MIN, Header, LeadHeader
-from shared.storage.signals.joined import (
+from shared.storage.signals.samples import EncodedSamples, decode_samples
+from shared.storage.signals.stored_ecg import (
     EncodedSignals,
     content_hash,
     decode_signals,
     encode_signals,
     join_signals,
 )
-from shared.storage.signals.samples import EncodedSamples, decode_samples
 from tests.support.builders import a_lead, an_ecg
 
 if TYPE_CHECKING:
