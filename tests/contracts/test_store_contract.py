@@ -28,7 +28,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.signals.stored_ecg import encode_signals
+from shared.storage.signals.stored_ecg import encode_ecg
 from tests.support.builders import SOURCE, a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from shared.ports.ecgs import Claim, EcgState
     from shared.ports.owned_ecgs import EcgSummary
     from shared.storage.postgres.database import Database
-    from shared.storage.signals.stored_ecg import EncodedSignals, JoinedSignals
+    from shared.storage.signals.stored_ecg import EncodedEcg, JoinedSignals
 
 _LIMIT_S = 20
 _BACKOFF = Backoff(first_s=10, longest_s=300)
@@ -453,11 +453,11 @@ class TestAdding:
     ) -> None:
         threads = []
 
-        def spied(header: Header, joined: JoinedSignals) -> EncodedSignals:
+        def spied(header: Header, joined: JoinedSignals) -> EncodedEcg:
             threads.append(threading.current_thread())
-            return encode_signals(header, joined)
+            return encode_ecg(header, joined)
 
-        monkeypatch.setattr(postgres_submissions, "encode_signals", spied)
+        monkeypatch.setattr(postgres_submissions, "encode_ecg", spied)
 
         for size in (199_999, 200_000):
             leads = [a_lead("I", [0] * 100_000), a_lead("II", [0] * (size - 100_000))]

@@ -13,10 +13,10 @@ from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.storage.postgres.database import RESULTS, SUBMISSIONS, WITHOUT_FLUSH
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
-from shared.storage.signals.headers import read_encoding, read_header
-from shared.storage.signals.recording_parts import PARTS, read_parts
+from shared.storage.signals.headers import decode_header, unmark_encoding
+from shared.storage.signals.recording_parts import DTYPES_OF_PARTS, read_parts
 from shared.storage.signals.samples import EncodedSamples
-from shared.storage.signals.stored_ecg import decode_signals, ecg_of
+from shared.storage.signals.stored_ecg import decode_ecg, ecg_of_joined_samples
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -205,8 +205,12 @@ class PostgresEcgStore:
         keys = {claim.row: claim.key for claim in claims}
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LOAD, list(keys))
-            parts = {row["row"]: await _joined(connection, row) for row in rows if _has_parts(row)}
-        return {keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, parts.get(row["row"])) for row in rows}
+            samples = {
+                row["row"]: await _read_recording_samples(connection, row) for row in rows if _has_parts(row)
+            }
+        return {
+            keys[row["row"]]: _StoredEcg(keys[row["row"]].id, row, samples.get(row["row"])) for row in rows
+        }
 
     async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
         if any(settlement.series for settlement in settlements):
@@ -227,19 +231,23 @@ class PostgresEcgStore:
 
 
 class _StoredEcg(NamedTuple):
-    """A `shared.ports.ecgs.StoredEcg`: a row, and the samples of its parts if it is a recording."""
+    """`shared.ports.ecgs.StoredEcg` on PostgreSQL.
+
+    Attributes:
+        recording_samples: None if the row has the samples itself, and not in parts.
+    """
 
     ecg_id: str
     row: asyncpg.Record
-    parts: Samples | InvalidEcgError | None
+    recording_samples: Samples | InvalidEcgError | None
 
     def decoded(self) -> Ecg:
         header = self.row["header"].encode()
-        if isinstance(self.parts, InvalidEcgError):
-            raise self.parts
-        if self.parts is not None:
-            return ecg_of(read_header(self.ecg_id, header), self.parts)
-        return decode_signals(self.ecg_id, header, EncodedSamples(self.row["encoding"], self.row["samples"]))
+        if isinstance(self.recording_samples, InvalidEcgError):
+            raise self.recording_samples
+        if self.recording_samples is not None:
+            return ecg_of_joined_samples(decode_header(self.ecg_id, header), self.recording_samples)
+        return decode_ecg(self.ecg_id, header, EncodedSamples(self.row["encoding"], self.row["samples"]))
 
 
 def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
@@ -275,14 +283,14 @@ def _last_finished(state: EcgState, row: asyncpg.Record) -> EcgState:
 
 
 def _has_parts(row: asyncpg.Record) -> bool:
-    return read_encoding(row["encoding"]) in PARTS
+    return unmark_encoding(row["encoding"]) in DTYPES_OF_PARTS
 
 
-async def _joined(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
+async def _read_recording_samples(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
     """A recording's samples, or why they can't be read."""
     try:
-        header = read_header("", row["header"].encode())
-        dtype = PARTS[read_encoding(row["encoding"])]
+        header = decode_header("", row["header"].encode())
+        dtype = DTYPES_OF_PARTS[unmark_encoding(row["encoding"])]
         return await read_parts(connection, row["row"], dtype, header.num_samples)
     except InvalidEcgError as error:
         return error

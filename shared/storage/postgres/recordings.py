@@ -11,9 +11,9 @@ from shared.runtime.threads import in_thread
 from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
 from shared.storage.postgres.submissions import AGE_S, NEXT_GENERATION
-from shared.storage.signals.headers import stored_encoding, stored_header, stored_leads
+from shared.storage.signals.headers import encode_header, encode_leads, mark_encoding
 from shared.storage.signals.recording_parts import write_parts
-from shared.storage.signals.stored_ecg import header_hash
+from shared.storage.signals.stored_ecg import hash_of_header
 
 if TYPE_CHECKING:
     import asyncpg
@@ -63,7 +63,7 @@ WHERE owner = $1 AND id = $2 AND content_hash <> ''
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 
-class _StoredForm(NamedTuple):
+class _EncodedRecording(NamedTuple):
     """The stored form of a recording: its header and leads, its encoding, and the hash of all content."""
 
     header: bytes
@@ -84,16 +84,16 @@ class PostgresRecordingStore:
         self._header_column = HeaderColumn()
 
     async def add(self, submission: RecordingSubmission) -> Receipt:
-        stored = await in_thread(_stored_form, submission.recording)
+        encoded = await in_thread(_encode_recording, submission.recording)
         receipt = None
         async with self._database.connection(writes=RECORDINGS) as connection:
             while receipt is None:  # an ECG that had the id when all parts were written may be erased by now
-                receipt = await _find_existing(connection, submission, stored)
-                receipt = receipt or await self._insert(connection, submission, stored)
+                receipt = await _find_existing(connection, submission, encoded)
+                receipt = receipt or await self._insert(connection, submission, encoded)
         return receipt
 
     async def _insert(
-        self, connection: Connection, submission: RecordingSubmission, stored: _StoredForm
+        self, connection: Connection, submission: RecordingSubmission, encoded: _EncodedRecording
     ) -> Receipt | None:
         """The receipt of the recording; None, with nothing stored, if the id is taken.
 
@@ -104,16 +104,16 @@ class PostgresRecordingStore:
             header.date,
             header.sampling_rate_hz,
             header.unit,
-            stored.leads.decode(),
-            stored.encoding,
+            encoded.leads.decode(),
+            encoded.encoding,
         )
         try:
             async with connection.transaction():
                 recording_id = await connection.fetchval(_BEGIN)
                 await write_parts(connection, recording_id, submission.recording.blocks())
-                row, generation = await _insert_ecg(connection, submission, stored)
+                row, generation = await _insert_ecg(connection, submission, encoded)
                 await self._header_column.fetch(
-                    connection, _ADD_SIGNAL, row, *described, recording_id, header=stored.header.decode()
+                    connection, _ADD_SIGNAL, row, *described, recording_id, header=encoded.header.decode()
                 )
         except _IdTakenError:
             return None
@@ -126,7 +126,7 @@ async def dry_run_add_recording(connection: Connection) -> None:
 
 
 async def _insert_ecg(
-    connection: Connection, submission: RecordingSubmission, stored: _StoredForm
+    connection: Connection, submission: RecordingSubmission, encoded: _EncodedRecording
 ) -> tuple[int, int]:
     """Insert the ECG of parts that are written; its row and its generation."""
     header = submission.recording.header
@@ -134,7 +134,7 @@ async def _insert_ecg(
         _ADD,
         submission.owner,
         header.id,
-        stored.content_hash,
+        encoded.content_hash,
         header.num_samples,
         submission.traceparent,
         _REPUBLISH_AFTER_S,
@@ -145,7 +145,7 @@ async def _insert_ecg(
 
 
 async def _find_existing(
-    connection: Connection, submission: RecordingSubmission, stored: _StoredForm
+    connection: Connection, submission: RecordingSubmission, encoded: _EncodedRecording
 ) -> Receipt | None:
     """The receipt of the ECG that has the id; None if there is none."""
     ecg_id = submission.recording.header.id
@@ -155,17 +155,17 @@ async def _find_existing(
     return Receipt(
         EcgKey(submission.owner, ecg_id, row["generation"]),
         Status(row["status"]),
-        is_conflict=row["content_hash"] != stored.content_hash,
+        is_conflict=row["content_hash"] != encoded.content_hash,
         age_s=row["age_s"],
     )
 
 
-def _stored_form(recording: Recording) -> _StoredForm:
+def _encode_recording(recording: Recording) -> _EncodedRecording:
     """The stored form, with the content hash of an ECG with the same content; reads all samples twice."""
     width = "int16" if all(map(fits_int16, recording.blocks())) else "int32"
-    leads = stored_leads(recording.header)
-    digest = header_hash(recording.header, leads, f"{width}le")
+    leads = encode_leads(recording.header)
+    digest = hash_of_header(recording.header, leads, f"{width}le")
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
-    encoding = stored_encoding(recording.header, f"{width}-parts")
-    return _StoredForm(stored_header(recording.header, leads), leads, encoding, digest.digest())
+    encoding = mark_encoding(recording.header, f"{width}-parts")
+    return _EncodedRecording(encode_header(recording.header, leads), leads, encoding, digest.digest())

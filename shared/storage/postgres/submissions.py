@@ -9,7 +9,7 @@ from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.header_column import COLUMN, VALUES, HeaderColumn
-from shared.storage.signals.stored_ecg import content_hash, encode_signals, join_signals
+from shared.storage.signals.stored_ecg import content_hash, encode_ecg, join_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.storage.postgres.database import Connection
-    from shared.storage.signals.stored_ecg import EncodedSignals
+    from shared.storage.signals.stored_ecg import EncodedEcg
 
 # Fewer samples are encoded and hashed within a millisecond, which needs no thread.
 _INLINE_SAMPLES: Final = 200_000
@@ -92,7 +92,7 @@ SELECT owner, id, generation, status, content_hash, false, age_s FROM present WH
 class EncodedSubmission(Submission):
     """A submission with its stored form."""
 
-    signals: EncodedSignals
+    encoded_ecg: EncodedEcg
     content_hash: bytes
 
 
@@ -139,7 +139,7 @@ def _encoded(submission: Submission) -> EncodedSubmission:
         submission.owner,
         ecg,
         submission.traceparent,
-        signals=encode_signals(ecg.header, joined),
+        encoded_ecg=encode_ecg(ecg.header, joined),
         content_hash=content_hash(ecg.header, joined),
     )
 
@@ -155,7 +155,7 @@ async def _rows(
     missing = sorted(submissions, key=_owner_and_id)
     statement = _ADD
     while missing:  # another process may add or erase an id between the two statements
-        headers = [submission.signals.header.decode() for submission in missing]
+        headers = [submission.encoded_ecg.header.decode() for submission in missing]
         found = await header_column.fetch(connection, statement, *_columns(missing), due_in_s, header=headers)
         rows.update(((row["owner"], row["id"]), row) for row in found)
         missing = [submission for submission in missing if _owner_and_id(submission) not in rows]
@@ -169,7 +169,7 @@ def _owner_and_id(submission: Submission) -> tuple[str, str]:
 
 def _columns(submissions: Sequence[EncodedSubmission]) -> tuple[list[object], ...]:
     headers = [submission.ecg.header for submission in submissions]
-    signals = [submission.signals for submission in submissions]
+    ecgs = [submission.encoded_ecg for submission in submissions]
     return (
         [submission.owner for submission in submissions],
         [header.id for header in headers],
@@ -179,9 +179,9 @@ def _columns(submissions: Sequence[EncodedSubmission]) -> tuple[list[object], ..
         [header.date for header in headers],
         [header.sampling_rate_hz for header in headers],
         [header.unit for header in headers],
-        [stored.leads.decode() for stored in signals],
-        [stored.samples.encoding for stored in signals],
-        [stored.samples.data for stored in signals],
+        [ecg.leads.decode() for ecg in ecgs],
+        [ecg.samples.encoding for ecg in ecgs],
+        [ecg.samples.data for ecg in ecgs],
     )
 
 

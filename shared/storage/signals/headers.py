@@ -29,41 +29,46 @@ _added_values: Final = attrgetter(*_ADDED_TO_LEADS)
 _MARK: Final = "headed-"
 
 
-def stored_leads(header: Header) -> bytes:
+def encode_leads(header: Header) -> bytes:
     """The stored form of the lead headers: an array of objects."""
     return orjson.dumps([_lead_json(lead) for lead in header.leads])
 
 
-def stored_header(header: Header, leads: bytes) -> bytes:
-    """The stored form of the whole header, an object; ``leads`` is the result of `stored_leads`."""
+def encode_header(header: Header, leads: bytes) -> bytes:
+    """The stored form of the whole header, an object.
+
+    Args:
+        header: Of an ECG.
+        leads: Result of `encode_leads`, which is stored by itself as well.
+    """
     document: dict[str, object] = dict(zip(_OF_ECGS, _ecg_values(header), strict=True))
     document["leads"] = orjson.Fragment(leads)
     return orjson.dumps(document)
 
 
-def read_header(ecg_id: str, stored: bytes) -> Header:
+def decode_header(ecg_id: str, encoded: bytes) -> Header:
     """The header of its stored form.
 
     Raises:
         InvalidEcgError: It is damaged, or has an attribute that this version does not know.
     """
     try:
-        document: dict[str, Any] = orjson.loads(stored)
+        document: dict[str, Any] = orjson.loads(encoded)
         leads = tuple([LeadHeader(**lead) for lead in document.pop("leads")])
         return Header(id=ecg_id, leads=leads, **document)
     except (AttributeError, InvalidEcgError, LookupError, TypeError, ValueError) as error:
         raise damaged(f"can't be read: {type(error).__name__}") from error
 
 
-def stored_encoding(header: Header, encoding: str) -> str:
-    """The stored name of an encoding, marked if the header has attributes that were added later."""
+def mark_encoding(header: Header, encoding: str) -> str:
+    """The stored name of a samples' encoding, marked if the header has attributes that were added later."""
     has_added = any(_added_values(lead) != _NOTHING_ADDED for lead in header.leads)
     return _MARK + encoding if has_added else encoding
 
 
-def read_encoding(stored: str) -> str:
-    """The name of the encoding, without the mark."""
-    return stored.removeprefix(_MARK)
+def unmark_encoding(marked: str) -> str:
+    """The name of the encoding of samples, without the mark."""
+    return marked.removeprefix(_MARK)
 
 
 def _lead_json(lead: LeadHeader) -> dict[str, object]:

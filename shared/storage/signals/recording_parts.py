@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"  # subscriptable in the stubs only
 
 # The encoding in the row that the parts belong to: a type that fits all samples.
-PARTS: Final[Mapping[str, np.dtype[Any]]] = {
+DTYPES_OF_PARTS: Final[Mapping[str, np.dtype[Any]]] = {
     "int16-parts": np.dtype("<i2"),
     "int32-parts": np.dtype("<i4"),
 }

@@ -11,11 +11,11 @@ import orjson
 
 from shared.domain.ecg import Ecg, fits_int16
 from shared.storage.signals.headers import (
-    read_encoding,
-    read_header,
-    stored_encoding,
-    stored_header,
-    stored_leads,
+    decode_header,
+    encode_header,
+    encode_leads,
+    mark_encoding,
+    unmark_encoding,
 )
 from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples, plain_encoding
 
@@ -30,7 +30,7 @@ class JoinedSignals(NamedTuple):
     """An ECG's leads in canonical form: equal for equal content.
 
     Attributes:
-        leads: Result of `stored_leads`.
+        leads: Result of `encode_leads`.
         samples: The leads' signals, one after the other; int16 if all fit, else int32.
     """
 
@@ -38,7 +38,7 @@ class JoinedSignals(NamedTuple):
     samples: Samples
 
 
-class EncodedSignals(NamedTuple):
+class EncodedEcg(NamedTuple):
     """The stored form of an ECG.
 
     Attributes:
@@ -56,31 +56,31 @@ def join_signals(ecg: Ecg) -> JoinedSignals:
     """The leads joined, in the narrowest type that holds every sample exactly."""
     signals = [lead.signal for lead in ecg.leads]
     width = "<i2" if all(map(fits_int16, signals)) else "<i4"
-    return JoinedSignals(stored_leads(ecg.header), cast("Samples", np.concatenate(signals, dtype=width)))
+    return JoinedSignals(encode_leads(ecg.header), cast("Samples", np.concatenate(signals, dtype=width)))
 
 
-def encode_signals(header: Header, joined: JoinedSignals) -> EncodedSignals:
+def encode_ecg(header: Header, joined: JoinedSignals) -> EncodedEcg:
     """The stored form of an ECG."""
     encoding, data = encode_samples(joined.samples)
-    return EncodedSignals(
-        stored_header(header, joined.leads),
+    return EncodedEcg(
+        encode_header(header, joined.leads),
         joined.leads,
-        EncodedSamples(stored_encoding(header, encoding), data),
+        EncodedSamples(mark_encoding(header, encoding), data),
     )
 
 
-def decode_signals(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
+def decode_ecg(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
     """The ECG of its stored form; the leads' signals are views of one buffer.
 
     Raises:
         InvalidEcgError: The stored form is damaged or unknown to this version.
     """
-    decoded = read_header(ecg_id, header)
-    encoded = EncodedSamples(read_encoding(samples.encoding), samples.data)
-    return ecg_of(decoded, decode_samples(encoded, decoded.num_samples))
+    decoded = decode_header(ecg_id, header)
+    encoded = EncodedSamples(unmark_encoding(samples.encoding), samples.data)
+    return ecg_of_joined_samples(decoded, decode_samples(encoded, decoded.num_samples))
 
 
-def ecg_of(header: Header, samples: Samples) -> Ecg:
+def ecg_of_joined_samples(header: Header, samples: Samples) -> Ecg:
     """The ECG of joined samples; its leads' signals are views of them."""
     ends = accumulate(lead.num_samples for lead in header.leads)
     signals = [samples[end - lead.num_samples : end] for lead, end in zip(header.leads, ends, strict=True)]
@@ -92,17 +92,17 @@ def content_hash(header: Header, joined: JoinedSignals) -> bytes:
 
     It is made of plain samples, so that their encoding may change.
     """
-    digest = header_hash(header, joined.leads, plain_encoding(joined.samples))
+    digest = hash_of_header(header, joined.leads, plain_encoding(joined.samples))
     digest.update(joined.samples.data)
     return digest.digest()
 
 
-def header_hash(header: Header, leads: bytes, encoding: str) -> Hash:
+def hash_of_header(header: Header, leads: bytes, encoding: str) -> Hash:
     """The hash of the header, to be updated with the samples of all leads, end to end.
 
     Args:
         header: Of the ECG.
-        leads: Result of `stored_leads`.
+        leads: Result of `encode_leads`.
         encoding: The plain encoding that all samples fit into.
     """
     digest = sha256(orjson.dumps((header.date, header.sampling_rate_hz, header.unit, encoding)))

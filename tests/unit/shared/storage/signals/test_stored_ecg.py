@@ -15,10 +15,10 @@ from shared.domain.errors import InvalidEcgError
 from shared.domain.header import INT32_MAX, INT32_MIN, Header, LeadHeader
 from shared.storage.signals.samples import EncodedSamples, decode_samples
 from shared.storage.signals.stored_ecg import (
-    EncodedSignals,
+    EncodedEcg,
     content_hash,
-    decode_signals,
-    encode_signals,
+    decode_ecg,
+    encode_ecg,
     join_signals,
 )
 from tests.support.builders import a_lead, an_ecg
@@ -78,13 +78,13 @@ def hash_of(ecg: Ecg) -> bytes:
     return content_hash(ecg.header, join_signals(ecg))
 
 
-def encoded(leads: Sequence[Lead]) -> EncodedSignals:
+def encoded(leads: Sequence[Lead]) -> EncodedEcg:
     ecg = an_ecg(leads=leads)
-    return encode_signals(ecg.header, join_signals(ecg))
+    return encode_ecg(ecg.header, join_signals(ecg))
 
 
-def decoded(stored: EncodedSignals) -> tuple[Lead, ...]:
-    return decode_signals("10", stored.header, stored.samples).leads
+def decoded(stored: EncodedEcg) -> tuple[Lead, ...]:
+    return decode_ecg("10", stored.header, stored.samples).leads
 
 
 def with_signals(*signals: tuple[str, list[int]]) -> Ecg:
