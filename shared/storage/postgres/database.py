@@ -62,7 +62,7 @@ SESSION: Final = {
 # Joined to a statement's FROM, it commits the transaction without waiting for the disk. Only for writes that
 # may be repeated after a crash of PostgreSQL. Each flush takes the server 60 us or more, and a batch of three
 # large ECGs has three statements.
-WITHOUT_FLUSH: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
+ASYNC_COMMIT_SQL: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
 
 _log = Logger(__name__)
 

@@ -10,7 +10,7 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
-from shared.storage.postgres.database import RESULTS, SUBMISSIONS, WITHOUT_FLUSH
+from shared.storage.postgres.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
 from shared.storage.signals.headers import decode_header, unmark_encoding
@@ -41,14 +41,16 @@ REPUBLISH_AFTER_S: Final = 10.0
 # While an ECG is queued, its results are those of its last finished generation, if there is one.
 #
 # Schemas from before 0011 lack the columns `past_...`: there the names are those of `absent`.
-WITHOUT_PAST: Final = "(SELECT NULL::text AS past_error, NULL::timestamptz AS past_finished_at) AS absent"
+NULL_PAST_COLUMNS_SQL: Final = """
+(SELECT NULL::text AS past_error, NULL::timestamptz AS past_finished_at) AS absent
+"""
 
 _FIND: Final = f"""
 SELECT ecg.owner, ecg.id, ecg.status, found.document, ecg.error, ecg.generation, ecg.submitted_at,
     ecg.finished_at, signal.date, signal.sampling_rate_hz, signal.unit,
     found.generation AS past_generation, found.past_error, found.past_finished_at
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, id)
-CROSS JOIN {WITHOUT_PAST}
+CROSS JOIN {NULL_PAST_COLUMNS_SQL}
 CROSS JOIN LATERAL (
     SELECT row, owner, id, generation, status, error, submitted_at, finished_at FROM ecg
     WHERE ecg.owner = wanted.owner AND ecg.id = wanted.id LIMIT 1
@@ -67,11 +69,11 @@ WHERE ecg.status <> 'erased'
 
 # Which of these are queued, in the order of their rows. Writes to them need not reach the disk at once: a
 # crash of PostgreSQL may lose a claim, and so an attempt, or have an ECG announced again sooner.
-FIND_QUEUED: Final = f"""
+FOUND_QUEUED_SQL: Final = f"""
 WITH found AS MATERIALIZED (
     SELECT ecg.row, ecg.owner, ecg.id, ecg.generation
     FROM unnest($1::text[], $2::text[], $3::integer[]) AS key (owner, id, generation)
-    CROSS JOIN {WITHOUT_FLUSH}
+    CROSS JOIN {ASYNC_COMMIT_SQL}
     CROSS JOIN LATERAL (
         SELECT row, owner, id, generation, finished_at FROM ecg
         WHERE ecg.owner = key.owner AND ecg.id = key.id LIMIT 1
@@ -87,15 +89,15 @@ WITH found AS MATERIALIZED (
 #
 # Nothing is joined to the updated rows: the planner takes them for one row and would scan the whole batch for
 # each, which took 140 of 166 us for each of 512.
-STILL_QUEUED: Final = """
+STILL_QUEUED_SQL: Final = """
 row = ANY (ARRAY(SELECT row FROM found)) AND finished_at IS NULL
 AND generation = (ARRAY(SELECT generation FROM found))[width_bucket(row, ARRAY(SELECT row FROM found))]
 """
 
 # Rows from before migration 0010 have no header, and the schema before it has no such column: then the name
 # refers to the NULL column of the outer query.
-_NO_HEADER: Final = "NULL::json AS header"
-_SIGNALS: Final = """
+_NULL_HEADER_SQL: Final = "NULL::json AS header"
+_SIGNAL_COLUMNS_SQL: Final = """
 coalesce(header, json_build_object(
     'date', date, 'sampling_rate_hz', sampling_rate_hz, 'unit', unit, 'leads', leads
 )) AS header, encoding, samples
@@ -104,16 +106,18 @@ coalesce(header, json_build_object(
 # An attempt is counted once per claim id, since a claim is repeated if its answer is lost. The signals of the
 # first ECGs, up to $6 samples together, are returned with it, which saves a round trip.
 _CLAIM: Final = f"""
-{FIND_QUEUED}, claimed AS (
+{FOUND_QUEUED_SQL}, claimed AS (
     UPDATE ecg SET
         attempts = attempts + (claimed_by IS DISTINCT FROM $4)::integer, claimed_by = $4
-    WHERE {STILL_QUEUED} AND (attempts = 0 OR claimed_by = $4 OR $5)
+    WHERE {STILL_QUEUED_SQL} AND (attempts = 0 OR claimed_by = $4 OR $5)
     RETURNING row, owner, id, generation, attempts, num_samples, traceparent
 )
 SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, signal.*
-FROM (SELECT *, {_NO_HEADER}, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed) AS summed
+FROM (
+    SELECT *, {_NULL_HEADER_SQL}, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed
+) AS summed
 LEFT JOIN LATERAL (
-    SELECT {_SIGNALS} FROM ecg_signal WHERE row = summed.row AND samples_so_far <= $6 LIMIT 1
+    SELECT {_SIGNAL_COLUMNS_SQL} FROM ecg_signal WHERE row = summed.row AND samples_so_far <= $6 LIMIT 1
 ) AS signal ON true
 UNION ALL
 SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL FROM found
@@ -121,8 +125,8 @@ WHERE row NOT IN (SELECT row FROM claimed)
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 _LOAD: Final = f"""
-SELECT signal.* FROM (SELECT {_NO_HEADER}) AS absent
-CROSS JOIN LATERAL (SELECT row, {_SIGNALS} FROM ecg_signal WHERE row = ANY($1::bigint[])) AS signal
+SELECT signal.* FROM (SELECT {_NULL_HEADER_SQL}) AS absent
+CROSS JOIN LATERAL (SELECT row, {_SIGNAL_COLUMNS_SQL} FROM ecg_signal WHERE row = ANY($1::bigint[])) AS signal
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 # In row order; the values of each row are taken by its place in the array. `IS TRUE` keeps the planner from a
@@ -151,8 +155,8 @@ SELECT row FROM settled
 """
 
 _POSTPONE: Final = f"""
-{FIND_QUEUED}
-UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second' WHERE {STILL_QUEUED}
+{FOUND_QUEUED_SQL}
+UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second' WHERE {STILL_QUEUED_SQL}
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # Only queued ECGs have a due time, and the index on it holds no others.

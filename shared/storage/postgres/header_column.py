@@ -15,10 +15,11 @@ import asyncpg
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Connection
 
-# The parts of a statement that name the column: in the list of columns, and its value in one or many rows.
-COLUMN: Final = ", header"
-VALUE: Final = ", $8::json"
-VALUES: Final = ", ($13::text[])[place]::json"
+# Fragments of the statements that `HeaderColumn` runs: the column in a list of columns, and its value in one
+# row and in many. Where the column does not exist they are cut out.
+HEADER_COLUMN_SQL: Final = ", header"
+HEADER_VALUE_SQL: Final = ", $8::json"
+HEADER_VALUES_SQL: Final = ", ($13::text[])[place]::json"
 
 # PostgreSQL logs each statement that it refuses.
 _TRY_AGAIN_AFTER_S: Final = 1.0
@@ -39,12 +40,12 @@ class HeaderColumn:
         """
         if time.monotonic() - self._missed_at_s > _TRY_AGAIN_AFTER_S:
             # A refused statement would end the transaction that it is part of.
-            part = connection.transaction() if connection.is_in_transaction() else nullcontext()
+            savepoint = connection.transaction() if connection.is_in_transaction() else nullcontext()
             try:
-                async with part:
+                async with savepoint:
                     return await connection.fetch(statement, *arguments, header)
             except asyncpg.UndefinedColumnError:
                 self._missed_at_s = time.monotonic()
-        for words in (COLUMN, VALUE, VALUES):
-            statement = statement.replace(words, "")
+        for fragment in (HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HEADER_VALUES_SQL):
+            statement = statement.replace(fragment, "")
         return await connection.fetch(statement, *arguments)

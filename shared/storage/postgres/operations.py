@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
-_SELECTED: Final = """
+_IS_SELECTED_SQL: Final = """
 status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce($2, owner)
     AND (NOT $3 OR status = 'failed') AND finished_at >= coalesce($4, finished_at)
 """
 
-_COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_SELECTED}"  # nosec B608 # noqa: S608 - a constant
+_COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_IS_SELECTED_SQL}"  # nosec B608 # noqa: S608 - a constant
 
 _REPLAY: Final = f"""
 WITH chosen AS MATERIALIZED (
-    SELECT row FROM ecg WHERE {_SELECTED} AND finished_at < $5
+    SELECT row FROM ecg WHERE {_IS_SELECTED_SQL} AND finished_at < $5
     ORDER BY row LIMIT $6 FOR NO KEY UPDATE
 )
 UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, republished = 0,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventBatch, EventType
-from shared.storage.postgres.database import WITHOUT_FLUSH
-from shared.storage.postgres.ecgs import FIND_QUEUED, STILL_QUEUED, columns
+from shared.storage.postgres.database import ASYNC_COMMIT_SQL
+from shared.storage.postgres.ecgs import FOUND_QUEUED_SQL, STILL_QUEUED_SQL, columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ _PUT_BACK_S: Final = 1.0
 _UNROUTED_GRACE_S: Final = 60.0
 
 # `shared.relay` gives the first and the longest backoff.
-_DUE_AFTER_BACKOFF: Final = """
+_DUE_AFTER_BACKOFF_SQL: Final = """
 now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
 """
 
@@ -41,15 +41,15 @@ WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at > now() + $4::float8 * interval '1 second'
     ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE ecg SET due_at = {_DUE_AFTER_BACKOFF}, republished = republished + 1
+UPDATE ecg SET due_at = {_DUE_AFTER_BACKOFF_SQL}, republished = republished + 1
 WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM astray)) AND finished_at IS NULL
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _PUT_BACK: Final = f"""
-{FIND_QUEUED}
+{FOUND_QUEUED_SQL}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
-WHERE {STILL_QUEUED}
+WHERE {STILL_QUEUED_SQL}
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 _TAKE_EVENTS: Final = f"""
@@ -64,20 +64,20 @@ WITH due AS MATERIALIZED (
     SELECT bundle_id, sum(events) OVER (ROWS UNBOUNDED PRECEDING) - events AS events_before
     FROM (SELECT * FROM due UNION ALL SELECT * FROM astray) AS taken
 )
-UPDATE outbox SET due_at = {_DUE_AFTER_BACKOFF}, republished = republished + 1
+UPDATE outbox SET due_at = {_DUE_AFTER_BACKOFF_SQL}, republished = republished + 1
 WHERE bundle_id = ANY (ARRAY(SELECT bundle_id FROM page WHERE events_before < $1))
 RETURNING bundle_id, event_ids, types, bodies
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 # A crash may bring a deleted event back: it is published once more, and subscribers deduplicate by its id.
 _CLEAR: Final = f"""
-DELETE FROM outbox USING {WITHOUT_FLUSH} WHERE bundle_id = ANY($1::uuid[])
+DELETE FROM outbox USING {ASYNC_COMMIT_SQL} WHERE bundle_id = ANY($1::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 # Another process may have published others of them meanwhile. Then the smaller rest is kept: each event that
 # it lacks was published by one of the two.
 _NARROW: Final = f"""
-UPDATE outbox SET event_ids = $2, types = $3, bodies = $4 FROM {WITHOUT_FLUSH}
+UPDATE outbox SET event_ids = $2, types = $3, bodies = $4 FROM {ASYNC_COMMIT_SQL}
 WHERE bundle_id = $1 AND cardinality(event_ids) > cardinality($2::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 

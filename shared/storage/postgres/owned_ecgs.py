@@ -9,7 +9,7 @@ from uuid import uuid4
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Status
 from shared.ports.owned_ecgs import EcgSummary, PagePosition
-from shared.storage.postgres.ecgs import REPUBLISH_AFTER_S, WITHOUT_PAST
+from shared.storage.postgres.ecgs import NULL_PAST_COLUMNS_SQL, REPUBLISH_AFTER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ ORDER BY page.submitted_at DESC, page.id DESC
 _IN_ORDER: Final = "SET LOCAL enable_sort = off"
 
 _PAGE_OF: Final[dict[Status | None, str]] = {
-    None: _PAGE.format(which="<> 'erased'", absent=WITHOUT_PAST),
-    **{status: _PAGE.format(which=f"= '{status}'", absent=WITHOUT_PAST) for status in Status},
+    None: _PAGE.format(which="<> 'erased'", absent=NULL_PAST_COLUMNS_SQL),
+    **{status: _PAGE.format(which=f"= '{status}'", absent=NULL_PAST_COLUMNS_SQL) for status in Status},
 }
 
 # Only an erased ECG has an empty hash. A condition on the status would fit the index of an owner's pages, by

@@ -9,8 +9,8 @@ from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.database import RECORDINGS
-from shared.storage.postgres.header_column import COLUMN, VALUE, HeaderColumn
-from shared.storage.postgres.submissions import AGE_S, NEXT_GENERATION
+from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HeaderColumn
+from shared.storage.postgres.submissions import AGE_S_SQL, SET_NEXT_GENERATION_SQL
 from shared.storage.signals.headers import encode_header, encode_leads, mark_encoding
 from shared.storage.signals.recording_parts import write_parts
 from shared.storage.signals.stored_ecg import hash_of_header
@@ -41,7 +41,7 @@ SELECT id, 0, 0, '', '' FROM recording
 _ADD: Final = f"""
 INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
 VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6::float8 * interval '1 second')
-ON CONFLICT (owner, id) DO UPDATE SET {NEXT_GENERATION},
+ON CONFLICT (owner, id) DO UPDATE SET {SET_NEXT_GENERATION_SQL},
     due_at = excluded.due_at, content_hash = excluded.content_hash, num_samples = excluded.num_samples,
     traceparent = excluded.traceparent
 WHERE ecg.status = 'erased'
@@ -50,15 +50,15 @@ RETURNING row, generation
 
 _ADD_SIGNAL: Final = f"""
 WITH signal AS (
-    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{COLUMN})
-    VALUES ($1, $2, $3, $4, $5::json, $6, ''{VALUE})
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{HEADER_COLUMN_SQL})
+    VALUES ($1, $2, $3, $4, $5::json, $6, ''{HEADER_VALUE_SQL})
 )
 UPDATE recording SET row = $1 WHERE id = $7
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # By the hash, which is empty only of an erased ECG: see `_LOCK` in owned_ecgs.
 _HELD: Final = f"""
-SELECT generation, status, content_hash, {AGE_S} FROM ecg
+SELECT generation, status, content_hash, {AGE_S_SQL} FROM ecg
 WHERE owner = $1 AND id = $2 AND content_hash <> ''
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 

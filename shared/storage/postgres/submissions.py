@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
-from shared.storage.postgres.header_column import COLUMN, VALUES, HeaderColumn
+from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUES_SQL, HeaderColumn
 from shared.storage.signals.stored_ecg import content_hash, encode_ecg, join_signals
 
 if TYPE_CHECKING:
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 _INLINE_SAMPLES: Final = 200_000
 
 # For the row of an erased ECG, beside the columns of the new submission.
-NEXT_GENERATION: Final = """
+SET_NEXT_GENERATION_SQL: Final = """
     generation = ecg.generation + 1, status = 'queued', attempts = 0, claimed_by = NULL, republished = 0,
     submitted_at = now(), finished_at = NULL
 """
 
 # Negative where the clock of PostgreSQL was set back.
-AGE_S: Final = "extract(epoch FROM now() - submitted_at)::float8 AS age_s"
+AGE_S_SQL: Final = "extract(epoch FROM now() - submitted_at)::float8 AS age_s"
 
 # Large values are taken by their place in the array: `unnest` would copy them twice, to disk above 4 MB.
-_SUBMITTED: Final = """
+_SUBMISSIONS_SQL: Final = """
 WITH submission AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::text[])
         WITH ORDINALITY AS s (owner, id, content_hash, num_samples, traceparent, place)
 )
 """
-_WITH_SIGNALS: Final = f"""
+_INSERT_SIGNALS_SQL: Final = f"""
 signal AS (
-    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{COLUMN})
+    INSERT INTO ecg_signal (row, date, sampling_rate_hz, unit, leads, encoding, samples{HEADER_COLUMN_SQL})
     SELECT new.row, ($6::text[])[place], ($7::float8[])[place], ($8::text[])[place],
-        ($9::text[])[place]::json, ($10::text[])[place], ($11::bytea[])[place]{VALUES}
+        ($9::text[])[place]::json, ($10::text[])[place], ($11::bytea[])[place]{HEADER_VALUES_SQL}
     FROM new JOIN submission USING (owner, id)
 )
 """  # nosec B608 # noqa: S608 - only constants are pasted in
@@ -50,22 +50,22 @@ signal AS (
 # It reads nothing of the table, so that its plan stays right while the table grows. Rows are inserted in
 # order of their places, so that two transactions with the same ids can't deadlock.
 _ADD: Final = f"""
-{_SUBMITTED}, new AS (
+{_SUBMISSIONS_SQL}, new AS (
     INSERT INTO ecg (owner, id, content_hash, num_samples, traceparent, due_at)
     SELECT owner, id, content_hash, num_samples, traceparent, now() + $12::float8 * interval '1 second'
     FROM submission ORDER BY place
     ON CONFLICT (owner, id) DO NOTHING
     RETURNING row, owner, id, generation, status, content_hash
-), {_WITH_SIGNALS}
+), {_INSERT_SIGNALS_SQL}
 SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 AS age_s FROM new
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # For ids that exist. An erased one begins its next generation. LIMIT makes each look-up one by its key,
 # whatever the planner believes of the table's size.
 _ADD_AGAIN: Final = f"""
-{_SUBMITTED}, present AS MATERIALIZED (
+{_SUBMISSIONS_SQL}, present AS MATERIALIZED (
     SELECT found.* FROM submission CROSS JOIN LATERAL (
-        SELECT row, owner, id, generation, status, content_hash, {AGE_S} FROM ecg
+        SELECT row, owner, id, generation, status, content_hash, {AGE_S_SQL} FROM ecg
         WHERE ecg.owner = submission.owner AND ecg.id = submission.id LIMIT 1
     ) AS found
 ), erased AS MATERIALIZED (
@@ -74,14 +74,14 @@ _ADD_AGAIN: Final = f"""
         SELECT row FROM ecg WHERE ecg.row = p.row AND status = 'erased' LIMIT 1 FOR NO KEY UPDATE
     ) AS locked
 ), new AS (
-    UPDATE ecg SET {NEXT_GENERATION},
+    UPDATE ecg SET {SET_NEXT_GENERATION_SQL},
         due_at = now() + $12::float8 * interval '1 second', content_hash = submission.content_hash,
         num_samples = submission.num_samples, traceparent = submission.traceparent
     FROM submission
     WHERE ecg.row = ANY (ARRAY(SELECT row FROM erased)) AND ecg.status = 'erased'
         AND ecg.owner = submission.owner AND ecg.id = submission.id
     RETURNING ecg.row, ecg.owner, ecg.id, ecg.generation, ecg.status, ecg.content_hash
-), {_WITH_SIGNALS}
+), {_INSERT_SIGNALS_SQL}
 SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 AS age_s FROM new
 UNION ALL
 SELECT owner, id, generation, status, content_hash, false, age_s FROM present WHERE status <> 'erased'
