@@ -86,7 +86,7 @@ class EcgHandlers:
             self.backlog.check()  # refuse before a day of samples is uploaded
         receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
         if receipt.key.generation > 1:
-            await self._forget_predecessor(request, receipt)
+            await self._wait_for_predecessor_to_expire(request, receipt)
         return _accepted(receipt, self.settings.path_prefix)
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:
@@ -120,12 +120,12 @@ class EcgHandlers:
                     backlog=self.backlog,
                 )
 
-    async def _forget_predecessor(self, request: Request, receipt: Receipt) -> None:
+    async def _wait_for_predecessor_to_expire(self, request: Request, receipt: Receipt) -> None:
         """Return when no gateway has the result of an ECG that was erased under this id any more."""
-        self.result_cache.drop((receipt.key.owner, receipt.key.id))
+        owned = receipt.key.owner, receipt.key.id
         request.release_memory()
         with request.while_connected():
-            await self.result_cache.until_predecessor_expired(receipt.age_s)
+            await self.result_cache.wait_for_predecessor_to_expire(owned, age_s=receipt.age_s)
 
     async def get_ecgs(self, request: Request) -> Response:
         """A page of the caller's ECGs."""

@@ -95,25 +95,21 @@ class ResultCache:
     def invalidate(self, owned: OwnedEcgId) -> None:
         """Drop an ECG that was erased; results of look-ups under way are not cached either."""
         self._invalidations += 1
-        self.drop(owned)
+        self._drop(owned)
 
-    def drop(self, owned: OwnedEcgId) -> None:
-        """Drop the result of an ECG, if it is cached."""
-        entry = self._entries.pop(owned, None)
-        if entry is not None:
-            self._size -= entry.size
-
-    async def until_predecessor_expired(self, age_s: float) -> None:
-        """Return when no gateway has the result of an ECG that was erased before one with its id was stored.
+    async def wait_for_predecessor_to_expire(self, owned: OwnedEcgId, *, age_s: float) -> None:
+        """Return when no gateway has the result of an ECG that was erased before this one with its id came.
 
         Args:
-            age_s: For how long the new one has been stored; may count from before it was visible to look-ups.
+            owned: The new ECG.
+            age_s: For how long it has been stored; may count from before it was visible to look-ups.
         """
         if self._max_bytes and age_s < 2 * MAX_AGE_S:
+            self.invalidate(owned)
             await asyncio.sleep(MAX_AGE_S)
 
     def _put(self, owned: OwnedEcgId, entry: _Entry) -> None:
-        self.drop(owned)
+        self._drop(owned)
         self._entries[owned] = entry
         self._size += entry.size
         too_long_ago = entry.looked_up_at - MAX_AGE_S
@@ -121,7 +117,12 @@ class ResultCache:
             oldest, its_entry = next(iter(self._entries.items()))
             if self._size <= self._max_bytes and its_entry.looked_up_at >= too_long_ago:
                 return
-            self.drop(oldest)
+            self._drop(oldest)
+
+    def _drop(self, owned: OwnedEcgId) -> None:
+        entry = self._entries.pop(owned, None)
+        if entry is not None:
+            self._size -= entry.size
 
 
 def _result(state: EcgState) -> RenderedResult:

@@ -93,6 +93,37 @@ async def test_a_limit_of_0_bytes_caches_nothing(state: AsyncMock) -> None:
 
 
 @pytest.mark.usefixtures("clock")
+async def test_an_ecg_stored_just_now_waits_until_its_predecessor_has_expired_everywhere(
+    state: AsyncMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = AsyncMock()
+    monkeypatch.setattr("gateway.ecgs.result_cache.asyncio.sleep", sleep)
+    results = result_cache_of(state, max_bytes=_AMPLE)
+    for ecg_id in ("10", "11"):
+        await results.get(("ada", ecg_id), wait_s=0)
+
+    await results.wait_for_predecessor_to_expire(("ada", "10"), age_s=0.0)
+
+    assert cached_in(results) == ["11"]
+    sleep.assert_awaited_once_with(5.0)
+
+
+@pytest.mark.usefixtures("clock")
+async def test_an_ecg_stored_long_ago_waits_for_nothing_and_stays_cached(
+    state: AsyncMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = AsyncMock()
+    monkeypatch.setattr("gateway.ecgs.result_cache.asyncio.sleep", sleep)
+    results = result_cache_of(state, max_bytes=_AMPLE)
+    await results.get(("ada", "10"), wait_s=0)
+
+    await results.wait_for_predecessor_to_expire(("ada", "10"), age_s=10.0)
+
+    assert cached_in(results) == ["10"]
+    sleep.assert_not_awaited()
+
+
+@pytest.mark.usefixtures("clock")
 async def test_an_ecg_queued_for_re_analysis_has_an_etag_and_is_not_cached() -> None:
     finished, again = a_state(), a_state()._replace(reanalysis=Status.QUEUED)
     state = AsyncMock(side_effect=[again, again, finished])
