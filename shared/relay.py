@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted
 from shared.observability.logs import Logger
-from shared.ports.outbox import Backoff
+from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.publishing import publish_batches
 from shared.runtime.outages import Outages
 from shared.runtime.retry import backoff_s
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from shared.ports.outbox import Outbox
 
 _PAGE: Final = 512
-# An ECG that stays queued, or an event in the outbox, is published again after 10 s, 20 s, 40 s ... 300 s.
-REPUBLISH_BACKOFF: Final = Backoff(first_s=10.0, longest_s=300.0)
 
 _log = Logger(__name__)
 

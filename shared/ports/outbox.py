@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,6 +16,16 @@ class Backoff(NamedTuple):
 
     first_s: float
     longest_s: float
+
+
+# When what is stored is published again. The process that stores an ECG or an event also publishes it, at
+# once; the first due time is later than that nearly always, so that the relay publishes only what was missed.
+FIRST_DUE_AFTER_S: Final = 10.0
+# A recording takes longer: announced again before it is measured, it would seem to be at its second attempt.
+RECORDING_FIRST_DUE_AFTER_S: Final = 60.0
+# The relay publishes an ECG that stays queued, or an event that stays unconfirmed, again after 10 s, 20 s,
+# 40 s ... 300 s.
+REPUBLISH_BACKOFF: Final = Backoff(first_s=10.0, longest_s=300.0)
 
 
 class Outbox(Protocol):

@@ -18,7 +18,7 @@ from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import deleted, failed, processed
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
-from shared.relay import REPUBLISH_BACKOFF
+from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox

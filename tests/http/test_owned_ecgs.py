@@ -15,7 +15,7 @@ from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.events import EcgKey, EventType, submitted
 from shared.ports.ecgs import Status
-from shared.relay import REPUBLISH_BACKOFF
+from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.installation import PostgresInstallation

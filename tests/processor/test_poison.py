@@ -12,7 +12,7 @@ from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted
-from shared.relay import REPUBLISH_BACKOFF
+from shared.ports.outbox import REPUBLISH_BACKOFF
 from tests.processor.conftest import HandedOver, Listener
 from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
 

@@ -18,7 +18,7 @@ import asyncpg
 
 from shared.events import EcgKey, EventBatch, deleted, processed
 from shared.ports.ecgs import Claim, Settlement, Status
-from shared.relay import REPUBLISH_BACKOFF
+from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox

@@ -10,6 +10,7 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
+from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.postgres.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encoded
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg, Samples
     from shared.ports.ecgs import Receipt, Settlement, StoredEcg, Submission
     from shared.storage.postgres.database import Connection, Database
-
-# Long enough that a submission's own event nearly always arrives first.
-REPUBLISH_AFTER_S: Final = 10.0
 
 # How statements here reach their rows, so that their plans depend on no statistics:
 #
@@ -176,7 +174,7 @@ class PostgresEcgStore:
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
         every = [await encoded(submission) for submission in submissions]
         async with self._database.connection(writes=SUBMISSIONS) as connection:
-            return await add(connection, every, due_in_s=REPUBLISH_AFTER_S, header_column=self._header_column)
+            return await add(connection, every, due_in_s=FIRST_DUE_AFTER_S, header_column=self._header_column)
 
     async def find(self, owned: Sequence[tuple[str, str]]) -> dict[tuple[str, str], EcgState]:
         owners, ids = [owner for owner, _ in owned], [ecg_id for _, ecg_id in owned]
@@ -224,7 +222,7 @@ class PostgresEcgStore:
         # A check settles none, which writes nothing and says nothing of real writes.
         async with self._database.connection(writes=RESULTS if settlements else "") as connection:
             rows = await connection.fetch(
-                _SETTLE, *_settlement_columns(in_order), bundle_id, REPUBLISH_AFTER_S
+                _SETTLE, *_settlement_columns(in_order), bundle_id, FIRST_DUE_AFTER_S
             )
         settled = {row["row"] for row in rows}
         return EventBatch(bundle_id, [each.event for each in in_order if each.claim.row in settled])

@@ -21,7 +21,7 @@ _PUT_BACK_S: Final = 1.0
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.
 _UNROUTED_GRACE_S: Final = 60.0
 
-# `shared.relay` gives the first and the longest backoff.
+# The first and the longest are those of a `shared.ports.outbox.Backoff`.
 _DUE_AFTER_BACKOFF_SQL: Final = """
 now() + least($2::float8 * 2 ^ least(republished, 16), $3::float8) * interval '1 second'
 """

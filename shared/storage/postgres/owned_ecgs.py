@@ -8,8 +8,9 @@ from uuid import uuid4
 
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Status
+from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.ports.owned_ecgs import EcgSummary, PagePosition
-from shared.storage.postgres.ecgs import NULL_PAST_COLUMNS_SQL, REPUBLISH_AFTER_S
+from shared.storage.postgres.ecgs import NULL_PAST_COLUMNS_SQL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class PostgresOwnedEcgs:
             if row is None:
                 return None
             batch = EventBatch(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
-            await connection.execute(_ERASE, row["row"], batch.id, *batch.events[0], REPUBLISH_AFTER_S)
+            await connection.execute(_ERASE, row["row"], batch.id, *batch.events[0], FIRST_DUE_AFTER_S)
         return batch
 
 
@@ -109,4 +110,4 @@ def _summary(row: asyncpg.Record) -> EcgSummary:
 
 async def dry_run_erase(connection: Connection) -> None:
     """Run the statement that erases an ECG on no row: PostgreSQL refuses it as it would a real one."""
-    await connection.execute(_ERASE, _NO_ROW, uuid4(), uuid4(), "", b"", REPUBLISH_AFTER_S)
+    await connection.execute(_ERASE, _NO_ROW, uuid4(), uuid4(), "", b"", FIRST_DUE_AFTER_S)

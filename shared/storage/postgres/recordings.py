@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from shared.domain.ecg import fits_int16
 from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status
+from shared.ports.outbox import RECORDING_FIRST_DUE_AFTER_S
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HeaderColumn
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from shared.domain.recording import Recording
     from shared.ports.ecgs import RecordingSubmission
     from shared.storage.postgres.database import Connection, Database
-
-# A second announcement before the first was processed would count as a second attempt.
-_REPUBLISH_AFTER_S: Final = 60.0
 
 _BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
 
@@ -137,7 +135,7 @@ async def _insert_ecg(
         encoded.content_hash,
         header.num_samples,
         submission.traceparent,
-        _REPUBLISH_AFTER_S,
+        RECORDING_FIRST_DUE_AFTER_S,
     )
     if row is None:
         raise _IdTakenError
