@@ -281,7 +281,7 @@ def _terminate(connection: Connection) -> None:
 def _is_closed(connection: Connection) -> bool:
     try:
         return connection.is_closed()
-    except asyncpg.InterfaceError:  # see above
+    except asyncpg.InterfaceError:  # the pool took the lost connection back
         return True
 
 

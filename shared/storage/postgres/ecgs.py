@@ -128,7 +128,7 @@ CROSS JOIN LATERAL (SELECT row, {_SIGNAL_COLUMNS_SQL} FROM ecg_signal WHERE row 
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 # In row order; the values of each row are taken by its place in the array. `IS TRUE` keeps the planner from a
-# join with the updated rows, see above.
+# join with the updated rows, see `STILL_QUEUED_SQL`.
 _SETTLE: Final = """
 WITH settled AS (
     UPDATE ecg SET

@@ -32,7 +32,8 @@ UPDATE outbox SET due_at = now()
 """
 
 # Materialized: a plan that ran the inner query once per row would take more than the limit. No status is
-# named (see postgres_ecgs): only what is queued has a due time, and only one index has it.
+# named (see the top of `shared.storage.postgres.ecgs`): only what is queued has a due time, and only one
+# index has it.
 _TAKE_ECGS: Final = f"""
 WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at <= now()

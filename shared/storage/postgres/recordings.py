@@ -54,7 +54,7 @@ WITH signal AS (
 UPDATE recording SET row = $1 WHERE id = $7
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-# By the hash, which is empty only of an erased ECG: see `_LOCK` in owned_ecgs.
+# By the hash, which is empty only of an erased ECG: see `_LOCK` in `shared.storage.postgres.owned_ecgs`.
 _HELD: Final = f"""
 SELECT generation, status, content_hash, {AGE_S_SQL} FROM ecg
 WHERE owner = $1 AND id = $2 AND content_hash <> ''
