@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.http.validation import ResponseBody
 
 
-class TokenAnswer(ResponseBody):
+class TokenResponse(ResponseBody):
     """An access token, and a refresh token for the next one."""
 
     access_token: Annotated[str, Field(description="Send it as `Authorization: Bearer`.")]
@@ -18,23 +18,23 @@ class TokenAnswer(ResponseBody):
     expires_in: Annotated[int, Field(ge=1, description="Seconds.")]
 
 
-class AccountAnswer(ResponseBody):
+class AccountResponse(ResponseBody):
     """An account, without its password."""
 
     user: str
     roles: list[Literal["user", "admin"]]
 
 
-class AccountsAnswer(ResponseBody):
+class AccountsResponse(ResponseBody):
     """A page of accounts, by name."""
 
-    users: list[AccountAnswer]
+    users: list[AccountResponse]
     next_cursor: Annotated[
         str, Field(description="The `cursor` of the next page; not there on the last.")
     ] = ""
 
 
-class KeyAnswer(ResponseBody):
+class KeyResponse(ResponseBody):
     """A public key as a JWK (RFC 8037)."""
 
     kty: Literal["OKP"]
@@ -45,7 +45,7 @@ class KeyAnswer(ResponseBody):
     use: Literal["sig"]
 
 
-class KeysAnswer(ResponseBody):
+class KeysResponse(ResponseBody):
     """The keys that prove our access tokens (RFC 7517)."""
 
-    keys: list[KeyAnswer]
+    keys: list[KeyResponse]

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.accounts.handlers import AccountHandlers
 from gateway.accounts.queries import AccountsQuery
 from gateway.accounts.request_bodies import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
-from gateway.accounts.response_bodies import AccountAnswer, AccountsAnswer, KeysAnswer, TokenAnswer
+from gateway.accounts.response_bodies import AccountResponse, AccountsResponse, KeysResponse, TokenResponse
 from gateway.contract.route import Route, RouteResponse
 from shared.domain.account import Role
 
@@ -21,7 +21,7 @@ _NO_ACCOUNT: Final = {HTTPStatus.NOT_FOUND: "There is no account of this name."}
 _LAST_ADMIN: Final = {HTTPStatus.CONFLICT: "This is the last administrator; make another one first."}
 _TOKENS_RESPONSE: Final = RouteResponse(
     description="A token that proves for a while who you are, and one that gets the next.",
-    model=TokenAnswer,
+    model=TokenResponse,
     examples={
         "tokens": {
             "access_token": "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJhZGEifQ.c2ln",
@@ -84,7 +84,7 @@ ACCOUNT_ROUTES: Final = (
         responses={
             HTTPStatus.OK: RouteResponse(
                 description="A JSON Web Key Set (RFC 7517).",
-                model=KeysAnswer,
+                model=KeysResponse,
                 examples={
                     "one key": {
                         "keys": [
@@ -118,7 +118,7 @@ ACCOUNT_ROUTES: Final = (
         },
         responses={
             HTTPStatus.CREATED: RouteResponse(
-                description="The account exists.", model=AccountAnswer, examples={"a submitter": _SUBMITTER}
+                description="The account exists.", model=AccountResponse, examples={"a submitter": _SUBMITTER}
             )
         },
         problems={HTTPStatus.CONFLICT: "There is an account named grace@example.org already."},
@@ -134,7 +134,7 @@ ACCOUNT_ROUTES: Final = (
         responses={
             HTTPStatus.OK: RouteResponse(
                 description="A page of the accounts.",
-                model=AccountsAnswer,
+                model=AccountsResponse,
                 examples={"a page": {"users": [_SUBMITTER], "next_cursor": "grace@example.org"}},
             )
         },
@@ -162,7 +162,7 @@ ACCOUNT_ROUTES: Final = (
         examples={"both": {"roles": ["user", "admin"]}},
         responses={
             HTTPStatus.OK: RouteResponse(
-                description="It has these roles.", model=AccountAnswer, examples={"a submitter": _SUBMITTER}
+                description="It has these roles.", model=AccountResponse, examples={"a submitter": _SUBMITTER}
             )
         },
         problems={**_NO_ACCOUNT, **_LAST_ADMIN},

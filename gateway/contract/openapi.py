@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from gateway.contract.parameters import PATH_PARAMETERS
 from gateway.http.problems import CONTENT_TYPE, ProblemError, problem_document, title_of
-from gateway.http.validation import ResponseBody
+from gateway.http.validation import ResponseBody, schema_name
 from shared.domain.errors import Problem
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class ErrorAnswer(ResponseBody):
+class ErrorResponse(ResponseBody):
     """One problem of a body."""
 
     pointer: Annotated[str, Field(description="JSON pointer (RFC 6901); empty for the whole body.")]
     detail: str
 
 
-class ProblemAnswer(ResponseBody):
+class ProblemResponse(ResponseBody):
     """An error, by RFC 9457."""
 
     type: Annotated[str, Field(pattern="^urn:isoline:problem:[a-z-]+$")]
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: Annotated[str, Field(description="What was found and what was expected.")]
-    errors: Annotated[list[ErrorAnswer], Field(description="All that is wrong with the body.")] = []
+    errors: Annotated[list[ErrorResponse], Field(description="All that is wrong with the body.")] = []
 
 
 _DESCRIPTION: Final = """
@@ -185,13 +185,13 @@ def _problem(status: HTTPStatus, detail: str) -> Json:
     return {
         "description": title_of(status),
         "headers": _headers(_HEADERS_OF.get(status, {})),
-        "content": {CONTENT_TYPE: _content(ProblemAnswer, {"a problem": example})},
+        "content": {CONTENT_TYPE: _content(ProblemResponse, {"a problem": example})},
     }
 
 
 def _content(model: type[BaseModel], examples: Mapping[str, Example]) -> Json:
     shown = {title.replace(" ", "-"): {"summary": title, "value": value} for title, value in examples.items()}
-    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "examples": shown}
+    return {"schema": {"$ref": f"#/components/schemas/{schema_name(model.__name__)}"}, "examples": shown}
 
 
 def _binary_content(form: BinaryForm) -> Json:
@@ -213,16 +213,23 @@ def _headers(headers: Mapping[str, str]) -> Json:
 
 
 def _schemas(routes: Iterable[Route]) -> Json:
-    models: dict[type[BaseModel], None] = {ProblemAnswer: None}
+    models: dict[type[BaseModel], None] = {ProblemResponse: None}
     for route in routes:
         models |= {declared.model: None for declared in route.responses.values() if declared.model}
         models |= {route.request: None} if route.request else {}
         models |= {form.header: None for form in route.forms}
     _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_NamedSchemas,
     )
     schemas: Json = definitions["$defs"]
     return schemas
+
+
+class _NamedSchemas(GenerateJsonSchema):
+    def normalize_name(self, name: str) -> str:
+        return schema_name(super().normalize_name(name))
 
 
 def _with_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:

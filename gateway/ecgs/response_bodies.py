@@ -36,7 +36,7 @@ _Reanalysis = Annotated[
 ]
 
 
-class ReceiptAnswer(ResponseBody):
+class ReceiptResponse(ResponseBody):
     """An ECG was accepted: it will not be lost."""
 
     id: _Id
@@ -80,7 +80,7 @@ class EcgFindings(_Findings):
     model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().ecg))
 
 
-class EcgAnswer(ResponseBody):
+class EcgResponse(ResponseBody):
     """An ECG: its status and, once completed, its findings."""
 
     id: _Id
@@ -124,7 +124,7 @@ class EcgAnswer(ResponseBody):
     error: Annotated[str, Field(description="Why it was given up. If failed.")] = ""
 
 
-class EcgSummaryAnswer(ResponseBody):
+class EcgSummaryResponse(ResponseBody):
     """An ECG in a list."""
 
     id: _Id
@@ -133,10 +133,10 @@ class EcgSummaryAnswer(ResponseBody):
     reanalysis: _Reanalysis = None
 
 
-class EcgsAnswer(ResponseBody):
+class EcgsResponse(ResponseBody):
     """A page of ECGs, newest first."""
 
-    ecgs: list[EcgSummaryAnswer]
+    ecgs: list[EcgSummaryResponse]
     next_cursor: Annotated[
         str, Field(description="The `cursor` of the next page; not there on the last.")
     ] = ""

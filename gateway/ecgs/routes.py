@@ -8,7 +8,7 @@ from typing import Final
 from gateway.contract.route import Route, RouteResponse
 from gateway.ecgs.handlers import EcgHandlers
 from gateway.ecgs.queries import EcgQuery, EcgsQuery
-from gateway.ecgs.response_bodies import EcgAnswer, EcgsAnswer, ReceiptAnswer
+from gateway.ecgs.response_bodies import EcgResponse, EcgsResponse, ReceiptResponse
 from gateway.formats.models import EcgBody
 from gateway.formats.registry import FORMATS
 from shared.domain.account import Role
@@ -108,7 +108,7 @@ ECG_ROUTES: Final = (
         responses={
             HTTPStatus.ACCEPTED: RouteResponse(
                 description="It is kept and will be analysed, or was already.",
-                model=ReceiptAnswer,
+                model=ReceiptResponse,
                 examples={
                     "new": {"id": "10", "status": "queued"},
                     "known": {"id": "10", "status": "completed"},
@@ -130,7 +130,7 @@ ECG_ROUTES: Final = (
         responses={
             HTTPStatus.OK: RouteResponse(
                 description="A page of your ECGs.",
-                model=EcgsAnswer,
+                model=EcgsResponse,
                 examples={"a page": _PAGE, "none": {"ecgs": []}},
             )
         },
@@ -154,7 +154,7 @@ ECG_ROUTES: Final = (
         responses={
             HTTPStatus.OK: RouteResponse(
                 description="Where it stands and, once completed, what was found.",
-                model=EcgAnswer,
+                model=EcgResponse,
                 examples={
                     "completed": _COMPLETED,
                     "with a warning": _WITH_WARNING,

@@ -47,10 +47,17 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
 
 
+def schema_name(model_name: str) -> str:
+    """The name of a model's schema in the contract; generated clients name their classes by it."""
+    return re.sub("Response$", "Answer", model_name)  # as in release 0.1.0
+
+
 class ResponseBody(BaseModel):
     """Base of all JSON response bodies: an object of known fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, model_title_generator=lambda model: schema_name(model.__name__)
+    )
 
 
 def validate(model: type[_M], document: object, context: object) -> tuple[_M | None, list[Problem]]:

@@ -10,13 +10,13 @@ from pydantic import Field
 from gateway.http.validation import ResponseBody
 
 
-class LiveAnswer(ResponseBody):
+class LiveResponse(ResponseBody):
     """The process is alive."""
 
     status: Literal["live"]
 
 
-class PartAnswer(ResponseBody):
+class PartResponse(ResponseBody):
     """The state of a part that the service needs."""
 
     state: Annotated[
@@ -28,9 +28,9 @@ class PartAnswer(ResponseBody):
     means: Annotated[str, Field(description="What that means for users. Unless ok.")] = ""
 
 
-class ReadyAnswer(ResponseBody):
+class ReadyResponse(ResponseBody):
     """Whether requests should be sent here, and if not, why."""
 
     status: Literal["ready", "not ready"]
     reasons: Annotated[dict[str, str], Field(description="Why not, by part.")] = {}
-    parts: Annotated[dict[str, PartAnswer], Field(description="What the service needs, by name.")] = {}
+    parts: Annotated[dict[str, PartResponse], Field(description="What the service needs, by name.")] = {}

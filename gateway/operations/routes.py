@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.contract.route import Route, RouteResponse
 from gateway.operations.handlers import HealthHandlers
-from gateway.operations.response_bodies import LiveAnswer, ReadyAnswer
+from gateway.operations.response_bodies import LiveResponse, ReadyResponse
 
 _TAG: Final = "Service"
 _OK: Final = {"state": "ok", "since": "2026-01-05T08:00:00Z"}
@@ -34,7 +34,7 @@ HEALTH_ROUTES: Final = (
         summary="Ask whether the process turns",
         responses={
             HTTPStatus.OK: RouteResponse(
-                description="It does.", model=LiveAnswer, examples={"live": {"status": "live"}}
+                description="It does.", model=LiveResponse, examples={"live": {"status": "live"}}
             )
         },
     ),
@@ -48,7 +48,7 @@ HEALTH_ROUTES: Final = (
         responses={
             HTTPStatus.OK: RouteResponse(
                 description="They should, be it that a part is degraded.",
-                model=ReadyAnswer,
+                model=ReadyResponse,
                 examples={
                     "ready": {"status": "ready", "parts": {"schema": _OK}},
                     "degraded": {"status": "ready", "parts": {"schema": _OK, "broker": _DEGRADED}},
@@ -56,7 +56,7 @@ HEALTH_ROUTES: Final = (
             ),
             HTTPStatus.SERVICE_UNAVAILABLE: RouteResponse(
                 description="They should not, for these reasons.",
-                model=ReadyAnswer,
+                model=ReadyResponse,
                 examples={
                     "leaving": {
                         "status": "not ready",

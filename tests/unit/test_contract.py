@@ -11,7 +11,7 @@ from referencing.jsonschema import DRAFT202012
 
 from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
-from gateway.contract.openapi import ProblemAnswer
+from gateway.contract.openapi import ProblemResponse
 from gateway.contract.parameters import PATH_PARAMETERS
 from shared.runtime.settings import GatewayOnlySettings
 
@@ -117,7 +117,7 @@ def test_problems_are_described_with_an_example_of_their_own_status() -> None:
             problem = response.get("content", {}).get("application/problem+json")
             if problem:
                 [example] = problem["examples"].values()
-                assert ProblemAnswer(**example["value"]).status == int(status)
+                assert ProblemResponse(**example["value"]).status == int(status)
 
 
 def _absolute(schema: dict[str, Any]) -> dict[str, Any]:
