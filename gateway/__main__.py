@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from shared.ports.broker import Publisher
     from shared.storage.postgres.database import Database
 
-# 256 requests in hand are far more objects than Python's 700, and the collector looked through them again and
-# again: a fifth of the time that a small ECG takes. Five times as many save nothing more.
+# 256 open requests are far more objects than the 700 of Python's default, and the collector looked through
+# them again and again: a fifth of the time that a small ECG takes. Five times as many save nothing more.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 
 

@@ -18,7 +18,7 @@ from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.outages import QUIET_S
-from shared.runtime.settings import CALLER_SHARE_DIVISOR
+from shared.runtime.settings import CALLER_LIMIT_DIVISOR
 from shared.runtime.threads import in_thread
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class SpoolDirectory:
         self._folder = folder or None
         self._budget = ByteBudget(
             max_bytes=max_bytes,
-            max_bytes_of_caller=max_bytes // CALLER_SHARE_DIVISOR,
+            max_bytes_of_caller=max_bytes // CALLER_LIMIT_DIVISOR,
             evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self._refusal: _Refusal | None = None

@@ -81,7 +81,7 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the embedded mode; work in hand is finished first."""
+    """Stop the embedded mode; running work is finished first."""
     was_running = background.stop(read_settings(EmbeddedSettings).var)
     typer.echo("Isoline has stopped." if was_running else "Isoline is not running.")
 

@@ -27,7 +27,7 @@ from shared.observability.logs import Logger
 from shared.ports.ecgs import Settlement
 from shared.publishing import publish_batches
 from shared.runtime import failpoint
-from shared.runtime.retry import backoff_s, retry_until_available
+from shared.runtime.retry import backoff_s, retry_while_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -130,7 +130,7 @@ async def _claimed(
         deps.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
     async with deps.breaker.interruptible():
-        claims = await retry_until_available(claim)
+        claims = await retry_while_unavailable(claim)
     failpoint.reach("after-claim")
     return claims
 
@@ -159,7 +159,7 @@ async def _settle(
     found = await _measured([claim for claim in tried if claim.key in stored], stored, deps.insights)
     tracker.mark_measured(claim.key for claim in claims)
     async with deps.breaker.interruptible(holds_results=True):
-        source = await retry_until_available(deps.installation.source)
+        source = await retry_while_unavailable(deps.installation.source)
     now = datetime.now(UTC)
     given_up = f"Given up after {deps.max_attempts} attempts."
     settlements = [_failed(claim, given_up, source=source, now=now) for claim in exhausted]
@@ -180,7 +180,7 @@ async def _loaded(
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
         async with deps.breaker.interruptible():
-            stored |= await retry_until_available(partial(deps.store.load, missing))
+            stored |= await retry_while_unavailable(partial(deps.store.load, missing))
     return stored
 
 
@@ -223,7 +223,7 @@ async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> N
     delay_s = backoff_s(claim.attempt, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
     async with deps.breaker.interruptible(holds_results=True):  # of other ECGs in the batch
-        await retry_until_available(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
+        await retry_while_unavailable(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
 
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:
@@ -242,7 +242,7 @@ def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settleme
 async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependencies) -> None:
     failpoint.reach("before-commit")
     async with deps.breaker.interruptible(holds_results=True):
-        batch = await retry_until_available(partial(deps.store.settle, settlements))
+        batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
     failpoint.reach("after-commit")
     settled = len(batch.events)
     _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)

@@ -27,7 +27,7 @@ def backoff_s(
     return pause_s * random.uniform(0.5, 1)  # nosec B311 # noqa: S311 - guessing it gains nothing
 
 
-async def retry_until_available(call: Callable[[], Awaitable[_T]]) -> _T:
+async def retry_while_unavailable(call: Callable[[], Awaitable[_T]]) -> _T:
     """Call until it does not raise UnavailableError, and return its result; the call must be idempotent."""
     attempt = 1
     while True:

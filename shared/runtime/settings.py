@@ -38,7 +38,7 @@ _SHORTEST_S: Final = 0.01
 # Below this, no client could send a head in time, and PostgreSQL would do nothing but look up revocations.
 _SHORTEST_IO_S: Final = 0.1
 # One caller may hold a quarter of the bytes that all requests may hold, so that others are served meanwhile.
-CALLER_SHARE_DIVISOR: Final = 4
+CALLER_LIMIT_DIVISOR: Final = 4
 # Samples have 32 bits at the most.
 BYTES_PER_SAMPLE: Final = 4
 # An ECG is in memory twice: decoded, and encoded for storage.
@@ -272,22 +272,22 @@ class GatewayOnlySettings(
         return self
 
     def _memory_problems(self) -> Iterator[str]:
-        share = self.max_bytes_in_flight // CALLER_SHARE_DIVISOR
-        quarter = f"one caller may hold {share} bytes, a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT"
-        if self.max_body_bytes > share:
+        per_caller = self.max_bytes_in_flight // CALLER_LIMIT_DIVISOR
+        quarter = f"one caller may hold {per_caller} bytes, a quarter of {PREFIX}MAX_BYTES_IN_FLIGHT"
+        if self.max_body_bytes > per_caller:
             yield f"{PREFIX}MAX_BODY_BYTES: {quarter}, and a body no more"
-        if (needed := BYTES_PER_HELD_SAMPLE * self.max_ecg_samples) > share:
+        if (needed := BYTES_PER_HELD_SAMPLE * self.max_ecg_samples) > per_caller:
             yield f"{PREFIX}MAX_ECG_SAMPLES: {quarter}, and so many samples take {needed}"
         if self.max_leads > _MOST_LEADS:
             yield f"{PREFIX}MAX_LEADS: no body may have the arrays for more than {_MOST_LEADS}"
 
     def _spool_problems(self) -> Iterator[str]:
-        share = self.max_spooled_bytes // CALLER_SHARE_DIVISOR
+        per_caller = self.max_spooled_bytes // CALLER_LIMIT_DIVISOR
         needed = BYTES_PER_SAMPLE * self.max_recording_samples
         is_any_spooled = self.max_recording_samples > min(self.max_ecg_samples, self.max_lead_samples)
-        if is_any_spooled and needed > share:
+        if is_any_spooled and needed > per_caller:
             yield (
-                f"{PREFIX}MAX_RECORDING_SAMPLES: one caller may hold {share} bytes, "
+                f"{PREFIX}MAX_RECORDING_SAMPLES: one caller may hold {per_caller} bytes, "
                 f"a quarter of {PREFIX}MAX_SPOOLED_BYTES, and so many samples take {needed}"
             )
 

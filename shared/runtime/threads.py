@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What the work returns; a cancellation waits for its end.
 
-    A thread can't be cancelled. So its resources are released after it only: its files, its share of a byte
+    A thread can't be cancelled. So its resources are released after it only: its files, its bytes of the byte
     budget, its slot of a semaphore.
     """
     return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))

@@ -185,16 +185,16 @@ async def _see_subscriber(report: Report, token: str, password: str) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout
-    heard = asyncio.create_task(process.stdout.readline())
+    printed = asyncio.create_task(process.stdout.readline())
     load = asyncio.create_task(Load().run(token, "subscriber", 0))
     try:
         async with asyncio.timeout(60):
-            event = json.loads(await heard)
+            event = json.loads(await printed)
         seen = event["data"]["leads"]
         report.note("a subscriber hears of a result", ok=seen == [{"I": {"zero_crossings": 2}}], seen=seen)
     finally:
         load.cancel()
-        heard.cancel()
+        printed.cancel()
         process.terminate()
         await process.wait()
 

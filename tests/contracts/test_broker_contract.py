@@ -162,7 +162,7 @@ class TestPublishing:
 
         assert kinds_of(outcomes) == [type(None), UnroutableError] * 3
 
-    async def test_more_events_than_may_be_in_flight_all_arrive(self, broker: BrokerUnderTest) -> None:
+    async def test_more_events_than_may_be_unconfirmed_all_arrive(self, broker: BrokerUnderTest) -> None:
         sent = [b"%d" % number for number in range(600)]
 
         async with broker.publisher() as publisher, broker.consumer(prefetch=600) as consumer:
@@ -228,24 +228,24 @@ class TestReceiving:
     ) -> None:
         async with (
             broker.publisher() as publisher,
-            broker.consumer() as leaving,
+            broker.consumer() as paused,
             broker.consumer() as other,
         ):
             for number in range(4):
                 await publish(publisher, b"%d" % number)
-            [in_hand] = await receive(leaving, 1)
+            [unsettled] = await receive(paused, 1)
 
-            for unread in await leaving.pause():
+            for unread in await paused.pause():
                 await unread.requeue()
-            await in_hand.ack()
+            await unsettled.ack()
             await publish(publisher, b"4")
 
             rest = bodies_of(await receive(other, 4))
-            waiting = asyncio.create_task(leaving.receive(1))
+            waiting = asyncio.create_task(paused.receive(1))
             done, _ = await asyncio.wait([waiting], timeout=0.3)
             waiting.cancel()
 
-        assert sorted([in_hand.body, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
+        assert sorted([unsettled.body, *rest]) == [b"0", b"1", b"2", b"3", b"4"]
         assert not done
 
     async def test_a_resumed_consumer_receives_queued_and_new_messages(self, broker: BrokerUnderTest) -> None:

@@ -52,11 +52,11 @@ _AN_EVENT: Final = (
     "INSERT INTO outbox (event_id, type, body, due_at) VALUES (gen_random_uuid(), 'x', 'y', now())"
 )
 _EVENTS: Final = "SELECT event_id, type, body, republished, due_at, created_at FROM outbox ORDER BY event_id"
-_A_BUNDLE: Final = """
+_A_BATCH: Final = """
 INSERT INTO outbox (bundle_id, event_ids, types, bodies, republished, due_at) VALUES
     (gen_random_uuid(), ARRAY[gen_random_uuid(), gen_random_uuid()], '{p,q}', '{r,s}', 7, now())
 """
-_UNBUNDLED: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER BY type"
+_ITS_EVENTS: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER BY type"
 
 
 def without_what_stays(description: list[asyncpg.Record]) -> list[asyncpg.Record]:
@@ -84,12 +84,12 @@ async def test_each_migration_leaves_the_schema_as_it_was_when_it_is_taken_back(
                     events = await connection.fetch(_EVENTS)
             assert all(before != after for before, after in pairwise(states))
 
-            await connection.execute(_A_BUNDLE)
+            await connection.execute(_A_BATCH)
 
             for before in reversed(states[:-1]):
                 if before is states[0]:
-                    unbundled = [tuple(event) for event in await connection.fetch(_UNBUNDLED)]
-                    assert unbundled == [("p", b"r"), ("q", b"s")]
+                    of_the_batch = [tuple(event) for event in await connection.fetch(_ITS_EVENTS)]
+                    assert of_the_batch == [("p", b"r"), ("q", b"s")]
                     await connection.execute("DELETE FROM outbox WHERE republished = 7")
                     assert await connection.fetch(_EVENTS) == events
                 await pogo.rollback(connection, tmp_path, schema_name=_SCHEMA, count=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import pytest
 
-from tests.support.plans import DUE_BUNDLES, Plan, explain_hot_queries, open_explaining_database
+from tests.support.plans import DUE_EVENT_BATCHES, Plan, explain_hot_queries, open_explaining_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ SELECT '{_OWNER}', status || '-' || n, 'x', 3, status,
 FROM generate_series(1, {_EACH}) AS n, unnest('{{completed,queued}}'::text[]) AS status;
 INSERT INTO ecg_signal (row, date, leads, encoding, samples) SELECT row, '2023-07-30', '[]', '', '' FROM ecg;
 INSERT INTO ecg_insights (row, generation, document) SELECT row, 1, '{{}}' FROM ecg WHERE due_at IS NULL;
-{DUE_BUNDLES.format(count=_EACH)};
+{DUE_EVENT_BATCHES.format(count=_EACH)};
 """  # noqa: S608 - ours
 
 

@@ -307,7 +307,7 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
         "DELETE FROM recording_part WHERE part = 5",
         "DELETE FROM recording_part WHERE part = 1",
         "UPDATE recording_part SET samples = 'x' WHERE part = 1",
-        "UPDATE recording_part SET encoding = 'unheard-of' WHERE part = 1",
+        "UPDATE recording_part SET encoding = 'unknown' WHERE part = 1",
         "UPDATE recording_part SET num_samples = 3 WHERE part = 1",
         "UPDATE recording_part SET num_samples = 3000 WHERE part = 1",
     ],

@@ -1222,7 +1222,7 @@ class TestDueEvents:
         expected = {settlement.event.id for settlement in settlements}
         assert {event.id for some in taken for event in events_of(some)} == expected
 
-    async def test_the_bundle_that_reaches_the_limit_is_the_last(
+    async def test_the_batch_that_reaches_the_limit_is_the_last(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         for number in range(5):
@@ -1274,16 +1274,16 @@ class TestDueEvents:
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         await settled(store, "old", "old too")
-        [heard] = await settled(store, "heard")
+        [routed] = await settled(store, "routed")
         await execute(database, "UPDATE outbox SET created_at = now() - interval '61 seconds'")
         [young] = await settled(store, "young")
         batches = await due_batches(outbox, database)
-        unheard = [batch.id for batch in batches if heard.event not in batch.events]
+        unrouted = [batch.id for batch in batches if routed.event not in batch.events]
 
-        assert await outbox.drop_unrouted(unheard) == 2
+        assert await outbox.drop_unrouted(unrouted) == 2
 
         left = events_of(await due_batches(outbox, database))
-        assert {event.id for event in left} == {heard.event.id, young.event.id}
+        assert {event.id for event in left} == {routed.event.id, young.event.id}
 
 
 class TestAccounts:

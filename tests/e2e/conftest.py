@@ -115,7 +115,7 @@ class Subscriber:
         self._process = process
         self.events: list[dict[str, Any]] = []
 
-    async def hear(self, count: int) -> None:
+    async def receive(self, count: int) -> None:
         """Read until it has printed so many events."""
         assert self._process.stdout
         while len(self.events) < count:
@@ -140,7 +140,7 @@ async def subscriber(
     try:
         async with asyncio.timeout(20):
             await _until_bound(amqp_url, topology)
-            await subscriber.hear(1)
+            await subscriber.receive(1)
         subscriber.events.clear()
         yield subscriber
     finally:

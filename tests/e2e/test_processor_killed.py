@@ -37,7 +37,7 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
 
     accepted = await _submitted(installation.address, ecgs, kill_half_way=doomed)
     async with asyncio.timeout(_WITHIN_S):
-        await subscriber.hear(_ECGS)
+        await subscriber.receive(_ECGS)
 
         await _until_all_is_told(database)
 

@@ -91,7 +91,7 @@ async def test_requests_while_the_workers_stop_are_all_answered(installation: In
     installation.environment["ISOLINE_DRAIN_S"] = "5"  # longer than the rest of this test's requests take
     gateway = await installation.start_gateway(*_TWO)
     statuses: list[int] = []
-    ecgs = iter(real_ecgs(10_000, "leaving"))
+    ecgs = iter(real_ecgs(10_000, "draining"))
     enough = asyncio.Event()
 
     async def submit_some(client: aiohttp.ClientSession) -> None:

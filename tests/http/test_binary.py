@@ -374,10 +374,10 @@ class TestALongRecording:
                 writer.write(_head(ada, len(body), expect=True))
                 assert b" 100 " in await reader.readline()
                 writer.write(body[:-100])
-                ending = asyncio.get_running_loop().call_later(0.2, writer.write, body[-100:])
+                rest = asyncio.get_running_loop().call_later(0.2, writer.write, body[-100:])
 
             response = await reader.read()
-        assert ending.when() < asyncio.get_running_loop().time()
+        assert rest.when() < asyncio.get_running_loop().time()
         assert b" 202 " in response
         assert await rows(database) == [1, 1, 2]
 

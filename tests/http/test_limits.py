@@ -446,10 +446,10 @@ class TestSizes:
                 )
                 assert b" 100 " in await reader.readline()
                 writer.write(body[:-100])
-                ending = asyncio.get_running_loop().call_later(0.3, writer.write, body[-100:])
+                rest = asyncio.get_running_loop().call_later(0.3, writer.write, body[-100:])
 
             response = await reader.read()
-            assert ending.when() < asyncio.get_running_loop().time()
+            assert rest.when() < asyncio.get_running_loop().time()
 
         assert b" 413 " in response
         assert b"Connection: close" in response

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shared.domain.findings import JsonValue
 
 # Fills the outbox with so many batches of two events that are due.
-DUE_BUNDLES: Final = """
+DUE_EVENT_BATCHES: Final = """
 INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
 SELECT id, ARRAY[id, gen_random_uuid()], '{{ecg.processed,ecg.failed}}', ARRAY['{{}}'::bytea, '{{}}'],
     now() - interval '1 second'

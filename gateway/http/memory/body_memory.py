@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.memory.byte_budget import ByteBudget, Reservation
-from shared.runtime.settings import CALLER_SHARE_DIVISOR
+from shared.runtime.settings import CALLER_LIMIT_DIVISOR
 
 if TYPE_CHECKING:
     from gateway.http.memory.deadline import Deadline
@@ -39,7 +39,7 @@ class MemoryBudget:
 
     def __init__(self, *, max_bytes: int, max_body_bytes: int, read_timeout_s: float) -> None:
         max_bytes_of_caller, work_bytes = (
-            max_bytes // CALLER_SHARE_DIVISOR,
+            max_bytes // CALLER_LIMIT_DIVISOR,
             _WORK_BYTES_PER_BODY_BYTE * max_body_bytes,
         )
         concurrency = max(1, min(_MAX_CONCURRENT_WORK, max_bytes // 2 // work_bytes))
@@ -48,7 +48,7 @@ class MemoryBudget:
         self.work_semaphore: Final = asyncio.Semaphore(concurrency)
         self.small: Final = ByteBudget(
             max_bytes=small,
-            max_bytes_of_caller=max(small // CALLER_SHARE_DIVISOR, min(SMALL_BYTES, small // 2)),
+            max_bytes_of_caller=max(small // CALLER_LIMIT_DIVISOR, min(SMALL_BYTES, small // 2)),
             evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self.large: Final = ByteBudget(

@@ -218,14 +218,14 @@ class PostgresEcgStore:
         if any(settlement.series for settlement in settlements):
             raise NotImplementedError("PostgreSQL keeps no series yet, and none may be lost.")
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
-        bundle_id = uuid4()
+        batch_id = uuid4()
         # A check settles none, which writes nothing and says nothing of real writes.
         async with self._database.connection(writes=RESULTS if settlements else "") as connection:
             rows = await connection.fetch(
-                _SETTLE, *_settlement_columns(in_order), bundle_id, FIRST_DUE_AFTER_S
+                _SETTLE, *_settlement_columns(in_order), batch_id, FIRST_DUE_AFTER_S
             )
         settled = {row["row"] for row in rows}
-        return EventBatch(bundle_id, [each.event for each in in_order if each.claim.row in settled])
+        return EventBatch(batch_id, [each.event for each in in_order if each.claim.row in settled])
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:

@@ -48,8 +48,8 @@ class TestPython:
             ("x = a(b=True)", {("True", "False")}),
             ("x = a(traceparent=b.traceparent)", {("b.traceparent", "None")}),
             (
-                "x = await retry_until_available(partial(a, b))",
-                {("await retry_until_available(partial(a, b))", "await partial(a, b)()")},
+                "x = await retry_while_unavailable(partial(a, b))",
+                {("await retry_while_unavailable(partial(a, b))", "await partial(a, b)()")},
             ),
         ],
     )

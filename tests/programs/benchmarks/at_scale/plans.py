@@ -11,7 +11,7 @@ from tests.programs.benchmarks.at_scale import filling
 from tests.programs.benchmarks.pipelines import OWNER, open_isoline
 from tests.programs.benchmarks.report import say
 from tests.programs.benchmarks.servers import open_servers
-from tests.support.plans import DUE_BUNDLES, explain_hot_queries, open_explaining_database
+from tests.support.plans import DUE_EVENT_BATCHES, explain_hot_queries, open_explaining_database
 
 _FINISHED: Final = 1_000_000
 _QUEUED: Final = 100_000
@@ -23,7 +23,7 @@ SELECT sum(pg_total_relation_size(relation::regclass)) / (SELECT count(*) FROM e
 FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
 """
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
-_EVENTS: Final = DUE_BUNDLES.format(count=50_000)
+_EVENTS: Final = DUE_EVENT_BATCHES.format(count=50_000)
 
 
 async def show_plans() -> int:

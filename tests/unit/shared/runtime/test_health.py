@@ -241,10 +241,10 @@ async def test_a_process_that_is_asked_to_stop_says_so_at_once_and_gives_its_rea
     stop_requested = asyncio.Event()
     with capture_logs() as records:
         async with open_health({"process": health_part_of_process(stop_requested)}) as watched:
-            staying, _ = await ready(watched)
+            running, _ = await ready(watched)
             stop_requested.set()
-            leaving, document = await ready(watched)
+            stopping, document = await ready(watched)
 
-    assert (staying, leaving) == (200, 503)
+    assert (running, stopping) == (200, 503)
     assert document["reasons"] == {"process": "leaving"}
     assert records == [{"message": "not ready", "level": "warning", "parts": ["process"]}]
