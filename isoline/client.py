@@ -110,7 +110,7 @@ class RefusedError(IsolineError):
 
 
 class AwayError(IsolineError):
-    """The gateway was unavailable, overloaded or not done within ``patience_s``; trying later is safe.
+    """The gateway was unavailable, overloaded or not done within ``retry_for_s``; trying later is safe.
 
     A certificate that is not trusted and a port without TLS are reported at once: no retry mends them.
     """
@@ -202,7 +202,7 @@ class Client:
         password: str | None,
         token: str | None,
         refresh_token: str | None,
-        patience_s: float,
+        retry_for_s: float,
     ) -> None:
         self._session = session
         self._url = url
@@ -211,7 +211,7 @@ class Client:
         self._refresh_token = refresh_token
         self._renew_at = float("inf")
         self._renewing = asyncio.Lock()
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
 
     async def submit(self, ecg: Mapping[str, Any] | bytes) -> Result:
         """Submit an ECG: a mapping, or JSON as bytes. Submitting the same again is safe and changes nothing.
@@ -325,7 +325,7 @@ class Client:
     ) -> tuple[int, Any]:
         """Send with retries after temporary failures; the status and the JSON of the response."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        deadline, attempt = time.monotonic() + self._patience_s, 1
+        deadline, attempt = time.monotonic() + self._retry_for_s, 1
         while True:
             try:
                 async with self._session.request(
@@ -356,7 +356,7 @@ async def open_client(
     password: str | None = None,
     token: str | None = None,
     refresh_token: str | None = None,
-    patience_s: float = 60.0,
+    retry_for_s: float = 60.0,
 ) -> AsyncIterator[Client]:
     """Yield a client of the gateway at an address.
 
@@ -366,7 +366,7 @@ async def open_client(
         password: The user's.
         token: An access token, instead of user and password or beside them.
         refresh_token: Renews the access token.
-        patience_s: For how long a request is retried.
+        retry_for_s: For how long a request is retried.
 
     Raises:
         UrlError: The URL is invalid.
@@ -381,7 +381,7 @@ async def open_client(
             password=password,
             token=token,
             refresh_token=refresh_token,
-            patience_s=patience_s,
+            retry_for_s=retry_for_s,
         )
 
 

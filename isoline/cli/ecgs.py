@@ -162,7 +162,7 @@ def _delete(
 @asynccontextmanager
 async def _client(url: str, user: str) -> AsyncIterator[Client]:
     password = os.environ.get("ISOLINE_PASSWORD") or _DEFAULT_PASSWORD
-    async with open_client(url, user=user, password=password, patience_s=30.0) as client:
+    async with open_client(url, user=user, password=password, retry_for_s=30.0) as client:
         yield client
 
 

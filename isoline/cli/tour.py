@@ -32,7 +32,7 @@ async def show_tour(state: EmbeddedState) -> None:
     """
     console = Console()
     async with open_client(
-        state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, patience_s=_RETRY_FOR_S
+        state.address, user=_SUBMITTER.name, password=_SUBMITTER.password, retry_for_s=_RETRY_FOR_S
     ) as client:
         try:
             result = await client.submit_and_wait(_ECG.read_bytes(), timeout_s=_WAIT_S)

@@ -48,7 +48,7 @@ class TestAgainstAGateway:
         assert (submitted.id, submitted.status, submitted.leads) == ("10", "queued", ())
         assert (await client.get("10")).status == "queued"
 
-    async def test_waiting_ends_with_patience(self, client: Client) -> None:
+    async def test_waiting_ends_at_its_timeout(self, client: Client) -> None:
         await client.submit(an_ecg_body(id="10"))
 
         with pytest.raises(AwayError, match="ECG 10 is still queued"):
@@ -190,7 +190,7 @@ class TestPatience:
 
         async with (
             serving(lambda _: web.Response(status=503, headers={"Retry-After": later})) as url,
-            open_client(url, token="t", patience_s=5) as client,
+            open_client(url, token="t", retry_for_s=5) as client,
             asyncio.timeout(2),
         ):
             with pytest.raises(AwayError):
@@ -211,25 +211,25 @@ class TestPatience:
 
         assert seen == ["POST", "POST", "POST"]
 
-    async def test_patience_ends(self) -> None:
+    async def test_retries_end(self) -> None:
         async with (
             serving(lambda _: web.Response(status=503)) as url,
-            open_client(url, token="t", patience_s=0.1) as client,
+            open_client(url, token="t", retry_for_s=0.1) as client,
         ):
             with pytest.raises(AwayError, match="503 Service Unavailable"):
                 await client.get("10")
 
-    async def test_a_pause_longer_than_our_patience_is_not_waited_for(self) -> None:
+    async def test_a_pause_longer_than_retries_may_take_is_not_waited_for(self) -> None:
         async with (
             serving(lambda _: web.Response(status=429, headers={"Retry-After": "3600"})) as url,
-            open_client(url, token="t", patience_s=5) as client,
+            open_client(url, token="t", retry_for_s=5) as client,
         ):
             async with asyncio.timeout(2):
                 with pytest.raises(AwayError):
                     await client.get("10")
 
     async def test_an_unreachable_gateway_is_unavailable(self) -> None:
-        async with open_client("http://127.0.0.1:1", token="t", patience_s=0.1) as client:
+        async with open_client("http://127.0.0.1:1", token="t", retry_for_s=0.1) as client:
             with pytest.raises(AwayError):
                 await client.get("10")
 
@@ -363,7 +363,7 @@ class TestUrls:
 
         async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with open_client(url, token="t", patience_s=0.1) as client:
+            async with open_client(url, token="t", retry_for_s=0.1) as client:
                 with pytest.raises(AwayError):
                     await client.get("10")
 

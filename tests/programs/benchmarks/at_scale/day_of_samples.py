@@ -48,7 +48,7 @@ async def main(hours: float) -> int:
         before = {name: pss_mb(pipeline.processes[name]) for name in _WATCHED}
         async with (
             metered(pipeline.processes, every_s=_EVERY_S) as taken,
-            open_client(pipeline.address, user=OWNER, password=PASSWORD, patience_s=5.0) as isoline,
+            open_client(pipeline.address, user=OWNER, password=PASSWORD, retry_for_s=5.0) as isoline,
         ):
             begun = time.monotonic()
             await isoline.submit(ecg)
