@@ -14,8 +14,8 @@ from shared.runtime.outages import Outages
 _OTHER_FILES: Final = 128
 # A process with more open files is slow to fork, and to be looked at.
 _MAX_FILES: Final = 65_536
-# A client may keep its connection waiting for so long, however much others need it.
-_FREE_DELAY_S: Final = 1.0
+# A busy connection is evicted for a new one only after its request has waited for its client this long.
+_EVICTABLE_AFTER_S: Final = 1.0
 # To look through thousands of connections takes a millisecond.
 _SEARCH_PAUSE_S: Final = 0.1
 
@@ -63,12 +63,12 @@ class ConnectionLimit:
         self._outages.record_failure(
             f"{self._max_connections} are open; new ones take those of idle and slow ones"
         )
-        leaving = next(iter(self._idle), None) or self._slowest()
-        if leaving is None:
+        evicted = next(iter(self._idle), None) or self._slowest()
+        if evicted is None:
             return False
-        self.remove(leaving)
+        self.remove(evicted)
         self._put(connection)
-        leaving.evict()
+        evicted.evict()
         return True
 
     def mark_busy(self, connection: LimitedConnection) -> None:
@@ -103,7 +103,7 @@ class ConnectionLimit:
 
 
 def _is_slow(connection: LimitedConnection) -> bool:
-    return connection.client_delay_s() > _FREE_DELAY_S
+    return connection.client_delay_s() > _EVICTABLE_AFTER_S
 
 
 def max_connections_of_files(max_connections: int) -> int:

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 # The largest window that a receiver must support (RFC 9659).
 MAX_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
 
-# Compressed JSON may have half of the decompressed limit: any samples compress to a half at least. Blocks of
-# 11 bytes that are a code table for hardly any content take 1 us each, and 16 MiB of them 2 s.
-_COMPRESSED_PART: Final = 2
+# Compressed JSON may have half of the decompressed limit: any samples compress to half or less. A block of
+# 11 bytes that is a code table for hardly any content takes 1 us, and 16 MiB of them take 2 s.
+_MIN_COMPRESSION_RATIO: Final = 2
 _SMALL_BYTES: Final = 64 * 1024
-# By how much a body may be longer compressed than decompressed. zstd buffers a block of 128 KiB until it is
-# complete, and a sender that flushes after each KiB adds 1 %.
-_FREE_INPUT_BYTES: Final = 256 * 1024
-_FREE_INPUT_PART: Final = 8
+# The overhead of a body is what it is longer compressed than decompressed. It may have 256 KiB, and one byte
+# more for every 8 of output: zstd buffers a block of 128 KiB until it is complete, and a sender that flushes
+# after each KiB adds 1 %.
+_OVERHEAD_ALLOWANCE_BYTES: Final = 256 * 1024
+_OUTPUT_BYTES_PER_OVERHEAD_BYTE: Final = 8
 
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 # Each step copies the rest of its input.
@@ -97,7 +98,7 @@ class Decompressor:
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._coding = _CODINGS[encoding]()
-        self._allowance = _FREE_INPUT_BYTES
+        self._allowance = _OVERHEAD_ALLOWANCE_BYTES
 
     def decompress(self, compressed: bytes | memoryview) -> Iterator[bytes]:
         """Decompress the next piece of the body, to at most 2 MiB at a time.
@@ -122,7 +123,7 @@ class Decompressor:
                 yield decompressed
 
     def _check_ratio(self, consumed: int, produced: int) -> None:
-        self._allowance += produced + produced // _FREE_INPUT_PART - consumed
+        self._allowance += produced + produced // _OUTPUT_BYTES_PER_OVERHEAD_BYTE - consumed
         if self._allowance < 0:
             detail = f"The {self._encoding} body gives less than it takes; send it as it is."
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
@@ -162,12 +163,12 @@ def content_encoding_of(request: Request) -> str | None:
 
 def max_compressed_json_bytes(max_bytes: int) -> int:
     """The limit of a compressed JSON body, from that of the decompressed one."""
-    return max(max_bytes // _COMPRESSED_PART, min(max_bytes, _SMALL_BYTES))
+    return max(max_bytes // _MIN_COMPRESSION_RATIO, min(max_bytes, _SMALL_BYTES))
 
 
 def max_compressed_bytes(max_bytes: int) -> int:
     """The largest compressed body that `Decompressor` accepts for so many decompressed bytes."""
-    return max_bytes + max_bytes // _FREE_INPUT_PART + _FREE_INPUT_BYTES
+    return max_bytes + max_bytes // _OUTPUT_BYTES_PER_OVERHEAD_BYTE + _OVERHEAD_ALLOWANCE_BYTES
 
 
 def check_content_length(request: Request, max_bytes: int, *, is_compressed: bool = False) -> None:

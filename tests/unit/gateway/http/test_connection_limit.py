@@ -194,7 +194,7 @@ async def test_requests_that_wait_for_their_client_take_none_of_another_client(
     monkeypatch: pytest.MonkeyPatch,
     is_reading: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    monkeypatch.setattr(connection_limit, "_FREE_DELAY_S", 0.0)
+    monkeypatch.setattr(connection_limit, "_EVICTABLE_AFTER_S", 0.0)
     monkeypatch.setattr(connection_limit, "_SEARCH_PAUSE_S", 0.0)
     budget = MemoryBudget(max_bytes=2**24, max_body_bytes=2**20, read_timeout_s=_LIMIT_S)
     has_begun = asyncio.Semaphore(0)
