@@ -21,8 +21,8 @@ def main() -> None:
 def _probe(*url: str) -> None:
     from isoline.health_probe import probe  # noqa: PLC0415 - no other command needs it
 
-    is_ready, said = probe(*url)
-    sys.stdout.write(f"{said}\n")
+    is_ready, response = probe(*url)
+    sys.stdout.write(f"{response}\n")
     sys.exit(0 if is_ready else 1)  # Docker knows no other
 
 

@@ -73,7 +73,7 @@ _VERSION: Final = 1
 _PIECE_SAMPLES: Final = 32 * 1024
 _SAMPLE_TYPES: Final = {2: _SampleType("int16", "h"), 4: _SampleType("int32", "i")}
 
-# OpenSSL's words for an answer that is no TLS.
+# OpenSSL's words for a response that is no TLS.
 _NO_TLS: Final = frozenset({"HTTP_REQUEST", "UNKNOWN_PROTOCOL", "WRONG_VERSION_NUMBER"})
 _REDIRECTS: Final = 300  # and above
 _ERRORS: Final = 400  # and above
@@ -147,8 +147,8 @@ class Result:
         leads: In the order sent; empty unless completed.
         ecg: What was found in the ECG as a whole, by the names of insights.
         error: Why it was given up; None unless failed.
-        document: The whole answer, also what later versions of the gateway add.
-        date: When it was recorded, as sent; None in the answer to a submission, like what follows.
+        document: The whole response, also what later versions of the gateway add.
+        date: When it was recorded, as sent; None in the response to a submission, like what follows.
         sampling_rate_hz: None also where none was sent, and so with the unit.
         submitted_at: ISO 8601.
         completed_at: When it was completed or failed, ISO 8601; None while it is queued.
@@ -308,15 +308,15 @@ class Client:
     async def _renew(self) -> None:
         """Use the refresh token if there is one; else, or if it is refused, log in again."""
         status: int = _UNAUTHORIZED
-        answer: Any = None
+        document: Any = None
         if self._refresh_token is not None:
             spent, self._refresh_token = self._refresh_token, None
-            status, answer = await self._send_with_retries(
+            status, document = await self._send_with_retries(
                 "POST", "/token/refresh", json={"refresh_token": spent}
             )
         if status >= _ERRORS and self._credentials is not None:
-            status, answer = await self._send_with_retries("POST", "/token", json=self._credentials)
-        tokens = _accepted(status, answer, _TOKENS)
+            status, document = await self._send_with_retries("POST", "/token", json=self._credentials)
+        tokens = _accepted(status, document, _TOKENS)
         self._token, self._refresh_token = tokens["access_token"], tokens.get("refresh_token")
         self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
 
@@ -496,17 +496,17 @@ def _little_endian(piece: memoryview) -> bytes:
     return samples.tobytes()
 
 
-def _result(answer: Mapping[str, Any]) -> Result:
-    leads = tuple(Lead(name, found) for lead in answer.get("leads", ()) for name, found in lead.items())
-    optional = {name: answer.get(name) for name in _OPTIONAL_FIELDS}
+def _result(document: Mapping[str, Any]) -> Result:
+    leads = tuple(Lead(name, found) for lead in document.get("leads", ()) for name, found in lead.items())
+    optional = {name: document.get(name) for name in _OPTIONAL_FIELDS}
     return Result(
-        answer["id"],
-        answer["status"],
+        document["id"],
+        document["status"],
         leads,
-        answer.get("error"),
-        answer,
-        answer.get("ecg", {}),
-        is_analysed_again="reanalysis" in answer,
+        document.get("error"),
+        document,
+        document.get("ecg", {}),
+        is_analysed_again="reanalysis" in document,
         **optional,
     )
 
@@ -549,11 +549,11 @@ def _speaks_no_tls(error: Exception) -> bool:
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
     """The seconds to wait that the response asks for, as a number or a date (RFC 9110); None if neither."""
-    said = response.headers.get("Retry-After", "")
+    value = response.headers.get("Retry-After", "")
     try:
-        seconds = float(said)
+        seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(said)
+        seconds = _seconds_until(value)
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 

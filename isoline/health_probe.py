@@ -15,7 +15,7 @@ DEFAULT_URL = "http://127.0.0.1:8080/health/ready"
 _PORTS = {"http": 80, "https": 443}
 _RESPONSE_WITHIN_S = 5.0
 # The reasons for a 503 are some hundred bytes.
-_MAX_ANSWER_BYTES = 64 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024
 
 
 def probe(url: str = DEFAULT_URL) -> tuple[bool, str]:
@@ -33,7 +33,7 @@ def probe(url: str = DEFAULT_URL) -> tuple[bool, str]:
         return False, f"expected a URL like {DEFAULT_URL}, found {url}"
     host, port = parts.hostname, _PORTS[parts.scheme] if port is None else port
     try:
-        head, _, body = _answer(host, port, target, is_tls=parts.scheme == "https").partition(b"\r\n\r\n")
+        head, _, body = _response(host, port, target, is_tls=parts.scheme == "https").partition(b"\r\n\r\n")
     except (OSError, UnicodeError) as error:
         return False, f"no answer from {host}:{port}: {error}"
     protocol, status, *_ = [*head.split(b"\r\n")[0].split(b" ", 2), b""]
@@ -43,7 +43,7 @@ def probe(url: str = DEFAULT_URL) -> tuple[bool, str]:
     return status[:1] == b"2", words
 
 
-def _answer(host: str, port: int, target: bytes, *, is_tls: bool) -> bytes:
+def _response(host: str, port: int, target: bytes, *, is_tls: bool) -> bytes:
     """Head and body of the response, by HTTP/1.0: the body ends with the connection and has no chunks.
 
     Raises:
@@ -58,11 +58,11 @@ def _answer(host: str, port: int, target: bytes, *, is_tls: bool) -> bytes:
     with connection:
         shown = f"[{host}]" if ":" in host else host
         connection.sendall(b"GET %b HTTP/1.0\r\nHost: %b:%d\r\n\r\n" % (target, shown.encode("idna"), port))
-        answer = b""
-        while len(answer) < _MAX_ANSWER_BYTES:
+        response = b""
+        while len(response) < _MAX_RESPONSE_BYTES:
             connection.settimeout(max(deadline - time.monotonic(), 0.001))
-            piece = connection.recv(_MAX_ANSWER_BYTES)
+            piece = connection.recv(_MAX_RESPONSE_BYTES)
             if not piece:
                 break
-            answer += piece
-        return answer
+            response += piece
+        return response

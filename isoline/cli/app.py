@@ -99,8 +99,8 @@ def status() -> None:
 @app.command()
 def health(url: Annotated[str, typer.Argument()] = DEFAULT_URL) -> None:
     """Ask a service whether it is ready; exit status 0 when it is, else 1."""
-    is_ready, answer = probe(url)
-    typer.echo(answer)
+    is_ready, response = probe(url)
+    typer.echo(response)
     raise typer.Exit(0 if is_ready else _EXIT_FAILED)
 
 

@@ -40,13 +40,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-def _said(why: str) -> str:
+def _check_not_blank(why: str) -> str:
     if not why.strip():
         raise typer.BadParameter("it is empty")
     return why
 
 
-Why = Annotated[str, typer.Option("--why", callback=_said, help="The reason, which is kept with your name.")]
+Why = Annotated[
+    str, typer.Option("--why", callback=_check_not_blank, help="The reason, which is kept with your name.")
+]
 Who = Annotated[str | None, typer.Option("--who", help="Your name, if it is not your login's.")]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.embedded.private_files import check_room, make_folder, open_private
+from isoline.embedded.private_files import check_disk_space, make_folder, open_private
 from isoline.embedded.state import EmbeddedState, read_state
 from shared.domain.errors import ConfigurationError
 
@@ -40,7 +40,7 @@ def start(var: Path) -> EmbeddedState:
 
 
 def _started(var: Path) -> EmbeddedState:
-    check_room(var)  # on a full disk the log could not say why it did not start
+    check_disk_space(var)  # on a full disk the log could not say why it did not start
     with open_private(var / LOG_FILE) as log:
         begin = log.tell()
         process = subprocess.Popen(  # nosec B603 # constants and this interpreter

@@ -151,7 +151,7 @@ class TestEveryKind:
 
 
 class TestMemory:
-    async def test_the_oldest_are_forgotten_when_there_are_too_many(self) -> None:
+    async def test_the_oldest_are_evicted_when_there_are_too_many(self) -> None:
         counters = MemoryCounters(max_counters=3)
         for key in "abcd":
             await counted(counters, key)
@@ -202,7 +202,7 @@ class TestStore:
         assert kinds == [MemoryCounters, MemoryCounters]
 
     @pytest.mark.parametrize("redis", [None, LoseableCounters()], ids=["memory", "redis away"])
-    async def test_no_number_of_counters_makes_forget_those_of_another(
+    async def test_no_number_of_counters_evicts_those_of_another(
         self, redis: LoseableCounters | None
     ) -> None:
         if redis:
@@ -244,7 +244,7 @@ class TestFallback:
 
 
 class TestRemembered:
-    async def test_many_at_a_time_are_all_counted_after_the_shared_have_forgotten(self) -> None:
+    async def test_many_at_a_time_are_all_counted_after_the_shared_were_lost(self) -> None:
         shared = MemoryCounters()
         counters = MirroredCounters(shared, MemoryCounters())
         for _ in range(3):
@@ -321,7 +321,7 @@ class TestRedis:
             counters = store.mirrored_counters()
             await counted(other.counters(), "a")
             await counted(counters, "a")
-            await redis_server.forget()
+            await redis_server.flush()
 
             assert await value(counters, "a") == 2
             assert await left_s(counters, "a") == pytest.approx(60, abs=5)

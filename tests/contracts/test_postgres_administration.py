@@ -314,10 +314,10 @@ async def test_a_time_limit_of_the_role_is_not_kept_when_it_is_reset(
     assert await _ask(service.database, f"SHOW {setting_name}") == "0"
 
 
-@pytest.mark.parametrize("forget", ["DISCARD ALL", "DEALLOCATE ALL"])
-async def test_a_session_that_forgot_its_statements_is_replaced(service: Service, forget: str) -> None:
+@pytest.mark.parametrize("statement", ["DISCARD ALL", "DEALLOCATE ALL"])
+async def test_a_session_that_lost_its_statements_is_replaced(service: Service, statement: str) -> None:
     await check_submissions(service.database)
-    await _ask(service.database, forget)
+    await _ask(service.database, statement)
 
     assert await _failures_until(check_submissions, service.database) <= 1
 

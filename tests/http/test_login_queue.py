@@ -171,7 +171,7 @@ async def test_failed_logins_survive_a_flush_of_redis(
         ):
             for _ in range(6):
                 await status_of(client, "ada", "wrong", "203.0.113.9")
-            await redis.forget()
+            await redis.flush()
             paused = await status_of(client, "ada", PASSWORD, "203.0.113.9")
 
             assert paused == 429

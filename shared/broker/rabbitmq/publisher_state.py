@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from shared.events import Event
 
-# A failure is forgotten after this time without a publish: it says nothing about the present any more.
-_FORGET_AFTER_S: Final = 30.0
+# A failure expires after this time without a publish: it says nothing about the present any more.
+_FAILURE_EXPIRES_AFTER_S: Final = 30.0
 
 
 class PublisherState:
@@ -44,7 +44,7 @@ class PublisherState:
         Raises:
             UnavailableError: It failed, for this reason.
         """
-        if self._reason and time.monotonic() - self._refused_s < _FORGET_AFTER_S:
+        if self._reason and time.monotonic() - self._refused_s < _FAILURE_EXPIRES_AFTER_S:
             raise UnavailableError(f"RabbitMQ: {self._reason}")
 
     def _record_failures(

@@ -136,8 +136,9 @@ def depends_on_data(error: Exception) -> bool:
 
 
 def _describe_setting(error: ClientConfigurationError) -> str:
-    said = str(error)
-    return _ATTRIBUTES if said.startswith("target_session_attrs") else said  # which names an object in memory
+    message = str(error)
+    # asyncpg's own message about these names an object in memory.
+    return _ATTRIBUTES if message.startswith("target_session_attrs") else message
 
 
 def _of_server(error: asyncpg.PostgresError, state: str, *, is_connecting: bool) -> UnavailableError | None:

@@ -149,7 +149,7 @@ async def open_textbook(servers: Servers, *, prefetch: int) -> AsyncIterator[Pip
     database_url = (await servers.with_database("textbook")).database_url
     await _create_textbook_tables(database_url)
     addresses = {role: f"http://127.0.0.1:{free_port()}" for role in ("gateway", "processor")}
-    await textbook.forget(servers.amqp_url)
+    await textbook.delete_queue(servers.amqp_url)
     await subscribe(servers.amqp_url, textbook.EXCHANGE, textbook.PROCESSED)
     module = ("-m", "tests.programs.benchmarks.baselines.textbook")
     commands = {

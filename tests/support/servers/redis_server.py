@@ -44,7 +44,7 @@ class RedisServer:
                 assert self._process.returncode is None, "redis-server ended"
                 await asyncio.sleep(_POLL_S)
 
-    async def forget(self) -> None:
+    async def flush(self) -> None:
         """Delete everything, as eviction would."""
         async with Redis.from_url(self.url) as client:
             await client.flushall()

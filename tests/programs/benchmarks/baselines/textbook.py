@@ -113,7 +113,7 @@ async def serve_processor(port: int, database_url: str, amqp_url: str, prefetch:
         await _serve(port, [])
 
 
-async def forget(amqp_url: str) -> None:
+async def delete_queue(amqp_url: str) -> None:
     """Remove the queue, whatever is in it."""
     async with _open_channel(amqp_url) as channel:
         await channel.queue_delete(_QUEUE)

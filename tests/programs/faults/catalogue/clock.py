@@ -53,7 +53,7 @@ async def _restore(installation: Installation) -> None:
     pids = [service.pid for service in installation.services]
     await asyncio.gather(*(service.restart_by({}) for service in installation.services))
     for pid in pids:
-        installation.clock.forget(pid)
+        installation.clock.remove_shared_memory(pid)
 
 
 @fault("clock: two hours forward", random=False, prepare=_begin_at(timedelta()), restore=_restore)
@@ -86,7 +86,7 @@ async def _begin_by_a_clock_of_its_own(installation: Installation) -> None:
 async def _end_its_own_clock(installation: Installation) -> None:
     pid = installation.gateways[1].pid
     await installation.gateways[1].restart_by({})
-    installation.clock_of_one.forget(pid)
+    installation.clock_of_one.remove_shared_memory(pid)
 
 
 @fault(

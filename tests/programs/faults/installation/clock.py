@@ -55,7 +55,7 @@ class Clock:
         """Whether a time is this clock's, within the tolerance."""
         return lambda time: abs(time - datetime.now(UTC) - self.offset) < tolerance
 
-    def forget(self, pid: int) -> None:
+    def remove_shared_memory(self, pid: int) -> None:
         """Remove the shared memory of a process that has ended, which the library does not."""
         for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
             (_SHARED_MEMORY / name).unlink(missing_ok=True)

@@ -51,10 +51,10 @@ def test_an_unrouted_submission_is_a_failure_and_an_unrouted_result_is_not() -> 
     of_subscribers.check()
 
 
-def test_a_failure_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     state = PublisherState()
     state.record(_SUBMITTED, [_REFUSED])
 
-    monkeypatch.setattr(publisher_state, "_FORGET_AFTER_S", 0)
+    monkeypatch.setattr(publisher_state, "_FAILURE_EXPIRES_AFTER_S", 0)
 
     state.check()
