@@ -531,7 +531,7 @@ async def test_an_attempt_that_failed_leaves_nothing_for_the_garbage_collector_t
     assert [str(warning.message) for warning in caught] == []
 
 
-async def test_an_attempt_that_was_interrupted_when_the_broker_had_answered_leaves_no_connection(
+async def test_an_attempt_interrupted_after_the_broker_responded_leaves_no_connection_open(
     amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []

@@ -186,7 +186,7 @@ class TestAdding:
         after = await row(database)
         assert {**after, "due_in_s": 0} == {**before, "due_in_s": 0}
 
-    async def test_the_same_again_tells_how_long_ago_it_came_first(
+    async def test_the_same_again_has_the_age_of_the_first(
         self, store: PostgresEcgStore, database: Database
     ) -> None:
         await queued(store, "10")
@@ -1165,7 +1165,7 @@ class TestDueEvents:
             )
         assert locked_only == 0
 
-    async def test_one_that_somebody_holds_is_passed_over(
+    async def test_a_locked_one_is_skipped(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
         held, astray, due = await settled_one_by_one(store, "held", "astray", "due")

@@ -238,12 +238,12 @@ class TestSpoolFolder:
         assert (set(refused), short.status, taken) == ({503}, 202, 202)
         assert degraded["reason"] == "the spool (ISOLINE_SPOOL_DIR): Not a directory"
         assert degraded["means"].startswith("ECGs longer than JSON may have are answered with 503")
-        told = [record["message"] for record in records if record.get("part") == "spool"]
-        assert told == ["a part of the service does not work", "a part of the service works again"]
+        logged = [record["message"] for record in records if record.get("part") == "spool"]
+        assert logged == ["a part of the service does not work", "a part of the service works again"]
         warnings = [record for record in records if record["level"] not in {"info", "debug"}]
         assert len(warnings) == 1
 
-    async def test_without_room_is_a_degraded_part(
+    async def test_on_a_full_disk_is_a_degraded_part(
         self, ada: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await part(ada, "ok")

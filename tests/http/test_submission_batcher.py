@@ -394,7 +394,7 @@ class TestAnnouncements:
         assert waited
         assert not receipt.is_new
 
-    async def test_a_slow_broker_is_waited_for_until_the_publish_timeout_and_then_left_to_the_relay(
+    async def test_after_the_publish_timeout_a_slow_broker_is_no_longer_waited_for_and_the_relay_publishes(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
         publisher.gate.clear()

@@ -65,7 +65,7 @@ class TestEveryRoute:
         for response in route.responses.values():
             assert (response.model is None) == (not response.examples)
 
-    def test_tells_how_it_fails(self, route: Route) -> None:
+    def test_declares_each_status_of_a_failure(self, route: Route) -> None:
         operation = _CONTRACT["paths"][route.path][route.method.lower()]
         expected = {429, 500, 503}
         expected |= {401, 403} if route.role else set()

@@ -5,7 +5,7 @@ import pytest
 from shared.domain.errors import RateLimitedError, UnavailableError
 
 
-def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
+def test_a_rate_limit_says_when_to_retry() -> None:
     error = RateLimitedError("Wait before the next.", retry_after_s=1.5)
 
     assert (str(error), error.retry_after_s) == ("Wait before the next.", 1.5)
@@ -13,7 +13,7 @@ def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
 
 @pytest.mark.parametrize("is_logged", [True, False])
 @pytest.mark.parametrize("needs_operator", [True, False])
-def test_what_is_unavailable_is_told_to_all_who_meet_it_alike(
+def test_an_unavailable_error_can_be_raised_again_with_the_same_content(
     *, needs_operator: bool, is_logged: bool
 ) -> None:
     error = UnavailableError(
@@ -28,7 +28,7 @@ def test_what_is_unavailable_is_told_to_all_who_meet_it_alike(
     assert again is not error
 
 
-def test_time_mends_what_is_unavailable_and_the_log_was_not_told_unless_said_otherwise() -> None:
+def test_an_unavailable_error_by_default_needs_no_operator_and_is_not_logged() -> None:
     error = UnavailableError("no answer")
 
     assert (error.for_sender, error.needs_operator, error.is_logged) == ("", False, False)

@@ -80,7 +80,7 @@ async def test_a_probe_imports_no_library_and_nothing_else_of_ours() -> None:
     assert not imported & {"asyncio", "email", "http.client", "logging", "ssl", "typing"}
 
 
-def test_the_installed_command_starts_where_a_probe_is_told_from_the_rest() -> None:
+def test_the_installed_command_is_a_probe_or_the_command_line() -> None:
     [command] = importlib.metadata.entry_points(group="console_scripts", name="isoline")
 
     assert command.value == "isoline.__main__:main"
@@ -126,7 +126,7 @@ async def test_what_is_no_url_is_said_to_be_none(url: str) -> None:
     assert said == f"expected a URL like http://127.0.0.1:8080/health/ready, found {url}"
 
 
-async def test_where_nobody_listens_there_is_no_answer() -> None:
+async def test_a_port_without_a_listener_is_reported() -> None:
     with socket.socket() as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]

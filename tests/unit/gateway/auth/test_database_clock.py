@@ -45,7 +45,7 @@ def test_it_extrapolates_from_the_database_time(clock: DatabaseClock, monotonic:
     assert clock.now() == 1_700_000_002.5
 
 
-def test_the_first_time_is_taken_for_the_middle_between_question_and_answer(clock: DatabaseClock) -> None:
+def test_the_first_time_is_taken_for_the_middle_between_request_and_response(clock: DatabaseClock) -> None:
     clock.synchronize(1_700_000_000.0, asked_s=96.0, answered_s=106.0)
 
     assert clock.now() == 1_699_999_999.0

@@ -161,7 +161,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return writes_fail_with
 
 
-async def test_a_disk_without_room_for_a_recording_fails_the_check_until_there_is(
+async def test_a_disk_without_space_for_a_recording_fails_the_check_until_there_is(
     tmp_path: Path, refuse: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = os.statvfs(tmp_path)

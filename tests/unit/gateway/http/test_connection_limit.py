@@ -148,7 +148,7 @@ def test_what_happens_to_one_that_was_evicted_is_not_counted() -> None:
     assert evicted([first, second]) == [True, True]
 
 
-def test_the_log_is_told_once_when_it_begins_and_once_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_logged_once_when_it_begins_and_once_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = ConnectionLimit(2)
     connections = filled(limit, 2)
     with capture_logs() as logged:

@@ -64,7 +64,9 @@ def test_there_is_nothing_at_another_path(router: Router, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/ecg/process", "POST"), ("/ecg/10", "DELETE, GET"), ("/user/ada/roles", "PUT")]
 )
-def test_another_method_is_told_what_the_path_takes(router: Router, path: str, allowed: str) -> None:
+def test_another_method_is_refused_and_those_allowed_are_named(
+    router: Router, path: str, allowed: str
+) -> None:
     with pytest.raises(ProblemError) as raised:
         router.find("PATCH", path)
 
