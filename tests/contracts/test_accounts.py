@@ -169,6 +169,29 @@ class TestAccounts:
             assert len(names) == 1
             assert [type(outcome) for outcome in outcomes if outcome is not True] == [ConflictError]
 
+    async def test_an_account_comes_back_as_it_was_added(self, accounts: PostgresAccountStore) -> None:
+        account = Account("ada", "$argon2id$...", frozenset(Role))
+
+        assert await accounts.add(account)
+
+        assert await accounts.find("ada") == account
+
+    async def test_a_taken_name_keeps_its_account(self, accounts: PostgresAccountStore) -> None:
+        account = Account("ada", "$argon2id$...", frozenset([Role.USER]))
+        await accounts.add(account)
+
+        assert not await accounts.add(Account("ada", "another", frozenset([Role.ADMIN])))
+
+        assert await accounts.find("ada") == account
+
+    async def test_a_name_differs_from_the_same_name_in_capitals(
+        self, accounts: PostgresAccountStore
+    ) -> None:
+        await accounts.add(Account("ada", "x", frozenset([Role.USER])))
+
+        assert await accounts.find("Ada") is None
+        assert await accounts.add(Account("Ada", "x", frozenset([Role.USER])))
+
 
 async def test_checking_whether_accounts_and_logins_can_be_written_writes_none(database: Database) -> None:
     await check_accounts(database)

@@ -15,7 +15,6 @@ import asyncpg
 import numpy as np
 import pytest
 
-from shared.domain.account import Account, Role
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.findings import Series
 from shared.domain.header import Header, LeadHeader
@@ -1284,35 +1283,6 @@ class TestDueEvents:
 
         left = events_of(await due_batches(outbox, database))
         assert {event.id for event in left} == {routed.event.id, young.event.id}
-
-
-class TestAccounts:
-    @pytest.fixture
-    def accounts(self, database: Database) -> PostgresAccountStore:
-        return PostgresAccountStore(database)
-
-    async def test_an_account_comes_back_as_it_was_added(self, accounts: PostgresAccountStore) -> None:
-        account = Account("ada", "$argon2id$...", frozenset(Role))
-
-        assert await accounts.add(account)
-
-        assert await accounts.find("ada") == account
-
-    async def test_a_taken_name_keeps_its_account(self, accounts: PostgresAccountStore) -> None:
-        account = Account("ada", "$argon2id$...", frozenset([Role.USER]))
-        await accounts.add(account)
-
-        assert not await accounts.add(Account("ada", "another", frozenset([Role.ADMIN])))
-
-        assert await accounts.find("ada") == account
-
-    async def test_a_name_differs_from_the_same_name_in_capitals(
-        self, accounts: PostgresAccountStore
-    ) -> None:
-        await accounts.add(Account("ada", "x", frozenset([Role.USER])))
-
-        assert await accounts.find("Ada") is None
-        assert await accounts.add(Account("Ada", "x", frozenset([Role.USER])))
 
 
 async def test_every_method_raises_unavailable_while_storage_is_unavailable() -> None:
