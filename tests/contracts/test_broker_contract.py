@@ -298,7 +298,7 @@ class TestReceiving:
         assert sorted(bodies_of(ones) + bodies_of(others)) == sorted(sent)
 
 
-class TestEndingADelivery:
+class TestSettlingADelivery:
     async def test_acked_never_comes_again(self, broker: BrokerUnderTest) -> None:
         async with broker.publisher() as publisher:
             async with broker.consumer() as consumer:
@@ -379,7 +379,7 @@ class TestEndingADelivery:
                 assert sorted(await receive_and_ack(consumer, 3)) == [b"1", b"2", b"3"]
 
 
-class TestABrokerThatIsAway:
+class TestAnUnavailableBroker:
     async def test_only_what_was_acked_is_gone_after_a_restart(self, mortal_broker: BrokerUnderTest) -> None:
         async with mortal_broker.publisher() as publisher, mortal_broker.consumer(prefetch=2) as consumer:
             for body in (b"acked", b"unsettled", b"waiting"):

@@ -146,7 +146,7 @@ class TestReanalysis:
             assert [each.is_analysed_again async for each in client.list()] == [True, False]
 
 
-class TestPatience:
+class TestRetries:
     """Against a server that fails in a given way."""
 
     @pytest.fixture(autouse=True)
