@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ _LIBRARIES: Final = [
     *("limits", "zstandard", "tests.programs.mutants.trial"),
 ]
 _OPTIONS: Final = (
-    *("-x", "-q", "--no-header", "--tb=short", "--hypothesis-seed=1"),
+    *("-x", "-q", "--no-header", "--tb=short", "--hypothesis-seed=1", "--hypothesis-profile=mutants"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # plugins are imported before the fork
     *("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:playwright", "-p", "no:xdist"),
 )
@@ -75,6 +76,11 @@ def _run(tests: Sequence[str], mutant: Mutant | None, report: Path) -> None:
     if mutant is not None:
         assert mutant.module not in sys.modules
         sys.meta_path.insert(0, _Finder(mutant))
+    # That an example fails is enough: finding the simplest that does takes seconds.
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(
+        "mutants", deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
+    )
     sys.dont_write_bytecode = False  # compiling all modules and tests takes longer than most tests
     status = int(pytest.main([*_OPTIONS, *tests]))
     os._exit(status)
