@@ -109,7 +109,7 @@ def _is_far(lowest: int, highest: int, baseline: int) -> bool:
 
 
 def _has_few_levels(samples: Samples, missing_value: int | None) -> bool:
-    probe = set(samples[:: samples.size // _PROBE or 1].tolist())
+    probe = set(samples[:: samples.size // _PROBE].tolist())
     if len(probe) > _FEW_LEVELS_BELOW:  # one of them may be the missing value
         return False
     levels: set[int] = set()
