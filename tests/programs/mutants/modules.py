@@ -18,15 +18,15 @@ _DOMAIN: Final = ("tests/unit/domain",)
 _STORE: Final = ("tests/contracts/test_store_contract.py", "tests/contracts/test_recording_store.py")
 # What keeps a look-up one by its key is noticed by its plan alone.
 _PLANS: Final = "tests/contracts/test_plans.py"
+_DELIVERY_UNITS: Final = ("tests/unit/processor/deliveries",)
+_SETTLING: Final = "tests/processor/test_settle.py"
 _DELIVERY: Final = (
-    *(
-        "tests/unit/processor/deliveries",
-        "tests/processor/test_settle.py",
-        "tests/processor/test_circuit_breaker.py",
-    ),
+    *_DELIVERY_UNITS,
+    _SETTLING,
+    "tests/processor/test_circuit_breaker.py",
     "tests/processor",
 )
-_RELAY: Final = ("tests/unit/shared/test_relay.py", *_DELIVERY)
+_RELAY: Final = ("tests/unit/shared/test_relay.py", _SETTLING)
 _LOGINS: Final = ("tests/contracts/test_accounts.py", "tests/http/test_logins.py")
 _JSON: Final = ("tests/unit/gateway/formats/test_json_reader.py", "tests/http/test_bad_ecgs.py")
 
@@ -58,10 +58,14 @@ MODULES: Final = (
     Module("delivery", "processor/deliveries/settle.py", _DELIVERY),
     Module("delivery", "processor/deliveries/tracker.py", _DELIVERY),
     Module("delivery", "processor/deliveries/messages.py", _DELIVERY),
-    Module("delivery", "processor/deliveries/isolation.py", _DELIVERY),
-    Module("delivery", "processor/deliveries/circuit_breaker.py", _DELIVERY),
-    Module("delivery", "processor/deliveries/shielding.py", _DELIVERY),
-    Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", *_DELIVERY)),
+    Module("delivery", "processor/deliveries/isolation.py", _DELIVERY_UNITS),
+    Module(
+        "delivery",
+        "processor/deliveries/circuit_breaker.py",
+        (*_DELIVERY_UNITS, "tests/processor/test_circuit_breaker.py"),
+    ),
+    Module("delivery", "processor/deliveries/shielding.py", _DELIVERY_UNITS),
+    Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", _SETTLING)),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
     Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, _PLANS)),
