@@ -80,9 +80,9 @@ def _missing(needs: Needs, signals: Sequence[Signal], found: Collection[str]) ->
     needs_rate = needs.sampling_rate or needs.length_s > 0
     if needs_rate and any(signal.sampling_rate_hz is None for signal in signals):
         return "needs sampling_rate_hz"
-    if needs.unit and any(signal.unit is None for signal in signals):
+    if needs.unit and signals[0].unit is None:  # each has that of the ECG
         return "needs unit"
-    if needs.length_s > 0 and max(signal.length_s for signal in signals) < needs.length_s:
+    if max(signal.length_s for signal in signals) < needs.length_s:
         return f"needs {needs.length_s:g} s of signal"
     missing = [name for name in needs.insights if name not in found]
     return f"needs {', '.join(missing)}" if missing else None
