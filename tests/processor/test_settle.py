@@ -535,8 +535,10 @@ class TestFailing:
     ) -> None:
         await submit(deps, "bad", lead=a_lead(_CRASHING))
 
-        await work(deps, consumer)
+        with capture_logs() as records:
+            await work(deps, consumer)
 
+        assert [record["message"] for record in records] == ["an analysis failed and will be tried again"]
         assert await states(deps, "bad") == {"bad": Status.QUEUED}
         assert published(broker) == []
         assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
@@ -818,6 +820,27 @@ class TestBatches:
 
         assert await states(deps, "1", "2") == dict.fromkeys("12", "completed" if lead == "I" else "queued")
         assert broker.waiting(_QUEUE) == []
+
+    async def test_an_ecg_that_can_not_be_loaded_is_given_back_when_the_circuit_opens(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        class Away(RecordingStore):
+            """Unavailable until the circuit has opened."""
+
+            async def load(self, claims: Sequence[Claim]) -> dict[EcgKey, StoredEcg]:
+                if not breaker._is_open:
+                    await breaker._open(consumer)
+                    raise UnavailableError("away")
+                return await super().load(claims)
+
+        breaker = CircuitBreaker()
+        assert isinstance(deps.store, RecordingStore)
+        await submit(deps, "10", lead=a_lead(signal=[1] * 1001))  # more than come with a claim
+
+        await work(replace(deps, breaker=breaker, store=Away(deps.store._database)), consumer)
+
+        assert await states(deps, "10") == {"10": "queued"}
+        assert len(broker.waiting(_QUEUE)) == 1
 
     async def test_results_wait_for_nothing_any_more_while_the_process_drains(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
