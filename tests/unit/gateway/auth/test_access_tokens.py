@@ -113,6 +113,7 @@ class TestVerifying:
             ({"roles": "user"}, "roles"),
             ({"roles": {"user": 1}}, "roles"),
             ({"roles": ["user", "root"]}, "roles"),
+            ({"roles": [["user"]]}, ""),
             ({"ver": "3"}, "ver"),
             ({"ver": True}, "ver"),
             ({"ver": 3.0}, "ver"),
