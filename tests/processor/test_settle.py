@@ -390,6 +390,30 @@ class TestCompleting:
 
         assert sorted(event["subject"] for event in published(broker)) == [f"ada/{n}" for n in range(10)]
 
+    async def test_where_another_processor_settled_first_nothing_is_left_to_publish(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
+    ) -> None:
+        class Late(RecordingStore):
+            """Another settles the same just before."""
+
+            async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
+                await super().settle(settlements)
+                return await super().settle(settlements)
+
+        class Clearing(PostgresOutbox):
+            times = 0
+
+            async def clear(self, batch_ids: Collection[UUID]) -> None:
+                self.times += 1
+                await super().clear(batch_ids)
+
+        outbox = Clearing(database)
+        await submit(deps, "10")
+
+        await work(replace(deps, store=Late(database), outbox=outbox), consumer)
+
+        assert (published(broker), outbox.times, await rows_left(database)) == ([], 0, 1)
+
     async def test_the_event_id_is_the_same_however_often_it_is_published(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
     ) -> None:
@@ -716,6 +740,17 @@ class TestMeasuring:
         counting.cancel()
         assert seen[0] == seen[1] < seen[2]  # two are 400,000 samples, three would be too many at once
 
+    async def test_no_time_passes_between_the_parts_of_a_batch(
+        self, deps: Dependencies, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_INLINE_SAMPLES", 3)
+        ids = [str(number) for number in range(_LIMIT_S + 1)]
+        await submit(deps, *ids)
+
+        await work(deps, consumer)  # within so many seconds
+
+        assert await states(deps, *ids) == dict.fromkeys(ids, "completed")
+
 
 class TestBatches:
     async def test_first_attempts_are_analysed_together(self, deps: Dependencies, consumer: Consumer) -> None:
@@ -818,6 +853,8 @@ class TestBatches:
             consumer,
         )
 
+        broker.disconnect()  # what is not acknowledged comes again
+        broker.reconnect()
         assert await states(deps, "1", "2") == dict.fromkeys("12", "completed" if lead == "I" else "queued")
         assert broker.waiting(_QUEUE) == []
 
@@ -855,6 +892,30 @@ class TestBatches:
         await submit(deps, "1")
         at_work = asyncio.create_task(
             work(replace(deps, breaker=breaker, insights=[_opening(breaker)], installation=Away()), consumer)
+        )
+        await is_asked.wait()
+
+        breaker.stop_holding_results()
+
+        await at_work
+        broker.disconnect()  # as its end does
+        broker.reconnect()
+        assert len(broker.waiting(_QUEUE)) == 1
+
+    async def test_an_ecg_that_can_not_be_postponed_keeps_no_process_from_draining(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        class Away(RecordingStore):
+            async def postpone(self, *_: object, **__: object) -> None:
+                is_asked.set()
+                raise UnavailableError("away")
+
+        is_asked, breaker = asyncio.Event(), CircuitBreaker()
+        assert isinstance(deps.store, RecordingStore)
+        store, insights = Away(deps.store._database), [_opening(breaker), *deps.insights]
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
+        at_work = asyncio.create_task(
+            work(replace(deps, breaker=breaker, insights=insights, store=store), consumer)
         )
         await is_asked.wait()
 

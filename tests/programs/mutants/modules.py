@@ -68,7 +68,7 @@ MODULES: Final = (
     Module("relay", "shared/publishing.py", ("tests/unit/shared/test_publishing.py", _SETTLING)),
     Module("relay", "shared/relay.py", _RELAY),
     Module("events", "shared/events.py", ("tests/unit/shared/test_events.py",)),
-    Module("outbox", "shared/storage/postgres/outbox.py", (*_STORE, _PLANS)),
+    Module("outbox", "shared/storage/postgres/outbox.py", ("tests/contracts/test_store_contract.py",)),
     Module(
         "submissions",
         "gateway/ecgs/submission_batcher.py",

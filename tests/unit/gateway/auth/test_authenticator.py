@@ -209,6 +209,17 @@ def test_the_oldest_of_too_many_tokens_is_evicted() -> None:
     assert cache.get("c", now=10.0) is None
 
 
+def test_an_expired_token_makes_room_for_another() -> None:
+    cache = TokenCache(max_tokens=2)
+    cache.put("a", VerifiedToken(_ADA, until=20.0))
+    cache.put("b", VerifiedToken(_ADA, until=10.0))
+
+    assert cache.get("b", now=10.0) is None
+    cache.put("c", VerifiedToken(_ADA, until=20.0))
+
+    assert [cache.get(token, now=10.0) for token in ("a", "c")] == [_ADA, _ADA]
+
+
 def test_as_many_tokens_are_cached_as_fit_to_the_last_character() -> None:
     cache = TokenCache(max_tokens=2, max_length=20)
 
