@@ -185,6 +185,10 @@ class TestHeldDeliveries:
 
 
 class TestWaiting:
+    async def test_a_breaker_that_does_not_run_is_closed(self) -> None:
+        async with CircuitBreaker().interruptible():
+            pass
+
     async def test_a_wait_without_results_is_interrupted_when_it_opens_and_one_with_results_is_not(
         self, checks: ScriptedChecks
     ) -> None:
