@@ -101,6 +101,16 @@ def test_a_body_that_is_refused_as_a_large_one_takes_nothing_as_a_small_one() ->
     assert (budget.small.held, budget.large.held) == (0, 0)
 
 
+def test_after_a_large_body_was_released_a_small_one_is_counted_among_small_ones() -> None:
+    budget = a_budget()
+    memory = reserved(budget, "ada", SMALL_BYTES + 1)
+
+    memory.release()
+    memory.resize(SMALL_BYTES)
+
+    assert (budget.small.held, budget.large.held) == (SMALL_BYTES, 0)
+
+
 def test_a_body_that_took_nothing_releases_nothing() -> None:
     budget = a_budget()
 
