@@ -353,6 +353,27 @@ class TestReceipts:
         assert receipt.is_new
         assert publisher.announced == [["gone", "stays"]]
 
+    async def test_a_submission_cancelled_while_storage_fails_takes_no_other_along(
+        self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def away(_: object) -> list[Receipt]:
+            await store.gate.wait()
+            raise UnavailableError("PostgreSQL: away")
+
+        store.gate.clear()
+        async with open_batcher(store, publisher) as batcher:
+            monkeypatch.setattr(store, "add", away)
+            gone, stays = await submit_all(batcher, "gone", "stays")
+            gone.cancel()
+            await let_tasks_run()
+            store.gate.set()
+            [failure] = await receipts_of([stays])
+            monkeypatch.undo()
+            afterwards = await batcher.submit(a_submission("stays"))
+
+        assert repr(failure) == "UnavailableError('PostgreSQL: away')"
+        assert afterwards.is_new
+
 
 class TestAnnouncements:
     async def test_a_batch_is_announced_by_one_event_for_up_to_64(
