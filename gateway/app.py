@@ -116,7 +116,7 @@ async def open_gateway(
             ),
         )
         handler = with_middleware(
-            _routed(features, guards),
+            _build_router(features, guards),
             proxies=settings.trusted_proxies,
             limiter=RateLimiter(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
             draining=draining,
@@ -146,7 +146,7 @@ def _merged(parts: Iterable[Mapping[str, HealthPart]]) -> dict[str, HealthPart]:
     return {name: part for named in parts for name, part in named.items()}
 
 
-def _routed(features: Iterable[Feature], guards: Guards) -> Router:
+def _build_router(features: Iterable[Feature], guards: Guards) -> Router:
     router = Router()
     for feature in features:
         for route in feature.routes:

@@ -46,19 +46,19 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
 
 def _of_lead(insight: LeadInsight, signal: Signal, outcomes: Mapping[str, Outcome]) -> Outcome:
     if insight.needs is NOTHING:
-        return _measured(insight.measure, signal, {}, insight.name, signal.lead.name)
+        return _measure(insight.measure, signal, {}, insight.name, signal.lead.name)
     earlier = _found(insight.needs, outcomes)
     missing = _missing(insight.needs, [signal], earlier)
     if missing is not None:
         return Absent(missing)
-    return _measured(insight.measure, signal, earlier, insight.name, signal.lead.name)
+    return _measure(insight.measure, signal, earlier, insight.name, signal.lead.name)
 
 
 def _of_ecg(insight: EcgInsight, ecg: Ecg, signals: Sequence[Signal], earlier: Earlier) -> Outcome:
     missing = _missing(insight.needs, signals, earlier.ecg.keys() | earlier.leads)
     if missing is not None:
         return Absent(missing)
-    return _measured(insight.measure, ecg, earlier, insight.name)
+    return _measure(insight.measure, ecg, earlier, insight.name)
 
 
 def _earlier(
@@ -88,7 +88,7 @@ def _missing(needs: Needs, signals: Sequence[Signal], found: Collection[str]) ->
     return f"needs {', '.join(missing)}" if missing else None
 
 
-def _measured(
+def _measure(
     measure: Callable[[_Subject, _Earlier], Outcome],
     subject: _Subject,
     earlier: _Earlier,

@@ -95,11 +95,11 @@ async def _work(
 async def _settle_until_stopped(
     consumer: Consumer, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
 ) -> None:
-    while deliveries := await _received(consumer, batch_messages, stop_requested):
+    while deliveries := await _receive_batch(consumer, batch_messages, stop_requested):
         await settle_deliveries(deliveries, deps=deps)
 
 
-async def _received(consumer: Consumer, limit: int, stop_requested: asyncio.Event) -> list[Delivery]:
+async def _receive_batch(consumer: Consumer, limit: int, stop_requested: asyncio.Event) -> list[Delivery]:
     """The next deliveries, or none after a stop request."""
     receiving = asyncio.ensure_future(consumer.receive(limit))
     stopping = asyncio.ensure_future(stop_requested.wait())

@@ -158,7 +158,7 @@ class JwksClient:
 
     async def _fetch(self) -> None:
         try:
-            url = self._jwks_url or await self._discovered_url()
+            url = self._jwks_url or await self._discover_url()
             keys, skipped = await asyncio.to_thread(_usable_keys, await self._get(url))
         except (
             aiohttp.ClientError,
@@ -193,7 +193,7 @@ class JwksClient:
             self._skipped = skipped
             _log.info("unusable keys of the external issuer were skipped", count=skipped)
 
-    async def _discovered_url(self) -> str:
+    async def _discover_url(self) -> str:
         document = await self._get(self._issuer.rstrip("/") + _DISCOVERY)
         issuer, url = document["issuer"], document["jwks_uri"]
         if issuer != self._issuer:

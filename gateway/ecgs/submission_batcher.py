@@ -123,7 +123,7 @@ class SubmissionBatcher:
                 own is stored with it.
         """
         began_s = time.monotonic()
-        failures = [failure for failure in await self._published(stored) if failure is not None]
+        failures = [failure for failure in await self._publish(stored) if failure is not None]
         if failures:
             self._outages.record_failure(str(failures[0]), waited_s=time.monotonic() - began_s)
         else:
@@ -246,7 +246,7 @@ class SubmissionBatcher:
             for pending, receipt in new:
                 pending.succeed(receipt)
 
-    async def _published(
+    async def _publish(
         self, stored: Sequence[tuple[EcgKey, str | None]]
     ) -> Sequence[UnroutableError | UnavailableError | None]:
         try:

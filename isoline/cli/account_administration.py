@@ -66,7 +66,7 @@ async def create_first_admin(name: str) -> str:
             if (
                 name == _DEMO_ADMIN.name and _is_local()
             ):  # checked while accounts are open, so that no other mode can start
-                if _piped_password(is_needed=False) is not None:
+                if _read_piped_password(is_needed=False) is not None:
                     raise ConfigurationError(
                         "admin has the password admin where only this machine reaches it: don't send one, "
                         "and give it another with isoline user password admin"
@@ -154,7 +154,7 @@ def _password() -> tuple[str, str]:
     """A password, and the sentence that shows it if it was generated here."""
     if sys.stdin is not None and sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    elif (piped := _piped_password()) is not None:
+    elif (piped := _read_piped_password()) is not None:
         password = piped
     else:
         password = secrets.token_urlsafe(_GENERATED_BYTES)
@@ -166,7 +166,7 @@ def _password() -> tuple[str, str]:
     return password, ""
 
 
-def _piped_password(*, is_needed: bool = True) -> str | None:
+def _read_piped_password(*, is_needed: bool = True) -> str | None:
     """The line on standard input, unless that is a terminal; None if it ends without one.
 
     Args:

@@ -95,7 +95,7 @@ def _submit(
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Submitting", total=len(files))
         outcomes = asyncio.run(
-            _submitted(url, user, files, partial(progress.advance, task), timeout_s if wait else None)
+            _submit_files(url, user, files, partial(progress.advance, task), timeout_s if wait else None)
         )
     _show_outcomes(outcomes, format_)
     raise typer.Exit(0 if all(outcome.is_good for outcome in outcomes) else _EXIT_FAILED)
@@ -133,7 +133,7 @@ def _list(
     user: _User = _DEFAULT_USER,
 ) -> None:
     """List your ECGs, newest first."""
-    ecgs = asyncio.run(_listed(url, user, status, limit))
+    ecgs = asyncio.run(_fetch_summaries(url, user, status, limit))
     if format_ is Format.JSON:
         for ecg in ecgs:
             _print_json(ecg.document)
@@ -166,7 +166,7 @@ async def _client(url: str, user: str) -> AsyncIterator[Client]:
         yield client
 
 
-async def _submitted(
+async def _submit_files(
     url: str, user: str, files: Sequence[str], advance: partial[None], wait_s: float | None
 ) -> list[_Outcome]:
     semaphore = asyncio.Semaphore(_AT_A_TIME)
@@ -198,7 +198,7 @@ def _read(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()
 
 
-async def _listed(url: str, user: str, status: StatusOption | None, limit: int) -> list[Summary]:
+async def _fetch_summaries(url: str, user: str, status: StatusOption | None, limit: int) -> list[Summary]:
     ecgs: list[Summary] = []
     async with _client(url, user) as client:
         async for ecg in client.list(status=status.value if status else None):

@@ -120,7 +120,7 @@ def replay_ecgs(
     selection = Selection(id=ecg_id, owner=owner, failed=failed, since=aware)
     count = asyncio.run(_count(selection))
     if _is_confirmed(f"{count} ECGs will be analysed again", dry_run=dry_run, yes=yes):
-        replayed = asyncio.run(_replayed(selection, _reason(who, why)))
+        replayed = asyncio.run(_replay(selection, _reason(who, why)))
         typer.echo(f"{len(replayed)} ECGs are queued again; the relay tells the processors.")
 
 
@@ -132,7 +132,7 @@ def _settle(
     chosen = {letter.name for letter in _find(names)}
     verb = decision.name.lower()
     if _is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
-        asyncio.run(_settled(chosen, decision, reason))
+        asyncio.run(_settle_chosen(chosen, decision, reason))
         typer.echo(f"{verb}: {len(chosen)} dead letters.")
 
 
@@ -155,7 +155,7 @@ def _find(names: Collection[str] = ()) -> list[DeadLetter]:
     return asyncio.run(find())
 
 
-async def _settled(names: Collection[str], decision: Decision, reason: Reason) -> None:
+async def _settle_chosen(names: Collection[str], decision: Decision, reason: Reason) -> None:
     async with _open_operations() as operations, _open_letters() as letters:
         await settle_dead_letters(names, decision, reason, letters=letters, operations=operations)
 
@@ -165,7 +165,7 @@ async def _count(selection: Selection) -> int:
         return await operations.count(selection)
 
 
-async def _replayed(selection: Selection, reason: Reason) -> list[EcgKey]:
+async def _replay(selection: Selection, reason: Reason) -> list[EcgKey]:
     async with _open_operations() as operations:
         return await replay(selection, reason, operations=operations)
 

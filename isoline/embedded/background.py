@@ -36,10 +36,10 @@ def start(var: Path) -> EmbeddedState:
         ConfigurationError: It did not start; names the reason and the log.
     """
     with _one_at_a_time(var):
-        return read_state(var) or _started(var)
+        return read_state(var) or _start(var)
 
 
-def _started(var: Path) -> EmbeddedState:
+def _start(var: Path) -> EmbeddedState:
     check_disk_space(var)  # on a full disk the log could not say why it did not start
     with open_private(var / LOG_FILE) as log:
         begin = log.tell()

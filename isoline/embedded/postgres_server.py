@@ -101,7 +101,7 @@ async def open_postgres_server(
             await end_leftovers(site.data)
             await _initialise_if_new(site, log)
         with _socket_folder(site) as sockets:
-            async with _running(site, sockets, options, log) as server:
+            async with _run_server(site, sockets, options, log) as server:
                 yield server
 
 
@@ -208,7 +208,7 @@ def _socket_folder(site: Site) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def _running(
+async def _run_server(
     site: Site, sockets: Path, options: Mapping[str, str], log: BinaryIO
 ) -> AsyncIterator[PostgresServer]:
     settings = {**_OPTIONS, **options, "unix_socket_directories": str(sockets)}

@@ -79,7 +79,7 @@ def open_private(path: Path) -> BinaryIO:
         ConfigurationError: It can't be opened.
     """
     with naming_isoline_var(path):
-        file = open(path, "a+b", opener=_opened)  # noqa: SIM115 - the caller closes it
+        file = open(path, "a+b", opener=_open_regular)  # noqa: SIM115 - the caller closes it
         with suppress(PermissionError):  # the file belongs to another user, who decides about its mode
             os.fchmod(file.fileno(), _OWNER_ONLY)
         return file
@@ -93,7 +93,7 @@ def open_existing(path: Path) -> BinaryIO | None:
     """
     with naming_isoline_var(path):
         try:
-            return open(path, "rb", opener=_opened)
+            return open(path, "rb", opener=_open_regular)
         except FileNotFoundError:
             return None
 
@@ -113,7 +113,7 @@ def replace_private(path: Path, content: bytes) -> None:
         unfinished.replace(path)
 
 
-def _opened(path: str, flags: int) -> int:
+def _open_regular(path: str, flags: int) -> int:
     # Opening a named pipe for reading would block for ever.
     descriptor = os.open(path, flags | os.O_NONBLOCK, _OWNER_ONLY)
     if stat.S_ISREG(mode := os.fstat(descriptor).st_mode) or stat.S_ISDIR(mode):

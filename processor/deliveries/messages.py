@@ -22,7 +22,7 @@ _MOST_ATTEMPTS: Final = 10
 _log = Logger(__name__)
 
 
-async def named_ecgs(delivery: Delivery) -> set[EcgKey]:
+async def read_or_dead_letter(delivery: Delivery) -> set[EcgKey]:
     """The ECGs that a delivery names; none if it can't be read, and then it is dead-lettered."""
     try:
         return set(read_submitted(delivery.body))
@@ -44,5 +44,5 @@ async def give_back(deliveries: Iterable[Delivery]) -> None:
 async def _give_back(delivery: Delivery) -> None:
     if delivery.attempt < _MOST_ATTEMPTS:
         await delivery.requeue()
-    elif await named_ecgs(delivery):
+    elif await read_or_dead_letter(delivery):
         await delivery.ack()

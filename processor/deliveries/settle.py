@@ -12,7 +12,7 @@ from uuid import uuid4
 from processor.analysis import analyse
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
-from processor.deliveries.messages import named_ecgs
+from processor.deliveries.messages import read_or_dead_letter
 from processor.deliveries.shielding import shielded
 from processor.deliveries.tracker import DeliveryTracker
 from shared.domain.errors import (
@@ -85,7 +85,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     kept until they can be committed. On cancellation a commit that has begun is finished and its deliveries
     are acknowledged; the others come again.
     """
-    tracker = DeliveryTracker({delivery: await named_ecgs(delivery) for delivery in deliveries})
+    tracker = DeliveryTracker({delivery: await read_or_dead_letter(delivery) for delivery in deliveries})
     if not tracker.open:
         return
     with deps.breaker.holding(tracker.give_back):
@@ -101,7 +101,7 @@ async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list
     """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
     for keys in _chunks(tracker.open):
-        claims = await _claimed(keys, tracker, deps)
+        claims = await _claim(keys, tracker, deps)
         tried_before += claims.tried_before
         await tracker.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
         for batch in _batches(claims.claimed, deps.batch_samples):
@@ -110,7 +110,7 @@ async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list
 
 
 async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependencies) -> None:
-    claims = await _claimed({key}, tracker, deps, tried_before=True)
+    claims = await _claim({key}, tracker, deps, tried_before=True)
     await _settle(claims.claimed, claims.loaded, tracker, deps)
     await tracker.close({key})
 
@@ -120,7 +120,7 @@ def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
         yield set(keys[start : start + _BATCH_ECGS])
 
 
-async def _claimed(
+async def _claim(
     keys: Collection[EcgKey], tracker: DeliveryTracker, deps: Dependencies, *, tried_before: bool = False
 ) -> Claims:
     tracker.check()
@@ -155,8 +155,8 @@ async def _settle(
     tracker.check()
     exhausted = [claim for claim in claims if claim.attempt > deps.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= deps.max_attempts]
-    stored = await _loaded(tried, loaded, deps)
-    found = await _measured([claim for claim in tried if claim.key in stored], stored, deps.insights)
+    stored = await _load(tried, loaded, deps)
+    found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
     tracker.mark_measured(claim.key for claim in claims)
     async with deps.breaker.interruptible(holds_results=True):
         source = await retry_while_unavailable(deps.installation.source)
@@ -172,7 +172,7 @@ async def _settle(
     await shielded(_conclude(settlements, claims, tracker, deps))
 
 
-async def _loaded(
+async def _load(
     claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], deps: Dependencies
 ) -> Mapping[EcgKey, StoredEcg]:
     """The stored ECGs of these claims: those that were loaded with the claims, and the others now."""
@@ -192,7 +192,7 @@ async def _conclude(
     await tracker.close([claim.key for claim in claims])
 
 
-async def _measured(
+async def _measure(
     claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], insights: Sequence[Insight]
 ) -> dict[EcgKey, Insights | IsolineError]:
     found: dict[EcgKey, Insights | IsolineError] = {}

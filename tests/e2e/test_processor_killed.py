@@ -35,7 +35,7 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
     await installation.start_gateway()
     doomed, _ = await asyncio.gather(installation.start_processor(), installation.start_processor())
 
-    accepted = await _submitted(installation.address, ecgs, kill_half_way=doomed)
+    accepted = await _submit_and_kill(installation.address, ecgs, kill_half_way=doomed)
     async with asyncio.timeout(_WITHIN_S):
         await subscriber.receive(_ECGS)
 
@@ -43,7 +43,7 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
 
     assert doomed.returncode == -9
     assert len(accepted) == _ECGS
-    assert await _completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
+    assert await _wait_until_completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
     received = Counter(event["data"]["id"] for event in subscriber.events)
     assert received == Counter(accepted)
     source = await PostgresInstallation(database).source()
@@ -53,7 +53,7 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
     }
 
 
-async def _submitted(address: str, ecgs: list[KnownEcg], *, kill_half_way: Process) -> list[str]:
+async def _submit_and_kill(address: str, ecgs: list[KnownEcg], *, kill_half_way: Process) -> list[str]:
     accepted: list[str] = []
 
     def on_accepted(ecg_id: str) -> None:
@@ -77,7 +77,7 @@ async def _until_all_is_told(database: Database) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _completed(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
+async def _wait_until_completed(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
     async with database.connection() as connection:
         rows = await connection.fetch(_TERMINAL)
     assert {(row["status"], row["generation"]) for row in rows} == {("completed", 1)}

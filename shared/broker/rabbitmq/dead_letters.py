@@ -71,11 +71,11 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[Ra
         UnavailableError: No node answers, or the queue does not exist yet.
     """
     async with AsyncExitStack() as opened:
-        connection = await _connected(urls_of_nodes(url), opened)
+        connection = await _connect_to_any(urls_of_nodes(url), opened)
         yield RabbitmqDeadLetters(await connection.channel(on_return_raises=True), topology)
 
 
-async def _connected(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connection:
+async def _connect_to_any(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connection:
     *others, last = urls
     for url in others:
         with suppress(UnavailableError):

@@ -141,7 +141,7 @@ async def open_rabbitmq_cluster(folder: Path, size: int) -> AsyncIterator[list[R
     ports_of_each = [(ports[2 * node], ports[2 * node + 1], epmd_port) for node in range(size)]
     home = _prepare_home(folder, [_name(amqp_port) for amqp_port, _, _ in ports_of_each])
     try:
-        async with _running_epmd(_environment(home, ports_of_each[0]), epmd_port, home / "epmd.log"):
+        async with _run_epmd(_environment(home, ports_of_each[0]), epmd_port, home / "epmd.log"):
             nodes = [RabbitmqServer(home, script, ports) for ports in ports_of_each]
             try:
                 await asyncio.gather(*(node.start() for node in nodes))
@@ -224,7 +224,7 @@ def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def _running_epmd(environment: Mapping[str, str], port: int, log: Path) -> AsyncIterator[None]:
+async def _run_epmd(environment: Mapping[str, str], port: int, log: Path) -> AsyncIterator[None]:
     """Run Erlang's name server as our child; a node that finds none starts a daemon that stays."""
     epmd = await _spawn(["epmd"], environment, log)
     try:
