@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
@@ -89,6 +90,14 @@ class _Refusal(NamedTuple):
         return time.monotonic() - self.at_s < REFUSAL_LASTS_S
 
 
+class _CommitProbe(Enum):
+    """The outcome of a commit that was tried to learn whether writes work again."""
+
+    COMMITTED = "committed in time"
+    TIMED_OUT = "no response in time"
+    REFUSED = "refused, or not tried because the write before it was refused"
+
+
 class Database:
     """Connections with time limits and one kind of failure, for the storage adapters.
 
@@ -163,13 +172,13 @@ class Database:
         refusal = self._refusals.get(writes)
         if refusal is None or not refusal.is_recent():
             return
-        can_commit = await self._can_commit() if refusal.timed_out else None
+        probe = await self._probe_commit() if refusal.timed_out else _CommitProbe.REFUSED
         if self._refusals.get(writes) is refusal:  # else a later write has replaced it
-            if can_commit:
+            if probe is _CommitProbe.COMMITTED:
                 del self._refusals[writes]
-            elif can_commit is False:
+            elif probe is _CommitProbe.TIMED_OUT:
                 self._refusals[writes] = refusal._replace(at_s=time.monotonic())
-        if not can_commit:
+        if probe is not _CommitProbe.COMMITTED:
             raise refusal.error.again()
 
     async def close(self) -> None:
@@ -187,14 +196,14 @@ class Database:
     def _is_refused(self) -> bool:
         return any(refusal.is_recent() for refusal in self._refusals.values())
 
-    async def _can_commit(self) -> bool | None:
-        """Whether a commit succeeds in time; None if PostgreSQL refuses it."""
+    async def _probe_commit(self) -> _CommitProbe:
         try:
             async with self.connection() as connection:
                 await connection.execute(_COMMIT, timeout=_COMMIT_WITHIN_S)
         except UnavailableError as error:
-            return False if isinstance(error.__cause__, TimeoutError) else None
-        return True
+            is_timeout = isinstance(error.__cause__, TimeoutError)
+            return _CommitProbe.TIMED_OUT if is_timeout else _CommitProbe.REFUSED
+        return _CommitProbe.COMMITTED
 
     async def _release_idle(self) -> None:
         too_long_ago_s = time.monotonic() - KEEP_IDLE_S
