@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.limits.counters import Count, CounterStore
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.observability.logs import Logger
+from shared.runtime.outages import Outages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -24,8 +24,6 @@ local count = redis.call("INCR", KEYS[1])
 if count == 1 then redis.call("EXPIRE", KEYS[1], ARGV[1]) end
 return {count, redis.call("PTTL", KEYS[1])}
 """
-
-_log = Logger(__name__)
 
 
 class RedisCounters:
@@ -43,6 +41,7 @@ class RedisCounters:
         self._failures = failures
         self._increment = client.register_script(_INCREMENT)
         self._retry_at = 0.0
+        self._outages = Outages("Redis; this gateway counts by itself")
 
     async def count(self, key: str, expires_in_s: int) -> Count:
         with self._circuit_breaker():
@@ -69,8 +68,9 @@ class RedisCounters:
             yield
         except self._failures as error:
             self._retry_at = time.monotonic() + _RETRY_AFTER_S
-            _log.warning("Redis is unavailable; this gateway counts by itself", reason=type(error).__name__)
+            self._outages.record_failure(type(error).__name__)
             raise UnavailableError("Redis failed") from error
+        self._outages.record_success()
 
 
 @asynccontextmanager

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.limits import redis_counters
 from gateway.limits.counters import CounterStore, FallbackCounters, MemoryCounters, MirroredCounters
 from gateway.limits.redis_counters import open_counter_store
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.runtime import outages
 from tests.support.logs import capture_logs
 from tests.support.servers.redis_server import RedisServer, open_redis_server
 
@@ -307,8 +309,27 @@ class TestRedis:
                     with pytest.raises(UnavailableError):
                         await store.redis.count("a", 60)
 
-        assert [record["message"] for record in records] == [
-            "Redis is unavailable; this gateway counts by itself"
+        assert [record["message"] for record in records] == ["not available"]
+
+    async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_counters, "_RETRY_AFTER_S", 0.0)
+        monkeypatch.setattr(outages, "QUIET_S", 0.0)
+        async with open_counter_store(redis_server.url) as store:
+            assert store.redis is not None
+            with capture_logs() as records:
+                await redis_server.stop()
+                for _ in range(3):
+                    with pytest.raises(UnavailableError):
+                        await store.redis.count("a", 60)
+                await redis_server.start()
+                for _ in range(3):
+                    await store.redis.count("a", 60)
+
+        assert [(record["message"], record["what"]) for record in records] == [
+            ("not available", "Redis; this gateway counts by itself"),
+            ("available again", "Redis; this gateway counts by itself"),
         ]
 
     async def test_counters_that_redis_evicts_are_remembered_by_a_gateway(
