@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import sys
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -26,6 +28,8 @@ from shared.storage.schema.compatibility import NEWEST_SCHEMA
 
 _EXIT_FAILED: Final = 1
 _EXIT_NOT_RUNNING: Final = 3  # as service managers expect of `status`
+# Of a write to standard output; an error of a file has its name.
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE})
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(user_commands.app, name="user")
@@ -115,7 +119,7 @@ def main() -> None:
     # Services configure their logs; a command prints one sentence and logs nothing.
     logging.basicConfig(handlers=[logging.NullHandler()])
     try:
-        app()
+        _run()
     except (ConfigurationError, client.UrlError) as error:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_CONFIGURATION)
@@ -125,6 +129,34 @@ def main() -> None:
     except (IsolineError, client.IsolineError) as error:
         typer.echo(str(error), err=True)
         sys.exit(_EXIT_FAILED)
+    except OSError as error:
+        typer.echo(_unwritable(error), err=True)
+        sys.exit(_EXIT_FAILED)
+
+
+def _run() -> None:
+    """Run the command, and write all that it printed."""
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
+
+
+def _unwritable(error: OSError) -> str:
+    """What to say of output that can't be written, for which nothing more is tried.
+
+    Raises:
+        OSError: It is another error.
+    """
+    if error.filename is not None:
+        return f"can't use {error.filename}: {error.strerror}"
+    if error.errno not in _UNWRITABLE:
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again when it ends
+    return (
+        f"The output can't be written: {error.strerror}. What the command did stays done; "
+        "a password or a key that was made and not shown can be replaced."
+    )
 
 
 def _schema_number(name: str | None) -> int | None:
