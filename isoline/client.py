@@ -469,6 +469,11 @@ def _has_array(lead: Any) -> bool:
 
 def _array(lead: Mapping[str, Any]) -> memoryview:
     """A lead's signal as an array; a list is converted."""
+    if hasattr(lead["signal"], "mask"):
+        raise TypeError(
+            f"the signal of lead {lead.get('name')!r} is a masked array, whose masked samples would count as "
+            "measured: send signal.filled(VALUE) with that value as missing_value"
+        )
     signal = memoryview(lead["signal"] if _has_array(lead) else array("i", lead["signal"]))
     if (
         signal.ndim != 1

@@ -91,6 +91,14 @@ async def test_another_kind_of_array_is_refused_before_anything_is_sent(signal: 
             await client.submit(with_signals(signal))
 
 
+async def test_masked_samples_are_not_sent_as_if_they_were_measured() -> None:
+    signal = np.ma.masked_equal(np.array([5, -9999, 5], np.int16), -9999)
+
+    async with open_client("http://127.0.0.1:1", token="t") as client:
+        with pytest.raises(TypeError, match=r"lead '0' is a masked array.*send signal.filled\(VALUE\)"):
+            await client.submit(with_signals(signal))
+
+
 async def test_problems_of_a_header_are_raised(client: Client) -> None:
     with pytest.raises(RefusedError, match="/leads/0/num_samples") as caught:
         await client.submit(with_signals(np.array([], np.int16)))
