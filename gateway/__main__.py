@@ -85,7 +85,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
                 **health_parts_of_database(database),
                 "broker": HealthPart(
                     check=publisher.check_last_publish,
-                    means="ECGs are taken and kept; they are announced once the broker takes them.",
+                    impact="ECGs are taken and kept; they are announced once the broker takes them.",
                     fails_after_s=math.inf,
                     is_in_memory=True,
                 ),
@@ -113,16 +113,16 @@ def health_parts_of_database(database: Database) -> dict[str, HealthPart]:
     """What a gateway needs of PostgreSQL; it can do without some while others are served."""
     return {
         **health_parts_of_schema(
-            database, means="Requests are answered with 503 and may be sent again later."
+            database, impact="Requests are answered with 503 and may be sent again later."
         ),
         "submissions": HealthPart(
             check=partial(check_submissions, database),
-            means="Submissions are answered with 503 and may be sent again later.",
+            impact="Submissions are answered with 503 and may be sent again later.",
             is_logged=False,
         ),
         "recordings": HealthPart(
             check=partial(check_recordings, database),
-            means=(
+            impact=(
                 "ECGs of more than 500,000 samples are answered with 503 and may be sent again later; "
                 "others are taken."
             ),
@@ -131,19 +131,19 @@ def health_parts_of_database(database: Database) -> dict[str, HealthPart]:
         ),
         "results": HealthPart(
             check=partial(check_reading, database),
-            means="Requests for results and lists are answered with 503 and may be sent again later.",
+            impact="Requests for results and lists are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
         "erasures": HealthPart(
             check=partial(check_erasures, database),
-            means="Requests to erase an ECG are answered with 503 and may be sent again later.",
+            impact="Requests to erase an ECG are answered with 503 and may be sent again later.",
             is_logged=False,
             fails_after_s=math.inf,
         ),
         "accounts": HealthPart(
             check=partial(check_accounts, database),
-            means=(
+            impact=(
                 "Logins, or changes of accounts, are answered with 503; "
                 "tokens serve on while the part `tokens` is ok."
             ),

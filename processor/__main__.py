@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from processor.deliveries.circuit_breaker import CircuitBreaker
-from processor.worker import NOTHING_IS_ANALYSED, run_processor
+from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
@@ -67,14 +67,14 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
         breaker = CircuitBreaker(partial(check_results, database))
         health_parts = {
             "process": health_part_of_process(stop_requested),
-            **health_parts_of_schema(database, means=NOTHING_IS_ANALYSED),
+            **health_parts_of_schema(database, impact=NO_ANALYSIS_IMPACT),
             "results": HealthPart(
-                check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
+                check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
             ),
-            "broker": HealthPart(check=consumer.check, means=NOTHING_IS_ANALYSED, is_in_memory=True),
+            "broker": HealthPart(check=consumer.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True),
             "events": HealthPart(
                 check=publisher.check_last_publish,
-                means="Results are kept; what is not announced yet goes out once the broker takes it.",
+                impact="Results are kept; what is not announced yet goes out once the broker takes it.",
                 fails_after_s=_WITHOUT_EVENTS_S,
                 is_in_memory=True,
             ),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.ports.outbox import Outbox
     from shared.runtime.settings import ProcessorOnlySettings
 
-NOTHING_IS_ANALYSED: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
+NO_ANALYSIS_IMPACT: Final = "This processor analyses nothing; ECGs stay queued, and none is lost."
 _DRAIN_WITHIN_S: Final = 20.0
 
 _log = Logger(__name__)

@@ -40,7 +40,7 @@ async def open_authentication(
         health_parts = {
             "tokens": HealthPart(
                 check=sync_check(revocations.check),
-                means="Requests with a token are answered with 503 and may be sent again later.",
+                impact="Requests with a token are answered with 503 and may be sent again later.",
                 is_in_memory=True,
             )
         }
@@ -57,7 +57,7 @@ async def open_authentication(
             )
             health_parts["issuer"] = HealthPart(
                 check=sync_check(keys.check),
-                means=(
+                impact=(
                     "Tokens of the external issuer by a key not known yet are answered with 503; "
                     "others serve on."
                 ),

@@ -80,7 +80,7 @@ async def open_ecgs(
             health_parts={
                 "backlog": HealthPart(
                     check=sync_check(backlog.check_measured),
-                    means=(
+                    impact=(
                         "New ECGs are answered with 503 while the backlog is at its limit, "
                         "or was when last known."
                     ),
@@ -90,7 +90,7 @@ async def open_ecgs(
                 ),
                 "spool": HealthPart(
                     check=spool_directory.check_usable,
-                    means=(
+                    impact=(
                         "ECGs longer than JSON may have are answered with 503, all or those that the disk "
                         "has no room for; others are taken."
                     ),
@@ -98,7 +98,7 @@ async def open_ecgs(
                 ),
                 "waiting": HealthPart(
                     check=sync_check(waiter.check),
-                    means="Requests that wait for a result (`?wait=`) are told late that it is there.",
+                    impact="Requests that wait for a result (`?wait=`) are told late that it is there.",
                     fails_after_s=math.inf,
                     is_in_memory=True,
                     is_logged=False,

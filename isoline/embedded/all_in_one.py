@@ -15,7 +15,7 @@ from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.state import EmbeddedState, hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
-from processor.worker import NOTHING_IS_ANALYSED, run_processor
+from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -101,7 +101,7 @@ async def _serve_on(
                 "process": health_part_of_process(stop_requested),
                 **health_parts_of_database(database),
                 "analysis": HealthPart(
-                    check=breaker.check, means=NOTHING_IS_ANALYSED, is_in_memory=True, is_logged=False
+                    check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
                 ),
             },
             operations_port=settings.operations_port,

@@ -50,7 +50,7 @@ class HealthPart:
 
     Attributes:
         check: Raises while it does not work.
-        means: The consequence for users while it does not work, in a sentence.
+        impact: The consequence for users while it does not work, in a sentence.
         fails_after_s: Time for which it is degraded, with the service still ready, before it is failing;
             ``math.inf`` if the service can do without it.
         is_in_memory: The check does no I/O, so that each request runs it too.
@@ -59,7 +59,7 @@ class HealthPart:
     """
 
     check: Check
-    means: str
+    impact: str
     fails_after_s: float = 0.0
     is_in_memory: bool = False
     is_logged: bool = True
@@ -78,7 +78,7 @@ def health_part_of_process(stop_requested: asyncio.Event) -> HealthPart:
     """The process itself, which takes no more work after a stop request."""
     return HealthPart(
         check=partial(check_not_stopping, stop_requested),
-        means="This process finishes what it has in hand; others take what is new.",
+        impact="This process finishes what it has in hand; others take what is new.",
         is_in_memory=True,
         is_logged=False,
     )
@@ -174,7 +174,7 @@ class _WatchedHealthPart:
     def document(self) -> dict[str, object]:
         document: dict[str, object] = {"state": self.state, "since": self._since}
         if self.state is not State.OK:
-            document |= {"reason": self.reason, "means": self._part.means}
+            document |= {"reason": self.reason, "means": self._part.impact}
         return document
 
     async def watch(self) -> None:
@@ -219,7 +219,7 @@ class _WatchedHealthPart:
                 part=self.name,
                 state=self.state,
                 reason=self.reason,
-                means=self._part.means,
+                means=self._part.impact,
             )
 
 

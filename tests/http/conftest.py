@@ -64,7 +64,7 @@ class UnchangedAccounts(PostgresAccountStore):
 
 def health_part_of_schema(database: Database) -> HealthPart:
     """The health part that every gateway has."""
-    return HealthPart(check=partial(check_schema, database), means="Nothing works.")
+    return HealthPart(check=partial(check_schema, database), impact="Nothing works.")
 
 
 @asynccontextmanager

@@ -534,7 +534,7 @@ class TestHealth:
         self, database: Database, database_url: str, broker: InProcessBroker
     ) -> None:
         parts = {
-            "submissions": HealthPart(check=partial(check_submissions, database), means="None is taken.")
+            "submissions": HealthPart(check=partial(check_submissions, database), impact="None is taken.")
         }
         operator = await asyncpg.connect(database_url, timeout=_LIMIT_S)
         async with (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
     from shared.storage.schema.compatibility import Schema
 
-_FIT_NOT_KNOWN: Final = "Work goes on with the schema that was read last; changes to it are not seen."
+_UNREAD_SCHEMA_IMPACT: Final = "Work goes on with the schema that was read last; changes to it are not seen."
 
 
 class KnownSchema:
@@ -54,17 +54,17 @@ class KnownSchema:
         self._schema.check()
 
 
-def health_parts_of_schema(database: Database, *, means: str) -> dict[str, HealthPart]:
+def health_parts_of_schema(database: Database, *, impact: str) -> dict[str, HealthPart]:
     """Two readiness parts: the schema can be read, and the one that was read last fits.
 
     Args:
         database: To read the schema of.
-        means: The consequence for users if the schema does not fit.
+        impact: The consequence for users if the schema does not fit.
     """
     schema = KnownSchema(database)
     return {
         "schema_check": HealthPart(
-            check=schema.read, means=_FIT_NOT_KNOWN, is_logged=False, fails_after_s=math.inf
+            check=schema.read, impact=_UNREAD_SCHEMA_IMPACT, is_logged=False, fails_after_s=math.inf
         ),
-        "schema": HealthPart(check=schema.check, means=means, is_in_memory=True, is_logged=False),
+        "schema": HealthPart(check=schema.check, impact=impact, is_in_memory=True, is_logged=False),
     }

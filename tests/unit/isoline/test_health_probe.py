@@ -28,7 +28,7 @@ async def a_service(*, is_ready: bool = True, host: str = "127.0.0.1") -> AsyncI
             raise UnavailableError("leaving")
 
     async with (
-        open_health({"process": HealthPart(check=check, means="Nothing.")}) as health,
+        open_health({"process": HealthPart(check=check, impact="Nothing.")}) as health,
         open_operations_port(host, 0, health=health) as address,
     ):
         yield f"{address}/health/ready"

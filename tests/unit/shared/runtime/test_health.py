@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _LIMIT_S = 10
-_MEANS = "Nothing is lost."
+_IMPACT = "Nothing is lost."
 
 
 class Broker:
@@ -59,7 +59,7 @@ async def open_one(
     broker: Broker, *, fails_after_s: float = 0, is_in_memory: bool = True
 ) -> AsyncIterator[Health]:
     part = HealthPart(
-        check=broker.check, means=_MEANS, fails_after_s=fails_after_s, is_in_memory=is_in_memory
+        check=broker.check, impact=_IMPACT, fails_after_s=fails_after_s, is_in_memory=is_in_memory
     )
     async with open_health({"broker": part}) as watched:
         yield watched
@@ -76,7 +76,7 @@ class TestParts:
         assert document["status"] == "not ready"
         assert document["reasons"] == {"broker": "the broker is away"}
         assert before <= datetime.fromisoformat(part.pop("since")) <= datetime.now(UTC)
-        assert part == {"state": "failing", "reason": "the broker is away", "means": _MEANS}
+        assert part == {"state": "failing", "reason": "the broker is away", "means": _IMPACT}
 
     async def test_a_part_that_the_service_can_do_without_is_degraded_and_the_service_ready(self) -> None:
         async with open_one(Broker(UnavailableError("away")), fails_after_s=math.inf) as watched:
@@ -129,7 +129,7 @@ class TestParts:
                 "part": "broker",
                 "state": "failing",
                 "reason": "away",
-                "means": _MEANS,
+                "means": _IMPACT,
             },
             {"message": "not ready", "level": "warning", "parts": ["broker"]},
             {"message": "a part of the service works again", "level": "info", "part": "broker"},
@@ -140,7 +140,7 @@ class TestParts:
     ) -> None:
         broker = Broker(UnavailableError("refused", is_logged=True))
         part = HealthPart(
-            check=broker.check, means=_MEANS, fails_after_s=math.inf, is_in_memory=True, is_logged=False
+            check=broker.check, impact=_IMPACT, fails_after_s=math.inf, is_in_memory=True, is_logged=False
         )
         with capture_logs() as records:
             async with open_health({"database": part}) as watched:
@@ -226,8 +226,8 @@ class TestCost:
     ) -> None:
         monkeypatch.setattr(health, "_CHECK_TIMEOUT_S", 0.05)
         parts = {
-            "database": HealthPart(check=asyncio.Event().wait, means=_MEANS),  # type: ignore[arg-type]
-            "broker": HealthPart(check=Broker().check, means=_MEANS),
+            "database": HealthPart(check=asyncio.Event().wait, impact=_IMPACT),  # type: ignore[arg-type]
+            "broker": HealthPart(check=Broker().check, impact=_IMPACT),
         }
         async with open_health(parts) as watched:
             status, document = await ready(watched)

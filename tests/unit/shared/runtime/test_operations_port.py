@@ -32,7 +32,7 @@ async def test_it_answers_whether_the_worker_lives_and_whether_it_is_ready() -> 
         if troubles:
             raise troubles[0]
 
-    health = Health({"broker": HealthPart(check=check, means="Nothing is lost.", is_in_memory=True)})
+    health = Health({"broker": HealthPart(check=check, impact="Nothing is lost.", is_in_memory=True)})
     async with open_operations_port("127.0.0.1", 0, health=health) as address:
         live, ready = await answer_of(address, "/health/live"), await answer_of(address, "/health/ready")
         troubles.append(UnavailableError("away"))
