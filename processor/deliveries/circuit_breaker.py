@@ -52,8 +52,8 @@ class CircuitBreaker:
         self._is_draining = False
         self._reason = ""
         self._was_checked = asyncio.Event()
-        self._held: set[Callable[[], Awaitable[None]]] = set()
-        self._waits: dict[asyncio.Timeout, bool] = {}  # whether results are held meanwhile
+        self._give_back_callbacks: set[Callable[[], Awaitable[None]]] = set()
+        self._waits: dict[asyncio.Timeout, bool] = {}  # whether the waiting task holds results
 
     async def check(self) -> None:
         """Return if PostgreSQL could be used at the last check, at most a few seconds ago.
@@ -98,16 +98,16 @@ class CircuitBreaker:
             self._interrupt()
 
     @contextmanager
-    def holding(self, give_back_all: Callable[[], Awaitable[None]]) -> Iterator[None]:
-        """Register a function that gives deliveries without results back when the circuit opens."""
-        self._held.add(give_back_all)
+    def give_back_on_open(self, give_back_all: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Call this function when the circuit opens: it gives deliveries without results back."""
+        self._give_back_callbacks.add(give_back_all)
         try:
             yield
         finally:
-            self._held.discard(give_back_all)
+            self._give_back_callbacks.discard(give_back_all)
 
     @asynccontextmanager
-    async def interruptible(self, *, holds_results: bool = False) -> AsyncIterator[None]:
+    async def until_open(self, *, holds_results: bool = False) -> AsyncIterator[None]:
         """Wait for PostgreSQL inside; the wait is interrupted when the circuit opens.
 
         Args:
@@ -145,7 +145,9 @@ class CircuitBreaker:
         self._is_open = True
         _log.warning("consuming is paused while PostgreSQL can't be used", reason=self._reason)
         unread = await consumer.pause()  # first, or deliveries that are given back would come here again
-        await asyncio.gather(give_back(unread), *(give_back_all() for give_back_all in self._held))
+        await asyncio.gather(
+            give_back(unread), *(give_back_all() for give_back_all in self._give_back_callbacks)
+        )
         self._interrupt()
 
     async def _close(self, consumer: Consumer) -> None:

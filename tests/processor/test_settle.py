@@ -833,11 +833,11 @@ class TestBatches:
         self, deps: Dependencies, consumer: Consumer
     ) -> None:
         breaker = CircuitBreaker()
-        held: list[int] = []
+        registered: list[int] = []
 
         class Looking(PostgresEcgStore):
             async def claim(self, keys: Collection[EcgKey], **options: Any) -> Claims:
-                held.append(len(breaker._held))
+                registered.append(len(breaker._give_back_callbacks))
                 return await super().claim(keys, **options)
 
         await submit(deps, "1")
@@ -845,7 +845,7 @@ class TestBatches:
 
         await work(replace(deps, breaker=breaker, store=Looking(deps.store._database)), consumer)
 
-        assert (held, len(breaker._held)) == ([1], 0)
+        assert (registered, len(breaker._give_back_callbacks)) == ([1], 0)
 
     @pytest.mark.parametrize("lead", ["I", _CRASHING])
     async def test_results_wait_for_the_store_through_an_open_circuit(
@@ -945,7 +945,7 @@ class TestBatches:
             """PostgreSQL is away for long enough when a result is to be committed, and back then."""
 
             async def settle(self, settlements: Sequence[Settlement]) -> EventBatch:
-                await asyncio.gather(*(give_back_all() for give_back_all in breaker._held))
+                await asyncio.gather(*(give_back_all() for give_back_all in breaker._give_back_callbacks))
                 return await super().settle(settlements)
 
         monkeypatch.setattr(delivery, "_BATCH_ECGS", ecgs_at_a_time)

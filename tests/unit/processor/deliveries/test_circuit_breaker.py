@@ -46,8 +46,8 @@ class RecordingConsumer:
         self.done.append("resumed")
 
     async def give_back(self) -> None:
-        """Give back the deliveries that a processor holds."""
-        self.done.append("held is given back")
+        """Give back the deliveries that a processor has not settled."""
+        self.done.append("unsettled is given back")
 
 
 class ScriptedChecks:
@@ -108,7 +108,7 @@ async def interrupted(breaker: CircuitBreaker, *, holds_results: bool) -> asynci
 
     async def wait() -> bool:
         try:
-            async with breaker.interruptible(holds_results=holds_results):
+            async with breaker.until_open(holds_results=holds_results):
                 is_waiting.set()
                 await asyncio.sleep(_LIMIT_S)
         except CircuitOpenError:
@@ -169,24 +169,24 @@ class TestHeldDeliveries:
     async def test_those_that_are_held_when_it_opens_are_given_back_once_nothing_is_consumed(
         self, checks: ScriptedChecks
     ) -> None:
-        with checks.breaker.holding(checks.consumer.give_back):
+        with checks.breaker.give_back_on_open(checks.consumer.give_back):
             await checks.run(None, *[_AWAY] * 5)
 
         [first, *rest] = checks.consumer.done[3:]
-        assert (first, set(rest)) == ("paused", {"unread is given back", "held is given back"})
+        assert (first, set(rest)) == ("paused", {"unread is given back", "unsettled is given back"})
 
     async def test_those_that_were_held_are_not(self, checks: ScriptedChecks) -> None:
-        with checks.breaker.holding(checks.consumer.give_back):
+        with checks.breaker.give_back_on_open(checks.consumer.give_back):
             await checks.run(None)
 
         await checks.run(None, *[_AWAY] * 5)
 
-        assert "held is given back" not in checks.consumer.done
+        assert "unsettled is given back" not in checks.consumer.done
 
 
 class TestWaiting:
     async def test_a_breaker_that_does_not_run_is_closed(self) -> None:
-        async with CircuitBreaker().interruptible():
+        async with CircuitBreaker().until_open():
             pass
 
     async def test_a_wait_without_results_is_interrupted_when_it_opens_and_one_with_results_is_not(
@@ -237,7 +237,7 @@ class TestWaiting:
 
         begun = False
         try:
-            async with checks.breaker.interruptible(holds_results=holds_results):
+            async with checks.breaker.until_open(holds_results=holds_results):
                 begun = True
         except CircuitOpenError:
             pass
@@ -246,7 +246,7 @@ class TestWaiting:
 
     async def test_a_wait_that_has_ended_is_not_interrupted(self, checks: ScriptedChecks) -> None:
         await checks.run(None)
-        async with checks.breaker.interruptible():
+        async with checks.breaker.until_open():
             pass
 
         await checks.run(None, *[_AWAY] * 5)
@@ -258,7 +258,7 @@ class TestWaiting:
         may_go, is_waiting = asyncio.Event(), asyncio.Event()
 
         async def wait() -> None:
-            async with checks.breaker.interruptible():
+            async with checks.breaker.until_open():
                 try:
                     is_waiting.set()
                     await asyncio.sleep(_LIMIT_S)
