@@ -46,6 +46,6 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
     if published:
         await outbox.clear(published)
     for rest in rests:
-        await outbox.narrow(rest)
+        await outbox.keep_unconfirmed(rest)
     if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
         _log.info("unrouted events were dropped", count=dropped)

@@ -15,7 +15,7 @@ import orjson
 from simdjson import Parser
 
 from gateway.http.problems import NotJsonError, ProblemError
-from shared.domain.ecg import narrowed
+from shared.domain.ecg import to_smallest_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -236,7 +236,7 @@ def _parse_piece(piece: bytes, offset: int) -> Samples | list[object]:
         return _parse_values(piece, offset)
     try:
         signal: Any = Parser().parse(piece)
-        samples = narrowed(np.frombuffer(signal.as_buffer(of_type="i"), np.int64))
+        samples = to_smallest_dtype(np.frombuffer(signal.as_buffer(of_type="i"), np.int64))
     except _FALL_BACK_ERRORS:
         return _parse_values(piece, offset)
     if not samples.size:

@@ -21,7 +21,7 @@ from gateway.http.bodies.content_encoding import max_compressed_json_bytes
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json, read_json
 from gateway.http.problems import NotJsonError, ProblemError
 from gateway.http.validation import MAX_FIELDS
-from shared.domain.ecg import narrowed
+from shared.domain.ecg import to_smallest_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -198,4 +198,4 @@ def _fields(value: object) -> dict[str, Any]:
 def _samples(signal: object) -> Samples:
     if not isinstance(signal, Array):
         raise TypeError("a signal is no array")
-    return narrowed(np.frombuffer(signal.as_buffer(of_type="i"), np.int64))
+    return to_smallest_dtype(np.frombuffer(signal.as_buffer(of_type="i"), np.int64))

@@ -22,7 +22,7 @@ from gateway.formats.fields import ecg_id, is_signal, parse_signal
 from gateway.formats.json_arrays import UnparsedSignal
 from gateway.http.problems import unprocessable_body
 from gateway.http.validation import TOO_MANY_FIELDS, RequestBody, has_too_many_fields, validate
-from shared.domain.ecg import Ecg, Samples, narrowed
+from shared.domain.ecg import Ecg, Samples, to_smallest_dtype
 from shared.domain.errors import Problem
 from shared.domain.header import (
     INT32_MAX,
@@ -220,7 +220,7 @@ class BinaryHeader(_EcgBody):
         """The domain's ECG, from all its samples."""
         ends = np.cumsum([lead.num_samples * lead.dtype.itemsize for lead in self.leads]).tolist()
         signals = [
-            narrowed(np.frombuffer(memoryview(samples)[start:end], lead.dtype))
+            to_smallest_dtype(np.frombuffer(memoryview(samples)[start:end], lead.dtype))
             for lead, start, end in zip(self.leads, [0, *ends], ends, strict=False)
         ]
         return Ecg(self.header(), signals)

@@ -97,7 +97,7 @@ def fits_int16(samples: npt.NDArray[np.integer]) -> bool:
     return bool(samples.min() >= _INT16.min and samples.max() <= _INT16.max)
 
 
-def narrowed(samples: npt.NDArray[np.integer]) -> Samples:
+def to_smallest_dtype(samples: npt.NDArray[np.integer]) -> Samples:
     """The same values as int16 if all fit, else as int32; no copy if they have that type.
 
     Args:

@@ -46,7 +46,7 @@ class Outbox(Protocol):
     async def clear(self, batch_ids: Collection[UUID]) -> None:
         """Delete these batches: the broker confirmed their events."""
 
-    async def narrow(self, batch: EventBatch) -> None:
+    async def keep_unconfirmed(self, batch: EventBatch) -> None:
         """Keep only these events of a batch, unless fewer are left: the broker confirmed the others."""
 
     async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:

@@ -1264,7 +1264,7 @@ class TestDueEvents:
         [another] = [each for each in await due_batches(outbox, database) if each.id != batch.id]
 
         rest = batch._replace(events=batch.events[1:])
-        await outbox.narrow(rest)
+        await outbox.keep_unconfirmed(rest)
 
         assert sorted(await due_batches(outbox, database)) == sorted([rest, another])
 
@@ -1276,7 +1276,7 @@ class TestDueEvents:
 
         rest = batch._replace(events=batch.events[2:])
         for events in (rest.events, batch.events[:2], batch.events[:1], batch.events):
-            await outbox.narrow(batch._replace(events=events))
+            await outbox.keep_unconfirmed(batch._replace(events=events))
 
         assert await due_batches(outbox, database) == [rest]
 

@@ -86,7 +86,7 @@ class RabbitmqPublisher:
         outcomes = [
             _outcome(event, outcome, reason) for event, outcome in zip(events, batch.outcomes, strict=True)
         ]
-        self._publisher_state.record(events, outcomes)
+        self._publisher_state.keep_last_outcome(events, outcomes)
         return outcomes
 
     async def check(self) -> None:

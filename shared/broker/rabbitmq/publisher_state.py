@@ -29,10 +29,10 @@ class PublisherState:
         self._reason = ""
         self._refused_s = 0.0
 
-    def record(
+    def keep_last_outcome(
         self, events: Sequence[Event], outcomes: Sequence[UnroutableError | UnavailableError | None]
     ) -> None:
-        """Record the outcomes of these events."""
+        """Keep the last failure among these outcomes; clear the one before if none failed."""
         if any(outcomes):
             self._record_failures(events, outcomes)
         elif outcomes:

@@ -77,7 +77,7 @@ DELETE FROM outbox USING {ASYNC_COMMIT_SQL} WHERE bundle_id = ANY($1::uuid[])
 
 # Another process may have published others of them meanwhile. Then the smaller rest is kept: each event that
 # it lacks was published by one of the two.
-_NARROW: Final = f"""
+_KEEP_UNCONFIRMED: Final = f"""
 UPDATE outbox SET event_ids = $2, types = $3, bodies = $4 FROM {ASYNC_COMMIT_SQL}
 WHERE bundle_id = $1 AND cardinality(event_ids) > cardinality($2::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
@@ -121,10 +121,10 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_CLEAR, list(batch_ids))
 
-    async def narrow(self, batch: EventBatch) -> None:
+    async def keep_unconfirmed(self, batch: EventBatch) -> None:
         ids, types, bodies = zip(*batch.events, strict=True)
         async with self._database.connection() as connection:
-            await connection.execute(_NARROW, batch.id, ids, types, bodies)
+            await connection.execute(_KEEP_UNCONFIRMED, batch.id, ids, types, bodies)
 
     async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
         async with self._database.connection() as connection:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from shared.domain.ecg import narrowed
+from shared.domain.ecg import to_smallest_dtype
 from shared.runtime.threads import in_thread
 from shared.storage.signals.samples import EncodedSamples, damaged, decode_samples, encode_samples
 
@@ -69,7 +69,7 @@ async def read_parts(connection: Connection, row: int, dtype: np.dtype[Any], num
 
 def _next_encoded(blocks: Iterator[Samples]) -> tuple[int, str, bytes] | None:
     block = next(blocks, None)
-    return None if block is None else (block.size, *encode_samples(narrowed(block)))
+    return None if block is None else (block.size, *encode_samples(to_smallest_dtype(block)))
 
 
 def _decode(encoded: EncodedSamples, into: Samples) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.account import Account, Role
-from shared.domain.ecg import Ecg, Lead, fits_int16, narrowed
+from shared.domain.ecg import Ecg, Lead, fits_int16, to_smallest_dtype
 from shared.domain.errors import InvalidEcgError, Problem
 from shared.domain.header import INT32_MAX, INT32_MIN, LeadHeader
 from tests.support.builders import a_lead, an_ecg
@@ -75,8 +75,8 @@ class TestEcg:
 
 
 @given(st.lists(st.integers(INT32_MIN, INT32_MAX) | st.sampled_from([-(2**15), 2**15 - 1]), max_size=20))
-def test_samples_are_narrowed_to_16_bits_exactly_when_all_fit(values: list[int]) -> None:
-    samples = narrowed(np.array(values, np.int64))
+def test_samples_are_made_16_bits_exactly_when_all_fit(values: list[int]) -> None:
+    samples = to_smallest_dtype(np.array(values, np.int64))
 
     fit = all(-32768 <= value <= 32767 for value in values)
     assert samples.dtype == (np.int16 if fit else np.int32)
@@ -84,9 +84,9 @@ def test_samples_are_narrowed_to_16_bits_exactly_when_all_fit(values: list[int])
 
 
 @pytest.mark.parametrize("value", [INT32_MIN - 1, INT32_MAX + 1])
-def test_samples_past_32_bits_are_not_narrowed(value: int) -> None:
+def test_samples_past_32_bits_are_refused(value: int) -> None:
     with pytest.raises(OverflowError, match="integers of 32 bits"):
-        narrowed(np.array([0, value], np.int64))
+        to_smallest_dtype(np.array([0, value], np.int64))
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_samples_that_are_as_narrow_as_they_can_be_are_not_copied(
 ) -> None:
     samples = np.array([value, -value], dtype)
 
-    assert np.shares_memory(narrowed(samples), samples)
+    assert np.shares_memory(to_smallest_dtype(samples), samples)

@@ -32,7 +32,7 @@ class Outbox:
         self.backoffs: list[Backoff] = []
         self.put_back_keys: list[EcgKey] = []
         self.cleared: list[UUID] = []
-        self.narrowed: list[EventBatch] = []
+        self.kept: list[EventBatch] = []
         self.dropped: list[UUID] = []
 
     async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
@@ -54,8 +54,8 @@ class Outbox:
         assert batch_ids, "nothing is asked for nothing"
         self.cleared += batch_ids
 
-    async def narrow(self, batch: EventBatch) -> None:
-        self.narrowed.append(batch)
+    async def keep_unconfirmed(self, batch: EventBatch) -> None:
+        self.kept.append(batch)
 
     async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
         assert batch_ids, "nothing is asked for nothing"

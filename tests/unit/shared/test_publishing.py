@@ -21,7 +21,7 @@ class TestPublishing:
         await publish_batches(batches, outbox=outbox, publisher=Publisher())
 
         assert outbox.cleared == [batch.id for batch in batches]
-        assert (outbox.narrowed, outbox.dropped) == ([], [])
+        assert (outbox.kept, outbox.dropped) == ([], [])
 
     async def test_each_batch_has_the_outcomes_of_its_own_events(self) -> None:
         outbox, [published, refused, published_too] = (
@@ -33,7 +33,7 @@ class TestPublishing:
         await publish_batches([published, refused, published_too], outbox=outbox, publisher=publisher)
 
         assert outbox.cleared == [published.id, published_too.id]
-        assert (outbox.narrowed, outbox.dropped) == ([], [])
+        assert (outbox.kept, outbox.dropped) == ([], [])
 
     async def test_of_a_batch_the_events_stay_that_the_broker_did_not_confirm(self) -> None:
         outbox, first, second = Outbox(), an_event_batch(2), an_event_batch(3)
@@ -42,7 +42,7 @@ class TestPublishing:
         await publish_batches([first, second], outbox=outbox, publisher=publisher)
 
         rest = EventBatch(second.id, [second.events[0], second.events[2]])
-        assert (outbox.cleared, outbox.narrowed, outbox.dropped) == ([first.id], [rest], [])
+        assert (outbox.cleared, outbox.kept, outbox.dropped) == ([first.id], [rest], [])
 
     async def test_unrouted_events_may_be_dropped_and_nothing_else_may(self) -> None:
         outbox, unrouted, in_part, refused_too = (
@@ -56,7 +56,7 @@ class TestPublishing:
         await publish_batches([unrouted, in_part, refused_too], outbox=outbox, publisher=publisher)
 
         assert outbox.dropped == [unrouted.id, in_part.id]
-        assert outbox.narrowed == [EventBatch(in_part.id, [in_part.events[1]])]
+        assert outbox.kept == [EventBatch(in_part.id, [in_part.events[1]])]
         assert outbox.cleared == []
 
     async def test_the_number_of_dropped_events_is_logged(self) -> None:

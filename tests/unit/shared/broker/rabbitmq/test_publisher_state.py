@@ -19,10 +19,10 @@ def test_a_nack_is_a_failure_until_an_event_is_confirmed() -> None:
     state = PublisherState()
     state.check()
 
-    state.record(_SUBMITTED, [_REFUSED])
+    state.keep_last_outcome(_SUBMITTED, [_REFUSED])
     with pytest.raises(UnavailableError, match=r"^RabbitMQ: the broker did not confirm .*: it refused$"):
         state.check()
-    state.record(_SUBMITTED, [None])
+    state.keep_last_outcome(_SUBMITTED, [None])
 
     state.check()
     assert not state.is_unrouted
@@ -30,9 +30,9 @@ def test_a_nack_is_a_failure_until_an_event_is_confirmed() -> None:
 
 def test_a_call_without_events_changes_nothing() -> None:
     state = PublisherState()
-    state.record(_SUBMITTED, [_REFUSED])
+    state.keep_last_outcome(_SUBMITTED, [_REFUSED])
 
-    state.record([], [])
+    state.keep_last_outcome([], [])
 
     with pytest.raises(UnavailableError):
         state.check()
@@ -41,8 +41,8 @@ def test_a_call_without_events_changes_nothing() -> None:
 def test_an_unrouted_submission_is_a_failure_and_an_unrouted_result_is_not() -> None:
     of_processors, of_subscribers = PublisherState(), PublisherState()
 
-    of_processors.record(_SUBMITTED, [_UNROUTED])
-    of_subscribers.record(_PROCESSED, [_UNROUTED])
+    of_processors.keep_last_outcome(_SUBMITTED, [_UNROUTED])
+    of_subscribers.keep_last_outcome(_PROCESSED, [_UNROUTED])
 
     assert of_processors.is_unrouted
     with pytest.raises(UnavailableError, match=r"no queue is bound to ecg\.submitted"):
@@ -53,7 +53,7 @@ def test_an_unrouted_submission_is_a_failure_and_an_unrouted_result_is_not() -> 
 
 def test_a_failure_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     state = PublisherState()
-    state.record(_SUBMITTED, [_REFUSED])
+    state.keep_last_outcome(_SUBMITTED, [_REFUSED])
 
     monkeypatch.setattr(publisher_state, "_FAILURE_EXPIRES_AFTER_S", 0)
 
