@@ -12,9 +12,9 @@ from shared.runtime.threads import in_thread
 from shared.storage.postgres.database import RECORDINGS
 from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HeaderColumn
 from shared.storage.postgres.submissions import AGE_S_SQL, SET_NEXT_GENERATION_SQL
+from shared.storage.signals.content_hash import hash_of_header
 from shared.storage.signals.headers import encode_header, encode_leads, mark_encoding
 from shared.storage.signals.recording_parts import write_parts
-from shared.storage.signals.stored_ecg import hash_of_header
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,7 +9,8 @@ from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status, Submission
 from shared.runtime.threads import in_thread
 from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUES_SQL, HeaderColumn
-from shared.storage.signals.stored_ecg import content_hash, encode_ecg, join_signals
+from shared.storage.signals.content_hash import content_hash
+from shared.storage.signals.stored_ecg import encode_ecg, join_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-import orjson
 
 from shared.domain.ecg import Ecg, fits_int16
 from shared.storage.signals.headers import (
@@ -17,11 +15,9 @@ from shared.storage.signals.headers import (
     mark_encoding,
     unmark_encoding,
 )
-from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples, plain_encoding
+from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples
 
 if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
-
     from shared.domain.ecg import Samples
     from shared.domain.header import Header
 
@@ -85,26 +81,3 @@ def ecg_of_joined_samples(header: Header, samples: Samples) -> Ecg:
     ends = accumulate(lead.num_samples for lead in header.leads)
     signals = [samples[end - lead.num_samples : end] for lead, end in zip(header.leads, ends, strict=True)]
     return Ecg(header, signals)
-
-
-def content_hash(header: Header, joined: JoinedSignals) -> bytes:
-    """SHA-256 of the whole content: two submissions are equal if their hashes are.
-
-    It is made of plain samples, so that their encoding may change.
-    """
-    digest = hash_of_header(header, joined.leads, plain_encoding(joined.samples))
-    digest.update(joined.samples.data)
-    return digest.digest()
-
-
-def hash_of_header(header: Header, leads: bytes, encoding: str) -> Hash:
-    """The hash of the header, to be updated with the samples of all leads, end to end.
-
-    Args:
-        header: Of the ECG.
-        leads: Result of `encode_leads`.
-        encoding: The plain encoding that all samples fit into.
-    """
-    digest = sha256(orjson.dumps((header.date, header.sampling_rate_hz, header.unit, encoding)))
-    digest.update(leads)
-    return digest

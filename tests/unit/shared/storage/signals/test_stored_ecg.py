@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from shared.domain.ecg import Ecg, Lead
 from shared.domain.errors import InvalidEcgError
 from shared.domain.header import INT32_MAX, INT32_MIN, Header, LeadHeader
+from shared.storage.signals.content_hash import content_hash
 from shared.storage.signals.samples import EncodedSamples, decode_samples
 from shared.storage.signals.stored_ecg import (
     EncodedEcg,
-    content_hash,
     decode_ecg,
     encode_ecg,
     join_signals,
