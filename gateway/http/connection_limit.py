@@ -106,8 +106,8 @@ def _is_slow(connection: LimitedConnection) -> bool:
     return connection.client_delay_s() > _EVICTABLE_AFTER_S
 
 
-def max_connections_of_files(max_connections: int) -> int:
-    """Raise the limit of open files as far as that is allowed; as many connections as it has files for.
+def raise_file_limit_for(max_connections: int) -> int:
+    """Raise the process's limit of open files as far as is allowed; the connections that it is enough for.
 
     Args:
         max_connections: More are not needed.

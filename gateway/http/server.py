@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import web
 
 from gateway.http.connection import Connection, WriteBatch, make_server
-from gateway.http.connection_limit import ConnectionLimit, max_connections_of_files
+from gateway.http.connection_limit import ConnectionLimit, raise_file_limit_for
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def open_server(
     runner = web.ServerRunner(make_server(handler), shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        limit = ConnectionLimit(max_connections_of_files(max_connections))
+        limit = ConnectionLimit(raise_file_limit_for(max_connections))
         listening = _open_listener(
             runner, host, port, limit=limit, head_timeout_s=head_timeout_s, shares_port=shares_port
         )

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.http import connection_limit
 from gateway.http.bodies.body_stream import stream_body
-from gateway.http.connection_limit import ConnectionLimit, max_connections_of_files
+from gateway.http.connection_limit import ConnectionLimit, raise_file_limit_for
 from gateway.http.memory.body_memory import MemoryBudget
 from gateway.http.responses import Head, Response
 from gateway.http.server import open_server
@@ -239,8 +239,8 @@ import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 from gateway.http import connection_limit
 from gateway.http.bodies.body_stream import stream_body
-from gateway.http.connection_limit import max_connections_of_files
-print(max_connections_of_files(4096), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+from gateway.http.connection_limit import raise_file_limit_for
+print(raise_file_limit_for(4096), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
     printed = subprocess.run(  # noqa: S603
         [sys.executable, "-c", script], check=True, capture_output=True, cwd=_ROOT, timeout=60
@@ -250,4 +250,4 @@ print(max_connections_of_files(4096), resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def test_no_more_are_taken_than_are_wanted() -> None:
-    assert max_connections_of_files(16) == 16
+    assert raise_file_limit_for(16) == 16
