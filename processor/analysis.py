@@ -8,7 +8,7 @@ import orjson
 
 from shared.domain.errors import AnalysisError
 from shared.domain.findings import Absent, Finding, Insights
-from shared.domain.insights import NOTHING, Earlier, LeadInsight, Signal
+from shared.domain.insights import NOTHING, LeadInsight, RequiredFindings, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shared.domain.insights import EcgInsight, Insight, Needs
 
 _Subject = TypeVar("_Subject")
-_Earlier = TypeVar("_Earlier")
+_Required = TypeVar("_Required")
 
 
 def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
@@ -40,35 +40,37 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
             for signal, (_, outcomes) in zip(signals, leads, strict=True):
                 outcomes[insight.name] = _of_lead(insight, signal, outcomes)
         else:
-            whole[insight.name] = _of_ecg(insight, ecg, signals, _earlier(insight.needs, leads, whole))
+            whole[insight.name] = _of_ecg(
+                insight, ecg, signals, _required_findings(insight.needs, leads, whole)
+            )
     return Insights(tuple(leads), whole, {insight.name: insight.version for insight in insights})
 
 
 def _of_lead(insight: LeadInsight, signal: Signal, outcomes: Mapping[str, Outcome]) -> Outcome:
     if insight.needs is NOTHING:
         return _measure(insight.measure, signal, {}, insight.name, signal.lead.name)
-    earlier = _found(insight.needs, outcomes)
-    missing = _missing(insight.needs, [signal], earlier)
+    required = _found(insight.needs, outcomes)
+    missing = _missing(insight.needs, [signal], required)
     if missing is not None:
         return Absent(missing)
-    return _measure(insight.measure, signal, earlier, insight.name, signal.lead.name)
+    return _measure(insight.measure, signal, required, insight.name, signal.lead.name)
 
 
-def _of_ecg(insight: EcgInsight, ecg: Ecg, signals: Sequence[Signal], earlier: Earlier) -> Outcome:
-    missing = _missing(insight.needs, signals, earlier.ecg.keys() | earlier.leads)
+def _of_ecg(insight: EcgInsight, ecg: Ecg, signals: Sequence[Signal], required: RequiredFindings) -> Outcome:
+    missing = _missing(insight.needs, signals, required.ecg.keys() | required.leads)
     if missing is not None:
         return Absent(missing)
-    return _measure(insight.measure, ecg, earlier, insight.name)
+    return _measure(insight.measure, ecg, required, insight.name)
 
 
-def _earlier(
+def _required_findings(
     needs: Needs, leads: Sequence[tuple[str, Mapping[str, Outcome]]], whole: Mapping[str, Outcome]
-) -> Earlier:
+) -> RequiredFindings:
     of_leads: dict[str, dict[str, Finding]] = {}
     for lead, outcomes in leads:
         for insight, finding in _found(needs, outcomes).items():
             of_leads.setdefault(insight, {})[lead] = finding
-    return Earlier(_found(needs, whole), of_leads)
+    return RequiredFindings(_found(needs, whole), of_leads)
 
 
 def _found(needs: Needs, outcomes: Mapping[str, Outcome]) -> dict[str, Finding]:
@@ -89,14 +91,14 @@ def _missing(needs: Needs, signals: Sequence[Signal], found: Collection[str]) ->
 
 
 def _measure(
-    measure: Callable[[_Subject, _Earlier], Outcome],
+    measure: Callable[[_Subject, _Required], Outcome],
     subject: _Subject,
-    earlier: _Earlier,
+    required: _Required,
     insight: str,
     lead: str | None = None,
 ) -> Outcome:
     try:
-        outcome = measure(subject, earlier)
+        outcome = measure(subject, required)
         if not isinstance(outcome, Absent):
             orjson.dumps(
                 [outcome.summary, outcome.warnings, outcome.counts]

@@ -25,7 +25,7 @@ def injected_insights() -> tuple[Insight, ...]:
     return (_POISON,) if failpoint.is_set("poison") else ()
 
 
-def _measure(signal: Signal, _earlier: Mapping[str, Finding]) -> Finding:
+def _measure(signal: Signal, _required: Mapping[str, Finding]) -> Finding:
     start = tuple(signal.lead.signal[:4].tolist())
     if start == RAISES:
         raise ValueError("poison")

@@ -128,7 +128,7 @@ def _side(above: _Mask, gaps: _Mask | None, index: int) -> bool | None:
     return None if gaps is not None and gaps[index] else bool(above[index])
 
 
-def _measure(signal: Signal, _earlier: Mapping[str, Finding]) -> Finding:
+def _measure(signal: Signal, _required: Mapping[str, Finding]) -> Finding:
     lead = signal.lead
     found = find_zero_crossings(lead.signal, lead.baseline, lead.missing_value)
     words = warnings_of(lead.signal, found.sides, lead.baseline, lead.missing_value)

@@ -27,7 +27,7 @@ class Signal(NamedTuple):
         return self.lead.signal.size / self.sampling_rate_hz if self.sampling_rate_hz else 0.0
 
 
-class Earlier(NamedTuple):
+class RequiredFindings(NamedTuple):
     """The findings of the insights that an insight of the ECG needs.
 
     Attributes:
@@ -99,7 +99,7 @@ class EcgInsight(Description):
         measure: Pure function of an ECG and the findings of the insights that it needs.
     """
 
-    measure: Callable[[Ecg, Earlier], Outcome]
+    measure: Callable[[Ecg, RequiredFindings], Outcome]
 
 
 Insight: TypeAlias = LeadInsight | EcgInsight

@@ -330,7 +330,7 @@ class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings,
 
     @model_validator(mode="before")
     @classmethod
-    def _under_their_old_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _accept_old_names(cls, given: dict[str, Any]) -> dict[str, Any]:
         old = {name: given[f"health_{name}"] for name in ("host", "port") if f"health_{name}" in given}
         return {f"operations_{name}": value for name, value in old.items()} | given
 

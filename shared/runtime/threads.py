@@ -21,16 +21,16 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
     A thread can't be cancelled. So its resources are released after it only: its files, its bytes of the byte
     budget, its slot of a semaphore.
     """
-    return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
+    return await _wait_for_thread(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
 
 
 async def in_thread_of(threads: Executor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """The same in a thread of this pool, for work that must not wait behind other work in threads."""
     future = asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **kwargs))
-    return await _to_its_end(future)
+    return await _wait_for_thread(future)
 
 
-async def _to_its_end(work: asyncio.Future[_T]) -> _T:
+async def _wait_for_thread(work: asyncio.Future[_T]) -> _T:
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Samples
     from shared.domain.findings import Finding, Outcome
-    from shared.domain.insights import Earlier, Signal
+    from shared.domain.insights import RequiredFindings, Signal
 
 _AN_INSIGHT: Final[dict[str, Any]] = {"version": 1, "sentence": "It is so.", "schema": {}}
 SOURCE: Final = "urn:uuid:00000000-0000-4000-8000-000000000000"
@@ -48,7 +48,9 @@ def a_lead_insight(
     return LeadInsight(**_AN_INSIGHT | {"name": name, "measure": measure, **fields})
 
 
-def an_ecg_insight(name: str, measure: Callable[[Ecg, Earlier], Outcome], **fields: Any) -> EcgInsight:
+def an_ecg_insight(
+    name: str, measure: Callable[[Ecg, RequiredFindings], Outcome], **fields: Any
+) -> EcgInsight:
     """As `a_lead_insight`, of the ECG as a whole."""
     return EcgInsight(**_AN_INSIGHT | {"name": name, "measure": measure, **fields})
 

@@ -73,7 +73,11 @@ class Pipeline:
         # The lock keeps other callers from taking a tag, and a cancelled write queues nothing: tags stay in
         # step.
         first_tag = self._confirms.next_tag
-        frames = (part for tag, event in enumerate(events, first_tag) for part in self._frames.of(event, tag))
+        frames = (
+            part
+            for tag, event in enumerate(events, first_tag)
+            for part in self._frames.encode_publish(event, tag)
+        )
         await write(self.channel, b"".join(frames))
         self._confirms.add(events, batch, start)
 

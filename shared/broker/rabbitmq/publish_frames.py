@@ -53,7 +53,7 @@ class PublishFrames:
         self._id_prefix = uuid4().hex
         self._template = cache(self._make_template)
 
-    def of(self, event: Event, tag: int) -> Iterator[bytes]:
+    def encode_publish(self, event: Event, tag: int) -> Iterator[bytes]:
         """The bytes to write for this event, which gets the delivery tag ``tag``."""
         template = self._template(event.type)
         yield template.before_size

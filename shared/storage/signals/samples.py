@@ -82,7 +82,7 @@ def decode_samples(encoded: EncodedSamples, num_samples: int) -> Samples:
     """
     encoding, data = encoded
     if dtype := _PLAIN.get(encoding):
-        size, decoded = len(data), _as_they_are
+        size, decoded = len(data), _view_plain
     elif dtype := _PACKED.get(encoding):
         size, decoded = _unpacked_size(data), _unpacked
     else:
@@ -97,7 +97,7 @@ def damaged(how: str) -> InvalidEcgError:
     return InvalidEcgError([Problem("", f"The stored signals {how}.")])
 
 
-def _as_they_are(data: bytes, dtype: np.dtype[Any]) -> Samples:
+def _view_plain(data: bytes, dtype: np.dtype[Any]) -> Samples:
     return cast("Samples", np.frombuffer(data, dtype))
 
 

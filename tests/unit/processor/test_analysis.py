@@ -8,7 +8,7 @@ import pytest
 from processor.analysis import analyse
 from shared.domain.errors import AnalysisError
 from shared.domain.findings import Absent, Finding
-from shared.domain.insights import Earlier, Needs
+from shared.domain.insights import Needs, RequiredFindings
 from tests.support.builders import a_lead, a_lead_insight, an_ecg, an_ecg_insight
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _rate_and_unit(signal: Signal, _: Mapping[str, Finding]) -> Finding:
     return Finding([signal.sampling_rate_hz, signal.unit])
 
 
-def _number_of_leads(ecg: Ecg, _: Earlier) -> Finding:
+def _number_of_leads(ecg: Ecg, _: RequiredFindings) -> Finding:
     return Finding(len(ecg.leads), ("few",))
 
 
@@ -145,7 +145,7 @@ class TestNeeds:
             a_lead_insight("other", _length),
             a_lead_insight(
                 "earlier",
-                lambda _, earlier: Finding({name: finding.summary for name, finding in earlier.items()}),
+                lambda _, required: Finding({name: finding.summary for name, finding in required.items()}),
                 needs=Needs(insights=("length",)),
             ),
         ]
@@ -158,10 +158,10 @@ class TestNeeds:
         ]
 
     def test_an_insight_of_the_ecg_is_given_what_was_found_in_the_leads_and_in_the_whole(self) -> None:
-        given: list[Earlier] = []
+        given: list[RequiredFindings] = []
 
-        def note(_: Ecg, earlier: Earlier) -> Finding:
-            given.append(earlier)
+        def note(_: Ecg, required: RequiredFindings) -> Finding:
+            given.append(required)
             return Finding(0)
 
         insights: list[Insight] = [
@@ -173,7 +173,9 @@ class TestNeeds:
         analyse(an_ecg(leads=[a_lead("I", [1, 2]), a_lead("II", [1])], sampling_rate_hz=2), insights)
 
         assert given == [
-            Earlier(ecg={"number_of_leads": Finding(2, ("few",))}, leads={"length": {"I": Finding(2)}})
+            RequiredFindings(
+                ecg={"number_of_leads": Finding(2, ("few",))}, leads={"length": {"I": Finding(2)}}
+            )
         ]
 
     def test_what_needs_an_absent_insight_is_absent_too(self) -> None:

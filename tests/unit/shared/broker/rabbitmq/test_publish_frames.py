@@ -24,7 +24,7 @@ def an_event(body: bytes = b"{}", type_: EventType = EventType.SUBMITTED) -> Eve
 
 
 def the_frames(event: Event, tag: int = 1, *, frame_max: int = _FRAME_MAX) -> list[object]:
-    left = b"".join(PublishFrames("ecg.events", channel=7, frame_max=frame_max).of(event, tag))
+    left = b"".join(PublishFrames("ecg.events", channel=7, frame_max=frame_max).encode_publish(event, tag))
     frames: list[object] = []
     while left:
         size, channel, frame = unmarshal(left)
@@ -50,7 +50,9 @@ def test_an_event_is_a_publish_a_header_and_its_body(type_: EventType) -> None:
 
 
 def test_they_are_byte_for_byte_the_frames_of_the_library() -> None:
-    written = b"".join(PublishFrames("ecg.events", channel=7, frame_max=_FRAME_MAX).of(an_event(b"x"), 258))
+    written = b"".join(
+        PublishFrames("ecg.events", channel=7, frame_max=_FRAME_MAX).encode_publish(an_event(b"x"), 258)
+    )
 
     assert written == b"".join(marshal(frame, 7) for frame in the_frames_of(written))
 
@@ -87,7 +89,7 @@ def test_a_broker_that_states_no_largest_frame_gets_frames_of_the_usual_size() -
 def test_the_message_id_says_which_one_it_was(tag: int) -> None:
     frames = PublishFrames("ecg.events", channel=1, frame_max=_FRAME_MAX)
 
-    _, header, _ = the_frames_of(b"".join(frames.of(an_event(), tag)))
+    _, header, _ = the_frames_of(b"".join(frames.encode_publish(an_event(), tag)))
 
     assert isinstance(header, ContentHeader)
     assert frames.tag_of(header.properties.message_id) == tag
@@ -101,4 +103,4 @@ def test_a_message_of_another_channel_has_no_tag(message_id: str | None) -> None
 def test_no_two_channels_give_the_same_message_id() -> None:
     [one, other] = (PublishFrames("ecg.events", channel=1, frame_max=_FRAME_MAX) for _ in range(2))
 
-    assert b"".join(one.of(an_event(), 1)) != b"".join(other.of(an_event(), 1))
+    assert b"".join(one.encode_publish(an_event(), 1)) != b"".join(other.encode_publish(an_event(), 1))
