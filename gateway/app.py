@@ -19,7 +19,7 @@ from gateway.contract.pages import DocumentationHandlers
 from gateway.contract.routes import DOCUMENTATION_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
-from gateway.http.memory.body_memory import MemoryBudget
+from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.middleware import with_middleware
 from gateway.http.router import Router
 from gateway.http.server import open_server
@@ -109,7 +109,7 @@ async def open_gateway(
             counter_store,
             rate_per_caller=settings.rate_per_caller,
             rate_of_logins=settings.rate_of_logins,
-            budget=MemoryBudget(
+            budget=BodyMemoryBudget(
                 max_bytes=settings.max_bytes_in_flight,
                 max_body_bytes=settings.max_body_bytes,
                 read_timeout_s=settings.read_timeout_s,

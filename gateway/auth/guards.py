@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Authenticator
     from gateway.contract.route import Route
-    from gateway.http.memory.body_memory import MemoryBudget
+    from gateway.http.memory.body_memory import BodyMemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.limits.counters import CounterStore
@@ -42,7 +42,7 @@ class Guards:
         *,
         rate_per_caller: int,
         rate_of_logins: int,
-        budget: MemoryBudget,
+        budget: BodyMemoryBudget,
     ) -> None:
         self._authenticator = authenticator
         self._refused_tokens = RefusedTokenLog()
@@ -114,7 +114,7 @@ def _limit_logins(handler: Handler, *, limiter: RateLimiter) -> Handler:
     return limited
 
 
-def _with_memory_budget(handler: Handler, *, budget: MemoryBudget) -> Handler:
+def _with_memory_budget(handler: Handler, *, budget: BodyMemoryBudget) -> Handler:
     """The handler, whose requests' bodies take memory of this budget."""
 
     def with_budget(request: Request) -> Awaitable[Response]:

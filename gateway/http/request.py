@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.http.caller import Caller
-    from gateway.http.memory.body_memory import MemoryBudget
+    from gateway.http.memory.body_memory import BodyMemoryBudget
 
 
 _JSON: Final = "application/json"
@@ -49,7 +49,7 @@ class Request(web.BaseRequest):
     peeked = b""
     rate_limit_policies = rate_limits_left = ""
     _caller: Caller | None = None
-    _memory_budget: MemoryBudget | None = None
+    _memory_budget: BodyMemoryBudget | None = None
     _memory: BodyMemory | None = None
     _is_disconnected = False
     _cancellable: asyncio.Task[Any] | None = None
@@ -91,7 +91,7 @@ class Request(web.BaseRequest):
             self._memory = BodyMemory(self._memory_budget, caller)
         return self._memory
 
-    def use_memory_budget(self, budget: MemoryBudget) -> None:
+    def use_memory_budget(self, budget: BodyMemoryBudget) -> None:
         """Count the memory of its body in this budget."""
         self._memory_budget = budget
 

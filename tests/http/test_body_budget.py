@@ -16,7 +16,7 @@ from gateway.ecgs import feature as ecgs_module
 from gateway.formats import spool as spool_module
 from gateway.formats.spool import SpoolDirectory
 from gateway.http.memory import body_memory as body_memory_module
-from gateway.http.memory.body_memory import MemoryBudget
+from gateway.http.memory.body_memory import BodyMemoryBudget
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import (
@@ -54,16 +54,16 @@ _ACCOUNTS: Final = [f"account-{number}" for number in range(20)]
 
 
 @pytest.fixture
-def budgets(monkeypatch: pytest.MonkeyPatch) -> list[MemoryBudget]:
+def budgets(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemoryBudget]:
     """The budget of each gateway that is opened."""
-    opened: list[MemoryBudget] = []
+    opened: list[BodyMemoryBudget] = []
 
-    class KnownBudget(MemoryBudget):
+    class KnownBudget(BodyMemoryBudget):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             opened.append(self)
 
-    monkeypatch.setattr(app_module, "MemoryBudget", KnownBudget)
+    monkeypatch.setattr(app_module, "BodyMemoryBudget", KnownBudget)
     return opened
 
 
@@ -111,7 +111,7 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def fill(opened: AsyncExitStack, address: str, budget: MemoryBudget) -> list[asyncio.StreamReader]:
+async def fill(opened: AsyncExitStack, address: str, budget: BodyMemoryBudget) -> list[asyncio.StreamReader]:
     """Start stalled bodies, one per account, until another large one does not fit."""
     trickling: list[asyncio.StreamReader] = []
     for account in _ACCOUNTS:
@@ -147,7 +147,7 @@ def small_bodies() -> list[tuple[bytes, dict[str, str]]]:
 
 class TestMemory:
     async def test_small_bodies_are_accepted_while_large_ones_use_up_the_budget(
-        self, budgets: list[MemoryBudget]
+        self, budgets: list[BodyMemoryBudget]
     ) -> None:
         async with (
             asyncio.timeout(_LIMIT_S),
@@ -165,7 +165,7 @@ class TestMemory:
         assert problem["detail"].startswith("The gateway has its hands full")
 
     async def test_a_fast_large_body_evicts_a_slow_one(
-        self, budgets: list[MemoryBudget], monkeypatch: pytest.MonkeyPatch
+        self, budgets: list[BodyMemoryBudget], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(body_memory_module, "_EVICTABLE_AFTER_S", 0.01)
         async with (
@@ -188,7 +188,9 @@ class TestMemory:
         assert b"came too slowly for what it held" in ended
         assert is_last_waited_for
 
-    async def test_memory_is_released_when_the_client_disconnects(self, budgets: list[MemoryBudget]) -> None:
+    async def test_memory_is_released_when_the_client_disconnects(
+        self, budgets: list[BodyMemoryBudget]
+    ) -> None:
         async with asyncio.timeout(_LIMIT_S), open_gateway_alone(**_LITTLE_MEMORY) as address:
             async with AsyncExitStack() as opened:
                 await fill(opened, address, budgets[0])

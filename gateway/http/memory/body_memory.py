@@ -25,7 +25,7 @@ _SMALL_DIVISOR: Final = 4
 _EVICTABLE_AFTER_S: Final = 5.0
 
 
-class MemoryBudget:
+class BodyMemoryBudget:
     """The memory budget of all bodies: for work on large bodies, for small bodies, and for large bodies.
 
     Args:
@@ -66,7 +66,7 @@ class BodyMemory:
         deadline: Of the body, once it is being received.
     """
 
-    def __init__(self, budget: MemoryBudget, caller: str) -> None:
+    def __init__(self, budget: BodyMemoryBudget, caller: str) -> None:
         self.budget: Final = budget
         self._caller = caller
         self._size = 0

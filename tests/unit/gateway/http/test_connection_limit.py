@@ -13,7 +13,7 @@ import pytest
 from gateway.http import connection_limit
 from gateway.http.bodies.body_stream import stream_body
 from gateway.http.connection_limit import ConnectionLimit, raise_file_limit_for
-from gateway.http.memory.body_memory import MemoryBudget
+from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.responses import Head, Response
 from gateway.http.server import open_server
 from shared.runtime import outages
@@ -196,7 +196,7 @@ async def test_requests_that_wait_for_their_client_take_none_of_another_client(
 ) -> None:
     monkeypatch.setattr(connection_limit, "_EVICTABLE_AFTER_S", 0.0)
     monkeypatch.setattr(connection_limit, "_SEARCH_PAUSE_S", 0.0)
-    budget = MemoryBudget(max_bytes=2**24, max_body_bytes=2**20, read_timeout_s=_LIMIT_S)
+    budget = BodyMemoryBudget(max_bytes=2**24, max_body_bytes=2**20, read_timeout_s=_LIMIT_S)
     has_begun = asyncio.Semaphore(0)
 
     async def ignore(_: bytes) -> None:

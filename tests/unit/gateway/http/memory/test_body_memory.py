@@ -2,23 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.memory.body_memory import SMALL_BYTES, UNCOUNTED_BYTES, BodyMemory, MemoryBudget
+from gateway.http.memory.body_memory import SMALL_BYTES, UNCOUNTED_BYTES, BodyMemory, BodyMemoryBudget
 from gateway.http.problems import ProblemError
 
 _MIB = 2**20
 
 
-def a_budget(max_bytes: int = 64 * _MIB, max_body_bytes: int = 4 * _MIB) -> MemoryBudget:
-    return MemoryBudget(max_bytes=max_bytes, max_body_bytes=max_body_bytes, read_timeout_s=10.0)
+def a_budget(max_bytes: int = 64 * _MIB, max_body_bytes: int = 4 * _MIB) -> BodyMemoryBudget:
+    return BodyMemoryBudget(max_bytes=max_bytes, max_body_bytes=max_body_bytes, read_timeout_s=10.0)
 
 
-def reserved(budget: MemoryBudget, caller: str, size: int) -> BodyMemory:
+def reserved(budget: BodyMemoryBudget, caller: str, size: int) -> BodyMemory:
     memory = BodyMemory(budget, caller)
     memory.reserve(size)
     return memory
 
 
-def fill(budget: MemoryBudget, size: int, callers: list[str]) -> list[BodyMemory]:
+def fill(budget: BodyMemoryBudget, size: int, callers: list[str]) -> list[BodyMemory]:
     """Reserve as many bodies of a size as each of these callers may hold."""
     bodies = []
     for caller in callers:
