@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.accounts.feature import accounts_feature
 from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.auth.access_tokens import AccessTokens
-from gateway.auth.authentication import open_authentication
+from gateway.auth.monitored_authenticator import open_authentication
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
 from gateway.contract.feature import Feature
