@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.accounts.feature import accounts_feature
 from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.auth.access_tokens import AccessTokens
-from gateway.auth.monitored_authenticator import open_authentication
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
+from gateway.auth.monitored_authenticator import open_monitored_authenticator
 from gateway.contract.feature import Feature
 from gateway.contract.openapi import openapi_document
 from gateway.contract.pages import DocumentationHandlers
@@ -80,8 +80,8 @@ async def open_gateway(
         enter = opened.enter_async_context
         clock = DatabaseClock()
         counter_store = await enter(open_counter_store(settings.redis_url_or_none()))
-        authentication = await enter(
-            open_authentication(settings, tokens=tokens, accounts=accounts, clock=clock)
+        monitored = await enter(
+            open_monitored_authenticator(settings, tokens=tokens, accounts=accounts, clock=clock)
         )
         features = [
             await enter(open_ecgs(settings, ports=ecgs, clock=clock)),
@@ -95,7 +95,7 @@ async def open_gateway(
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
         ]
-        own_parts = [authentication.health_parts, *(feature.health_parts for feature in features)]
+        own_parts = [monitored.health_parts, *(feature.health_parts for feature in features)]
         features.append(
             await enter(
                 open_operations(
@@ -105,7 +105,7 @@ async def open_gateway(
         )
         draining = asyncio.Event()
         guards = Guards(
-            authentication.authenticator,
+            monitored.authenticator,
             counter_store,
             rate_per_caller=settings.rate_per_caller,
             rate_of_logins=settings.rate_of_logins,

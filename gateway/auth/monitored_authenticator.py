@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.runtime.settings import GatewayOnlySettings
 
 
-class Authentication(NamedTuple):
+class MonitoredAuthenticator(NamedTuple):
     """The authenticator, and its parts that may fail while the process runs, by name, for health."""
 
     authenticator: Authenticator
@@ -29,9 +29,9 @@ class Authentication(NamedTuple):
 
 
 @asynccontextmanager
-async def open_authentication(
+async def open_monitored_authenticator(
     settings: GatewayOnlySettings, *, tokens: AccessTokens, accounts: AccountStore, clock: DatabaseClock
-) -> AsyncIterator[Authentication]:
+) -> AsyncIterator[MonitoredAuthenticator]:
     """Yield it; revocations and the external issuer's keys are refreshed while the context is open."""
     async with AsyncExitStack() as opened:
         revocations = await opened.enter_async_context(
@@ -65,4 +65,4 @@ async def open_authentication(
                 is_in_memory=True,
                 is_logged=False,
             )
-        yield Authentication(Authenticator(tokens, revocations, clock, external), health_parts)
+        yield MonitoredAuthenticator(Authenticator(tokens, revocations, clock, external), health_parts)
