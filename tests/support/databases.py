@@ -47,6 +47,15 @@ async def open_empty_database(server_url: str, *, template: str = "template0") -
         await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@asynccontextmanager
+async def connected(url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": name})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 def _name(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
