@@ -212,6 +212,19 @@ class TestBatches:
 
         assert store.batches == [["first", "second"]]
 
+    async def test_each_that_joins_the_batch_lets_another_join(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        tasks = []
+        async with open_batcher(store, publisher) as batcher:
+            for ecg_id in "12345":
+                tasks.append(asyncio.create_task(batcher.submit(a_submission(ecg_id))))
+                for _ in range(2):
+                    await asyncio.sleep(0)
+            await receipts_of(tasks)
+
+        assert store.batches == [["1", "2", "3", "4", "5"]]
+
     async def test_the_first_of_a_batch_does_not_wait_until_submissions_stop_arriving(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -548,3 +561,23 @@ class TestClosing:
             tasks = await submit_all(batcher, "1", "2")
 
         assert [type(response) for response in await receipts_of(tasks)] == [UnavailableError] * 2
+
+    async def test_closing_leaves_a_submission_alone_that_is_cancelled_meanwhile(
+        self, store: GatedStore, publisher: GatedPublisher
+    ) -> None:
+        store.gate.clear()
+        for iterations in range(10):
+            async with open_batcher(store, publisher) as batcher:
+                tasks = await submit_all(batcher, "1", "2")
+                cancelling = asyncio.create_task(cancel_after(iterations, tasks[0]))
+            await cancelling
+
+            of_cancelled, of_other = await receipts_of(tasks)
+            assert isinstance(of_cancelled, asyncio.CancelledError | UnavailableError)
+            assert isinstance(of_other, UnavailableError)
+
+
+async def cancel_after(iterations: int, task: asyncio.Task[Receipt]) -> None:
+    for _ in range(iterations):
+        await asyncio.sleep(0)
+    task.cancel()
