@@ -9,7 +9,7 @@ import pytest
 from shared.domain.errors import ConflictError
 from shared.storage.schema.compatibility import NEWEST_SCHEMA, OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate
-from tests.support.databases import connected, open_empty_database
+from tests.support.databases import open_connection, open_empty_database
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ async def test_a_schema_that_a_running_process_does_not_work_with_is_refused_unl
 ) -> None:
     if schema == NEWEST_SCHEMA:
         await migrate(database_url, to=OLDEST_SCHEMA)
-    async with connected(database_url, running):
+    async with open_connection(database_url, running):
         with pytest.raises(ConflictError) as refusal:
             await migrate(database_url, to=schema)
         forced = await migrate(database_url, to=schema, force=True)
@@ -49,7 +49,7 @@ async def test_a_schema_that_a_running_process_does_not_work_with_is_refused_unl
 async def test_processes_that_work_with_both_schemas_are_no_reason_to_refuse(
     database_url: str, running: str
 ) -> None:
-    async with connected(database_url, running):
+    async with open_connection(database_url, running):
         assert int((await migrate(database_url, to=8))[:4]) == 8
         assert int((await migrate(database_url, to=9))[:4]) == 9
 
@@ -57,14 +57,14 @@ async def test_processes_that_work_with_both_schemas_are_no_reason_to_refuse(
 async def test_processes_of_another_database_are_no_reason_to_refuse(
     postgres_url: str, database_url: str
 ) -> None:
-    async with open_empty_database(postgres_url) as other, connected(other, "isoline"):
+    async with open_empty_database(postgres_url) as other, open_connection(other, "isoline"):
         assert int((await migrate(database_url, to=OLDEST_SCHEMA))[:4]) == OLDEST_SCHEMA
 
 
 async def test_every_role_can_see_which_processes_run(database_url: str) -> None:
     name = "isoline gateway 0.1.0 schema=8..8"
     role = f"migrator_{secrets.token_hex(4)}"
-    async with connected(database_url, name), connected(database_url) as connection:
+    async with open_connection(database_url, name), open_connection(database_url) as connection:
         await connection.execute(f"CREATE ROLE {role}; SET ROLE {role}")
         try:
             names = await connection.fetch(

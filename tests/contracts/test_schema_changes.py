@@ -10,7 +10,7 @@ import pytest
 from shared.domain.errors import ConfigurationError, ConflictError
 from shared.storage.schema.compatibility import MIGRATIONS, NEWEST_SCHEMA, OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate, read_statements
-from tests.support.databases import connected, open_empty_database
+from tests.support.databases import open_connection, open_empty_database
 from tests.support.releases import RELEASE_BEFORE
 
 _LIMIT_S: Final = 60
@@ -48,7 +48,7 @@ async def contents(url: str) -> dict[str, list[Any]]:
 
     And without headers, which say what other columns say too: test_header_column.py goes both ways with them.
     """
-    async with connected(url) as connection:
+    async with open_connection(url) as connection:
         names = [row["relname"] for row in await connection.fetch(_TABLES)]
         return {
             name: [
@@ -61,7 +61,7 @@ async def contents(url: str) -> dict[str, list[Any]]:
 
 
 async def fill(url: str) -> None:
-    async with connected(url) as connection:
+    async with open_connection(url) as connection:
         await connection.execute(_DATA)
 
 
@@ -94,7 +94,9 @@ async def test_a_way_back_that_loses_something_is_refused_as_a_whole(
     database_url: str, schema: int, loss: str
 ) -> None:
     await fill(database_url)
-    async with connected(database_url) as connection:  # of what comes first on the way back, nothing is there
+    async with open_connection(
+        database_url
+    ) as connection:  # of what comes first on the way back, nothing is there
         if schema < 4:
             await connection.execute("DELETE FROM recording_part; DELETE FROM recording")
         if schema < 3:
@@ -132,8 +134,8 @@ async def test_a_migration_that_waits_for_a_table_lock_blocks_no_request(databas
     await migrate(database_url, to=6, force=True)
     async with (
         asyncio.timeout(_LIMIT_S),
-        connected(database_url) as report,
-        connected(database_url) as client,
+        open_connection(database_url) as report,
+        open_connection(database_url) as client,
     ):
         reading = report.transaction()
         await reading.start()
@@ -151,7 +153,7 @@ async def test_a_migration_that_waits_for_a_table_lock_blocks_no_request(databas
 
 
 async def test_the_statements_of_each_migration_are_stored_in_the_database(database_url: str) -> None:
-    async with connected(database_url) as connection:
+    async with open_connection(database_url) as connection:
         rows = await connection.fetch(_STATED)
 
     stated = {path.stem: read_statements(path).oldest_code for path in MIGRATIONS.glob("*.sql")}
@@ -178,7 +180,7 @@ def test_this_code_works_with_the_schema_of_the_release_before() -> None:
 async def test_code_that_saw_a_later_migration_may_look_for_what_it_states_after_it_was_taken_back(
     database_url: str,
 ) -> None:
-    async with connected(database_url) as connection:
+    async with open_connection(database_url) as connection:
         before = await connection.fetch(_STATED)
         await migrate(database_url, to=OLDEST_SCHEMA)
 

@@ -48,7 +48,7 @@ async def open_empty_database(server_url: str, *, template: str = "template0") -
 
 
 @asynccontextmanager
-async def connected(url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def open_connection(url: str, name: str = "psql") -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": name})
     try:
         yield connection
