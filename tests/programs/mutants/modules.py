@@ -42,7 +42,11 @@ MODULES: Final = (
     Module(
         "domain",
         "shared/domain/recording.py",
-        (*_DOMAIN, "tests/unit/shared/storage/signals/test_stored_ecg.py"),
+        (
+            *_DOMAIN,
+            "tests/unit/shared/storage/signals/test_content_hash.py",
+            "tests/unit/shared/storage/signals/test_stored_ecg.py",
+        ),
     ),
     Module("insights", "processor/analysis.py", _INSIGHTS),
     Module(
