@@ -500,6 +500,21 @@ class TestAnnouncements:
         assert not any_done
         assert publisher.announced == [[ecg_id] for ecg_id in numbers(5)]
 
+    async def test_known_ones_do_not_wait_for_batches_that_the_broker_has_not_confirmed(
+        self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batcher_module, "_MAX_UNCONFIRMED_BATCHES", 1)
+        publisher.gate.clear()
+        async with open_batcher(store, publisher) as batcher, asyncio.timeout(_LIMIT_S):
+            tasks = await submit_all(batcher, "1")
+            await until(lambda: publisher.published)
+
+            receipts = [await batcher.submit(a_submission("1")) for _ in range(3)]  # one more than flushers
+
+            publisher.gate.set()
+            await receipts_of(tasks)
+        assert [receipt.is_new for receipt in receipts] == [False] * 3
+
     async def test_unconfirmed_batches_are_bounded(
         self, store: GatedStore, publisher: GatedPublisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
