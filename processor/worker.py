@@ -12,7 +12,7 @@ from processor.fault_injection import injected_insights
 from processor.insights import INSIGHTS
 from shared.observability.logs import Logger
 from shared.relay import run_relay
-from shared.runtime.supervision import failure_of, supervised
+from shared.runtime.supervision import failure_of, run_supervised
 
 if TYPE_CHECKING:
     from processor.deliveries.circuit_breaker import CircuitBreaker
@@ -62,8 +62,10 @@ async def run_processor(
     )
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
-            relaying = tasks.create_task(supervised(relay, "the relay"))
-            breaking = tasks.create_task(supervised(partial(breaker.run, consumer), "the circuit breaker"))
+            relaying = tasks.create_task(run_supervised(relay, "the relay"))
+            breaking = tasks.create_task(
+                run_supervised(partial(breaker.run, consumer), "the circuit breaker")
+            )
             workers = [
                 tasks.create_task(_work(consumer, deps, settings.batch_messages, stop_requested))
                 for _ in range(settings.concurrency)

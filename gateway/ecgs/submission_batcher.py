@@ -17,7 +17,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
-from shared.runtime.supervision import background_task, supervised
+from shared.runtime.supervision import background_task, run_supervised
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -138,7 +138,7 @@ class SubmissionBatcher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(_FLUSHERS):
-                    tasks.create_task(supervised(partial(self._flush, tasks), "flushing batches"))
+                    tasks.create_task(run_supervised(partial(self._flush, tasks), "flushing batches"))
         finally:
             self._close()
 

@@ -13,7 +13,7 @@ from processor.analysis import analyse
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import read_or_dead_letter
-from processor.deliveries.shielding import shielded
+from processor.deliveries.shielding import run_shielded
 from processor.deliveries.tracker import DeliveryTracker
 from shared.domain.errors import (
     AnalysisError,
@@ -169,7 +169,7 @@ async def _settle(
             await _postpone(claim, outcome, deps)
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome, source=source, now=now))
-    await shielded(_conclude(settlements, claims, tracker, deps))
+    await run_shielded(_conclude(settlements, claims, tracker, deps))
 
 
 async def _load(

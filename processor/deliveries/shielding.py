@@ -13,7 +13,7 @@ _FINISH_WITHIN_S: Final = 5.0
 _T = TypeVar("_T")
 
 
-async def shielded(work: Coroutine[object, object, _T], *, within_s: float = _FINISH_WITHIN_S) -> _T:
+async def run_shielded(work: Coroutine[object, object, _T], *, within_s: float = _FINISH_WITHIN_S) -> _T:
     """What the work returns; a cancellation waits up to ``within_s`` for its end."""
     task = asyncio.create_task(work)
     try:

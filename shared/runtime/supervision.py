@@ -28,7 +28,7 @@ async def failure_of(call: Awaitable[object]) -> Exception | None:
     return None
 
 
-async def supervised(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:
+async def run_supervised(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:
     """Run work that must never end, as a child of a task group.
 
     A task group ignores a child that returns or cancels itself: the others would go on without it.
@@ -50,7 +50,7 @@ async def background_task(work: Callable[[], Awaitable[object]], name: str) -> A
         RuntimeError: The work ended.
     """
     body = asyncio.current_task()
-    task = asyncio.create_task(supervised(work, name))
+    task = asyncio.create_task(run_supervised(work, name))
     interrupted = False
 
     def interrupt(_: object) -> None:

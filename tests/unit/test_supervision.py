@@ -7,7 +7,7 @@ import pytest
 
 from shared.domain.errors import ConfigurationError
 from shared.runtime.process import run_until_signal
-from shared.runtime.supervision import background_task, supervised
+from shared.runtime.supervision import background_task, run_supervised
 
 
 async def _end_after(pause_s: float, error: BaseException | None = None) -> None:
@@ -81,7 +81,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 async def test_a_task_group_fails_with_a_supervised_child_that_ended() -> None:
     async def supervise() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(supervised(partial(_end_after, 0), "the relay"))
+            tasks.create_task(run_supervised(partial(_end_after, 0), "the relay"))
             await asyncio.sleep(10)
 
     with pytest.raises(ExceptionGroup) as raised:

@@ -13,7 +13,7 @@ from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.postgres.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
-from shared.storage.postgres.submissions import add, encoded
+from shared.storage.postgres.submissions import add, encode_submission
 from shared.storage.signals.headers import decode_header, unmark_encoding
 from shared.storage.signals.recording_parts import DTYPES_OF_PARTS, read_parts
 from shared.storage.signals.samples import EncodedSamples
@@ -169,10 +169,10 @@ class PostgresEcgStore:
         self._header_column = HeaderColumn()
 
     async def prepare(self, submission: Submission) -> Submission:
-        return await encoded(submission)
+        return await encode_submission(submission)
 
     async def add(self, submissions: Sequence[Submission]) -> list[Receipt]:
-        every = [await encoded(submission) for submission in submissions]
+        every = [await encode_submission(submission) for submission in submissions]
         async with self._database.connection(writes=SUBMISSIONS) as connection:
             return await add(connection, every, due_in_s=FIRST_DUE_AFTER_S, header_column=self._header_column)
 

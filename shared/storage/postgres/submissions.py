@@ -97,13 +97,13 @@ class EncodedSubmission(Submission):
     content_hash: bytes
 
 
-async def encoded(submission: Submission) -> EncodedSubmission:
+async def encode_submission(submission: Submission) -> EncodedSubmission:
     """The same submission, encoded; a large one in a thread."""
     if isinstance(submission, EncodedSubmission):
         return submission
     if submission.ecg.header.num_samples < _INLINE_SAMPLES:
-        return _encoded(submission)
-    return await in_thread(_encoded, submission)
+        return _encode(submission)
+    return await in_thread(_encode, submission)
 
 
 async def add(
@@ -133,7 +133,7 @@ async def dry_run_add(connection: Connection) -> None:
     await HeaderColumn().fetch(connection, _ADD, *_columns([]), 0.0, header=[])
 
 
-def _encoded(submission: Submission) -> EncodedSubmission:
+def _encode(submission: Submission) -> EncodedSubmission:
     ecg = submission.ecg
     joined = join_signals(ecg)
     return EncodedSubmission(

@@ -39,7 +39,7 @@ _OTHER_ARITHMETIC: Final[dict[type[ast.operator], type[ast.operator]]] = {
 }
 _OTHER_FUNCTION: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
 # What is awaited through these is done all the same without them, until something goes wrong.
-_WRAPPERS: Final = {"retry_while_unavailable": "{}()", "shielded": "{}", "shield": "{}"}
+_WRAPPERS: Final = {"retry_while_unavailable": "{}()", "run_shielded": "{}", "shield": "{}"}
 # What is only passed on, so that nobody misses it who does not look for it.
 _CARRIED: Final = frozenset({"traceparent"})
 _LOGS: Final = ("_log.", "failpoint.")

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from processor.deliveries.shielding import shielded
+from processor.deliveries.shielding import run_shielded
 
 _LIMIT_S: Final = 10
 
@@ -33,7 +33,7 @@ async def test_it_returns_the_result_of_the_work() -> None:
     work = Work()
     work.may_end.set()
 
-    assert await shielded(work()) == "result"
+    assert await run_shielded(work()) == "result"
 
 
 async def test_it_raises_the_exception_of_the_work() -> None:
@@ -41,12 +41,12 @@ async def test_it_raises_the_exception_of_the_work() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await shielded(fail())
+        await run_shielded(fail())
 
 
 async def test_a_cancellation_waits_until_the_work_is_done() -> None:
     work = Work()
-    task = asyncio.create_task(shielded(work()))
+    task = asyncio.create_task(run_shielded(work()))
     await asyncio.sleep(0.01)
 
     task.cancel()
@@ -61,7 +61,7 @@ async def test_a_cancellation_waits_until_the_work_is_done() -> None:
 
 async def test_work_that_takes_too_long_after_a_cancellation_is_cancelled() -> None:
     work = Work()
-    task = asyncio.create_task(shielded(work(), within_s=0.01))
+    task = asyncio.create_task(run_shielded(work(), within_s=0.01))
     await asyncio.sleep(0.01)
 
     task.cancel()
