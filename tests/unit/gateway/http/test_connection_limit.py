@@ -225,11 +225,19 @@ async def test_requests_that_wait_for_their_client_take_none_of_another_client(
             await has_begun.acquire()
             kept.append(reader)
 
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        opened.callback(writer.close)
-        writer.write(_REQUEST)
+        while not await is_served(port or 0):  # until one of them is late
+            pass
 
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+async def is_served(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(_REQUEST)
+        return (await reader.readline()).startswith(b"HTTP/1.1 200")
+    except ConnectionError:
+        return False
+    finally:
+        writer.close()
 
 
 @pytest.mark.parametrize(("soft", "hard", "expected"), [(200, 200, 72), (256, 1024, 768), (64, 64, 1)])
