@@ -57,6 +57,7 @@ _URI_REFERENCE: Final = (
 _LAST_PORT: Final = 65535
 # AMQP names have 255 bytes at most, and the longest of ours 28 behind it.
 _LONGEST_NAMESPACE: Final = 200
+_AMQP_NUMBERS: Final = frozenset({"heartbeat", "connection_timeout", "channel_max"})
 Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
 
 
@@ -87,6 +88,14 @@ def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> 
         return SecretStr(text)
 
     return AfterValidator(check)
+
+
+def _amqp_numbers(url: SecretStr) -> SecretStr:
+    """Refuse a parameter that has to be a number and is not: the library would ignore it."""
+    for name, value in re.findall(r"[?&]([^=&]*)=([^&,]*)", url.get_secret_value()):
+        if name in _AMQP_NUMBERS and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+            raise ValueError(f"its parameter {name} has to be a number")
+    return url
 
 
 def _path_prefix(prefix: str) -> str:
@@ -178,7 +187,7 @@ class WorkerSettings(OperationsSettings):
 class BrokerSettings(Settings):
     """The connection to RabbitMQ."""
 
-    amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True)]
+    amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True), AfterValidator(_amqp_numbers)]
     amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$", max_length=_LONGEST_NAMESPACE)] = ""
 
 
@@ -223,7 +232,7 @@ class ExternalIssuerSettings(Settings):
     oidc_issuer: Annotated[str, Field(pattern=r"^(https?://[^#?\s]+)?$")] = ""
     oidc_audience: str = ""
     oidc_jwks_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
-    oidc_roles_claim: Annotated[str, Field(min_length=1)] = "roles"
+    oidc_roles_claim: Annotated[str, Field(pattern=r"[^.\s]")] = "roles"
 
     @model_validator(mode="after")
     def _whole_issuer(self) -> Self:

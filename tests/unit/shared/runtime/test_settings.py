@@ -153,6 +153,29 @@ def test_each_host_of_a_database_has_a_name_and_a_port(environment: pytest.Monke
     )
 
 
+@pytest.mark.parametrize("parameter", ["heartbeat=abc", "a=b&connection_timeout=", "channel_max=-1"])
+def test_a_parameter_of_the_broker_that_is_no_number_is_refused(
+    environment: pytest.MonkeyPatch, parameter: str
+) -> None:
+    environment.setenv("ISOLINE_AMQP_URL", f"amqp://a:b@one/?x=1,amqp://a:canary@two/?{parameter}")
+
+    assert re.fullmatch(r"ISOLINE_AMQP_URL: its parameter \w+ has to be a number", refusal())
+
+
+def test_a_parameter_of_the_broker_that_is_a_number_is_taken(environment: pytest.MonkeyPatch) -> None:
+    url = "amqp://a:b@one/?heartbeat=5,amqps://a:b@two/?connection_timeout=2.5&cafile=/etc/ca.pem"
+    environment.setenv("ISOLINE_AMQP_URL", url)
+
+    assert read_settings(GatewaySettings).amqp_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("path", [".", "..", ". ."])
+def test_a_path_of_no_claim_is_refused(environment: pytest.MonkeyPatch, path: str) -> None:
+    environment.setenv("ISOLINE_OIDC_ROLES_CLAIM", path)
+
+    assert refusal().startswith("ISOLINE_OIDC_ROLES_CLAIM: ")
+
+
 def test_the_embedded_mode_needs_no_settings() -> None:
     settings = read_settings(EmbeddedSettings)
 
