@@ -103,9 +103,7 @@ class Response(web.StreamResponse):
         Raises:
             ValueError: It has a line break.
         """
-        if "\n" in value or "\r" in value:
-            raise ValueError(f"a line break in the field {name}")
-        self._added_headers += f"{name}: {value}\r\n"
+        self._added_headers += _line(name, value)
 
     def with_content(self, head: Head, body: bytes) -> Response:
         """This response with another head and body."""
