@@ -24,6 +24,8 @@ from tests.http.conftest import QUEUE, exchange, open_client, open_test_gateway,
 from tests.support.builders import SOURCE, AnInstallation, an_ecg_body
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
@@ -317,54 +319,45 @@ class TestErasing:
             rows = await connection.fetch("SELECT generation, status, attempts FROM ecg")
         assert [tuple(row) for row in rows] == [(2, "queued", 0)]
 
-    @pytest.mark.usefixtures("processor")
+    @pytest.fixture
+    async def there(
+        self,
+        ada: aiohttp.ClientSession,
+        database: Database,
+        broker: InProcessBroker,
+        processor: None,  # noqa: ARG002 - it finishes the ECG
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> AsyncIterator[aiohttp.ClientSession]:
+        """A client of another gateway, where an ECG was erased whose result Ada's gateway has cached."""
+        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 1.0)
+        await submit(ada, "10")
+        async with (
+            open_test_gateway(database, broker.publisher()) as other,
+            open_client(other, "ada") as client,
+        ):
+            await finished(ada)
+            await client.delete("/ecg/10")
+            yield client
+
     @pytest.mark.parametrize("is_taken_there", [True, False])
     async def test_no_gateway_takes_it_for_its_successor_once_that_is_accepted(
-        self,
-        ada: aiohttp.ClientSession,
-        database: Database,
-        broker: InProcessBroker,
-        monkeypatch: pytest.MonkeyPatch,
-        *,
-        is_taken_there: bool,
+        self, ada: aiohttp.ClientSession, there: aiohttp.ClientSession, *, is_taken_there: bool
     ) -> None:
-        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 1.0)
-        await submit(ada, "10")
-        async with (
-            open_test_gateway(database, broker.publisher()) as other,
-            open_client(other, "ada") as there,
-        ):
-            await finished(ada)  # and cached here
-            await there.delete("/ecg/10")
+        await submit(there if is_taken_there else ada, "10", date="2024-01-01")
 
-            await submit(there if is_taken_there else ada, "10", date="2024-01-01")
+        async with ada.get("/ecg/10?wait=10") as found:
+            assert (await found.json())["date"] == "2024-01-01"
 
-            async with ada.get("/ecg/10?wait=10") as found:
-                assert (await found.json())["date"] == "2024-01-01"
-
-    @pytest.mark.usefixtures("processor")
     async def test_nor_once_it_was_sent_again_before_it_was_accepted(
-        self,
-        ada: aiohttp.ClientSession,
-        database: Database,
-        broker: InProcessBroker,
-        monkeypatch: pytest.MonkeyPatch,
+        self, ada: aiohttp.ClientSession, there: aiohttp.ClientSession
     ) -> None:
-        monkeypatch.setattr(gateway.ecgs.result_cache, "MAX_AGE_S", 1.0)
-        await submit(ada, "10")
-        async with (
-            open_test_gateway(database, broker.publisher()) as other,
-            open_client(other, "ada") as there,
-        ):
-            await finished(ada)  # and cached here
-            await there.delete("/ecg/10")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(submit(there, "10", date="2024-01-01"), 0.5)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(submit(there, "10", date="2024-01-01"), 0.5)
 
-            await submit(there, "10", date="2024-01-01")
+        await submit(there, "10", date="2024-01-01")
 
-            async with ada.get("/ecg/10?wait=10") as found:
-                assert (await found.json())["date"] == "2024-01-01"
+        async with ada.get("/ecg/10?wait=10") as found:
+            assert (await found.json())["date"] == "2024-01-01"
 
     @pytest.mark.usefixtures("processor")
     async def test_a_redelivery_of_the_erased_does_not_change_its_successor(
