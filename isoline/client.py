@@ -117,8 +117,8 @@ class AwayError(IsolineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """The findings for one lead.
+class LeadFindings:
+    """What was found in one lead.
 
     Attributes:
         findings: By the names of insights, which the gateway's contract describes.
@@ -158,7 +158,7 @@ class Result:
 
     id: str
     status: Status
-    leads: tuple[Lead, ...] = ()
+    leads: tuple[LeadFindings, ...] = ()
     error: str | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
     ecg: Mapping[str, Any] = field(default_factory=dict)
@@ -502,7 +502,9 @@ def _little_endian(piece: memoryview) -> bytes:
 
 
 def _result(document: Mapping[str, Any]) -> Result:
-    leads = tuple(Lead(name, found) for lead in document.get("leads", ()) for name, found in lead.items())
+    leads = tuple(
+        LeadFindings(name, found) for lead in document.get("leads", ()) for name, found in lead.items()
+    )
     optional = {name: document.get(name) for name in _OPTIONAL_FIELDS}
     return Result(
         document["id"],
