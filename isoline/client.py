@@ -109,7 +109,7 @@ class RefusedError(IsolineError):
         self.errors = errors
 
 
-class AwayError(IsolineError):
+class UnavailableError(IsolineError):
     """The gateway was unavailable, overloaded or not done within ``retry_for_s``; trying later is safe.
 
     A certificate that is not trusted and a port without TLS are reported at once: no retry mends them.
@@ -190,7 +190,7 @@ class Client:
 
     No redirect is followed: requests go to the given gateway only.
 
-    Every method raises `RefusedError` when the gateway refuses and `AwayError` when retries end.
+    Every method raises `RefusedError` when the gateway refuses and `UnavailableError` when retries end.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Client:
         If it is still being analysed again after ``timeout_s``: its last finished result.
 
         Raises:
-            AwayError: It is still queued after ``timeout_s``.
+            UnavailableError: It is still queued after ``timeout_s``.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -248,7 +248,7 @@ class Client:
             if result.status != "queued" and (is_late or not result.is_analysed_again):
                 return result
             if is_late:
-                raise AwayError(f"ECG {ecg_id} is still queued after {timeout_s:g} s")
+                raise UnavailableError(f"ECG {ecg_id} is still queued after {timeout_s:g} s")
 
     async def submit_and_wait(self, ecg: Mapping[str, Any] | bytes, *, timeout_s: float = 60.0) -> Result:
         """Submit an ECG and return its result as soon as it is completed or failed."""
@@ -336,14 +336,14 @@ class Client:
                         return response.status, await _json(response)
                     reason, asked_s = f"{response.status} {response.reason}", _retry_after_s(response)
             except aiohttp.ClientConnectorCertificateError as error:
-                raise AwayError(f"{method} {path}: {error.certificate_error}") from error
+                raise UnavailableError(f"{method} {path}: {error.certificate_error}") from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 if _speaks_no_tls(error):
-                    raise AwayError(f"{method} {path}: {error}") from error
+                    raise UnavailableError(f"{method} {path}: {error}") from error
                 reason, asked_s = str(error) or type(error).__name__, None
             wait_s = _backoff_s(attempt) if asked_s is None else asked_s
             if time.monotonic() + wait_s > deadline:
-                raise AwayError(f"{method} {path}: {reason}, {attempt} attempts")
+                raise UnavailableError(f"{method} {path}: {reason}, {attempt} attempts")
             await asyncio.sleep(wait_s)
             attempt += 1
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from isoline.cli.ecg_tables import failures_table, list_table, results_table
-from isoline.client import AwayError, RefusedError, open_client
+from isoline.client import RefusedError, UnavailableError, open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -190,7 +190,7 @@ async def _outcome(file: str, client: Client, wait_s: float | None) -> _Outcome:
         return _Outcome(shown, await client.submit_and_wait(body, timeout_s=wait_s))
     except OSError as error:
         return _Outcome(shown, error=f"can't be read: {error.strerror}")
-    except (RefusedError, AwayError) as error:
+    except (RefusedError, UnavailableError) as error:
         return _Outcome(shown, error=str(error))
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 import isoline.client
-from isoline.client import AwayError, RefusedError, UrlError, open_client
+from isoline.client import RefusedError, UnavailableError, UrlError, open_client
 from tests.http.conftest import PASSWORD, open_test_processor
 from tests.support.builders import an_ecg_body
 from tests.support.certificates import untrusted_certificate
@@ -51,7 +51,7 @@ class TestAgainstAGateway:
     async def test_waiting_ends_at_its_timeout(self, client: Client) -> None:
         await client.submit(an_ecg_body(id="10"))
 
-        with pytest.raises(AwayError, match="ECG 10 is still queued"):
+        with pytest.raises(UnavailableError, match="ECG 10 is still queued"):
             await client.wait("10", timeout_s=0.3)
 
     async def test_waiting_ends_with_the_result(
@@ -193,7 +193,7 @@ class TestRetries:
             open_client(url, token="t", retry_for_s=5) as client,
             asyncio.timeout(2),
         ):
-            with pytest.raises(AwayError):
+            with pytest.raises(UnavailableError):
                 await client.get("10")
 
     async def test_a_lost_connection_is_retried(self) -> None:
@@ -216,7 +216,7 @@ class TestRetries:
             serving(lambda _: web.Response(status=503)) as url,
             open_client(url, token="t", retry_for_s=0.1) as client,
         ):
-            with pytest.raises(AwayError, match="503 Service Unavailable"):
+            with pytest.raises(UnavailableError, match="503 Service Unavailable"):
                 await client.get("10")
 
     async def test_a_pause_longer_than_retries_may_take_is_not_waited_for(self) -> None:
@@ -225,12 +225,12 @@ class TestRetries:
             open_client(url, token="t", retry_for_s=5) as client,
         ):
             async with asyncio.timeout(2):
-                with pytest.raises(AwayError):
+                with pytest.raises(UnavailableError):
                     await client.get("10")
 
     async def test_an_unreachable_gateway_is_unavailable(self) -> None:
         async with open_client("http://127.0.0.1:1", token="t", retry_for_s=0.1) as client:
-            with pytest.raises(AwayError):
+            with pytest.raises(UnavailableError):
                 await client.get("10")
 
     async def test_a_port_without_tls_fails_at_once(self) -> None:
@@ -239,7 +239,7 @@ class TestRetries:
             open_client(url.replace("http:", "https:"), token="t") as client,
             asyncio.timeout(20),
         ):
-            with pytest.raises(AwayError, match=r"(?i)wrong.version.number"):
+            with pytest.raises(UnavailableError, match=r"(?i)wrong.version.number"):
                 await client.get("10")
 
     async def test_an_untrusted_certificate_fails_at_once(self, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ class TestRetries:
         ) as listening:
             url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
             async with open_client(url, token="t") as client, asyncio.timeout(20):
-                with pytest.raises(AwayError, match="self-signed certificate"):
+                with pytest.raises(UnavailableError, match="self-signed certificate"):
                     await client.get("10")
 
     async def test_a_response_that_is_not_json_is_a_refusal(self) -> None:
@@ -364,7 +364,7 @@ class TestUrls:
         async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with open_client(url, token="t", retry_for_s=0.1) as client:
-                with pytest.raises(AwayError):
+                with pytest.raises(UnavailableError):
                     await client.get("10")
 
 
