@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.accounts import logins
 from gateway.accounts import request_bodies as bodies
 from gateway.accounts import use_cases as accounts
-from gateway.accounts.queries import AccountsQuery
+from gateway.accounts.query_parameters import AccountsQuery
 from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import unauthorized
-from gateway.http.query import read_query
+from gateway.http.query_parameters import read_query
 from gateway.http.responses import NO_CONTENT, Response, json_response
 from gateway.limits.fair_semaphore import QueueEntry
 from shared.domain.account import Role

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.accounts.handlers import AccountHandlers
-from gateway.accounts.queries import AccountsQuery
+from gateway.accounts.query_parameters import AccountsQuery
 from gateway.accounts.request_bodies import AccountBody, CredentialsBody, PasswordBody, RefreshBody, RolesBody
 from gateway.accounts.response_bodies import AccountResponse, AccountsResponse, KeysResponse, TokenResponse
 from gateway.contract.route import Route, RouteResponse

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from gateway.ecgs.erase import erase
-from gateway.ecgs.queries import EcgQuery, EcgsQuery, decode_cursor, encode_cursor
+from gateway.ecgs.query_parameters import EcgQuery, EcgsQuery, decode_cursor, encode_cursor
 from gateway.ecgs.submit import submit, submit_recording
 from gateway.ecgs.timed_semaphore import TimedSemaphore
 from gateway.formats.fields import ECG_ID
-from gateway.http.query import read_query
+from gateway.http.query_parameters import read_query
 from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_response
 from shared.domain.ecg import Ecg
 from shared.domain.errors import NotFoundError

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.contract.route import Route, RouteResponse
 from gateway.ecgs.handlers import EcgHandlers
-from gateway.ecgs.queries import EcgQuery, EcgsQuery
+from gateway.ecgs.query_parameters import EcgQuery, EcgsQuery
 from gateway.ecgs.response_bodies import EcgResponse, EcgsResponse, ReceiptResponse
 from gateway.formats.models import EcgBody
 from gateway.formats.registry import FORMATS

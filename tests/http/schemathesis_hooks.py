@@ -8,7 +8,7 @@ from typing import Any, Final
 import schemathesis
 from hypothesis import strategies as st
 
-from gateway.ecgs.queries import encode_cursor
+from gateway.ecgs.query_parameters import encode_cursor
 from shared.ports.owned_ecgs import PagePosition
 
 _LONGEST_NAME: Final = 32

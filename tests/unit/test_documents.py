@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from gateway.ecgs.queries import MAX_WAIT_S
+from gateway.ecgs.query_parameters import MAX_WAIT_S
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.events import EcgKey, processed

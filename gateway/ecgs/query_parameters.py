@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.formats.fields import ECG_ID
-from gateway.http.query import Query, integer, number
+from gateway.http.query_parameters import Query, integer, number
 from shared.ports.owned_ecgs import PagePosition
 
 MAX_WAIT_S: Final = 30

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from gateway.http.query import Query, integer
+from gateway.http.query_parameters import Query, integer
 from shared.domain.account import USER_NAME
 
 MAX_ACCOUNTS_PAGE: Final = 1000
