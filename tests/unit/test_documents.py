@@ -303,6 +303,14 @@ def test_each_file_that_the_architecture_names_is_there() -> None:
     assert [file for file in files if not (_ROOT / file).is_file()] == []
 
 
+def test_the_index_of_the_migrations_names_each_in_order() -> None:
+    folder = _ROOT / "migrations"
+
+    indexed = re.findall(r"^\| `(\d{4}_\w+)` \|", (folder / "README.md").read_text(), re.MULTILINE)
+
+    assert indexed == sorted(path.stem for path in folder.glob("*.sql"))
+
+
 def test_no_folder_of_the_code_has_too_many_files_to_take_in() -> None:
     counts: dict[Path, int] = {}
     for package in _PACKAGES:
