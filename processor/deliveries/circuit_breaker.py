@@ -53,7 +53,7 @@ class CircuitBreaker:
         self._reason = ""
         self._was_checked = asyncio.Event()
         self._give_back_callbacks: set[Callable[[], Awaitable[None]]] = set()
-        self._waits: dict[asyncio.Timeout, bool] = {}  # whether the waiting task holds results
+        self._waits: dict[asyncio.Timeout, bool] = {}  # whether it is interrupted only if we drain
 
     async def check(self) -> None:
         """Return if PostgreSQL could be used at the last check, at most a few seconds ago.
@@ -107,20 +107,21 @@ class CircuitBreaker:
             self._give_back_callbacks.discard(give_back_all)
 
     @asynccontextmanager
-    async def until_open(self, *, holds_results: bool = False) -> AsyncIterator[None]:
+    async def interrupt_on_open(self, *, only_if_draining: bool = False) -> AsyncIterator[None]:
         """Wait for PostgreSQL inside; the wait is interrupted when the circuit opens.
 
         Args:
-            holds_results: Keep waiting while the circuit is open, until `stop_holding_results`.
+            only_if_draining: An open circuit interrupts it only from `stop_holding_results` on: for waits to
+                commit results.
 
         Raises:
             CircuitOpenError: The circuit is open.
         """
-        if self._is_open and (self._is_draining or not holds_results):
+        if self._is_open and (self._is_draining or not only_if_draining):
             raise CircuitOpenError
         try:
             async with asyncio.timeout(None) as wait:
-                self._waits[wait] = holds_results
+                self._waits[wait] = only_if_draining
                 try:
                     yield
                 finally:
@@ -158,7 +159,7 @@ class CircuitBreaker:
 
     def _interrupt(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        for wait, holds_results in list(self._waits.items()):
-            if self._is_draining or not holds_results:
+        for wait, only_if_draining in list(self._waits.items()):
+            if self._is_draining or not only_if_draining:
                 del self._waits[wait]  # a timeout can't be rescheduled once it has expired
                 wait.reschedule(now_s)

@@ -129,7 +129,7 @@ async def _claim(
     claim = partial(
         deps.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
-    async with deps.breaker.until_open():
+    async with deps.breaker.interrupt_on_open():
         claims = await retry_while_unavailable(claim)
     failpoint.reach("after-claim")
     return claims
@@ -158,7 +158,7 @@ async def _settle(
     stored = await _load(tried, loaded, deps)
     found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
     tracker.mark_measured(claim.key for claim in claims)
-    async with deps.breaker.until_open(holds_results=True):
+    async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.installation.source)
     now = datetime.now(UTC)
     given_up = f"Given up after {deps.max_attempts} attempts."
@@ -179,7 +179,7 @@ async def _load(
     stored = {claim.key: loaded.pop(claim.key) for claim in claims if claim.key in loaded}
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
-        async with deps.breaker.until_open():
+        async with deps.breaker.interrupt_on_open():
             stored |= await retry_while_unavailable(partial(deps.store.load, missing))
     return stored
 
@@ -222,7 +222,7 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
 async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> None:
     delay_s = backoff_s(claim.attempt, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
     _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
-    async with deps.breaker.until_open(holds_results=True):  # of other ECGs in the batch
+    async with deps.breaker.interrupt_on_open(only_if_draining=True):  # of other ECGs in the batch
         await retry_while_unavailable(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
 
 
@@ -241,7 +241,7 @@ def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settleme
 
 async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependencies) -> None:
     failpoint.reach("before-commit")
-    async with deps.breaker.until_open(holds_results=True):
+    async with deps.breaker.interrupt_on_open(only_if_draining=True):
         batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
     failpoint.reach("after-commit")
     settled = len(batch.events)

@@ -102,13 +102,13 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> ScriptedChecks:
     return checks
 
 
-async def interrupted(breaker: CircuitBreaker, *, holds_results: bool) -> asyncio.Task[bool]:
+async def interrupted(breaker: CircuitBreaker, *, only_if_draining: bool) -> asyncio.Task[bool]:
     """Begin to wait for PostgreSQL; the task's result is whether that was interrupted."""
     is_waiting = asyncio.Event()
 
     async def wait() -> bool:
         try:
-            async with breaker.until_open(holds_results=holds_results):
+            async with breaker.interrupt_on_open(only_if_draining=only_if_draining):
                 is_waiting.set()
                 await asyncio.sleep(_LIMIT_S)
         except CircuitOpenError:
@@ -186,14 +186,14 @@ class TestHeldDeliveries:
 
 class TestWaiting:
     async def test_a_breaker_that_does_not_run_is_closed(self) -> None:
-        async with CircuitBreaker().until_open():
+        async with CircuitBreaker().interrupt_on_open():
             pass
 
     async def test_a_wait_without_results_is_interrupted_when_it_opens_and_one_with_results_is_not(
         self, checks: ScriptedChecks
     ) -> None:
         await checks.run(None)
-        waits = [await interrupted(checks.breaker, holds_results=holds) for holds in (False, True)]
+        waits = [await interrupted(checks.breaker, only_if_draining=only) for only in (False, True)]
         running = asyncio.create_task(checks.run(None, *[_AWAY] * 5))
 
         assert await waits[0]
@@ -204,7 +204,7 @@ class TestWaiting:
     async def test_a_wait_with_results_is_interrupted_too_once_the_process_drains(
         self, checks: ScriptedChecks
     ) -> None:
-        wait = await interrupted(checks.breaker, holds_results=True)
+        wait = await interrupted(checks.breaker, only_if_draining=True)
         await checks.run(_AWAY)
 
         checks.breaker.stop_holding_results()
@@ -215,7 +215,7 @@ class TestWaiting:
         self, checks: ScriptedChecks
     ) -> None:
         await checks.run(None)
-        waits = [await interrupted(checks.breaker, holds_results=holds) for holds in (False, True)]
+        waits = [await interrupted(checks.breaker, only_if_draining=only) for only in (False, True)]
 
         checks.breaker.stop_holding_results()
         await asyncio.sleep(0.01)
@@ -224,20 +224,20 @@ class TestWaiting:
         await checks.breaker._open(cast("Consumer", checks.consumer))
         assert await asyncio.gather(*waits) == [True, True]
 
-    @pytest.mark.parametrize("holds_results", [False, True])
+    @pytest.mark.parametrize("only_if_draining", [False, True])
     @pytest.mark.parametrize("is_draining", [False, True])
     @pytest.mark.parametrize("is_open", [False, True])
     async def test_no_wait_begins_while_it_is_open_but_one_with_results_while_the_process_does_not_drain(
-        self, checks: ScriptedChecks, *, is_open: bool, is_draining: bool, holds_results: bool
+        self, checks: ScriptedChecks, *, is_open: bool, is_draining: bool, only_if_draining: bool
     ) -> None:
         await checks.run(_AWAY if is_open else None)
         if is_draining:
             checks.breaker.stop_holding_results()
-        may_wait = not is_open or (holds_results and not is_draining)
+        may_wait = not is_open or (only_if_draining and not is_draining)
 
         begun = False
         try:
-            async with checks.breaker.until_open(holds_results=holds_results):
+            async with checks.breaker.interrupt_on_open(only_if_draining=only_if_draining):
                 begun = True
         except CircuitOpenError:
             pass
@@ -246,7 +246,7 @@ class TestWaiting:
 
     async def test_a_wait_that_has_ended_is_not_interrupted(self, checks: ScriptedChecks) -> None:
         await checks.run(None)
-        async with checks.breaker.until_open():
+        async with checks.breaker.interrupt_on_open():
             pass
 
         await checks.run(None, *[_AWAY] * 5)
@@ -258,7 +258,7 @@ class TestWaiting:
         may_go, is_waiting = asyncio.Event(), asyncio.Event()
 
         async def wait() -> None:
-            async with checks.breaker.until_open():
+            async with checks.breaker.interrupt_on_open():
                 try:
                     is_waiting.set()
                     await asyncio.sleep(_LIMIT_S)
