@@ -86,7 +86,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     are acknowledged; the others come again.
     """
     tracker = DeliveryTracker({delivery: await read_or_dead_letter(delivery) for delivery in deliveries})
-    if not tracker.open:
+    if not tracker.unsettled_ecgs:
         return
     with deps.breaker.give_back_on_open(tracker.give_back):
         try:
@@ -100,10 +100,12 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
 async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list[EcgKey]:
     """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
-    for keys in _chunks(tracker.open):
+    for keys in _chunks(tracker.unsettled_ecgs):
         claims = await _claim(keys, tracker, deps)
         tried_before += claims.tried_before
-        await tracker.close(keys.difference(claims.tried_before, (claim.key for claim in claims.claimed)))
+        await tracker.mark_settled(
+            keys.difference(claims.tried_before, (claim.key for claim in claims.claimed))
+        )
         for batch in _batches(claims.claimed, deps.batch_samples):
             await _settle(batch, claims.loaded, tracker, deps)
     return tried_before
@@ -112,7 +114,7 @@ async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list
 async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependencies) -> None:
     claims = await _claim({key}, tracker, deps, tried_before=True)
     await _settle(claims.claimed, claims.loaded, tracker, deps)
-    await tracker.close({key})
+    await tracker.mark_settled({key})
 
 
 def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
@@ -189,7 +191,7 @@ async def _conclude(
 ) -> None:
     if settlements:
         await _commit_and_publish(settlements, deps)
-    await tracker.close([claim.key for claim in claims])
+    await tracker.mark_settled([claim.key for claim in claims])
 
 
 async def _measure(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class DeliveryTracker:
-    """Unacknowledged deliveries, and the ECGs that they name and that are still open."""
+    """Unacknowledged deliveries, and the unsettled ECGs that they name."""
 
     def __init__(self, named: Mapping[Delivery, Collection[EcgKey]]) -> None:
-        self._open = {delivery: len(keys) for delivery, keys in named.items()}
+        self._unsettled_counts = {delivery: len(keys) for delivery, keys in named.items()}
         self._naming: dict[EcgKey, list[Delivery]] = {}
         for delivery, keys in named.items():
             for key in keys:
@@ -30,16 +30,16 @@ class DeliveryTracker:
         self._is_given_back = False
 
     @property
-    def open(self) -> list[EcgKey]:
-        """The ECGs that are not closed yet."""
+    def unsettled_ecgs(self) -> list[EcgKey]:
+        """The ECGs that are still to be settled."""
         return list(self._naming)
 
-    async def close(self, keys: Iterable[EcgKey]) -> None:
-        """Nothing is left to do for these ECGs; acknowledge each delivery that names no open one."""
+    async def mark_settled(self, keys: Iterable[EcgKey]) -> None:
+        """Nothing is left to do for these ECGs; acknowledge each delivery that names no unsettled one."""
         done: list[Delivery] = []
         for delivery in chain.from_iterable(self._naming.pop(key, ()) for key in keys):
-            self._open[delivery] -= 1
-            if not self._open[delivery]:
+            self._unsettled_counts[delivery] -= 1
+            if not self._unsettled_counts[delivery]:
                 done.append(delivery)
         if done:
             failpoint.reach("before-ack")
