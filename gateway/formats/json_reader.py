@@ -71,7 +71,7 @@ class JsonReader:
         return await submit(await read_json(request, read, max_bytes=self._settings.max_body_bytes))
 
 
-def read_ecg_json(body: bytes | bytearray, *, limits: SubmissionLimits, now: datetime) -> Ecg:
+def read_ecg_json(body: bytes, *, limits: SubmissionLimits, now: datetime) -> Ecg:
     """The ECG that a body describes.
 
     The fast path reads regular ECGs without the models, and those of medium size with simdjson. Otherwise
@@ -94,7 +94,7 @@ def read_ecg_json(body: bytes | bytearray, *, limits: SubmissionLimits, now: dat
 
 
 def parse_with_unparsed_signals(
-    body: bytes | bytearray, limits: SubmissionLimits, *, min_bytes: int = MIN_CUT_BYTES
+    body: bytes, limits: SubmissionLimits, *, min_bytes: int = MIN_CUT_BYTES
 ) -> Any:
     """As `parse_json`, but with long arrays of numbers as `UnparsedSignal`.
 
@@ -119,7 +119,7 @@ def parse_with_unparsed_signals(
         raise NotJsonError(error.reason, found.offset(error.offset)) from None
 
 
-def parse_into_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict[str, Any]:
+def parse_into_arrays(body: bytes, limits: SubmissionLimits) -> dict[str, Any]:
     """As `parse_json`, but with each signal in an array of samples; for regular ECGs only.
 
     Memory is limited by ``limits``: a copy of the body, 24 bytes for each sample that an ECG may have, and
@@ -139,7 +139,7 @@ def parse_into_arrays(body: bytes | bytearray, limits: SubmissionLimits) -> dict
     return {**ecg, "leads": leads}
 
 
-def _num_leads(body: bytes | bytearray, limits: SubmissionLimits) -> int:
+def _num_leads(body: bytes, limits: SubmissionLimits) -> int:
     """The number of leads, provided that each array of the body is a signal or the array of leads."""
     if body.startswith(BOM_UTF8):
         raise ValueError("simdjson accepts a byte order mark, orjson does not")
@@ -161,7 +161,7 @@ def _num_leads(body: bytes | bytearray, limits: SubmissionLimits) -> int:
     return num_leads
 
 
-def _overhead_bytes(body: bytes | bytearray, num_leads: int) -> int:
+def _overhead_bytes(body: bytes, num_leads: int) -> int:
     """How many bytes `cut_arrays` would leave of an ECG with so many leads."""
     size, offset = len(body), body.find(b"[") + 1
     for _ in range(num_leads):
@@ -175,7 +175,7 @@ def _max_overhead_bytes(limits: SubmissionLimits) -> int:
     return _OVERHEAD_BYTES + _OVERHEAD_BYTES_PER_LEAD * limits.max_leads
 
 
-def _count(body: bytes | bytearray, octet: bytes, limit: int) -> int:
+def _count(body: bytes, octet: bytes, limit: int) -> int:
     """How often an octet occurs; stops counting past ``limit``.
 
     For rare octets `bytes.find` is 20 times faster than `bytes.count`.

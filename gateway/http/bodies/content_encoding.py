@@ -181,20 +181,21 @@ def check_content_length(request: Request, max_bytes: int, *, is_compressed: boo
         raise too_large(max_bytes, how="packed" if is_compressed else "unpacked")
 
 
-def decompress_body(body: bytes, encoding: str, max_bytes: int) -> bytearray:
+def decompress_body(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Decompress a complete body; never holds more than ``max_bytes`` of it.
 
     Raises:
         ProblemError: 413 too large when decompressed; 400 not of the declared encoding, truncated, with
             trailing data, or longer compressed than decompressed.
     """
-    decompressor, decompressed = Decompressor(encoding), bytearray()
+    decompressor, pieces, size = Decompressor(encoding), list[bytes](), 0
     for piece in decompressor.decompress(body):
-        if len(decompressed) + len(piece) > max_bytes:
+        size += len(piece)
+        if size > max_bytes:
             raise too_large(max_bytes)
-        decompressed += piece
+        pieces.append(piece)
     decompressor.check_whole()
-    return decompressed
+    return b"".join(pieces)
 
 
 def window_bytes(encoding: str, beginning: bytes) -> int:

@@ -32,7 +32,7 @@ MAX_CONTAINERS: Final = 4096
 _T = TypeVar("_T")
 
 
-async def read_json(request: Request, parse: Callable[[bytes | bytearray], _T], *, max_bytes: int) -> _T:
+async def read_json(request: Request, parse: Callable[[bytes], _T], *, max_bytes: int) -> _T:
     """The result of ``parse`` for the JSON body of the request.
 
     Large bodies are parsed in threads, a few at a time, which limits the memory that parsing takes.
@@ -43,24 +43,24 @@ async def read_json(request: Request, parse: Callable[[bytes | bytearray], _T], 
     """
     _check_content_type(request)
     encoding = content_encoding_of(request)
-    body: bytes | bytearray = await _read_body(request, encoding, max_bytes)
+    body = await _read_body(request, encoding, max_bytes)
     if encoding is None and len(body) <= SMALL_BYTES:
         return parse(body)
     with request.while_connected():
         if encoding is not None:
-            decompressed = await in_thread(_decompress_if_small, bytes(body), encoding, max_bytes)
+            decompressed = await in_thread(_decompress_if_small, body, encoding, max_bytes)
             if decompressed is not None:  # small bodies don't wait for the semaphore of large ones
                 request.memory.resize(len(decompressed))
                 return parse(decompressed)
         # Held for both steps, else decompressed bodies would pile up before the second.
         async with request.memory.budget.work_semaphore:
             if encoding is not None:
-                body = await in_thread(decompress_body, bytes(body), encoding, max_bytes)
+                body = await in_thread(decompress_body, body, encoding, max_bytes)
                 request.memory.resize(len(body))
             return await in_thread(parse, body)
 
 
-def parse_json(body: bytes | bytearray) -> Any:
+def parse_json(body: bytes) -> Any:
     """The JSON value of a body. Integers past 64 bits become floats, which no integer field takes.
 
     For small bodies: one of 64 KiB blocks the event loop for up to 5 ms.
@@ -124,7 +124,7 @@ def _read_buffered(request: Request, max_bytes: int, how: str) -> bytes:
     return body
 
 
-def _decompress_if_small(body: bytes, encoding: str, max_bytes: int) -> bytearray | None:
+def _decompress_if_small(body: bytes, encoding: str, max_bytes: int) -> bytes | None:
     """The decompressed body; None if it is large, and not known to exceed the limit.
 
     Raises:
@@ -139,7 +139,7 @@ def _decompress_if_small(body: bytes, encoding: str, max_bytes: int) -> bytearra
         return None
 
 
-def _may_have_repeated_keys(body: bytes | bytearray, document: object) -> bool:
+def _may_have_repeated_keys(body: bytes, document: object) -> bool:
     """Whether parsing may have dropped a repeated key: only then the slow, exact parser is used.
 
     Without escapes every quotation mark of the body delimits a key or a string, and serializing the parsed
@@ -151,7 +151,7 @@ def _may_have_repeated_keys(body: bytes | bytearray, document: object) -> bool:
         return True
 
 
-def _refuse_repeated_keys(body: bytes | bytearray) -> None:
+def _refuse_repeated_keys(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=_check_unique_keys)
     except (ValueError, RecursionError):  # numbers of thousands of digits, nesting without end
