@@ -28,7 +28,7 @@ class PostgresServerError(ConfigurationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class ServerLocation:
     """Binaries, data and the user to run PostgreSQL as: (uid, gid), or None for the current user."""
 
     binaries: Path
@@ -41,11 +41,11 @@ class Site:
             os.chown(path, *self.account)
 
 
-async def choose_site(data_folder: Path) -> Site:
+async def choose_location(data_folder: Path) -> ServerLocation:
     """Binaries and data that the user of PostgreSQL can reach; existing data stay where they are."""
     binaries = _wheel_binaries()
     if os.geteuid() != 0:
-        return Site(binaries, data_folder, None)
+        return ServerLocation(binaries, data_folder, None)
     home = _HOMES_FOLDER / short_hash(data_folder)
     data = home / "data" if is_initialised(home / "data") else data_folder
     account = _owner(data) or _unprivileged_account()
@@ -57,7 +57,7 @@ async def choose_site(data_folder: Path) -> Site:
     if not await _can_reach(account, binaries / "postgres"):
         _make_home(home, account)
         binaries = await asyncio.to_thread(_copy_binaries, home, account)
-    return Site(binaries, data, account)
+    return ServerLocation(binaries, data, account)
 
 
 def _wheel_binaries() -> Path:
@@ -97,7 +97,7 @@ def _unprivileged_account() -> tuple[int, int]:
 
 async def _can_reach(account: tuple[int, int], path: Path) -> bool:
     # Tested as that user: mode bits alone don't include access control lists.
-    process = await asyncio.create_subprocess_exec(*launcher(account), "test", "-x", path, cwd="/")
+    process = await asyncio.create_subprocess_exec(*command_prefix_as(account), "test", "-x", path, cwd="/")
     async with asyncio.timeout(_REACH_S):
         return await process.wait() == 0
 
@@ -135,7 +135,7 @@ def _copy_binaries(home: Path, account: tuple[int, int]) -> Path:
     return copied / _PACKAGE / "pginstall18" / "bin"
 
 
-def launcher(account: tuple[int, int] | None) -> list[str]:
+def command_prefix_as(account: tuple[int, int] | None) -> list[str]:
     """Command prefix that changes the user, then sets the parent-death signal of the calling thread.
 
     In that order, because changing the user clears the signal. uvloop refuses subprocess's own ``user=``, and

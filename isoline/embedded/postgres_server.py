@@ -24,10 +24,10 @@ import asyncpg
 
 from isoline.embedded.postgres_home import (
     PostgresServerError,
-    Site,
-    choose_site,
+    ServerLocation,
+    choose_location,
+    command_prefix_as,
     is_initialised,
-    launcher,
     short_hash,
 )
 from isoline.embedded.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
@@ -96,12 +96,12 @@ async def open_postgres_server(
     data_folder = _resolved(data_folder)
     with _sole_ownership(data_folder), _open_log(data_folder) as log:
         with naming_isoline_var(data_folder.parent):
-            site = await choose_site(data_folder)
-        with naming_isoline_var(site.data.parent):
-            await end_leftovers(site.data)
-            await _initialise_if_new(site, log)
-        with _socket_folder(site) as sockets:
-            async with _run_server(site, sockets, options, log) as server:
+            location = await choose_location(data_folder)
+        with naming_isoline_var(location.data.parent):
+            await end_leftovers(location.data)
+            await _initialise_if_new(location, log)
+        with _socket_folder(location) as sockets:
+            async with _run_server(location, sockets, options, log) as server:
                 yield server
 
 
@@ -131,9 +131,9 @@ def _failure(what: str, log: BinaryIO) -> PostgresServerError:
     return PostgresServerError(f"{what}; the last lines of {log.name}:\n{tail}")
 
 
-async def _spawn(site: Site, command: Sequence[str | Path], log: BinaryIO) -> Process:
+async def _spawn(location: ServerLocation, command: Sequence[str | Path], log: BinaryIO) -> Process:
     return await asyncio.create_subprocess_exec(
-        *launcher(site.account),
+        *command_prefix_as(location.account),
         *command,
         stdin=DEVNULL,
         stdout=log,
@@ -154,25 +154,25 @@ async def _stop(process: Process) -> None:
                 return
 
 
-async def _initialise_if_new(site: Site, log: BinaryIO) -> None:
+async def _initialise_if_new(location: ServerLocation, log: BinaryIO) -> None:
     """Initialise beside the data folder, then rename, so that it is never incomplete."""
-    if is_initialised(site.data):
+    if is_initialised(location.data):
         return
-    if site.data.exists() and any(site.data.iterdir()):
-        raise PostgresServerError(f"{site.data} is neither empty nor a PostgreSQL data folder")
-    staging = _fresh_folder(site, site.data.parent, f".{site.data.name}.initdb-")
+    if location.data.exists() and any(location.data.iterdir()):
+        raise PostgresServerError(f"{location.data} is neither empty nor a PostgreSQL data folder")
+    staging = _fresh_folder(location, location.data.parent, f".{location.data.name}.initdb-")
     try:
-        await _initialise(site, staging, log)
-        staging.rename(site.data)
+        await _initialise(location, staging, log)
+        staging.rename(location.data)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fresh_folder(site: Site, parent: Path, prefix: str) -> Path:
+def _fresh_folder(location: ServerLocation, parent: Path, prefix: str) -> Path:
     for left_behind in parent.glob(f"{prefix}*"):
         _remove(left_behind)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    site.give_ownership(folder)
+    location.give_ownership(folder)
     return folder
 
 
@@ -184,8 +184,8 @@ def _remove(folder: Path) -> None:
         time.sleep(_POLL_S)
 
 
-async def _initialise(site: Site, folder: Path, log: BinaryIO) -> None:
-    process = await _spawn(site, (site.binaries / "initdb", *_INITDB, "-D", folder), log)
+async def _initialise(location: ServerLocation, folder: Path, log: BinaryIO) -> None:
+    process = await _spawn(location, (location.binaries / "initdb", *_INITDB, "-D", folder), log)
     try:
         async with asyncio.timeout(_START_S):
             status = await process.wait()
@@ -198,9 +198,9 @@ async def _initialise(site: Site, folder: Path, log: BinaryIO) -> None:
 
 
 @contextmanager
-def _socket_folder(site: Site) -> Iterator[Path]:
+def _socket_folder(location: ServerLocation) -> Iterator[Path]:
     # /tmp, not TMPDIR: a socket's path may have 107 bytes at most.
-    folder = _fresh_folder(site, Path("/tmp"), f"isoline-{short_hash(site.data)}-")  # nosec B108 # noqa: S108 - mkdtemp
+    folder = _fresh_folder(location, Path("/tmp"), f"isoline-{short_hash(location.data)}-")  # nosec B108 # noqa: S108 - mkdtemp
     try:
         yield folder
     finally:
@@ -209,14 +209,14 @@ def _socket_folder(site: Site) -> Iterator[Path]:
 
 @asynccontextmanager
 async def _run_server(
-    site: Site, sockets: Path, options: Mapping[str, str], log: BinaryIO
+    location: ServerLocation, sockets: Path, options: Mapping[str, str], log: BinaryIO
 ) -> AsyncIterator[PostgresServer]:
     settings = {**_OPTIONS, **options, "unix_socket_directories": str(sockets)}
     flags = [f"--{name}={value}" for name, value in settings.items()]
-    process = await _spawn(site, (site.binaries / "postgres", "-D", site.data, *flags), log)
+    process = await _spawn(location, (location.binaries / "postgres", "-D", location.data, *flags), log)
     try:
-        await _until_usable(process, site.data, sockets, log)
-        yield PostgresServer(_url(sockets, "isoline"), process.pid, site.data, process)
+        await _until_usable(process, location.data, sockets, log)
+        yield PostgresServer(_url(sockets, "isoline"), process.pid, location.data, process)
     finally:
         await _stop(process)
 

@@ -108,7 +108,7 @@ async def until_initialising(data_folder: Path) -> None:
 async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process]:
     found = data_folder.stat()
     account = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
-    process = await asyncio.create_subprocess_exec(*postgres_home.launcher(account), "sleep", "600")
+    process = await asyncio.create_subprocess_exec(*postgres_home.command_prefix_as(account), "sleep", "600")
     try:
         yield process
     finally:
@@ -118,9 +118,9 @@ async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process
 @asynccontextmanager
 async def an_orphaned_server(data_folder: Path) -> AsyncIterator[Process]:
     with (data_folder.parent / "postgres.log").open("ab") as log:
-        site = await postgres_home.choose_site(data_folder)
-        command = (site.binaries / "postgres", "-D", data_folder, "-k", data_folder, "-h", "")
-        process = await postgres_server._spawn(site, command, log)
+        location = await postgres_home.choose_location(data_folder)
+        command = (location.binaries / "postgres", "-D", data_folder, "-k", data_folder, "-h", "")
+        process = await postgres_server._spawn(location, command, log)
     try:
         async with asyncio.timeout(_LIMIT_S):
             await postgres_server._until_ready(process, data_folder)

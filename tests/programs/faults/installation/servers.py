@@ -19,7 +19,7 @@ import asyncpg
 import orjson
 
 from isoline.embedded import postgres_server
-from isoline.embedded.postgres_home import launcher
+from isoline.embedded.postgres_home import command_prefix_as
 from tests.support.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Postgres:
         """Start it, with these additions to its environment."""
         # Only once the user was changed: what root leaves in shared memory, nobody else can use.
         additions = ["env", *(f"{name}={value}" for name, value in environment.items())]
-        with patch.object(postgres_server, "launcher", lambda account: launcher(account) + additions):
+        with patch.object(
+            postgres_server, "command_prefix_as", lambda account: command_prefix_as(account) + additions
+        ):
             self._server = await self._stack.enter_async_context(
                 postgres_server.open_postgres_server(self._folder, _OPTIONS)
             )
