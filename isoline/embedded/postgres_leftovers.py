@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from isoline.embedded.postgres_home import PostgresServerError
+from isoline.embedded.postgres_location import PostgresServerError
 
 # Fast shutdown (rolls back, writes a checkpoint), then immediate shutdown, then kill.
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))

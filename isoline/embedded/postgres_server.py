@@ -22,7 +22,8 @@ from typing import BinaryIO
 
 import asyncpg
 
-from isoline.embedded.postgres_home import (
+from isoline.embedded.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
+from isoline.embedded.postgres_location import (
     PostgresServerError,
     ServerLocation,
     choose_location,
@@ -30,7 +31,6 @@ from isoline.embedded.postgres_home import (
     is_initialised,
     short_hash,
 )
-from isoline.embedded.postgres_leftovers import STOP_STEPS, end_leftovers, pid_file_lines
 from isoline.embedded.private_files import make_folder, naming_isoline_var, open_private
 
 _OPTIONS = {

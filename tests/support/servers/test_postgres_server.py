@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from isoline.embedded import postgres_home, postgres_server
-from isoline.embedded.postgres_home import PostgresServerError
+from isoline.embedded import postgres_location, postgres_server
+from isoline.embedded.postgres_location import PostgresServerError
 from isoline.embedded.postgres_server import PostgresServer, open_postgres_server
 from tests.support.servers.folders import server_folder
 
@@ -48,7 +48,7 @@ def data_folder() -> Iterator[Path]:
 def homes(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where root's server keeps what its user can't reach elsewhere, instead of /var/lib/isoline."""
     homes = data_folder.parent / "homes"
-    monkeypatch.setattr(postgres_home, "_HOMES_FOLDER", homes)
+    monkeypatch.setattr(postgres_location, "_HOMES_FOLDER", homes)
     return homes
 
 
@@ -108,7 +108,9 @@ async def until_initialising(data_folder: Path) -> None:
 async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process]:
     found = data_folder.stat()
     account = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
-    process = await asyncio.create_subprocess_exec(*postgres_home.command_prefix_as(account), "sleep", "600")
+    process = await asyncio.create_subprocess_exec(
+        *postgres_location.command_prefix_as(account), "sleep", "600"
+    )
     try:
         yield process
     finally:
@@ -118,7 +120,7 @@ async def a_process_of_the_same_user(data_folder: Path) -> AsyncIterator[Process
 @asynccontextmanager
 async def an_orphaned_server(data_folder: Path) -> AsyncIterator[Process]:
     with (data_folder.parent / "postgres.log").open("ab") as log:
-        location = await postgres_home.choose_location(data_folder)
+        location = await postgres_location.choose_location(data_folder)
         command = (location.binaries / "postgres", "-D", data_folder, "-k", data_folder, "-h", "")
         process = await postgres_server._spawn(location, command, log)
     try:

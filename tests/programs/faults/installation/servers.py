@@ -19,7 +19,7 @@ import asyncpg
 import orjson
 
 from isoline.embedded import postgres_server
-from isoline.embedded.postgres_home import command_prefix_as
+from isoline.embedded.postgres_location import command_prefix_as
 from tests.support.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
