@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.events import EventType, read_submitted
 from tests.http.conftest import QUEUE
-from tests.http.ecg_requests import submitted
+from tests.http.ecg_requests import submit
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class TestAnnouncements:
     async def test_an_announcement_names_the_ecg_and_holds_no_samples(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker
     ) -> None:
-        await submitted(ada, an_ecg_body(leads=[{"name": "I", "signal": [776655]}]))
+        await submit(ada, an_ecg_body(leads=[{"name": "I", "signal": [776655]}]))
 
         [body] = broker.waiting(QUEUE)
         assert read_submitted(body) == [("ada", "10", 1)]
@@ -53,7 +53,7 @@ class TestAnnouncements:
         ada.headers["traceparent"] = f"00-{trace_id}-00f067aa0ba902b7-01"
 
         for ecg_id in ("10", "11"):
-            await submitted(ada, an_ecg_body(id=ecg_id))
+            await submit(ada, an_ecg_body(id=ecg_id))
         async with database.connection() as connection:
             rows = await connection.fetch("SELECT owner || '/' || id AS subject, traceparent FROM ecg")
         announced = traceparents(broker.waiting(QUEUE))

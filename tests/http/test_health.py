@@ -18,9 +18,10 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_submissions
 from shared.storage.postgres.database import open_database
 from tests.http.conftest import health_part_of_schema, open_client, open_test_gateway, problem_of
-from tests.http.ecg_requests import closed_port, found, submitted
+from tests.http.ecg_requests import get_json, submit
 from tests.support.builders import an_ecg_body
 from tests.support.databases import open_empty_database
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     import aiohttp
@@ -67,8 +68,8 @@ async def degraded(client: aiohttp.ClientSession, *names: str) -> dict[str, Any]
 
 class TestHealth:
     async def test_a_gateway_with_its_schema_is_ready(self, nobody: aiohttp.ClientSession) -> None:
-        assert await found(nobody, "/health/live") == {"status": "live"}
-        ready = await found(nobody, "/health/ready")
+        assert await get_json(nobody, "/health/live") == {"status": "live"}
+        ready = await get_json(nobody, "/health/ready")
         assert ready["status"] == "ready"
         assert "reasons" not in ready
         assert ready["parts"]["schema"].keys() == {"state", "since"}
@@ -84,7 +85,7 @@ class TestHealth:
             open_test_gateway(database, broker.publisher(), health_parts=parts) as gateway,
             open_client(gateway) as nobody,
         ):
-            await found(nobody, "/health/ready")
+            await get_json(nobody, "/health/ready")
             stop_requested.set()
             async with nobody.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
                 document = await response.json()
@@ -99,7 +100,7 @@ class TestHealth:
     async def test_a_gateway_without_postgresql_is_live_and_not_ready_with_reasons(
         self, broker: InProcessBroker, postgres_url: str, *, is_there: bool
     ) -> None:
-        away = f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline"
+        away = f"postgresql://u:canary@127.0.0.1:{free_port()}/isoline"
         async with (
             open_database(_of_no_database(postgres_url) if is_there else away) as database,
             open_test_gateway(
@@ -107,7 +108,7 @@ class TestHealth:
             ) as gateway,
             open_client(gateway) as nobody,
         ):
-            assert await found(nobody, "/health/live") == {"status": "live"}
+            assert await get_json(nobody, "/health/live") == {"status": "live"}
             reason = (await readiness(nobody, 503))["reasons"]["schema"]
 
         assert reason.startswith("PostgreSQL: ")
@@ -124,7 +125,7 @@ class TestHealth:
             open_test_gateway(database, broker.publisher(), health_parts=parts) as gateway,
             open_client(gateway, "ada") as ada,
         ):
-            await found(ada, "/health/ready")
+            await get_json(ada, "/health/ready")
             await operator.execute(_ALTER.format("SET default_transaction_read_only = on"))
             await operator.execute(_END_OTHERS)
             unready = await readiness(ada, 503)
@@ -132,7 +133,7 @@ class TestHealth:
                 await problem_of(refused, 503)
             await operator.execute(_ALTER.format("RESET default_transaction_read_only"))
             await readiness(ada, 200)
-            taken = [await submitted(ada, an_ecg_body(id=str(number))) for number in range(5)]
+            taken = [await submit(ada, an_ecg_body(id=str(number))) for number in range(5)]
         await operator.close()
 
         assert "read-only" in unready["reasons"]["submissions"]
@@ -218,7 +219,7 @@ class TestHealth:
             async with operator.transaction():
                 await operator.execute("LOCK _pogo_migration IN ACCESS EXCLUSIVE MODE")
                 locked = await degraded(ada, "schema_check")
-                status, _ = await submitted(ada, an_ecg_body())
+                status, _ = await submit(ada, an_ecg_body())
             await operator.execute("DELETE FROM _pogo_migration")
             pending = await readiness(ada, 503)
         await operator.close()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.database import open_database
 from tests.http.conftest import open_client, open_test_gateway, problem_of
-from tests.http.ecg_requests import closed_port, found, stands, submitted
+from tests.http.ecg_requests import get_json, submit, without_times_and_header
 from tests.support.builders import an_ecg_body
+from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class SlowPublisher:
 class TestOutages:
     async def test_without_postgresql_a_request_is_a_503(self, broker: InProcessBroker) -> None:
         async with (
-            open_database(f"postgresql://u:canary@127.0.0.1:{closed_port()}/isoline") as database,
+            open_database(f"postgresql://u:canary@127.0.0.1:{free_port()}/isoline") as database,
             open_test_gateway(database, broker.publisher()) as gateway,
             open_client(gateway, "ada") as ada,
         ):
@@ -62,8 +63,8 @@ class TestOutages:
     ) -> None:
         broker.disconnect()
 
-        assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
-        assert stands(await found(ada, "/ecg/10")) == {"id": "10", "status": "queued"}
+        assert await submit(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
+        assert without_times_and_header(await get_json(ada, "/ecg/10")) == {"id": "10", "status": "queued"}
 
     async def test_a_broker_that_does_not_confirm_delays_submissions_by_the_timeout_at_most(
         self, database: Database
@@ -74,4 +75,4 @@ class TestOutages:
             open_client(gateway, "ada") as ada,
             asyncio.timeout(5),
         ):
-            assert await submitted(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})
+            assert await submit(ada, an_ecg_body()) == (202, {"id": "10", "status": "queued"})

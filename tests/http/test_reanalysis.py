@@ -12,7 +12,7 @@ from shared.ports.operations import Reason, Selection
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.operations import PostgresOperations
 from tests.http.conftest import open_client, open_test_gateway, open_test_processor
-from tests.http.ecg_requests import found, submitted
+from tests.http.ecg_requests import get_json, submit
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class TestReanalysis:
     async def test_the_last_result_is_returned_until_the_next_is_finished_which_wait_returns(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
-        await submitted(ada, an_ecg_body())
+        await submit(ada, an_ecg_body())
         async with open_test_processor(database, broker):
-            first = await found(ada, "/ecg/10?wait=10")
+            first = await get_json(ada, "/ecg/10?wait=10")
         await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
 
-        meanwhile = await found(ada, "/ecg/10")
-        in_vain = await found(ada, "/ecg/10?wait=0.1")
-        waiting = asyncio.create_task(found(ada, "/ecg/10?wait=20"))
+        meanwhile = await get_json(ada, "/ecg/10")
+        in_vain = await get_json(ada, "/ecg/10?wait=0.1")
+        waiting = asyncio.create_task(get_json(ada, "/ecg/10?wait=20"))
         async with open_test_processor(database, broker):
             second = await waiting
 
@@ -57,9 +57,9 @@ class TestReanalysis:
     async def test_an_ecg_being_re_analysed_can_be_erased(
         self, ada: aiohttp.ClientSession, database: Database, broker: InProcessBroker
     ) -> None:
-        await submitted(ada, an_ecg_body())
+        await submit(ada, an_ecg_body())
         async with open_test_processor(database, broker):
-            await found(ada, "/ecg/10?wait=10")
+            await get_json(ada, "/ecg/10?wait=10")
         await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
 
         async with ada.delete("/ecg/10") as erased, ada.get("/ecg/10") as gone:
