@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 import zstandard
 
-from tests.support.packed import gzip_of_tables
+from tests.support.malicious_gzip import gzip_of_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

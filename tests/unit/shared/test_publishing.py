@@ -8,7 +8,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventBatch
 from shared.publishing import publish_batches
 from tests.support.logs import capture_logs
-from tests.unit.shared.scripted import Outbox, Publisher, an_event_batch
+from tests.unit.shared.scripted_ports import Outbox, Publisher, an_event_batch
 
 _AWAY: Final = UnavailableError("the broker is away")
 _NOBODY: Final = UnroutableError("no queue is bound")

@@ -17,7 +17,7 @@ from shared.relay import run_relay
 from shared.runtime import outages
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
-from tests.unit.shared.scripted import Outbox, Publisher, an_event_batch
+from tests.unit.shared.scripted_ports import Outbox, Publisher, an_event_batch
 
 _LIMIT_S: Final = 20
 _PAGE: Final = 512

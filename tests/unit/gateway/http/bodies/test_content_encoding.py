@@ -20,7 +20,7 @@ from gateway.http.bodies.content_encoding import (
     window_bytes,
 )
 from gateway.http.problems import ProblemError
-from tests.support.packed import gzip_of_tables
+from tests.support.malicious_gzip import gzip_of_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The processor's work without its bookkeeping.
 
-``python -m tests.programs.benchmarks.kernel DATABASE_URL AFTER COUNT`` reads rows from PostgreSQL, decodes
-their signals and counts zero crossings, with the processor's own code and in batches of its size. It prints
-the CPU seconds that it took for each ECG.
+``python -m tests.programs.benchmarks.baselines.bare_analysis DATABASE_URL AFTER COUNT`` reads rows from
+PostgreSQL, decodes their signals and counts zero crossings, with the processor's own code and in batches of
+its size. It prints the CPU seconds that it took for each ECG.
 """
 
 from __future__ import annotations
