@@ -13,7 +13,7 @@ _LITERAL: Final = b"a"
 _ORDER: Final = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
 
 
-def gzip_of_tables(size: int, *, literals_per_block: int) -> bytes:
+def gzip_of_huffman_tables(size: int, *, literals_per_block: int) -> bytes:
     """A gzip stream of blocks that each have a Huffman table of their own, for hardly any content.
 
     A block is 99 bits, and one for each literal: its table has codes of one bit for the letter a and for the

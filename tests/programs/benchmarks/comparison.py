@@ -22,7 +22,7 @@ from tests.programs.benchmarks.steps import (
     Figures,
     Step,
     Windows,
-    run_through,
+    run_pipeline,
 )
 from tests.support.servers.services import free_port, open_service
 
@@ -44,8 +44,8 @@ async def compare(*, only: str, is_quick: bool) -> int:
     series: Series = {}
     async with _open_bench(_QUICK if is_quick else _WHOLE) as bench:
         failures = [await _alternate(bench, name, steps, series) for name, steps in chosen.items()]
-    report.say(f"\n{report.tables(series)}")
-    report.keep(series, only=only, is_quick=is_quick)
+    report.print_line(f"\n{report.tables(series)}")
+    report.write_ratios(series, only=only, is_quick=is_quick)
     if not only and not is_quick:
         report.write_page(series)
     return 1 if any(failures) else 0
@@ -67,11 +67,11 @@ async def _alternate(bench: Bench, name: str, steps: list[Step], series: Series)
         try:
             for step in steps:
                 figures = await step.run(bench)
-                report.tell(f"{name} {turn}/{turns}", figures)
+                report.print_figures(f"{name} {turn}/{turns}", figures)
                 measured |= figures
         except LoadError as error:
             failures += 1
-            report.say(f"{name} {turn}/{turns}: not measured, {error}")
+            report.print_line(f"{name} {turn}/{turns}: not measured, {error}")
             continue
         for figure, value in measured.items():
             series.setdefault(figure, []).append(value)
@@ -100,9 +100,9 @@ async def _open_bench(windows: Windows) -> AsyncIterator[Bench]:
 async def _warm_up(isoline: Pipeline, first: int) -> int:
     """Have some STANDARD ECGs done; how many there are from the first on."""
     requests = posts(PATH, standard(), isoline.tokens())
-    through = await run_through(isoline, requests, first, connections=STANDARD_CONNECTIONS, seconds=2)
+    run = await run_pipeline(isoline, requests, first, connections=STANDARD_CONNECTIONS, seconds=2)
     # wrk leaves without waiting for what it sent last, so the last few may be missing.
-    return min(through.completed - STANDARD_CONNECTIONS, 1000)
+    return min(run.completed - STANDARD_CONNECTIONS, 1000)
 
 
 async def _keep_result(isoline: Pipeline, number: int, servers: Servers) -> Path:

@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from tests.programs.benchmarks.ratios import Series
 
 _ROOT: Final = Path(__file__).parents[3]
-_KEPT: Final = _ROOT / "var" / "bench"
+_RATIOS_FOLDER: Final = _ROOT / "var" / "bench"
 _PAGE: Final = _ROOT / "docs" / "performance.md"
 _BEGIN: Final = "<!-- make bench writes from here -->\n"
 _END: Final = "<!-- to here -->\n"
 
 
-def tell(turn: str, figures: Mapping[str, float]) -> None:
-    """One line as soon as something was measured."""
+def print_figures(turn: str, figures: Mapping[str, float]) -> None:
+    """Print one line of figures, as soon as they were measured."""
     told = ", ".join(f"{name} {number(value)}" for name, value in figures.items())
-    say(f"{turn}: {told}")
+    print_line(f"{turn}: {told}")
 
 
-def say(sentence: str) -> None:
-    """One line."""
+def print_line(sentence: str) -> None:
+    """Print one line at once."""
     sys.stdout.write(f"{sentence}\n")
     sys.stdout.flush()
 
 
 def print_table_head(*columns: str) -> None:
     """Begin a Markdown table of numbers."""
-    say(f"\n| {' | '.join(columns)} |\n| {' | '.join(['---:'] * len(columns))} |")
+    print_line(f"\n| {' | '.join(columns)} |\n| {' | '.join(['---:'] * len(columns))} |")
 
 
 def print_row(*values: float) -> None:
     """Go on with it, as soon as there is a row."""
-    say(f"| {' | '.join(map(number, values))} |")
+    print_line(f"| {' | '.join(map(number, values))} |")
 
 
 def number(value: float) -> str:
@@ -59,9 +59,9 @@ def tables(series: Series) -> str:
     return "\n".join([*_ratio_rows(series), "", *_figure_rows(series)])
 
 
-def keep(series: Series, *, only: str, is_quick: bool) -> None:
-    """Keep the ratios under their keys: ``latest.json`` when everything was measured."""
-    _KEPT.mkdir(parents=True, exist_ok=True)
+def write_ratios(series: Series, *, only: str, is_quick: bool) -> None:
+    """Write the ratios under their keys: ``latest.json`` when everything was measured."""
+    _RATIOS_FOLDER.mkdir(parents=True, exist_ok=True)
     spreads = {key: spread for key, ratio in RATIOS.items() if (spread := ratio.of(series))}
     document = {
         **{key: spread.median for key, spread in spreads.items()},
@@ -69,9 +69,9 @@ def keep(series: Series, *, only: str, is_quick: bool) -> None:
         "figures": {name: {"median": median(values), "turns": values} for name, values in series.items()},
         "run": {"at": datetime.now(UTC), "only": only, "quick": is_quick, **machine()},
     }
-    file = _KEPT / f"{only or 'latest'}.json"
+    file = _RATIOS_FOLDER / f"{only or 'latest'}.json"
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    say(f"\n{file.relative_to(_ROOT)} was written")
+    print_line(f"\n{file.relative_to(_ROOT)} was written")
 
 
 def write_page(series: Series) -> None:
@@ -80,7 +80,7 @@ def write_page(series: Series) -> None:
     before, begin, rest = _PAGE.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     _PAGE.write_text(f"{before}{begin}\n{tables(series)}\n\nMeasured with {told}.\n{end}{after}")
-    say(f"{_PAGE.relative_to(_ROOT)} was written")
+    print_line(f"{_PAGE.relative_to(_ROOT)} was written")
 
 
 def machine() -> dict[str, object]:

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.programs.benchmarks.load import wrk
-from tests.programs.benchmarks.load.meter import metered
+from tests.programs.benchmarks.load.meter import measure_resources
 from tests.programs.benchmarks.load.open_loop import percentile, submit_at_rate
 from tests.programs.benchmarks.load.recordings import Recording, holter, holter_binary, small, standard
 from tests.programs.benchmarks.load.requests import gets, posts
@@ -37,7 +37,7 @@ _DRAIN_WITHIN_S: Final = 60.0
 _HOLTER_S: Final = 10  # one takes a good part of a second
 # With a prefetch of 1 the backlog of one second takes a quarter of a minute; the rate is known earlier.
 _TEXTBOOK_DRAIN_S: Final = 6.0
-_KERNEL_ECGS: Final = 512
+_BARE_ANALYSIS_ECGS: Final = 512
 _GET_ECGS: Final = 1000
 
 
@@ -77,8 +77,8 @@ class Step(NamedTuple):
     run: Callable[[Bench], Awaitable[Figures]]
 
 
-class Through(NamedTuple):
-    """What went through a pipeline: how fast it was accepted and completed, and what each process took."""
+class PipelineRun(NamedTuple):
+    """A load that a pipeline completed: how fast it was accepted and completed, and what each process took."""
 
     accepted_per_s: float
     completed_per_s: float
@@ -88,7 +88,7 @@ class Through(NamedTuple):
     after: int
 
 
-async def run_through(
+async def run_pipeline(
     pipeline: Pipeline,
     requests: Requests,
     first: int,
@@ -96,15 +96,15 @@ async def run_through(
     connections: int,
     seconds: int,
     drain_s: float = _DRAIN_WITHIN_S,
-) -> Through:
+) -> PipelineRun:
     """Submit at full load for a window and wait until all of it is terminal."""
     after = await pipeline.newest()
-    async with metered(pipeline.processes) as taken:
+    async with measure_resources(pipeline.processes) as used:
         begun_s = time.monotonic()
         load = await wrk.load(pipeline.address, requests, first, connections=connections, seconds=seconds)
         completed, ended_s = await pipeline.until_done(after, within_s=drain_s)
-    return Through(
-        load.per_s, completed / (ended_s - begun_s), completed, taken.cpu_s, taken.peak_pss_mb, after
+    return PipelineRun(
+        load.per_s, completed / (ended_s - begun_s), completed, used.cpu_s, used.peak_pss_mb, after
     )
 
 
@@ -138,23 +138,20 @@ async def _bare_post(
 
 async def _ours(bench: Bench, *, name: str, recording: Recording, connections: int) -> Figures:
     requests = posts(PATH, recording, bench.isoline.tokens())
-    through = await run_through(
+    run = await run_pipeline(
         bench.isoline, requests, next(bench.blocks), connections=connections, seconds=bench.windows.ours_s
     )
     figures = {
-        f"{name}_submit_per_s": through.accepted_per_s,
-        f"{name}_completed_per_s": through.completed_per_s,
-        **{
-            f"{name}_{process}_cpu_us": 1e6 * cpu / through.completed
-            for process, cpu in through.cpu_s.items()
-        },
-        **{f"{name}_{process}_pss_mb": through.peak_pss_mb[process] for process in ("gateway", "processor")},
+        f"{name}_submit_per_s": run.accepted_per_s,
+        f"{name}_completed_per_s": run.completed_per_s,
+        **{f"{name}_{process}_cpu_us": 1e6 * cpu / run.completed for process, cpu in run.cpu_s.items()},
+        **{f"{name}_{process}_pss_mb": run.peak_pss_mb[process] for process in ("gateway", "processor")},
     }
     if name == "small":
-        bench.small_completed_per_s.append(through.completed_per_s)
+        bench.small_completed_per_s.append(run.completed_per_s)
     elif name == "standard":
-        figures["standard_kernel_cpu_us"] = 1e6 * await _kernel_cpu_s(
-            bench.isoline.database_url, through.after
+        figures["standard_kernel_cpu_us"] = 1e6 * await _bare_analysis_cpu_s(
+            bench.isoline.database_url, run.after
         )
     await bench.servers.until_quiet()
     return figures
@@ -164,13 +161,13 @@ async def _ours_small(bench: Bench) -> Figures:
     return await _ours(bench, name="small", recording=small(), connections=SMALL_CONNECTIONS)
 
 
-async def _kernel_cpu_s(database_url: str, after: int) -> float:
+async def _bare_analysis_cpu_s(database_url: str, after: int) -> float:
     command = (
         "-m",
         "tests.programs.benchmarks.baselines.bare_analysis",
         database_url,
         str(after),
-        str(_KERNEL_ECGS),
+        str(_BARE_ANALYSIS_ECGS),
     )
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE)
     said, _ = await process.communicate()
@@ -181,11 +178,11 @@ async def _kernel_cpu_s(database_url: str, after: int) -> float:
 async def _textbook(bench: Bench, *, prefetch: int, seconds: int, drain_s: float) -> Figures:
     async with open_textbook(bench.servers, prefetch=prefetch) as pipeline:
         requests = posts(PATH, small())
-        run = partial(run_through, pipeline, requests, connections=SMALL_CONNECTIONS)
-        await run(next(bench.blocks), seconds=1, drain_s=1.0)
-        through = await run(next(bench.blocks), seconds=seconds, drain_s=drain_s)
+        run_textbook = partial(run_pipeline, pipeline, requests, connections=SMALL_CONNECTIONS)
+        await run_textbook(next(bench.blocks), seconds=1, drain_s=1.0)
+        run = await run_textbook(next(bench.blocks), seconds=seconds, drain_s=drain_s)
     await bench.servers.until_quiet()
-    return {f"small_textbook_{prefetch}_per_s": through.completed_per_s}
+    return {f"small_textbook_{prefetch}_per_s": run.completed_per_s}
 
 
 async def _textbook_64(bench: Bench) -> Figures:
@@ -251,17 +248,14 @@ async def _holter_binary(bench: Bench) -> Figures:
 
 async def _holter(bench: Bench, isoline: Pipeline, name: str, recording: Recording) -> Figures:
     requests = posts(PATH, recording, isoline.tokens())
-    through = await run_through(
+    run = await run_pipeline(
         isoline, requests, next(bench.blocks), connections=HOLTER_CONNECTIONS, seconds=_HOLTER_S
     )
     await bench.servers.until_quiet()
     return {
-        f"{name}_completed_per_s": through.completed_per_s,
-        **{
-            f"{name}_{process}_cpu_ms": 1e3 * cpu / through.completed
-            for process, cpu in through.cpu_s.items()
-        },
-        **{f"{name}_{process}_pss_mb": through.peak_pss_mb[process] for process in ("gateway", "processor")},
+        f"{name}_completed_per_s": run.completed_per_s,
+        **{f"{name}_{process}_cpu_ms": 1e3 * cpu / run.completed for process, cpu in run.cpu_s.items()},
+        **{f"{name}_{process}_pss_mb": run.peak_pss_mb[process] for process in ("gateway", "processor")},
     }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 import zstandard
 
-from tests.support.malicious_gzip import gzip_of_tables
+from tests.support.malicious_gzip import gzip_of_huffman_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -476,11 +476,11 @@ def _gzip_of_nothing(_: bytes) -> bytes:
 
 
 def _tables_of_nothing(_: bytes) -> bytes:
-    return gzip_of_tables(_LARGEST_BODY - 100, literals_per_block=0)
+    return gzip_of_huffman_tables(_LARGEST_BODY - 100, literals_per_block=0)
 
 
 def _tables(_: bytes) -> bytes:
-    return gzip_of_tables(_LARGEST_BODY // 2 - 100, literals_per_block=13)
+    return gzip_of_huffman_tables(_LARGEST_BODY // 2 - 100, literals_per_block=13)
 
 
 def _continued() -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shared.ports.outbox import Backoff
 
 
-class Outbox:
+class ScriptedOutbox:
     """A `shared.ports.outbox.Outbox` with these due ECGs and batches, a list of them for each sweep."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Outbox:
         return len(batch_ids)
 
 
-class Publisher:
+class ScriptedPublisher:
     """A `shared.ports.broker.Publisher` with these outcomes, one after the other; all else succeeds."""
 
     def __init__(

@@ -8,7 +8,7 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventBatch
 from shared.publishing import publish_batches
 from tests.support.logs import capture_logs
-from tests.unit.shared.scripted_ports import Outbox, Publisher, an_event_batch
+from tests.unit.shared.scripted_ports import ScriptedOutbox, ScriptedPublisher, an_event_batch
 
 _AWAY: Final = UnavailableError("the broker is away")
 _NOBODY: Final = UnroutableError("no queue is bound")
@@ -16,19 +16,19 @@ _NOBODY: Final = UnroutableError("no queue is bound")
 
 class TestPublishing:
     async def test_batches_that_the_broker_confirmed_are_cleared(self) -> None:
-        outbox, batches = Outbox(), [an_event_batch(2), an_event_batch()]
+        outbox, batches = ScriptedOutbox(), [an_event_batch(2), an_event_batch()]
 
-        await publish_batches(batches, outbox=outbox, publisher=Publisher())
+        await publish_batches(batches, outbox=outbox, publisher=ScriptedPublisher())
 
         assert outbox.cleared == [batch.id for batch in batches]
         assert (outbox.kept, outbox.dropped) == ([], [])
 
     async def test_each_batch_has_the_outcomes_of_its_own_events(self) -> None:
         outbox, [published, refused, published_too] = (
-            Outbox(),
+            ScriptedOutbox(),
             [an_event_batch(2), an_event_batch(), an_event_batch()],
         )
-        publisher = Publisher(None, None, _AWAY, None)
+        publisher = ScriptedPublisher(None, None, _AWAY, None)
 
         await publish_batches([published, refused, published_too], outbox=outbox, publisher=publisher)
 
@@ -36,8 +36,8 @@ class TestPublishing:
         assert (outbox.kept, outbox.dropped) == ([], [])
 
     async def test_of_a_batch_the_events_stay_that_the_broker_did_not_confirm(self) -> None:
-        outbox, first, second = Outbox(), an_event_batch(2), an_event_batch(3)
-        publisher = Publisher(None, None, _AWAY, None, _AWAY)
+        outbox, first, second = ScriptedOutbox(), an_event_batch(2), an_event_batch(3)
+        publisher = ScriptedPublisher(None, None, _AWAY, None, _AWAY)
 
         await publish_batches([first, second], outbox=outbox, publisher=publisher)
 
@@ -46,12 +46,12 @@ class TestPublishing:
 
     async def test_unrouted_events_may_be_dropped_and_nothing_else_may(self) -> None:
         outbox, unrouted, in_part, refused_too = (
-            Outbox(),
+            ScriptedOutbox(),
             an_event_batch(2),
             an_event_batch(2),
             an_event_batch(2),
         )
-        publisher = Publisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
+        publisher = ScriptedPublisher(_NOBODY, _NOBODY, None, _NOBODY, _NOBODY, _AWAY)
 
         await publish_batches([unrouted, in_part, refused_too], outbox=outbox, publisher=publisher)
 
@@ -61,6 +61,8 @@ class TestPublishing:
 
     async def test_the_number_of_dropped_events_is_logged(self) -> None:
         with capture_logs() as records:
-            await publish_batches([an_event_batch()], outbox=Outbox(), publisher=Publisher(_NOBODY))
+            await publish_batches(
+                [an_event_batch()], outbox=ScriptedOutbox(), publisher=ScriptedPublisher(_NOBODY)
+            )
 
         assert [record["count"] for record in records] == [1]

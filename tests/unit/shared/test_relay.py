@@ -17,7 +17,7 @@ from shared.relay import run_relay
 from shared.runtime import outages
 from tests.support.builders import AnInstallation
 from tests.support.logs import capture_logs
-from tests.unit.shared.scripted_ports import Outbox, Publisher, an_event_batch
+from tests.unit.shared.scripted_ports import ScriptedOutbox, ScriptedPublisher, an_event_batch
 
 _LIMIT_S: Final = 20
 _PAGE: Final = 512
@@ -30,62 +30,62 @@ def ecgs(count: int) -> list[EcgKey]:
     return [EcgKey("ada", str(number)) for number in range(count)]
 
 
-def announced(publisher: Publisher) -> list[list[str]]:
+def announced(publisher: ScriptedPublisher) -> list[list[str]]:
     """The ids of the ECGs that each event names."""
     return [[ecg["id"] for ecg in json.loads(event.body)["data"]["ecgs"]] for event in publisher.published]
 
 
 class TestAnnouncing:
     async def test_each_announcement_names_64_ecgs_at_the_most(self, pauses: Pauses) -> None:
-        publisher = Publisher()
+        publisher = ScriptedPublisher()
 
-        await pauses.sweep(1, Outbox(ecgs=[ecgs(130)]), publisher)
+        await pauses.sweep(1, ScriptedOutbox(ecgs=[ecgs(130)]), publisher)
 
         assert list(map(len, announced(publisher))) == [64, 64, 2]
         assert list(chain.from_iterable(announced(publisher))) == [key.id for key in ecgs(130)]
 
     async def test_those_are_put_back_that_were_not_announced(self, pauses: Pauses) -> None:
-        outbox = Outbox(ecgs=[ecgs(129)])
+        outbox = ScriptedOutbox(ecgs=[ecgs(129)])
 
-        await pauses.sweep(1, outbox, Publisher(None, _AWAY, None))
+        await pauses.sweep(1, outbox, ScriptedPublisher(None, _AWAY, None))
 
         assert outbox.put_back_keys == ecgs(129)[64:128]
 
     async def test_events_wait_while_ecgs_can_not_be_announced(self, pauses: Pauses) -> None:
-        outbox = Outbox(ecgs=[ecgs(1)], batches=[[an_event_batch()]])
+        outbox = ScriptedOutbox(ecgs=[ecgs(1)], batches=[[an_event_batch()]])
 
-        await pauses.sweep(1, outbox, Publisher(_AWAY))
+        await pauses.sweep(1, outbox, ScriptedPublisher(_AWAY))
 
         assert outbox.asked_for == [_PAGE]
 
     async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_unavailable(
         self, pauses: Pauses
     ) -> None:
-        outbox = Outbox(ecgs=[ecgs(1)])
+        outbox = ScriptedOutbox(ecgs=[ecgs(1)])
 
-        await pauses.sweep(1, outbox, Publisher(checks=[_AWAY]))
+        await pauses.sweep(1, outbox, ScriptedPublisher(checks=[_AWAY]))
 
         assert outbox.asked_for == []
 
     async def test_how_many_were_announced_is_logged_and_none_is_not(self, pauses: Pauses) -> None:
         with capture_logs() as records:
-            await pauses.sweep(2, Outbox(ecgs=[ecgs(3)]), Publisher())
+            await pauses.sweep(2, ScriptedOutbox(ecgs=[ecgs(3)]), ScriptedPublisher())
 
         assert [record["count"] for record in records] == [3]
 
 
 class TestPace:
     async def test_what_it_takes_is_due_again_after_10_s_doubling_up_to_300_s(self, pauses: Pauses) -> None:
-        outbox = Outbox()
+        outbox = ScriptedOutbox()
 
-        await pauses.sweep(1, outbox, Publisher())
+        await pauses.sweep(1, outbox, ScriptedPublisher())
 
         assert outbox.backoffs == [Backoff(first_s=10, longest_s=300)] * 2  # of ECGs and of events
 
     async def test_a_page_that_is_not_full_is_followed_by_a_whole_interval(self, pauses: Pauses) -> None:
-        outbox = Outbox(ecgs=[ecgs(_PAGE - 1)], batches=[[an_event_batch(_PAGE - 1)]])
+        outbox = ScriptedOutbox(ecgs=[ecgs(_PAGE - 1)], batches=[[an_event_batch(_PAGE - 1)]])
 
-        await pauses.sweep(1, outbox, Publisher())
+        await pauses.sweep(1, outbox, ScriptedPublisher())
 
         assert pauses.slept_s == [_INTERVAL_S]
 
@@ -97,33 +97,35 @@ class TestPace:
     ) -> None:
         batches = [an_event_batch(due_events - 1), an_event_batch()] if due_events else []
 
-        await pauses.sweep(2, Outbox(ecgs=[ecgs(due_ecgs)], batches=[batches]), Publisher())
+        await pauses.sweep(2, ScriptedOutbox(ecgs=[ecgs(due_ecgs)], batches=[batches]), ScriptedPublisher())
 
         assert pauses.slept_s == [_INTERVAL_S / 10, _INTERVAL_S]
 
     async def test_its_backoff_doubles_up_to_ten_intervals_during_an_outage(self, pauses: Pauses) -> None:
-        await pauses.sweep(6, Outbox(), Publisher(checks=[_AWAY] * 6))
+        await pauses.sweep(6, ScriptedOutbox(), ScriptedPublisher(checks=[_AWAY] * 6))
 
         assert pauses.slept_s == [4, 8, 16, 20, 20, 20]
 
     async def test_after_an_outage_it_is_as_quick_as_before(self, pauses: Pauses) -> None:
         full = [ecgs(_PAGE), ecgs(1)]
 
-        await pauses.sweep(6, Outbox(ecgs=full), Publisher(checks=[_AWAY, _AWAY, None, None, _AWAY, None]))
+        await pauses.sweep(
+            6, ScriptedOutbox(ecgs=full), ScriptedPublisher(checks=[_AWAY, _AWAY, None, None, _AWAY, None])
+        )
 
         assert pauses.slept_s == [4, 8, 0.2, 2, 4, 2]
 
     async def test_an_outage_after_a_full_page_is_no_reason_to_hurry(self, pauses: Pauses) -> None:
-        await pauses.sweep(2, Outbox(ecgs=[ecgs(_PAGE)]), Publisher(checks=[None, _AWAY]))
+        await pauses.sweep(2, ScriptedOutbox(ecgs=[ecgs(_PAGE)]), ScriptedPublisher(checks=[None, _AWAY]))
 
         assert pauses.slept_s == [0.2, 4]
 
     async def test_an_outage_of_postgresql_while_events_are_cleared_is_like_any_other(
         self, pauses: Pauses
     ) -> None:
-        outbox = Outbox(batches=[[an_event_batch()]], is_away=True)
+        outbox = ScriptedOutbox(batches=[[an_event_batch()]], is_away=True)
 
-        await pauses.sweep(2, outbox, Publisher())
+        await pauses.sweep(2, outbox, ScriptedPublisher())
 
         assert pauses.slept_s == [4, 2]
 
@@ -149,7 +151,7 @@ class TestOutages:
         clock = _SlowChecks(monkeypatch)
 
         with capture_logs() as records:
-            await pauses.sweep(3, Outbox(), clock.slow(Publisher(checks=[None, _AWAY, None])))
+            await pauses.sweep(3, ScriptedOutbox(), clock.slow(ScriptedPublisher(checks=[None, _AWAY, None])))
 
         assert [record["lasted_at_least_s"] for record in records[1:]] == [clock.CHECK_S]
 
@@ -159,7 +161,7 @@ class TestOutages:
 
 async def _logged(pauses: Pauses, checks: list[UnavailableError | None]) -> list[dict[str, Any]]:
     with capture_logs() as records:
-        await pauses.sweep(len(checks), Outbox(), Publisher(checks=checks))
+        await pauses.sweep(len(checks), ScriptedOutbox(), ScriptedPublisher(checks=checks))
     return records
 
 
@@ -170,7 +172,7 @@ class Pauses:
         self.slept_s: list[float] = []
         self._left = 0
 
-    async def sweep(self, times: int, outbox: Outbox, publisher: Publisher) -> None:
+    async def sweep(self, times: int, outbox: ScriptedOutbox, publisher: ScriptedPublisher) -> None:
         """Run a relay for so many sweeps."""
         self._left = times
         with pytest.raises(_SweptError):
@@ -213,7 +215,7 @@ class _SlowChecks:
     def monotonic(self) -> float:
         return self._now_s
 
-    def slow(self, publisher: Publisher) -> Publisher:
+    def slow(self, publisher: ScriptedPublisher) -> ScriptedPublisher:
         """The same publisher; each check takes its time."""
         check = publisher.check
 

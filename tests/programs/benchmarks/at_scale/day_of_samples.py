@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from isoline.client import open_client
-from tests.programs.benchmarks.load.meter import metered, pss_mb
+from tests.programs.benchmarks.load.meter import measure_resources, pss_mb
 from tests.programs.benchmarks.pipelines import OWNER, PASSWORD, open_isoline
 from tests.programs.benchmarks.servers import open_servers
 
@@ -47,7 +47,7 @@ async def main(hours: float) -> int:
     async with open_servers() as servers, open_isoline(servers) as pipeline:
         before = {name: pss_mb(pipeline.processes[name]) for name in _WATCHED}
         async with (
-            metered(pipeline.processes, every_s=_EVERY_S) as taken,
+            measure_resources(pipeline.processes, every_s=_EVERY_S) as used,
             open_client(pipeline.address, user=OWNER, password=PASSWORD, retry_for_s=5.0) as isoline,
         ):
             begun = time.monotonic()
@@ -57,7 +57,7 @@ async def main(hours: float) -> int:
             measured = time.monotonic()
     console = Console(highlight=False, soft_wrap=True)
     for name in _WATCHED:
-        console.print(f"{name}: peak PSS {taken.peak_pss_mb[name]:.0f} MiB, {before[name]:.0f} before")
+        console.print(f"{name}: peak PSS {used.peak_pss_mb[name]:.0f} MiB, {before[name]:.0f} before")
     found = {lead.name: lead.findings["zero_crossings"] for lead in result.leads}
     samples = sum(lead["signal"].size for lead in ecg["leads"])
     console.print(
@@ -65,7 +65,7 @@ async def main(hours: float) -> int:
     )
     is_right = found == {lead["name"]: _crossings(lead["signal"]) for lead in ecg["leads"]}
     console.print(f"zero crossings {found}: {'right' if is_right else 'WRONG'}")
-    return 0 if is_right and taken.peak_pss_mb["gateway"] <= _MAX_GATEWAY_MIB else 1
+    return 0 if is_right and used.peak_pss_mb["gateway"] <= _MAX_GATEWAY_MIB else 1
 
 
 def _crossings(signal: np.ndarray[Any, np.dtype[np.int16]]) -> int:

@@ -10,20 +10,20 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from tests.programs.benchmarks.at_scale import filling
-from tests.programs.benchmarks.load.meter import metered
+from tests.programs.benchmarks.load.meter import measure_resources
 from tests.programs.benchmarks.load.recordings import of_length, small
 from tests.programs.benchmarks.load.requests import blocks_of_numbers, posts
 from tests.programs.benchmarks.pipelines import OWNER, PATH, ROOMY, open_isoline, open_isoline_apart
 from tests.programs.benchmarks.report import print_row, print_table_head
 from tests.programs.benchmarks.servers import open_servers
-from tests.programs.benchmarks.steps import SMALL_CONNECTIONS, run_through
+from tests.programs.benchmarks.steps import SMALL_CONNECTIONS, run_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from tests.programs.benchmarks.pipelines import Pipeline
     from tests.programs.benchmarks.servers import Servers
-    from tests.programs.benchmarks.steps import Through
+    from tests.programs.benchmarks.steps import PipelineRun
 
 _LENGTHS: Final = (3, 300, 3_000, 30_000, 300_000, 3_000_000, 10_000_000)
 _ROWS: Final = (0, 10_000, 100_000, 1_000_000)
@@ -68,15 +68,15 @@ async def _by_samples(servers: Servers) -> None:
             connections = max(1, min(_MAX_CONNECTIONS, _SAMPLES_UNDER_WAY // length))
             requests = posts(PATH, of_length(length), isoline.tokens())
             seconds = _WINDOW_S if length < _LONG else _LONG_WINDOW_S
-            through = await run_through(
+            run = await run_pipeline(
                 isoline, requests, next(blocks), connections=connections, seconds=seconds
             )
-            gateway_us, processor_us = _cpu_us(through, "gateway"), _cpu_us(through, "processor")
+            gateway_us, processor_us = _cpu_us(run, "gateway"), _cpu_us(run, "processor")
             print_row(
                 length,
-                *(through.accepted_per_s, through.completed_per_s, gateway_us, processor_us),
+                *(run.accepted_per_s, run.completed_per_s, gateway_us, processor_us),
                 1000 * (gateway_us + processor_us) / length,
-                *(through.peak_pss_mb[name] for name in ("gateway", "processor")),
+                *(run.peak_pss_mb[name] for name in ("gateway", "processor")),
             )
             await servers.until_quiet()
 
@@ -120,12 +120,12 @@ async def _by_backlog(servers: Servers) -> None:
             after = await isoline.newest()
             await filling.fill_queued(isoline, first, last)
             await filling.announce(servers.amqp_url, first, last, now=datetime.now(UTC))
-            async with metered(isoline.processes) as taken:
+            async with measure_resources(isoline.processes) as used:
                 begun_s = time.monotonic()
                 os.kill(isoline.processes["processor"], signal.SIGCONT)
                 completed, ended_s = await isoline.until_done(after, within_s=_DRAIN_WITHIN_S)
             assert completed == backlog
-            costs = [1e6 * taken.cpu_s[name] / backlog for name in ("processor", "postgresql", "rabbitmq")]
+            costs = [1e6 * used.cpu_s[name] / backlog for name in ("processor", "postgresql", "rabbitmq")]
             print_row(backlog, ended_s - begun_s, backlog / (ended_s - begun_s), *costs)
             first = last + 1
             await servers.until_quiet()
@@ -139,11 +139,11 @@ async def _by_owners(servers: Servers) -> None:
         for count in _OWNERS:
             owners = [OWNER, *(f"owner-{index}" for index in range(1, count))]
             requests = posts(PATH, small(), isoline.tokens(owners))
-            through = await run_through(
+            run = await run_pipeline(
                 isoline, requests, next(blocks), connections=SMALL_CONNECTIONS, seconds=_WINDOW_S
             )
-            rates = (through.accepted_per_s, through.completed_per_s)
-            print_row(count, *rates, _cpu_us(through, "gateway"), through.peak_pss_mb["gateway"])
+            rates = (run.accepted_per_s, run.completed_per_s)
+            print_row(count, *rates, _cpu_us(run, "gateway"), run.peak_pss_mb["gateway"])
             await servers.until_quiet()
 
 
@@ -155,10 +155,10 @@ _DIMENSIONS: Final[Mapping[str, Callable[[Servers], Awaitable[None]]]] = {
 }
 
 
-async def _full_load(isoline: Pipeline, first: int) -> Through:
+async def _full_load(isoline: Pipeline, first: int) -> PipelineRun:
     requests = posts(PATH, small(), isoline.tokens())
-    return await run_through(isoline, requests, first, connections=SMALL_CONNECTIONS, seconds=_WINDOW_S)
+    return await run_pipeline(isoline, requests, first, connections=SMALL_CONNECTIONS, seconds=_WINDOW_S)
 
 
-def _cpu_us(through: Through, process: str) -> float:
-    return 1e6 * through.cpu_s[process] / through.completed
+def _cpu_us(run: PipelineRun, process: str) -> float:
+    return 1e6 * run.cpu_s[process] / run.completed

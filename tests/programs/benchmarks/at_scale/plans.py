@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.programs.benchmarks.at_scale import filling
 from tests.programs.benchmarks.pipelines import OWNER, open_isoline
-from tests.programs.benchmarks.report import say
+from tests.programs.benchmarks.report import print_line
 from tests.programs.benchmarks.servers import open_servers
 from tests.support.plans import DUE_EVENT_BATCHES, explain_hot_queries, open_explaining_database
 
@@ -31,14 +31,16 @@ async def show_plans() -> int:
     async with open_servers() as servers:
         async with open_isoline(servers) as isoline:
             await filling.plant(isoline)
-        say(f"{_FINISHED:,} finished ECGs of 1,000 owners, {_QUEUED:,} that are queued, 100,000 events")
+        print_line(
+            f"{_FINISHED:,} finished ECGs of 1,000 owners, {_QUEUED:,} that are queued, 100,000 events"
+        )
         await filling.fill_finished(isoline, 1, _FINISHED, owners=1000)
         await filling.fill_queued(isoline, 1, _QUEUED)
         size = await isoline.query(_BYTES)
-        say(f"{size:,.0f} bytes on disk for each, of 3 samples, in all tables and indexes")
+        print_line(f"{size:,.0f} bytes on disk for each, of 3 samples, in all tables and indexes")
         for statement in (_DUE, _EVENTS, "VACUUM ANALYZE"):
             await isoline.query(statement, timeout_s=_WITHIN_S)
         async with open_explaining_database(servers.database_url, timeout_s=_WITHIN_S) as database:
             for plan in await explain_hot_queries(database, owner=OWNER, max_backlog=_MAX_BACKLOG):
-                say(f"\n### {plan.title}\n\n```\n{plan.explained}\n```")
+                print_line(f"\n### {plan.title}\n\n```\n{plan.explained}\n```")
     return 0

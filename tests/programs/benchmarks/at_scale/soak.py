@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from tests.programs.benchmarks.load.meter import metered
+from tests.programs.benchmarks.load.meter import measure_resources
 from tests.programs.benchmarks.load.open_loop import percentile
 from tests.programs.benchmarks.load.recordings import small
 from tests.programs.benchmarks.load.requests import blocks_of_numbers, posts
 from tests.programs.benchmarks.pipelines import PATH, open_isoline
-from tests.programs.benchmarks.report import number, print_row, print_table_head, say
+from tests.programs.benchmarks.report import number, print_line, print_row, print_table_head
 from tests.programs.benchmarks.servers import open_servers
-from tests.programs.benchmarks.steps import SMALL_CONNECTIONS, run_through, submit_small_at_rate
+from tests.programs.benchmarks.steps import SMALL_CONNECTIONS, run_pipeline, submit_small_at_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ async def soak(minutes: int) -> int:
         blocks = blocks_of_numbers()
         rate_per_s = _SHARE * await _capacity_per_s(isoline, blocks)
         await servers.until_quiet()
-        say(f"SMALL at {rate_per_s:,.0f} per second")
+        print_line(f"SMALL at {rate_per_s:,.0f} per second")
         print_table_head("minute", *_COLUMNS)
         rows = []
         for minute in range(1, minutes + 1):
@@ -67,7 +67,7 @@ async def _capacity_per_s(isoline: Pipeline, blocks: Iterator[int]) -> float:
     It takes more of them than wrk does: 70 % of what wrk gets through would leave it a tenth of two cores.
     """
     requests = posts(PATH, small(), isoline.tokens())
-    most = await run_through(
+    most = await run_pipeline(
         isoline, requests, next(blocks), connections=SMALL_CONNECTIONS, seconds=_CAPACITY_WINDOW_S
     )
     begun_s = time.monotonic()
@@ -78,12 +78,12 @@ async def _capacity_per_s(isoline: Pipeline, blocks: Iterator[int]) -> float:
 
 
 async def _minute(isoline: Pipeline, blocks: Iterator[int], rate_per_s: float) -> list[float]:
-    async with metered(isoline.processes) as taken:
+    async with measure_resources(isoline.processes) as used:
         latencies = await submit_small_at_rate(
             isoline, next(blocks), rate_per_s=rate_per_s, seconds=_MINUTE_S
         )
     return [
-        *(taken.peak_pss_mb[name] for name in ("gateway", "processor")),
+        *(used.peak_pss_mb[name] for name in ("gateway", "processor")),
         *(1000 * percentile(latencies.submit_s, percent) for percent in (50, 99)),
         1000 * percentile(latencies.result_s, 99),
         *await _bloat(isoline),
@@ -105,4 +105,4 @@ def _compare(rows: list[list[float]]) -> None:
     for column, name in enumerate(_COLUMNS) if late else ():
         before = max(row[column] for row in early)
         after = max(row[column] for row in late)
-        say(f"{name}: at most {number(before)} in the first two minutes, {number(after)} after them")
+        print_line(f"{name}: at most {number(before)} in the first two minutes, {number(after)} after them")

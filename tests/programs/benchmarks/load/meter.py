@@ -19,7 +19,7 @@ _TIMES: Final = slice(11, 15)
 
 
 @dataclass
-class Taken:
+class ResourceUse:
     """What each process took while it was watched."""
 
     cpu_s: dict[str, float] = field(default_factory=dict)
@@ -27,20 +27,22 @@ class Taken:
 
 
 @asynccontextmanager
-async def metered(processes: Mapping[str, int], *, every_s: float = _SAMPLE_EVERY_S) -> AsyncIterator[Taken]:
+async def measure_resources(
+    processes: Mapping[str, int], *, every_s: float = _SAMPLE_EVERY_S
+) -> AsyncIterator[ResourceUse]:
     """Watch processes, given by name; CPU time is there when the context has closed."""
-    taken = Taken(peak_pss_mb=dict.fromkeys(processes, 0.0))
+    used = ResourceUse(peak_pss_mb=dict.fromkeys(processes, 0.0))
     before = {name: cpu_s(pid) for name, pid in processes.items()}
-    sampling = asyncio.create_task(_sample(processes, taken, every_s))
+    sampling = asyncio.create_task(_sample(processes, used, every_s))
     try:
-        yield taken
+        yield used
     finally:
         sampling.cancel()
-        taken.cpu_s = {name: cpu_s(pid) - before[name] for name, pid in processes.items()}
+        used.cpu_s = {name: cpu_s(pid) - before[name] for name, pid in processes.items()}
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU that the process and its children have taken, those that have ended included."""
+    """Seconds of CPU that the process and its children have used, those that have ended included."""
     return sum(map(_ticks, _family(pid))) / _TICKS_PER_S
 
 
@@ -49,11 +51,11 @@ def pss_mb(pid: int) -> float:
     return sum(map(_pss_kb, _family(pid))) / 1024
 
 
-async def _sample(processes: Mapping[str, int], taken: Taken, every_s: float) -> None:
+async def _sample(processes: Mapping[str, int], used: ResourceUse, every_s: float) -> None:
     watched = [name for name in processes if name in {"gateway", "processor"}]
     while True:
         for name in watched:
-            taken.peak_pss_mb[name] = max(taken.peak_pss_mb[name], pss_mb(processes[name]))
+            used.peak_pss_mb[name] = max(used.peak_pss_mb[name], pss_mb(processes[name]))
         await asyncio.sleep(every_s)
 
 

@@ -20,7 +20,7 @@ from gateway.http.bodies.content_encoding import (
     window_bytes,
 )
 from gateway.http.problems import ProblemError
-from tests.support.malicious_gzip import gzip_of_tables
+from tests.support.malicious_gzip import gzip_of_huffman_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_a_body_past_its_limit_is_too_large(encoding: str) -> None:
 
 _ZSTD_WITHOUT_SIZE: Final = bytes.fromhex("28b52ffd0058")
 _OF_NO_USE: Final = {
-    "gzip, tables of codes": gzip_of_tables(4 * _MIB, literals_per_block=0),
+    "gzip, tables of codes": gzip_of_huffman_tables(4 * _MIB, literals_per_block=0),
     "gzip, stored blocks": gzip.compress(b"")[:10] + bytes.fromhex("000000ffff") * _MIB,
     "zstd, empty blocks": _ZSTD_WITHOUT_SIZE + bytes(3) * _MIB,
     "zstd, blocks of one byte": _ZSTD_WITHOUT_SIZE + bytes([0x08, 0, 0, 0x20]) * _MIB,
@@ -97,7 +97,7 @@ _OF_NO_USE: Final = {
 
 @pytest.mark.parametrize("literals_per_block", [0, 13])
 def test_code_tables_for_hardly_any_content_are_valid_gzip(literals_per_block: int) -> None:
-    assert set(gzip.decompress(gzip_of_tables(1000, literals_per_block=literals_per_block))) == set(
+    assert set(gzip.decompress(gzip_of_huffman_tables(1000, literals_per_block=literals_per_block))) == set(
         b"a" * literals_per_block
     )
 
