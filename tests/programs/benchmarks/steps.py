@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
 
 class PipelineRun(NamedTuple):
-    """A load that a pipeline completed: how fast it was accepted and completed, and what each process took."""
+    """A load that a pipeline completed: how fast it was accepted and completed, and what processes used."""
 
     accepted_per_s: float
     completed_per_s: float
