@@ -67,10 +67,11 @@ def _samples(parts: Iterable[Samples | list[object]]) -> Samples:
     bad: list[tuple[int, object]] = []  # the first of each part
     num_bad, offset = 0, 0
     for part in parts:
-        taken = _integers(part) if isinstance(part, list) else part
-        if taken is not None:
+        if not isinstance(part, list):
+            samples.append(part)
+        elif (taken := _integers(part)) is not None:
             samples.append(taken)
-        elif isinstance(part, list):
+        else:
             first = next(index for index, value in enumerate(part) if not _is_sample(value))
             bad.append((offset + first, part[first]))
             num_bad += len(part) - _num_samples(part)

@@ -54,7 +54,7 @@ class UnparsedSignal:
         self._start = start
         self._end = end
         commas = _count_commas(body, start, end)
-        is_empty = not commas and _skip_white_space(body, start, end) == end
+        is_empty = _skip_white_space(body, start, end) == end
         self._length = 0 if is_empty else commas + 1
 
     def __len__(self) -> int:
@@ -196,12 +196,15 @@ class _Finder:
 
 
 def _end_of_string(body: bytes, quote: int, max_bytes: int) -> int:
-    """The offset after the closing quotation mark: the first with an even number of backslashes before it."""
+    """The offset after the closing quotation mark: the first with an even number of backslashes before it.
+
+    It is the body's end if there is none, or the string is longer than ``max_bytes``.
+    """
     start = quote + 1
     while True:
         end = body.find(b'"', start)
         if end < 0 or end - quote > max_bytes:
-            return len(body) if end < 0 else end
+            return len(body)
         text = body[start:end]
         if (len(text) - len(text.rstrip(b"\\"))) % 2 == 0:
             return end + 1

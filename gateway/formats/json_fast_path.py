@@ -36,8 +36,8 @@ def read_ecg_fast(document: object, *, limits: SubmissionLimits, now: datetime) 
     """
     fields = _known(document, _ECG_FIELDS)
     leads, rate_hz = fields["leads"], fields.get("sampling_rate_hz")
-    if type(leads) is not list or len(leads) > limits.max_leads:
-        raise ValueError("no leads, or too many")
+    if len(leads) > limits.max_leads:
+        raise ValueError("too many leads")
     read = [_lead(lead, limits) for lead in leads]
     header = Header(
         ecg_id(fields["id"]),
@@ -69,10 +69,11 @@ def _lead(document: object, limits: SubmissionLimits) -> tuple[LeadHeader, Sampl
     return LeadHeader(fields["name"], signal.size, **optional), signal
 
 
-def _known(document: object, names: AbstractSet[str]) -> dict[str, Any]:
-    if type(document) is not dict or not document.keys() <= names:
-        raise TypeError("no object, or one of other fields")
-    return document
+def _known(document: Any, names: AbstractSet[str]) -> dict[str, Any]:
+    if not document.keys() <= names:
+        raise ValueError("unknown fields")
+    fields: dict[str, Any] = document
+    return fields
 
 
 def _integer(value: object) -> int:
