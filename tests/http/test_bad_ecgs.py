@@ -292,7 +292,9 @@ class TestFields:
             (with_lead(sampling_rate_hz=10_000.5), "/leads/0/sampling_rate_hz", "or equal to 10000"),
             (with_lead(sampling_rate_hz="500"), "/leads/0/sampling_rate_hz", "found a string"),
             (with_lead(num_samples=2), "/leads/0/num_samples", "the signal has 3 samples, not 2"),
+            (with_lead(num_samples=1), "/leads/0/num_samples", "the signal has 3 samples, not 1"),
             (with_lead(num_samples="3"), "/leads/0/num_samples", "found a string"),
+            (with_lead(signal="123", num_samples=2), "/leads/0/signal", "found a string"),
             (with_lead(num_samples=3.0), "/leads/0/num_samples", "found a number with a fraction"),
             (with_lead(num_samples=0), "/leads/0/num_samples", "or equal to 1"),
             (with_lead(num_samples=True), "/leads/0/num_samples", "found a boolean"),
@@ -320,6 +322,7 @@ class TestFields:
             ([2**31], "/leads/0/signal/0", "an integer past 32 bits"),
             ([-(2**31) - 1], "/leads/0/signal/0", "an integer past 32 bits"),
             ([0, 2**63], "/leads/0/signal/1", "an integer past 32 bits"),
+            ([-(2**31), 2**31 - 1, None], "/leads/0/signal/2", "null"),
             ([2**64], "/leads/0/signal/0", "a number with a fraction or past 64 bits"),
             ([-(2**63) - 1], "/leads/0/signal/0", "a number with a fraction or past 64 bits"),
         ],
@@ -496,6 +499,17 @@ class TestFields:
         problem = await refused(ada_alone, {str(n): n for n in range(2000)})
 
         assert problem["errors"] == [{"pointer": "", "detail": "an object here has more than 32 fields"}]
+
+    async def test_many_unknown_fields_of_one_lead_are_one_problem(
+        self, ada_alone: aiohttp.ClientSession
+    ) -> None:
+        leads = [a_lead_body(), a_lead_body(**{str(n): n for n in range(31)})]
+
+        problem = await refused(ada_alone, an_ecg_body(leads=leads))
+
+        assert problem["errors"] == [
+            {"pointer": "/leads", "detail": "an object here has more than 32 fields"}
+        ]
 
     async def test_a_refused_ecg_is_neither_stored_nor_announced(
         self, ada: aiohttp.ClientSession, broker: InProcessBroker

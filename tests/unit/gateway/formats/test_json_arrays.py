@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,18 @@ def read_back(value: Any) -> Any:
     if isinstance(value, list):
         return list(map(read_back, value))
     return {key: read_back(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+class SearchedBody(bytes):
+    """Counts how many octets are searched for each."""
+
+    def __init__(self, _: bytes) -> None:
+        self.searched: Counter[bytes] = Counter()
+
+    def find(self, octet: Any, start: Any = 0, end: Any = None) -> int:
+        found = super().find(octet, start, end)
+        self.searched[octet] += (len(self) if found < 0 else found) - start
+        return found
 
 
 def parse_by_cutting(body: bytes) -> Any:
@@ -70,12 +84,37 @@ class TestCutting:
             assert parse_by_cutting(body) == expected
 
     def test_only_arrays_of_numbers_are_cut_out(self) -> None:
-        body = b'{"a": [1, 2], "[3, 4]": [[5, 6], ["[7]"]], "b": "[8, 9]", "c": [null, 0.5], "d": [{}]}'
+        body = (
+            b'{"a": [1, 2], "[3, 4]": [[5, 6], ["[7]"]], "b": "[8]", "c": [null, 0.5], "d": [{}], "e": [1]}'
+        )
 
         found = cut_arrays(body, min_bytes=4, max_rest_bytes=1000, max_rest_parts=1000)
 
-        assert found.rest == b'{"a": [], "[3, 4]": [[], ["[7]"]], "b": "[8, 9]", "c": [], "d": [{}]}'
+        assert found.rest == (b'{"a": [], "[3, 4]": [[], ["[7]"]], "b": "[8]", "c": [], "d": [{}], "e": [1]}')
         assert {number: len(signal) for number, signal in found.signals.items()} == {0: 2, 2: 2, 4: 2}
+
+    def test_an_array_without_an_end_is_not_cut_out(self) -> None:
+        body = b'{"a": [1, 2'
+
+        found = cut_arrays(body, min_bytes=1, max_rest_bytes=1000, max_rest_parts=1000)
+
+        assert (found.rest, found.signals) == (body, {})
+
+    def test_a_body_is_searched_once_for_each_octet(self) -> None:
+        body = SearchedBody(b'{"a": "b", "c": [%b]}' % (b'"d", ' * 1000))
+
+        with pytest.raises(TooMuchOverheadError):
+            cut_arrays(body, min_bytes=1, max_rest_bytes=10_000, max_rest_parts=500)
+
+        assert max(body.searched.values()) <= len(body) + 1
+
+    def test_a_string_is_searched_no_further_than_the_rest_may_be_long(self) -> None:
+        body = SearchedBody(b'{"name": "%b"}' % (b'\\"' * 10_000))
+
+        with pytest.raises(TooMuchOverheadError):
+            cut_arrays(body, min_bytes=1, max_rest_bytes=100, max_rest_parts=500)
+
+        assert body.searched[b'"'] < 200
 
     @pytest.mark.parametrize(
         "body",
@@ -108,13 +147,15 @@ class TestCutting:
         with pytest.raises(NotJsonError) as caught:
             parse_json(found.rest)
 
-        assert found.offset(found.rest.index(b"x")) == body.index(b"x")
+        for octet in (b"[", b"]", b"x"):
+            assert found.offset(found.rest.index(octet)) == body.index(octet)
         assert found.offset(found.rest.index(b'"b"')) == body.index(b'"b"')
         assert found.offset(caught.value.offset) == body.index(b"x")
 
 
 def unparsed(text: bytes) -> UnparsedSignal:
-    return UnparsedSignal(b"[%b]" % text, 1, 1 + len(text))
+    """The array of this text, with more behind it."""
+    return UnparsedSignal(b"[%b], 7, 8, 9" % text, 1, 1 + len(text))
 
 
 class TestReading:
@@ -150,6 +191,7 @@ class TestReading:
 
         assert values == _MIB + 1
         assert max(sizes) <= PIECE_BYTES + 2
+        assert len(sizes) == -(-(4 * _MIB + 3) // PIECE_BYTES)  # and no more of them than that
 
     @pytest.mark.parametrize(
         ("text", "offset"),
@@ -178,6 +220,26 @@ class TestReading:
             list(unparsed(around % (b"1" * _MIB)).parts())
 
         assert caught.value.status == 413
+
+    def test_a_number_may_be_as_long_as_a_piece(self) -> None:
+        number = b"0.".ljust(PIECE_BYTES, b"0")
+
+        assert list(unparsed(number + b" , 1").parts()) == [[0.0], [1]]
+        with pytest.raises(ProblemError, match="one has more, at char 1"):
+            list(unparsed(number + b"0 , 1").parts())
+
+    def test_white_space_is_skipped_a_piece_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+
+        class Counting:
+            def match(self, body: bytes, start: int, end: int) -> Any:
+                sizes.append(end - start)
+                return re.compile(rb"[ \t\n\r]+").match(body, start, end)
+
+        monkeypatch.setattr("gateway.formats.json_arrays._WHITE_SPACE", Counting())
+
+        assert list(unparsed(b" " * _MIB).parts()) == []
+        assert max(sizes) <= PIECE_BYTES
 
     @pytest.mark.parametrize("space", [b" ", b"\n", b" \t\r\n"])
     @pytest.mark.parametrize(

@@ -14,12 +14,17 @@ from simdjson import Parser
 
 from gateway.formats.json_arrays import MIN_CUT_BYTES, PIECE_BYTES
 from gateway.formats.json_fast_path import read_ecg_fast
-from gateway.formats.json_reader import parse_into_arrays, parse_with_unparsed_signals, read_ecg_json
+from gateway.formats.json_reader import (
+    JsonReader,
+    parse_into_arrays,
+    parse_with_unparsed_signals,
+    read_ecg_json,
+)
 from gateway.formats.models import EcgBody, LeadBody, read_ecg
 from gateway.http.bodies.json_body import MAX_CONTAINERS, parse_json
 from gateway.http.problems import ProblemError, problem_document
 from gateway.http.validation import MAX_FIELDS
-from shared.runtime.settings import SubmissionLimits
+from shared.runtime.settings import GatewayOnlySettings, SubmissionLimits
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -196,6 +201,14 @@ class TestValidBodies:
     @given(_ECGS)
     def test_a_regular_body_needs_no_models(self, ecg: dict[str, Any]) -> None:
         ecg["leads"] = [{**lead, "name": str(index)} for index, lead in enumerate(ecg["leads"])]
+
+        found = read_ecg_fast(ecg, limits=_LIMITS, now=_NOW)
+
+        assert values_of(found) == values_of(read_ecg(ecg, limits=_LIMITS, now=_NOW))
+
+    def test_an_ecg_at_every_limit_needs_no_models(self) -> None:
+        leads = [{"name": str(samples), "signal": [samples] * samples} for samples in (8, 7, 4, 1)]
+        ecg = an_ecg_body(leads=leads)
 
         found = read_ecg_fast(ecg, limits=_LIMITS, now=_NOW)
 
@@ -390,6 +403,20 @@ class TestUnparsedSignals:
         assert found["status"] == 400
         assert f"char {body.index(b'x')}." in str(found["detail"])
 
+    def test_a_bad_sample_far_into_a_signal_is_pointed_at(self) -> None:
+        signal = [1] * 100_000 + [0.5, 2, None]  # past the first piece
+        body = json.dumps(an_ecg_body(leads=[{"name": "I", "signal": signal}])).encode()
+        assert len(body) > PIECE_BYTES
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, dict)
+        detail = (
+            "expected an integer from -2147483648 to 2147483647, "
+            "found a number with a fraction or past 64 bits (and 1 more)"
+        )
+        assert found["errors"] == [{"pointer": "/leads/0/signal/100000", "detail": detail}]
+
 
 def outcome_by_cutting(body: bytes) -> EcgValues | dict[str, object]:
     return outcome(
@@ -438,6 +465,16 @@ class TestLimits:
         assert too_much == far_too_much
         assert too_much["status"] == 413
         assert "may have 65536 bytes, white space included" in str(too_much["detail"])
+
+    @pytest.mark.parametrize("signal", ["1", "1," * 127 + "10"])
+    def test_the_fast_path_takes_the_same_overhead(self, signal: str) -> None:
+        body = with_signal(f"[{signal}]")
+        beside = len(body) - (len(signal) if len(signal) >= MIN_CUT_BYTES else 0)
+        most = body + b" " * (64 * 1024 - beside)
+
+        assert parse_into_arrays(most, SubmissionLimits())["leads"][0]["signal"][0] == 1
+        with pytest.raises(ValueError, match="much beside the signals"):
+            parse_into_arrays(most + b" ", SubmissionLimits())
 
     @pytest.mark.parametrize("name", ["I", "[1]"])
     @pytest.mark.parametrize("size", [300, 200_000, 1_000_000])
@@ -525,6 +562,14 @@ class TestLimits:
         assert isinstance(found, EcgValues)
         assert max(sizes) <= 512 * 1024
 
+    def test_a_body_may_have_12_signs_of_fractions_for_each_lead_and_for_itself(self) -> None:
+        def body(signs: int) -> bytes:
+            return json.dumps({"leads": [{"name": "." * signs, "signal": [1]}]}).encode()
+
+        assert parse_into_arrays(body(24), _LIMITS)["leads"][0]["signal"].tolist() == [1]
+        with pytest.raises(ValueError, match="too many fractions"):
+            parse_into_arrays(body(25), _LIMITS)
+
     def test_fractional_gains_stay_on_the_fast_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr("gateway.formats.json_reader.parse_with_unparsed_signals")
         leads = [
@@ -543,10 +588,11 @@ class TestLimits:
             with_signal(f"[{'1,' * 199}1]"),
             json.dumps(an_ecg_body(leads=[{"name": str(n), "signal": [1]} for n in range(5)])).encode(),
             b"[" * 100,
-            b"[[" + b"{" * 100,
+            b'{"leads": [[' + b"{" * 100,
             b"{}",
+            b'{"leads": []}',
         ],
-        ids=["more samples", "more leads", "arrays", "objects", "no signal"],
+        ids=["more samples", "more leads", "arrays", "objects", "no array", "no signal"],
     )
     def test_a_body_past_the_limits_or_without_signals_is_not_parsed(
         self, body: bytes, monkeypatch: pytest.MonkeyPatch
@@ -578,6 +624,17 @@ class TestLimits:
             ).encode()
 
         most = MAX_CONTAINERS // 2 - 1
+        # Names would count as fractions, by their e.
+        nameless = json.dumps({"leads": [{"signal": [1]}] * most}).encode()
+        assert len(parse_into_arrays(nameless, limits)["leads"]) == most
         assert isinstance(outcome_as_large(body(most), limits), EcgValues)
         assert outcome_as_large(body(most + 1), limits) == outcome_as_small(body(most + 1), limits)
         assert not isinstance(outcome_as_large(body(most + 1), limits), EcgValues)
+
+
+class TestTheSizeOfABody:
+    def test_is_limited_by_the_settings_and_to_half_when_compressed(self) -> None:
+        reader = JsonReader(GatewayOnlySettings(max_body_bytes=2**20))
+
+        assert reader.max_bytes(None) == 2**20
+        assert reader.max_bytes("gzip") == 2**19
