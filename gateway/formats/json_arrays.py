@@ -153,7 +153,7 @@ def cut_arrays(body: bytes, *, min_bytes: int, max_rest_bytes: int, max_rest_par
     signals: dict[int, UnparsedSignal] = {}
     cuts: list[tuple[int, int]] = []
     size, kept_from, offset, number = 0, 0, 0, -1
-    for _ in range(max_rest_parts):
+    for _ in range(max_rest_parts + 1):  # the last round finds the end
         bracket = find(b"[", offset)
         quote = find(b'"', offset)
         if size + min(bracket, quote) - kept_from > max_rest_bytes:

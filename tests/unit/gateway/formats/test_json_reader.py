@@ -476,6 +476,16 @@ class TestLimits:
         with pytest.raises(ValueError, match="much beside the signals"):
             parse_into_arrays(most + b" ", SubmissionLimits())
 
+    def test_the_overhead_of_any_body_may_have_5120_strings_and_arrays(self) -> None:
+        def body(parts: int) -> bytes:
+            return json.dumps(["x"] * (parts - 1)).encode()
+
+        assert len(parse_with_unparsed_signals(body(5120), SubmissionLimits())) == 5119
+        with pytest.raises(
+            ProblemError, match="65536 bytes, white space included, and 5120 texts and arrays"
+        ):
+            parse_with_unparsed_signals(body(5121), SubmissionLimits())
+
     @pytest.mark.parametrize("name", ["I", "[1]"])
     @pytest.mark.parametrize("size", [300, 200_000, 1_000_000])
     def test_white_space_within_a_signal_is_not_counted(self, name: str, size: int) -> None:
