@@ -9,7 +9,7 @@ import pytest
 
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import open_client, open_test_gateway, problem_of
-from tests.support.builders import an_ecg_body
+from tests.support.builders import a_binary_body, an_ecg_body
 
 if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker
@@ -33,6 +33,11 @@ async def test_at_the_limit_a_submission_is_a_503_and_below_it_is_accepted(
         async with ada.post("/ecg/process", json=an_ecg_body(id="3")) as refused:
             problem = await problem_of(refused, 503)
             assert int(refused.headers["Retry-After"]) > 0
+        headers = {"Content-Type": "application/vnd.isoline.ecg"}
+        async with ada.post("/ecg/process", data=a_binary_body(b"{}", b""), headers=headers) as unread:
+            await problem_of(unread, 503)
+        async with ada.post("/ecg/process", json={}) as short_enough_to_be_read:
+            await problem_of(short_enough_to_be_read, 422)
 
         async with ada.get("/health/ready", headers={"Accept-Encoding": "identity"}) as response:
             part = (await response.json())["parts"]["backlog"]

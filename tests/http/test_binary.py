@@ -175,6 +175,14 @@ class TestTheSameEcg:
 
         assert (await rows(database))[0] == 1
 
+    @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+    async def test_may_be_compressed_with_its_length_stated(
+        self, ada: aiohttp.ClientSession, encoding: str
+    ) -> None:
+        body = _PACKING[encoding](a_binary_ecg(_ORDINARY))
+
+        assert (await posted(ada, body, **{"Content-Encoding": encoding}))[0] == 202
+
     async def test_may_have_leads_of_both_widths(self, ada: aiohttp.ClientSession) -> None:
         leads = [
             {"name": "I", "num_samples": 2, "sample_type": "int16"},
@@ -266,6 +274,39 @@ class TestAGenericContentType:
             "/ecg/process", data=in_pieces(body, size), skip_auto_headers=["Content-Type"]
         ) as response:
             assert response.status == 202
+
+    async def test_may_be_of_a_format_with_a_higher_limit_than_the_others(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        body = a_binary_ecg(an_ecg_body(leads=[{"name": "I", "signal": [1, -1] * 300}]))
+        assert len(body) > 1024
+        generic = {"Content-Type": "application/octet-stream"}
+
+        async with open_gateway_on(database, broker, max_body_bytes=1024) as ada:
+            assert (await posted(ada, body, **generic))[0] == 202
+
+    @pytest.mark.parametrize(
+        ("encoding", "detail"),
+        [
+            ("", "The body, unpacked, may have 16777216 bytes at most."),
+            ("Content-Encoding: gzip\r\n", "The body, packed, may have 8388608 bytes at most."),
+        ],
+    )
+    async def test_is_refused_unread_past_the_limits_of_all_formats(self, encoding: str, detail: str) -> None:
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            open_alone(max_recording_samples=1) as ada,
+            open_raw(str(ada._base_url)) as (reader, writer),
+        ):
+            head = _head(ada, 2**24 + 1, more=encoding)
+            writer.write(head.replace(b"vnd.isoline.ecg", b"octet-stream"))
+            response = await reader.read()
+
+        assert response.startswith(b"HTTP/1.1 413 ")
+        assert detail in response.decode()
+
+    async def test_is_no_other_content_type_that_is_unknown(self, ada_alone: aiohttp.ClientSession) -> None:
+        await refused(ada_alone, a_binary_ecg(_ORDINARY), 415, **{"Content-Type": "text/csv"})
 
     async def test_sends_100_continue_once(self, database: Database, broker: InProcessBroker) -> None:
         body = a_binary_ecg(_LONG)
@@ -390,6 +431,31 @@ class TestALongRecording:
 
         assert "Retry-After" in response.headers
 
+    @pytest.mark.parametrize(
+        ("encoding", "limit", "detail"),
+        [
+            ("", 12 + 2**16 + 4 * 1000, "The body, unpacked, may have 69548 bytes at most."),
+            (
+                "Content-Encoding: gzip\r\n",
+                69_548 + 69_548 // 8 + 2**18,
+                "The body, packed, may have 340385 bytes at most.",
+            ),
+        ],
+    )
+    async def test_is_refused_unread_if_no_recording_has_so_many_bytes(
+        self, encoding: str, limit: int, detail: str
+    ) -> None:
+        async with asyncio.timeout(_LIMIT_S), open_alone(max_recording_samples=1000) as ada:
+            async with open_raw(str(ada._base_url)) as (reader, writer):
+                writer.write(_head(ada, limit, expect=True, more=encoding))
+                assert b" 100 " in await reader.readline()
+            async with open_raw(str(ada._base_url)) as (reader, writer):
+                writer.write(_head(ada, limit + 1, expect=True, more=encoding))
+                response = await reader.read()
+
+        assert response.startswith(b"HTTP/1.1 413 ")
+        assert detail in response.decode()
+
     async def test_has_its_own_limit(self) -> None:
         async with open_alone(**_SHORT, max_recording_samples=219) as ada:
             problem = await refused(ada, a_binary_ecg(_LONG), 422)
@@ -445,6 +511,19 @@ class TestProblems:
         detail = (await refused(ada_alone, a_binary_body(b"{}", b"", size=2**20), 413))["detail"]
 
         assert detail == "The header may have 65536 bytes at most, and this one has 1048576."
+
+    async def test_a_header_may_have_64_kib_or_512_bytes_for_each_lead(
+        self, ada: aiohttp.ClientSession
+    ) -> None:
+        text = json.dumps(header()).encode()
+
+        assert (await posted(ada, a_binary_body(text.ljust(2**16), bytes(6))))[0] == 202
+        await refused(ada, a_binary_body(text.ljust(2**16 + 1), bytes(6)), 413)
+        async with open_alone(max_leads=200) as with_many_leads:
+            body = a_binary_body(b"{}", b"", size=512 * 200 + 1)
+            detail = (await refused(with_many_leads, body, 413))["detail"]
+
+        assert detail == "The header may have 102400 bytes at most, and this one has 102401."
 
     @pytest.mark.parametrize("settings", [{}, {"max_lead_samples": 1}])
     @pytest.mark.parametrize("encoding", _PACKING)
@@ -558,10 +637,10 @@ class TestProblems:
             await problem_of(response, 400)
 
 
-def _head(ada: aiohttp.ClientSession, size: int, *, expect: bool = False) -> bytes:
-    """The head of a submission, for a test that sends the body itself."""
+def _head(ada: aiohttp.ClientSession, size: int, *, expect: bool = False, more: str = "") -> bytes:
+    """The head of a submission, with more fields, for a test that sends the body itself."""
     expected = "Expect: 100-continue\r\n" if expect else ""
     return (
         f"POST /ecg/process HTTP/1.1\r\nHost: x\r\nAuthorization: {ada.headers['Authorization']}\r\n"
-        f"{expected}Content-Type: application/vnd.isoline.ecg\r\nContent-Length: {size}\r\n\r\n"
+        f"{expected}{more}Content-Type: application/vnd.isoline.ecg\r\nContent-Length: {size}\r\n\r\n"
     ).encode()

@@ -158,11 +158,15 @@ class TestMemory:
             await fill(opened, address, budgets[0])
 
             found = [await posted(ada, body, **headers) for body, headers in small_bodies()]
-            status, problem = await posted(ada, b" " * _LARGE_BYTES, _JSON)
+            large = [
+                await posted(ada, b" " * _LARGE_BYTES, _JSON),
+                await posted(ada, a_long_body(_LARGE_BYTES // 4), _BINARY),
+            ]
 
         assert [status for status, _ in found] == [422] * 6
-        assert status == 503
-        assert problem["detail"].startswith("The gateway has its hands full")
+        for status, problem in large:
+            assert status == 503
+            assert problem["detail"].startswith("The gateway has its hands full")
 
     async def test_a_fast_large_body_evicts_a_slow_one(
         self, budgets: list[BodyMemoryBudget], monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ _DELIVERY: Final = (
 _RELAY: Final = ("tests/unit/shared/test_relay.py", _SETTLING)
 _LOGINS: Final = ("tests/contracts/test_accounts.py", "tests/http/test_logins.py")
 _JSON: Final = ("tests/unit/gateway/formats/test_json_reader.py", "tests/http/test_bad_ecgs.py")
+# Which bodies are read before they are refused.
+_BACKLOG: Final = "tests/http/test_backlog.py"
 
 MODULES: Final = (
     Module("domain", "shared/domain/account.py", ("tests/contracts/test_accounts.py",)),
@@ -114,8 +116,12 @@ MODULES: Final = (
         ("tests/unit/gateway/http/memory/test_body_memory.py",),
     ),
     Module("readers", "gateway/formats/fields.py", _JSON),
-    Module("readers", "gateway/formats/json_reader.py", _JSON),
-    Module("readers", "gateway/formats/models.py", (*_JSON, "tests/http/test_binary.py")),
+    Module("readers", "gateway/formats/json_reader.py", (*_JSON, _BACKLOG)),
+    Module(
+        "readers",
+        "gateway/formats/models.py",
+        ("tests/unit/gateway/formats/test_models.py", *_JSON, "tests/http/test_binary.py"),
+    ),
     Module("readers", "gateway/formats/json_fast_path.py", _JSON),
     Module(
         "readers",
@@ -123,7 +129,11 @@ MODULES: Final = (
         ("tests/unit/gateway/formats/test_json_arrays.py", *_JSON),
     ),
     Module("readers", "gateway/formats/dates.py", ("tests/unit/gateway/formats/test_dates.py",)),
-    Module("readers", "gateway/formats/binary_reader.py", ("tests/http/test_binary.py",)),
+    Module(
+        "readers",
+        "gateway/formats/binary_reader.py",
+        ("tests/http/test_binary.py", _BACKLOG, "tests/http/test_body_budget.py"),
+    ),
     Module(
         "readers",
         "gateway/formats/registry.py",

@@ -57,6 +57,25 @@ async def test_blocks_end_at_a_million_samples_and_at_each_lead(tmp_path: Path) 
             assert np.array_equal(blocks[2], second)
 
 
+async def test_what_a_spool_can_t_read_is_an_unavailable_error(tmp_path: Path) -> None:
+    async with spools_in(tmp_path).open([a_lead_header(3)], caller="ada", deadline=None) as spool:
+        await spool.write(bytes(4))
+        with pytest.raises(UnavailableError, match="the spool gave 4 bytes of 6"):
+            list(spool.blocks())
+    with FileIO(tmp_path / "write only", "w") as file:
+        spool = Spool(file, [a_lead_header(3)], a_reservation())
+        with pytest.raises(UnavailableError, match="Bad file descriptor"):
+            list(spool.blocks())
+
+
+async def test_a_spool_is_closed_afterwards(tmp_path: Path) -> None:
+    async with spools_in(tmp_path).open([a_lead_header(3)], caller="ada", deadline=None) as spool:
+        await spool.write(bytes(6))
+
+    with pytest.raises(ValueError, match="closed file"):
+        list(spool.blocks())
+
+
 async def test_a_spool_is_an_unnamed_file_and_leaves_nothing(tmp_path: Path) -> None:
     async with spools_in(tmp_path).open([a_lead_header(3)], caller="ada", deadline=None) as spool:
         await spool.write(bytes(6))
@@ -111,7 +130,7 @@ async def test_a_folder_that_is_gone_is_made_again_by_a_recording_and_by_the_che
 ) -> None:
     folder = tmp_path / "tmp" / "spool"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "another" if is_set else folder))
     spool_directory = spools_in(folder if is_set else "")
 
     rmtree(folder.parent)
@@ -122,6 +141,38 @@ async def test_a_folder_that_is_gone_is_made_again_by_a_recording_and_by_the_che
     await spool_directory.check_usable()
 
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+async def test_two_recordings_may_make_the_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "spool"
+    mkdir = type(folder).mkdir
+
+    def made_by_another_just_before(path: Path, *args: Any, **settings: Any) -> None:
+        mkdir(path)
+        mkdir(path, *args, **settings)
+
+    monkeypatch.setattr(type(folder), "mkdir", made_by_another_just_before)
+    async with spools_in(folder).open([a_lead_header(3)], caller="ada", deadline=None) as spool:
+        await spool.write(bytes(6))
+
+        assert [block.size for block in spool.blocks()] == [3]
+
+
+async def test_a_folder_that_refuses_a_recording_fails_the_check_once_if_it_is_usable_again(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "spool"
+    folder.write_text("no folder")
+    spool_directory = spools_in(folder)
+
+    assert await refused_by(spool_directory, [a_lead_header(3)], errno.ENOTDIR)
+    folder.unlink()
+
+    with pytest.raises(UnavailableError, match="Not a directory"):
+        await spool_directory.check_usable()
+    await spool_directory.check_usable()
 
 
 async def test_a_file_in_place_of_the_folder_fails_the_check_until_it_is_gone(tmp_path: Path) -> None:
@@ -139,9 +190,13 @@ async def test_a_file_in_place_of_the_folder_fails_the_check_until_it_is_gone(tm
 async def refused_by(spool_directory: SpoolDirectory, leads: list[BinaryLead], error: int) -> bool:
     """Whether the readiness that includes the check logs that the disk refused this recording."""
     with pytest.raises(UnavailableError, match=os.strerror(error)) as refused:
-        async with spool_directory.open(leads, caller="ada", deadline=None) as spool:
-            await spool.write(bytes(6))
+        await write_to(spool_directory, leads)
     return refused.value.is_logged
+
+
+async def write_to(spool_directory: SpoolDirectory, leads: list[BinaryLead]) -> None:
+    async with spool_directory.open(leads, caller="ada", deadline=None) as spool:
+        await spool.write(bytes(6))
 
 
 @pytest.fixture
@@ -178,8 +233,80 @@ async def test_a_disk_without_space_for_a_recording_fails_the_check_until_there_
         with pytest.raises(UnavailableError, match="No space left on device"):
             await spool_directory.check_usable()
     plenty = SimpleNamespace(f_bavail=2**50, f_frsize=4096)
-    monkeypatch.setattr(os, "statvfs", lambda _: plenty)
-    await spool_directory.check_usable()
+    with monkeypatch.context() as with_plenty:
+        with_plenty.setattr(os, "statvfs", lambda _: plenty)
+        await spool_directory.check_usable()
+    await spool_directory.check_usable()  # that one is over, whatever is free later
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+@pytest.mark.parametrize(("num_free", "is_usable"), [(1, False), (2, True)])
+async def test_a_full_disk_is_usable_from_the_bytes_of_the_recording_that_it_refused(
+    tmp_path: Path,
+    refuse: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_set: bool,
+    num_free: int,
+    is_usable: bool,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "another" if is_set else tmp_path))
+    spool_directory, leads = spools_in(tmp_path if is_set else ""), [a_lead_header(4096)]
+    refuse(errno.ENOSPC)
+    await refused_by(spool_directory, leads, errno.ENOSPC)
+    with pytest.raises(UnavailableError):
+        await spool_directory.check_usable()  # which tells of the refusal in any case
+    disks = {str(tmp_path): SimpleNamespace(f_bavail=num_free, f_frsize=4096)}
+    monkeypatch.setattr(os, "statvfs", lambda folder: disks[str(folder)])
+
+    if is_usable:
+        await spool_directory.check_usable()
+    else:
+        with pytest.raises(UnavailableError, match="No space left on device"):
+            await spool_directory.check_usable()
+
+
+async def test_a_refusal_during_the_check_is_reported_by_the_next_one(
+    tmp_path: Path, refuse: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool_directory = spools_in(tmp_path)
+    refuse(errno.ENOSPC)
+    await refused_by(spool_directory, [a_lead_header(3)], errno.ENOSPC)
+    with pytest.raises(UnavailableError):
+        await spool_directory.check_usable()
+    looking, may_end, statvfs = threading.Event(), threading.Event(), os.statvfs
+
+    def slow_statvfs(folder: Any) -> os.statvfs_result:
+        looking.set()
+        assert may_end.wait(10)
+        return statvfs(folder)
+
+    monkeypatch.setattr(os, "statvfs", slow_statvfs)
+    checking = asyncio.create_task(spool_directory.check_usable())
+    await asyncio.to_thread(looking.wait, 10)
+    await refused_by(spool_directory, [a_lead_header(3)], errno.ENOSPC)
+    may_end.set()
+    await checking
+
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        await spool_directory.check_usable()
+
+
+async def test_an_error_without_a_number_is_one_of_input_and_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool_directory = spools_in(tmp_path)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no number")
+
+    for function in ("_write_all", "TemporaryFile"):
+        with monkeypatch.context() as failing:
+            failing.setattr(spool_module, function, fail)
+            with pytest.raises(UnavailableError):
+                await write_to(spool_directory, [a_lead_header(3)])
+        with pytest.raises(UnavailableError, match=os.strerror(errno.EIO)):
+            await spool_directory.check_usable()
 
 
 @pytest.mark.parametrize("error", [errno.EDQUOT, errno.EIO])
