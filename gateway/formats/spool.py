@@ -131,8 +131,7 @@ class SpoolDirectory:
             ConfigurationError: The directory does not exist, or is not writable.
         """
         try:
-            with TemporaryFile(dir=self._folder):
-                return
+            TemporaryFile(dir=self._folder).close()
         except OSError as error:
             raise ConfigurationError(f"ISOLINE_SPOOL_DIR: can't write there: {error.strerror}") from None
 
