@@ -51,7 +51,7 @@ async def serve(stop_requested: asyncio.Event) -> None:
     settings = read_settings(EmbeddedSettings)
     is_local = is_loopback(settings.host)
     if not is_local:
-        settings = settings.for_other_machines()
+        settings = settings.with_gateway_password_length()
     configure_logs("embedded", settings.log_level)
     make_folder(settings.var)
     with hold_state(settings.var) as write_state:

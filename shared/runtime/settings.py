@@ -356,8 +356,8 @@ class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
     drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to fail over to
     var: Path = Path("var")
 
-    def for_other_machines(self) -> Self:
-        """For a host that other machines reach: passwords as long as a gateway's, unless set otherwise."""
+    def with_gateway_password_length(self) -> Self:
+        """Passwords as long as a gateway's, unless set otherwise: for a host that other machines reach."""
         if "password_min_length" in self.model_fields_set:
             return self
         length = GatewayOnlySettings.model_fields["password_min_length"].default
