@@ -81,7 +81,7 @@ class ExternalIssuer:
         try:
             claims = self._claims(token, found, algorithm)
         except _WrongKeyError:
-            claims = self._claims(token, await self.keys.find_replaced(key_id), algorithm)
+            claims = self._claims(token, await self.keys.refetch(key_id), algorithm)
         check_times(claims, now=now, leeway_s=_LEEWAY_S, longest_s=_LONGEST_LIFETIME_S)
         return VerifiedToken(self._caller(claims), min(claims["exp"] + _LEEWAY_S, now + _CACHED_S))
 

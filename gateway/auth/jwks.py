@@ -103,7 +103,7 @@ class JwksClient:
             raise self._unavailable()
         return found
 
-    async def find_replaced(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
+    async def refetch(self, key_id: str) -> tuple[jwt.PyJWK, ...]:
         """The present keys of a known id, fetched anew; none if that fails or is rate-limited."""
         if not self._may_fetch():
             return _NO_KEYS
