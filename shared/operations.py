@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from shared.events import EcgKey
     from shared.ports.dead_letters import DeadLetter, DeadLetters
-    from shared.ports.operations import Operations, Reason, Selection
+    from shared.ports.operations import AuditNote, Operations, Selection
 
 # Rows that one transaction locks, and processors wait for.
 _PAGE: Final = 1000
 
 
-async def replay(selection: Selection, reason: Reason, *, operations: Operations) -> list[EcgKey]:
+async def replay(selection: Selection, note: AuditNote, *, operations: Operations) -> list[EcgKey]:
     """Queue the selected ECGs again, in their next generation and due at once; the relay announces them.
 
     An ECG that is queued is left alone, so that replaying twice does no harm. Done in pages, each of them
@@ -30,7 +30,7 @@ async def replay(selection: Selection, reason: Reason, *, operations: Operations
     began = await operations.now()  # an ECG that is finished again meanwhile is not replayed once more
     replayed: list[EcgKey] = []
     while True:
-        page = await operations.replay(selection, reason, finished_before=began, limit=_PAGE)
+        page = await operations.replay(selection, note, finished_before=began, limit=_PAGE)
         replayed += page
         if len(page) < _PAGE:
             return replayed
@@ -52,7 +52,7 @@ async def find_dead_letters(names: Collection[str] = (), *, letters: DeadLetters
 async def settle_dead_letters(
     names: Collection[str],
     decision: Decision,
-    reason: Reason,
+    note: AuditNote,
     *,
     letters: DeadLetters,
     operations: Operations,
@@ -63,5 +63,5 @@ async def settle_dead_letters(
         UnavailableError: Some may have been settled, or none. Settling the same again is safe.
         UnroutableError: A letter can't be replayed, because no processor has declared its queue.
     """
-    await operations.record(f"dlq {decision.name.lower()}", [*sorted(names)], reason)
+    await operations.record(f"dlq {decision.name.lower()}", [*sorted(names)], note)
     await letters.settle_each(lambda letter: decision if letter.name in names else Decision.KEEP)

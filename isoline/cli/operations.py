@@ -16,7 +16,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports.dead_letters import Decision
-from shared.ports.operations import Reason, Selection
+from shared.ports.operations import AuditNote, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.operations import PostgresOperations
@@ -85,7 +85,7 @@ def replay_letters(
     who: Who = None,
 ) -> None:
     """Send dead letters to the processors again."""
-    _settle(Decision.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Decision.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, note=_audit_note(who, why))
 
 
 @dlq.command("drop")
@@ -99,7 +99,7 @@ def drop_letters(
     who: Who = None,
 ) -> None:
     """Delete dead letters for good."""
-    _settle(Decision.DROP, names or [], every=every, dry_run=dry_run, yes=yes, reason=_reason(who, why))
+    _settle(Decision.DROP, names or [], every=every, dry_run=dry_run, yes=yes, note=_audit_note(who, why))
 
 
 def replay_ecgs(
@@ -120,19 +120,19 @@ def replay_ecgs(
     selection = Selection(id=ecg_id, owner=owner, failed=failed, since=aware)
     count = asyncio.run(_count(selection))
     if _is_confirmed(f"{count} ECGs will be analysed again", dry_run=dry_run, yes=yes):
-        replayed = asyncio.run(_replay(selection, _reason(who, why)))
+        replayed = asyncio.run(_replay(selection, _audit_note(who, why)))
         typer.echo(f"{len(replayed)} ECGs are queued again; the relay tells the processors.")
 
 
 def _settle(
-    decision: Decision, names: Collection[str], *, every: bool, dry_run: bool, yes: bool, reason: Reason
+    decision: Decision, names: Collection[str], *, every: bool, dry_run: bool, yes: bool, note: AuditNote
 ) -> None:
     if bool(names) == every:
         raise ConfigurationError("name the letters, or say --all")
     chosen = {letter.name for letter in _find(names)}
     verb = decision.name.lower()
     if _is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
-        asyncio.run(_settle_chosen(chosen, decision, reason))
+        asyncio.run(_settle_chosen(chosen, decision, note))
         typer.echo(f"{verb}: {len(chosen)} dead letters.")
 
 
@@ -143,8 +143,8 @@ def _is_confirmed(what: str, *, dry_run: bool, yes: bool) -> bool:
     return yes or typer.confirm(f"{what}?", abort=True)
 
 
-def _reason(who: str | None, why: str) -> Reason:
-    return Reason(who or os.environ.get("SUDO_USER") or getpass.getuser(), why)
+def _audit_note(who: str | None, why: str) -> AuditNote:
+    return AuditNote(who or os.environ.get("SUDO_USER") or getpass.getuser(), why)
 
 
 def _find(names: Collection[str] = ()) -> list[DeadLetter]:
@@ -155,9 +155,9 @@ def _find(names: Collection[str] = ()) -> list[DeadLetter]:
     return asyncio.run(find())
 
 
-async def _settle_chosen(names: Collection[str], decision: Decision, reason: Reason) -> None:
+async def _settle_chosen(names: Collection[str], decision: Decision, note: AuditNote) -> None:
     async with _open_operations() as operations, _open_letters() as letters:
-        await settle_dead_letters(names, decision, reason, letters=letters, operations=operations)
+        await settle_dead_letters(names, decision, note, letters=letters, operations=operations)
 
 
 async def _count(selection: Selection) -> int:
@@ -165,9 +165,9 @@ async def _count(selection: Selection) -> int:
         return await operations.count(selection)
 
 
-async def _replay(selection: Selection, reason: Reason) -> list[EcgKey]:
+async def _replay(selection: Selection, note: AuditNote) -> list[EcgKey]:
     async with _open_operations() as operations:
-        return await replay(selection, reason, operations=operations)
+        return await replay(selection, note, operations=operations)
 
 
 def _open_letters() -> AbstractAsyncContextManager[DeadLetters]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shared.events import EcgKey
 
 
-class Reason(NamedTuple):
+class AuditNote(NamedTuple):
     """Who runs an operation on production, and why."""
 
     who: str
@@ -39,12 +39,12 @@ class Operations(Protocol):
         """How many finished ECGs are selected."""
 
     async def replay(
-        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+        self, selection: Selection, note: AuditNote, *, finished_before: datetime, limit: int
     ) -> list[EcgKey]:
         """Queue selected ECGs again, in their next generation and due at once, and record it, or neither.
 
         At most ``limit`` of those that were finished before that time. One that is queued is left alone.
         """
 
-    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
+    async def record(self, what: str, subject: JsonValue, note: AuditNote) -> None:
         """Record that an operator is about to do this."""

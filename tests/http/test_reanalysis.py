@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.operations import replay
-from shared.ports.operations import Reason, Selection
+from shared.ports.operations import AuditNote, Selection
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.operations import PostgresOperations
 from tests.http.conftest import open_client, open_test_gateway, open_test_processor
@@ -41,7 +41,7 @@ class TestReanalysis:
         await submit(ada, an_ecg_body())
         async with open_test_processor(database, broker):
             first = await get_json(ada, "/ecg/10?wait=10")
-        await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
+        await replay(Selection(id="10"), AuditNote("ada", "why"), operations=PostgresOperations(database))
 
         meanwhile = await get_json(ada, "/ecg/10")
         in_vain = await get_json(ada, "/ecg/10?wait=0.1")
@@ -60,7 +60,7 @@ class TestReanalysis:
         await submit(ada, an_ecg_body())
         async with open_test_processor(database, broker):
             await get_json(ada, "/ecg/10?wait=10")
-        await replay(Selection(id="10"), Reason("ada", "why"), operations=PostgresOperations(database))
+        await replay(Selection(id="10"), AuditNote("ada", "why"), operations=PostgresOperations(database))
 
         async with ada.delete("/ecg/10") as erased, ada.get("/ecg/10") as gone:
             assert (erased.status, gone.status) == (204, 404)

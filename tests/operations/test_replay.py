@@ -19,7 +19,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted, failed, processed
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
-from shared.ports.operations import Reason, Selection
+from shared.ports.operations import AuditNote, Selection
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
 
 _QUEUE: Final = "processor.ecg-submitted"
-_WHY: Final = Reason("ada", "a better insight")
+_NOTE: Final = AuditNote("ada", "a better insight")
 
 
 async def a_finished_ecg(database: Database, ecg_id: str, *, error: str | None = None) -> None:
@@ -59,7 +59,7 @@ async def test_only_what_is_selected_is_queued_again_and_the_record_says_so(data
     operations, selection = PostgresOperations(database), Selection(failed=True)
 
     counted = await operations.count(selection)
-    replayed = await replay(selection, _WHY, operations=operations)
+    replayed = await replay(selection, _NOTE, operations=operations)
 
     assert counted == 1
     assert replayed == [EcgKey("ada", "bad", 2)]
@@ -67,7 +67,7 @@ async def test_only_what_is_selected_is_queued_again_and_the_record_says_so(data
     async with database.connection() as connection:
         record = await connection.fetchrow("SELECT who, why, what, subject FROM operation")
     assert record is not None
-    assert (record["who"], record["why"], record["what"]) == (*_WHY, "replay")
+    assert (record["who"], record["why"], record["what"]) == (*_NOTE, "replay")
     assert orjson.loads(record["subject"])["ecgs"] == [["ada", "bad", 2]]
 
 
@@ -86,7 +86,7 @@ async def test_conditions_add_up(database: Database, selection: Selection, ids: 
     await a_finished_ecg(database, "good")
     await a_finished_ecg(database, "bad", error="no")
 
-    replayed = await replay(selection, _WHY, operations=PostgresOperations(database))
+    replayed = await replay(selection, _NOTE, operations=PostgresOperations(database))
 
     assert {key.id for key in replayed} == ids
 
@@ -96,7 +96,7 @@ async def test_what_was_erased_stays_erased(database: Database) -> None:
     event_of = partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await PostgresOwnedEcgs(database).erase("ada", "10", event_of=event_of)
 
-    assert await replay(Selection(owner="ada"), _WHY, operations=PostgresOperations(database)) == []
+    assert await replay(Selection(owner="ada"), _NOTE, operations=PostgresOperations(database)) == []
 
     assert await rows(database) == {"10": ("erased", 1)}
 
@@ -123,8 +123,8 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 stop_requested=stop_requested,
             )
         )
-        first = await replay(Selection(owner="ada"), _WHY, operations=operations)
-        second = await replay(Selection(owner="ada"), _WHY, operations=operations)
+        first = await replay(Selection(owner="ada"), _NOTE, operations=operations)
+        second = await replay(Selection(owner="ada"), _NOTE, operations=operations)
         async with asyncio.timeout(20):
             while {status for status, _ in (await rows(database)).values()} != {"completed"}:
                 await asyncio.sleep(0.02)

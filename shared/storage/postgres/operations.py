@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.findings import JsonValue
-    from shared.ports.operations import Reason, Selection
+    from shared.ports.operations import AuditNote, Selection
     from shared.storage.postgres.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
@@ -55,19 +55,19 @@ class PostgresOperations:
         return count
 
     async def replay(
-        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+        self, selection: Selection, note: AuditNote, *, finished_before: datetime, limit: int
     ) -> list[EcgKey]:
         async with self._database.connection() as connection, connection.transaction():
             rows = await connection.fetch(_REPLAY, *_conditions(selection), finished_before, limit)
             keys = [EcgKey(*row) for row in rows]
             if keys:
                 subject = {"selection": asdict(selection), "ecgs": [list(key) for key in keys]}
-                await connection.execute(_RECORD, *reason, "replay", _json(subject))
+                await connection.execute(_RECORD, *note, "replay", _json(subject))
         return keys
 
-    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
+    async def record(self, what: str, subject: JsonValue, note: AuditNote) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_RECORD, *reason, what, _json(subject))
+            await connection.execute(_RECORD, *note, what, _json(subject))
 
 
 def _conditions(selection: Selection) -> tuple[object, ...]:

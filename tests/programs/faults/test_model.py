@@ -35,7 +35,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed, submitted
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
-from shared.ports.operations import Reason, Selection
+from shared.ports.operations import AuditNote, Selection
 from shared.relay import _sweep
 from shared.runtime import failpoint
 from shared.storage.postgres.database import open_database
@@ -228,7 +228,7 @@ class Model(RuleBasedStateMachine):
         """An operator has a finished ECG analysed again."""
         ecg_id = self._accepted(which)
         operations = PostgresOperations(self._database)
-        for key in self._run(replay(Selection(id=ecg_id), Reason("ada", "model"), operations=operations)):
+        for key in self._run(replay(Selection(id=ecg_id), AuditNote("ada", "model"), operations=operations)):
             assert key.generation == self.accepted[ecg_id] + 1
             self.accepted[ecg_id] = key.generation
 

@@ -9,14 +9,14 @@ from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import EcgKey
 from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports.dead_letters import DeadLetter, Decision
-from shared.ports.operations import Reason, Selection
+from shared.ports.operations import AuditNote, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.domain.findings import JsonValue
 
-_WHY = Reason("ada", "mended")
+_NOTE = AuditNote("ada", "mended")
 _NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 
@@ -56,17 +56,17 @@ class _Operations:
         raise NotImplementedError
 
     async def replay(
-        self, selection: Selection, reason: Reason, *, finished_before: datetime, limit: int
+        self, selection: Selection, note: AuditNote, *, finished_before: datetime, limit: int
     ) -> list[EcgKey]:
-        del selection, reason
+        del selection, note
         if len(self.asked) == self._fails_after:
             raise UnavailableError("away")
         self.asked.append(finished_before)
         page, self._finished = self._finished[:limit], self._finished[limit:]
         return page
 
-    async def record(self, what: str, subject: JsonValue, reason: Reason) -> None:
-        self._log.append(f"{what} {subject} {reason.who} {reason.why}")
+    async def record(self, what: str, subject: JsonValue, note: AuditNote) -> None:
+        self._log.append(f"{what} {subject} {note.who} {note.why}")
 
 
 @pytest.mark.parametrize(("finished", "pages"), [(0, 1), (999, 1), (1000, 2), (2500, 3)])
@@ -75,7 +75,7 @@ async def test_a_replay_goes_on_page_by_page_and_leaves_out_what_finishes_meanwh
 ) -> None:
     operations = _Operations([], finished)
 
-    replayed = await replay(Selection(owner="ada"), _WHY, operations=operations)
+    replayed = await replay(Selection(owner="ada"), _NOTE, operations=operations)
 
     assert [key.id for key in replayed] == [str(number) for number in range(finished)]
     assert operations.asked == [_NOW] * pages
@@ -85,7 +85,7 @@ async def test_a_replay_reports_an_outage_of_the_store() -> None:
     operations = _Operations([], 2500, fails_after=1)
 
     with pytest.raises(UnavailableError, match="away"):
-        await replay(Selection(owner="ada"), _WHY, operations=operations)
+        await replay(Selection(owner="ada"), _NOTE, operations=operations)
 
 
 async def test_dead_letters_are_found_by_name_or_all_together_and_stay() -> None:
@@ -109,7 +109,7 @@ async def test_settling_is_recorded_first_and_other_letters_stay(decision: Decis
     log: list[str] = []
     letters = _Queue(log, "a", "b", "c")
 
-    await settle_dead_letters({"c", "a"}, decision, _WHY, letters=letters, operations=_Operations(log))
+    await settle_dead_letters({"c", "a"}, decision, _NOTE, letters=letters, operations=_Operations(log))
 
     assert log == [
         f"dlq {decision.name.lower()} ['a', 'c'] ada mended",
