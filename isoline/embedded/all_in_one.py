@@ -62,7 +62,7 @@ async def serve(stop_requested: asyncio.Event) -> None:
                 write_state(EmbeddedState(os.getpid(), address, server.url, is_local))
 
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_fail_when_it_ends(server))
+                watch = tasks.create_task(_fail_when_server_ends(server))
                 await _serve_on(server.url, settings, stop_requested, ready, is_local=is_local)
                 watch.cancel()
 
@@ -170,6 +170,6 @@ def write_key(path: Path, key: str) -> None:
     replace_private(path, key.encode())
 
 
-async def _fail_when_it_ends(server: PostgresServer) -> None:
+async def _fail_when_server_ends(server: PostgresServer) -> None:
     status = await server.wait()
     raise UnavailableError(f"the embedded PostgreSQL ended with status {status}")

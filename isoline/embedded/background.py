@@ -35,7 +35,7 @@ def start(var: Path) -> EmbeddedState:
     Raises:
         ConfigurationError: It did not start; names the reason and the log.
     """
-    with _one_at_a_time(var):
+    with _lock_start_and_stop(var):
         return read_state(var) or _start(var)
 
 
@@ -59,14 +59,14 @@ def stop(var: Path) -> bool:
     Raises:
         ConfigurationError: It did not end in time.
     """
-    with _one_at_a_time(var):
+    with _lock_start_and_stop(var):
         running = read_state(var)
         if running is not None:
-            _end(running, var)
+            _end_process(running, var)
         return running is not None
 
 
-def _end(running: EmbeddedState, var: Path) -> None:
+def _end_process(running: EmbeddedState, var: Path) -> None:
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_WITHIN_S
     # By its lock, not its pid: the process that started it may not have reaped it.
@@ -77,7 +77,7 @@ def _end(running: EmbeddedState, var: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(var: Path) -> Iterator[None]:
+def _lock_start_and_stop(var: Path) -> Iterator[None]:
     """Serialise `start` and `stop` of this folder, so that two starts make one process.
 
     Raises:

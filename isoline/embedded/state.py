@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from isoline.embedded.private_files import naming_isoline_var, open_existing, open_private
+from isoline.embedded.private_files import isoline_var_errors, open_existing, open_private
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def hold_state(var: Path) -> Iterator[Callable[[EmbeddedState], None]]:
         file.truncate(0)
 
         def write(state: EmbeddedState) -> None:
-            with naming_isoline_var(var):
+            with isoline_var_errors(var):
                 file.write(orjson.dumps(asdict(state)))
                 file.flush()
 

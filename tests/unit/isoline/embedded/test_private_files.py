@@ -8,8 +8,8 @@ import pytest
 
 from isoline.embedded.all_in_one import write_key
 from isoline.embedded.private_files import (
+    isoline_var_errors,
     make_folder,
-    naming_isoline_var,
     open_existing,
     open_private,
     replace_private,
@@ -103,16 +103,16 @@ def test_a_full_disk_is_an_error_of_the_setting(tmp_path: Path) -> None:
         pytest.raises(
             ConfigurationError, match=rf"^ISOLINE_VAR: can't use {tmp_path}: No space left on device$"
         ),
-        naming_isoline_var(tmp_path),
+        isoline_var_errors(tmp_path),
         Path("/dev/full").open("wb", buffering=0) as file,
     ):
         file.write(b"key")
 
 
 def test_errors_of_other_files_are_not_those_of_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), naming_isoline_var(tmp_path):
+    with pytest.raises(FileNotFoundError), isoline_var_errors(tmp_path):
         Path("/proc/none").read_bytes()
-    with pytest.raises(ConnectionRefusedError), naming_isoline_var(tmp_path):
+    with pytest.raises(ConnectionRefusedError), isoline_var_errors(tmp_path):
         raise ConnectionRefusedError(111, "Connection refused")
 
 
