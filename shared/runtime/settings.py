@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_invisible(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _check_no_invisible_characters(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Refuse invisible characters, such as the byte order mark of an editor."""
         for name, value in given.items():
             for character in value if isinstance(value, str) else "":
@@ -178,7 +178,7 @@ class WorkerSettings(OperationsSettings):
         return self.operations_ports[worker - 1] if self.operations_port else 0
 
     @model_validator(mode="after")
-    def _port_for_each_worker(self) -> Self:
+    def _check_port_for_each_worker(self) -> Self:
         if (last := self.operations_port_of(self.workers)) > _LAST_PORT:
             raise ValueError(f"{PREFIX}OPERATIONS_PORT: {self.workers} workers would need ports up to {last}")
         return self
@@ -235,7 +235,7 @@ class ExternalIssuerSettings(Settings):
     oidc_roles_claim: Annotated[str, Field(pattern=r"[^.\s]")] = "roles"
 
     @model_validator(mode="after")
-    def _whole_issuer(self) -> Self:
+    def _check_issuer_is_complete(self) -> Self:
         if self.oidc_issuer and not self.oidc_audience:
             raise ValueError(f"{PREFIX}OIDC_AUDIENCE is needed beside {PREFIX}OIDC_ISSUER")
         if self.oidc_issuer.startswith("https:") and self.oidc_jwks_url.startswith("http:"):
@@ -266,7 +266,7 @@ class GatewayOnlySettings(
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
 
     @model_validator(mode="after")
-    def _ports_apart(self) -> Self:
+    def _check_ports_differ(self) -> Self:
         if self.port in self.operations_ports:
             raise ValueError(
                 f"{PREFIX}OPERATIONS_PORT: an operations port would be {self.port}, as {PREFIX}PORT is"
@@ -274,7 +274,7 @@ class GatewayOnlySettings(
         return self
 
     @model_validator(mode="after")
-    def _limits_that_agree(self) -> Self:
+    def _check_limits_agree(self) -> Self:
         """Refuse limits that contradict each other: the largest allowed submission would get 503 for ever."""
         if problems := [*self._memory_problems(), *self._spool_problems()]:
             raise ValueError("; ".join(problems))
@@ -313,7 +313,7 @@ class GatewaySettings(
     """Settings of ``python -m gateway``."""
 
     @model_validator(mode="after")
-    def _no_sample_secrets(self) -> Self:
+    def _check_no_sample_secrets(self) -> Self:
         return _without_sample_secrets(self)
 
 
@@ -344,7 +344,7 @@ class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings,
         return {f"operations_{name}": value for name, value in old.items()} | given
 
     @model_validator(mode="after")
-    def _no_sample_secrets(self) -> Self:
+    def _check_no_sample_secrets(self) -> Self:
         return _without_sample_secrets(self)
 
 
