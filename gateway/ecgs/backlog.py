@@ -35,7 +35,7 @@ class Backlog:
         if self._is_full:
             raise self._limit_reached(is_logged=True)  # readiness, which includes this check, logs it
 
-    def check_measured(self) -> None:
+    def check_readiness(self) -> None:
         """The check of readiness: as `check`, and it fails too if the last measurement did.
 
         Raises:
@@ -44,7 +44,7 @@ class Backlog:
         if self._is_full:
             raise self._limit_reached(is_logged=False)
         if self._failure is not None:
-            raise self._failure.again()
+            raise self._failure.copy()
 
     def _limit_reached(self, *, is_logged: bool) -> UnavailableError:
         return UnavailableError(
@@ -60,7 +60,7 @@ class Backlog:
                 self._is_full = await self._store.count_queued(self._limit) >= self._limit
                 self._failure = None
             except UnavailableError as error:
-                self._failure = error.again()
+                self._failure = error.copy()
             await asyncio.sleep(_MEASURE_EVERY_S)
 
 

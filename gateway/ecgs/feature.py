@@ -79,7 +79,7 @@ async def open_ecgs(
             ),
             health_parts={
                 "backlog": HealthPart(
-                    check=sync_check(backlog.check_measured),
+                    check=sync_check(backlog.check_readiness),
                     impact=(
                         "New ECGs are answered with 503 while the backlog is at its limit, "
                         "or was when last known."

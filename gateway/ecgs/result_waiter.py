@@ -39,7 +39,7 @@ class ResultWaiter:
             UnavailableError: It failed, for this reason.
         """
         if self._pending and self._failure is not None:
-            raise self._failure.again()
+            raise self._failure.copy()
 
     async def wait(self, owned: OwnedEcgId, *, wait_s: float) -> EcgState | None:
         """The ECG's state once it is final, after ``wait_s`` at the latest; None if there is no such ECG.
@@ -97,7 +97,7 @@ class ResultWaiter:
         try:
             states = await self._store.find(wanted)
         except UnavailableError as error:
-            self._failure = error.again()
+            self._failure = error.copy()
             return
         self._failure = None
         for owned in wanted:

@@ -208,7 +208,7 @@ class SubmissionBatcher:
             receipts = await self._store.add([pending.submission for pending in batch])
         except UnavailableError as error:
             for pending in batch:
-                pending.fail(error.again())
+                pending.fail(error.copy())
         except Exception as error:  # noqa: BLE001 - one bad submission must not fail the others of its batch
             await self._store_each(batch, error, tasks)
         else:

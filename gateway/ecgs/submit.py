@@ -23,7 +23,7 @@ async def submit(submission: Submission, *, batcher: SubmissionBatcher, backlog:
         UnavailableError: It may have been stored, or too many are queued. Submitting the same again is safe.
     """
     backlog.check()
-    return _unless_conflict(await batcher.submit(submission))
+    return _check_no_conflict(await batcher.submit(submission))
 
 
 async def submit_recording(
@@ -35,10 +35,10 @@ async def submit_recording(
     failpoint.reach("after-commit-before-publish")
     if receipt.is_new:
         await batcher.announce([(receipt.key, submission.traceparent)])
-    return _unless_conflict(receipt)
+    return _check_no_conflict(receipt)
 
 
-def _unless_conflict(receipt: Receipt) -> Receipt:
+def _check_no_conflict(receipt: Receipt) -> Receipt:
     if receipt.is_conflict:
         raise ConflictError("You have another ECG of this id already, with other content.")
     return receipt

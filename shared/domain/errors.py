@@ -86,7 +86,7 @@ class UnavailableError(IsolineError):
         self.needs_operator = needs_operator
         self.is_logged = is_logged
 
-    def again(self) -> UnavailableError:
+    def copy(self) -> UnavailableError:
         """A copy to raise to another caller: an exception that is raised twice collects both tracebacks."""
         return UnavailableError(
             str(self),

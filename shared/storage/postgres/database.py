@@ -179,7 +179,7 @@ class Database:
             elif probe is _CommitProbe.TIMED_OUT:
                 self._refusals[writes] = refusal._replace(at_s=time.monotonic())
         if probe is not _CommitProbe.COMMITTED:
-            raise refusal.error.again()
+            raise refusal.error.copy()
 
     async def close(self) -> None:
         """Close all connections within a time limit: a frozen server must not delay the exit."""

@@ -50,7 +50,7 @@ class KnownSchema:
         """
         await self._was_asked.wait()
         if self._schema is None:
-            raise self._failure.again()
+            raise self._failure.copy()
         self._schema.check()
 
 

@@ -20,12 +20,12 @@ def test_an_unavailable_error_can_be_raised_again_with_the_same_content(
         "the disk is full", for_sender="Come again.", needs_operator=needs_operator, is_logged=is_logged
     )
 
-    again = error.again()
+    copy = error.copy()
 
-    for each in (error, again):
+    for each in (error, copy):
         assert (str(each), each.for_sender) == ("the disk is full", "Come again.")
         assert (each.needs_operator, each.is_logged) == (needs_operator, is_logged)
-    assert again is not error
+    assert copy is not error
 
 
 def test_an_unavailable_error_by_default_needs_no_operator_and_is_not_logged() -> None:

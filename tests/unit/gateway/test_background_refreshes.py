@@ -161,12 +161,12 @@ async def test_a_backlog_that_can_not_be_measured_accepts_ecgs_and_fails_its_che
     monkeypatch.setattr("gateway.ecgs.backlog._MEASURE_EVERY_S", 0.01)
     store = Store()
     async with open_backlog(cast("EcgStore", store), limit=10) as backlog:
-        backlog.check_measured()
+        backlog.check_readiness()
         store.is_refused = True
-        reason = await refusal(backlog.check_measured)
+        reason = await refusal(backlog.check_readiness)
         backlog.check()
         store.is_refused = False
-        await passing(backlog.check_measured)
+        await passing(backlog.check_readiness)
 
     assert reason == _REFUSED
 
@@ -175,7 +175,7 @@ async def test_a_backlog_at_its_limit_is_logged_by_readiness_and_not_by_each_req
     async with open_backlog(cast("EcgStore", Store()), limit=0) as backlog:
         await refusal(backlog.check)
         with pytest.raises(UnavailableError) as of_readiness:
-            backlog.check_measured()
+            backlog.check_readiness()
         with pytest.raises(UnavailableError) as of_request:
             backlog.check()
 
