@@ -26,7 +26,7 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
 
     Args:
         ecg: Any.
-        insights: In the order of `shared.domain.insights.ordered`.
+        insights: In the order of `shared.domain.insights.order_by_needs`.
 
     Raises:
         AnalysisError: An insight raised, or returned a value that JSON can't hold; names it and the lead.

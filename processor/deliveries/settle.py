@@ -58,7 +58,7 @@ class Dependencies:
     """Dependencies and limits of a processor.
 
     Attributes:
-        insights: To measure, in the order of `shared.domain.insights.ordered`.
+        insights: To measure, in the order of `shared.domain.insights.order_by_needs`.
         max_attempts: An ECG with more failed attempts is failed.
         batch_samples: Limit of samples in memory for one batch; a larger ECG is a batch by itself.
         isolation: Held by analyses, exclusively by those of ECGs that were tried before.
@@ -216,7 +216,7 @@ def _outcomes(
 
 def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insights | IsolineError:
     try:
-        return analyse(stored.decoded(), insights)
+        return analyse(stored.decode(), insights)
     except (InvalidEcgError, AnalysisError) as error:
         return error
 

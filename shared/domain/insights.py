@@ -105,7 +105,7 @@ class EcgInsight(Description):
 Insight: TypeAlias = LeadInsight | EcgInsight
 
 
-def ordered(insights: Iterable[Insight]) -> tuple[Insight, ...]:
+def order_by_needs(insights: Iterable[Insight]) -> tuple[Insight, ...]:
     """The same insights, each after those that it needs.
 
     Raises:

@@ -110,7 +110,7 @@ class Claim(NamedTuple):
 class StoredEcg(Protocol):
     """An ECG that was read from storage but is not decoded yet."""
 
-    def decoded(self) -> Ecg:
+    def decode(self) -> Ecg:
         """The decoded ECG; with many samples, call it in a thread.
 
         Raises:

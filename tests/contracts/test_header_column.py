@@ -58,7 +58,7 @@ async def claimed(database: Database, *ids: str, load_samples: int) -> list[Ecg]
     keys = [EcgKey("ada", ecg_id) for ecg_id in ids]
     claims = await store.claim(keys, claim_id=uuid4(), tried_before=True, load_samples=load_samples)
     stored = {**await store.load(claims.claimed), **claims.loaded}
-    return [stored[key].decoded() for key in keys]
+    return [stored[key].decode() for key in keys]
 
 
 @pytest.mark.parametrize("load_samples", [0, 1000])

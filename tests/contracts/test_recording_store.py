@@ -81,7 +81,7 @@ async def erased(database: Database) -> None:
 async def loaded(store: PostgresEcgStore, key: EcgKey) -> Ecg:
     claims = await store.claim([key], claim_id=uuid4(), load_samples=1_000)
     assert not claims.loaded  # its parts are read by themselves
-    return (await store.load(claims.claimed))[key].decoded()
+    return (await store.load(claims.claimed))[key].decode()
 
 
 @pytest.mark.parametrize("ecg", [an_ecg(leads=[a_lead("I", _NARROW)]), two_leads()])

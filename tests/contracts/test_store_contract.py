@@ -228,7 +228,7 @@ class TestAdding:
         assert receipt.is_conflict
         assert not receipt.is_new
         [kept] = (await store.load(await claim_all(store, [key]))).values()
-        assert kept.decoded().leads[0].signal.tolist() == [1, -1, 1]
+        assert kept.decode().leads[0].signal.tolist() == [1, -1, 1]
 
     async def test_owners_do_not_share_ids(self, store: PostgresEcgStore) -> None:
         receipts = await store.add([a_submission("10", owner="ada"), a_submission("10", owner="bob")])
@@ -288,7 +288,7 @@ class TestAdding:
         assert (first.is_new, first.is_conflict) == (True, False)
         assert (second.is_new, second.is_conflict) == (False, True)
         [kept] = (await store.load(await claim_all(store, [first.key]))).values()
-        assert kept.decoded().leads[0].signal.tolist() == [1, -1, 1]
+        assert kept.decode().leads[0].signal.tolist() == [1, -1, 1]
 
     async def test_each_in_a_batch_keeps_its_own_signals(self, store: PostgresEcgStore) -> None:
         signals = {f"{n * 7 % 30}": [n, -n, 5] * (n + 1) for n in range(30)}
@@ -301,7 +301,7 @@ class TestAdding:
         )
 
         loaded = await store.load(await claim_all(store, [receipt.key for receipt in receipts]))
-        kept = {key.id: stored.decoded().leads[0].signal.tolist() for key, stored in loaded.items()}
+        kept = {key.id: stored.decode().leads[0].signal.tolist() for key, stored in loaded.items()}
         assert kept == signals
 
     async def test_an_erased_ecg_begins_its_next_generation_beside_new_and_existing_ones(
@@ -380,7 +380,7 @@ class TestAdding:
             (EcgKey("bob", "10", 1), Status.QUEUED, False, True, ANY),
         ]
         loaded = await store.load(await claim_all(store, [receipt.key for receipt in receipts]))
-        kept = {key.owner: stored.decoded().leads[0].signal.tolist() for key, stored in loaded.items()}
+        kept = {key.owner: stored.decode().leads[0].signal.tolist() for key, stored in loaded.items()}
         assert kept == signals
 
     async def test_batches_at_once_of_the_same_ids_in_any_order_keep_each_once(
@@ -736,7 +736,7 @@ class TestLoading:
 
         [stored] = (await store.load(await claim_all(store, [receipt.key]))).values()
 
-        loaded = stored.decoded()
+        loaded = stored.decode()
         said = (LeadHeader("I", 3, -5, 0.1), LeadHeader("V1 µ", 1, 7, 1000.0))
         assert loaded.header == Header("10", "2023-07-30T10:00:00+02:00", said, 360.5, "mV")
         assert [(lead.name, lead.signal.tolist()) for lead in loaded.leads] == [
@@ -758,8 +758,8 @@ class TestLoading:
         assert [claim.key for claim in claims.claimed] == keys
         assert [key.id for key in claims.loaded] == expected
         later = await store.load(claims.claimed)
-        assert [stored.decoded().leads[0].signal.tolist() for stored in claims.loaded.values()] == [
-            later[key].decoded().leads[0].signal.tolist() for key in claims.loaded
+        assert [stored.decode().leads[0].signal.tolist() for stored in claims.loaded.values()] == [
+            later[key].decode().leads[0].signal.tolist() for key in claims.loaded
         ]
 
     async def test_what_was_erased_is_left_out(self, store: PostgresEcgStore, database: Database) -> None:
@@ -799,8 +799,8 @@ class TestLoading:
         loaded = await store.load(claims)
 
         with pytest.raises(InvalidEcgError, match=r"^The stored signals "):
-            loaded[EcgKey("ada", "10")].decoded()
-        assert loaded[EcgKey("ada", "11")].decoded().header.id == "11"
+            loaded[EcgKey("ada", "10")].decode()
+        assert loaded[EcgKey("ada", "11")].decode().header.id == "11"
 
 
 class TestSettling:

@@ -243,7 +243,7 @@ class _StoredEcg(NamedTuple):
     row: asyncpg.Record
     recording_samples: Samples | InvalidEcgError | None
 
-    def decoded(self) -> Ecg:
+    def decode(self) -> Ecg:
         header = self.row["header"].encode()
         if isinstance(self.recording_samples, InvalidEcgError):
             raise self.recording_samples

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.domain.findings import Finding
-from shared.domain.insights import EcgInsight, LeadInsight, Needs, Signal, ordered
+from shared.domain.insights import EcgInsight, LeadInsight, Needs, Signal, order_by_needs
 from tests.support.builders import a_lead, a_lead_insight, an_ecg_insight
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def test_insights_come_behind_those_that_they_need() -> None:
         of_a_lead("a"),
     ]
 
-    assert ordered(insights) == tuple(reversed(insights))
+    assert order_by_needs(insights) == tuple(reversed(insights))
 
 
 def test_insights_that_need_nothing_keep_their_order() -> None:
     insights = (of_a_lead("b"), of_the_ecg("c"), of_a_lead("a"))
 
-    assert ordered(insights) == insights
+    assert order_by_needs(insights) == insights
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_needs_that_can_not_be_met_are_reported_in_one_sentence(
     insights: list[Insight], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        ordered(insights)
+        order_by_needs(insights)

@@ -12,7 +12,7 @@ from processor.insights import INSIGHTS
 from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared.domain.catalogue import CATALOGUE_FILE, catalogue, catalogue_of
 from shared.domain.findings import Finding
-from shared.domain.insights import ordered
+from shared.domain.insights import order_by_needs
 from tests.support.builders import a_lead, a_lead_insight, an_ecg, an_ecg_insight
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_every_entry_has_a_name_of_its_own() -> None:
 
 
 def test_every_entry_stands_behind_those_that_it_needs() -> None:
-    assert ordered(INSIGHTS) == INSIGHTS
+    assert order_by_needs(INSIGHTS) == INSIGHTS
 
 
 def test_no_insight_has_the_name_of_another_key_of_a_result() -> None:

@@ -51,7 +51,7 @@ async def _claims(database: Database, after: int, count: int) -> list[Claim]:
 
 async def _count(store: PostgresEcgStore, claims: Sequence[Claim]) -> None:
     for stored in (await store.load(claims)).values():
-        for lead in stored.decoded().leads:
+        for lead in stored.decode().leads:
             count_zero_crossings(lead.signal, lead.baseline)
 
 
