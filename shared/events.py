@@ -77,13 +77,15 @@ class EventBatch(NamedTuple):
     events: Sequence[Event]
 
 
-def submitted(keys: Sequence[EcgKey], *, source: str, now: datetime, traceparent: str | None = None) -> Event:
+def submitted_event(
+    keys: Sequence[EcgKey], *, source: str, now: datetime, traceparent: str | None = None
+) -> Event:
     """A claim check for ECGs that were committed together, at most `MAX_ECGS_PER_EVENT` of them."""
     data = {"ecgs": [key._asdict() for key in keys]}
     return _event(EventType.SUBMITTED, keys, data, source=source, now=now, traceparent=traceparent)
 
 
-def processed(
+def processed_event(
     key: EcgKey, document: Mapping[str, Any], *, source: str, now: datetime, traceparent: str | None
 ) -> Event:
     """The ECG was analysed; ``document`` is what `Insights.document` gave."""
@@ -97,13 +99,13 @@ def processed(
     return _event(EventType.PROCESSED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
-def failed(key: EcgKey, error: str, *, source: str, now: datetime, traceparent: str | None) -> Event:
+def failed_event(key: EcgKey, error: str, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG will not be analysed in this generation; ``error`` says why in a sentence."""
     data = {**key._asdict(), "status": "failed", "error": error}
     return _event(EventType.FAILED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
-def deleted(key: EcgKey, *, source: str, now: datetime, traceparent: str | None) -> Event:
+def deleted_event(key: EcgKey, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG was erased by its owner; subscribers should erase their copies too."""
     return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
 

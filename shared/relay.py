@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError
-from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.events import MAX_ECGS_PER_EVENT, submitted_event
 from shared.observability.logs import Logger
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.publishing import publish_batches
@@ -72,7 +72,7 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
     """
     keys = await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
-    events = [submitted(batch, source=source, now=datetime.now(UTC)) for batch in batches]
+    events = [submitted_event(batch, source=source, now=datetime.now(UTC)) for batch in batches]
     outcomes = await publisher.publish(events) if events else []
     failures = [failure for failure in outcomes if failure is not None]
     if failures:

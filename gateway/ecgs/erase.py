@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.domain.errors import NotFoundError, UnavailableError
-from shared.events import deleted
+from shared.events import deleted_event
 from shared.observability.logs import Logger
 from shared.publishing import publish_batches
 
@@ -43,7 +43,7 @@ async def erase(
         UnavailableError: It may have been erased. A second attempt tells whether it was.
     """
     source = await installation.source()
-    event_of = partial(deleted, source=source, now=now, traceparent=traceparent)
+    event_of = partial(deleted_event, source=source, now=now, traceparent=traceparent)
     event_batch = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
     if event_batch is None:
         raise NotFoundError("You have no ECG of this id.")

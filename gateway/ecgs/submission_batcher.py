@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.domain.errors import UnavailableError
-from shared.events import MAX_ECGS_PER_EVENT, submitted
+from shared.events import MAX_ECGS_PER_EVENT, submitted_event
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
 from shared.runtime.supervision import background_task, run_supervised
@@ -264,7 +264,8 @@ def _events(stored: Sequence[tuple[EcgKey, str | None]], source: str) -> list[Ev
         stored[first : first + MAX_ECGS_PER_EVENT] for first in range(0, len(stored), MAX_ECGS_PER_EVENT)
     ]
     return [
-        submitted([key for key, _ in page], source=source, now=now, traceparent=page[0][1]) for page in pages
+        submitted_event([key for key, _ in page], source=source, now=now, traceparent=page[0][1])
+        for page in pages
     ]
 
 

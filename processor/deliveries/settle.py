@@ -22,7 +22,7 @@ from shared.domain.errors import (
     UnavailableError,
 )
 from shared.domain.findings import Insights
-from shared.events import failed, processed
+from shared.events import failed_event, processed_event
 from shared.observability.logs import Logger
 from shared.ports.ecgs import Settlement
 from shared.publishing import publish_batches
@@ -164,7 +164,7 @@ async def _settle(
         source = await retry_while_unavailable(deps.installation.source)
     now = datetime.now(UTC)
     given_up = f"Given up after {deps.max_attempts} attempts."
-    settlements = [_failed(claim, given_up, source=source, now=now) for claim in exhausted]
+    settlements = [_failed_settlement(claim, given_up, source=source, now=now) for claim in exhausted]
     for claim in tried:
         outcome = found.get(claim.key)
         if isinstance(outcome, AnalysisError) and claim.attempt < deps.max_attempts:
@@ -230,14 +230,14 @@ async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> N
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:
     if not isinstance(outcome, Insights):
-        return _failed(claim, str(outcome), source=source, now=now)
+        return _failed_settlement(claim, str(outcome), source=source, now=now)
     document = outcome.document()
-    event = processed(claim.key, document, source=source, now=now, traceparent=claim.traceparent)
+    event = processed_event(claim.key, document, source=source, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, document=document, series=outcome.series())
 
 
-def _failed(claim: Claim, error: str, *, source: str, now: datetime) -> Settlement:
-    event = failed(claim.key, error, source=source, now=now, traceparent=claim.traceparent)
+def _failed_settlement(claim: Claim, error: str, *, source: str, now: datetime) -> Settlement:
+    event = failed_event(claim.key, error, source=source, now=now, traceparent=claim.traceparent)
     return Settlement(claim, event, error=error)
 
 

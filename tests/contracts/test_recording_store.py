@@ -16,7 +16,7 @@ import pytest
 from shared.domain.ecg import Ecg
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.recording import recording_of
-from shared.events import deleted, failed, processed
+from shared.events import deleted_event, failed_event, processed_event
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import open_database
@@ -74,7 +74,9 @@ async def row(database: Database, ecg_id: str) -> dict[str, Any]:
 async def erased(database: Database) -> None:
     """Erase the ECG 10 of ada."""
     await PostgresOwnedEcgs(database).erase(
-        "ada", "10", event_of=lambda key: deleted(key, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+        "ada",
+        "10",
+        event_of=lambda key: deleted_event(key, source=SOURCE, now=datetime.now(UTC), traceparent=None),
     )
 
 
@@ -250,7 +252,7 @@ async def test_an_erased_recording_comes_back_with_a_row_as_of_one_that_is_new(
         await connection.execute("UPDATE ecg SET due_at = now(), submitted_at = now() - interval '1 day'")
     await PostgresOutbox(database).take_due_ecgs(10, REPUBLISH_BACKOFF)
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
-    event = failed(key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event = failed_event(key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await store.settle([Settlement(claim, event, error="why")])
     await erased(database)
 
@@ -288,7 +290,7 @@ async def test_a_recording_ends_and_begins_its_next_generation_as_any_ecg(
     document: dict[str, Any] = {"leads": []}
     key = (await recordings.add(submission_of(two_leads()))).key
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
-    event = processed(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event = processed_event(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
 
     assert (await store.settle([Settlement(claim, event, document=document)])).events == [event]
     assert not (await recordings.add(submission_of(two_leads()))).is_new

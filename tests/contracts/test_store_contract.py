@@ -18,7 +18,7 @@ import pytest
 from shared.domain.errors import InvalidEcgError, UnavailableError
 from shared.domain.findings import Series
 from shared.domain.header import Header, LeadHeader
-from shared.events import EcgKey, deleted, failed, processed
+from shared.events import EcgKey, deleted_event, failed_event, processed_event
 from shared.ports.ecgs import Settlement, Status, Submission
 from shared.ports.outbox import Backoff
 from shared.storage.postgres import submissions as postgres_submissions
@@ -100,7 +100,7 @@ async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
 
 async def erase(database: Database, *ids: str, owner: str = "ada") -> None:
     ecgs = PostgresOwnedEcgs(database)
-    event_of = partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event_of = partial(deleted_event, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await asyncio.gather(*(ecgs.erase(owner, ecg_id, event_of=event_of) for ecg_id in ids))
 
 
@@ -115,13 +115,15 @@ async def claimed(store: PostgresEcgStore, *ids: str) -> list[Claim]:
 
 
 def completion(claim: Claim) -> Settlement:
-    event = processed(claim.key, _DOCUMENT, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event = processed_event(claim.key, _DOCUMENT, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=_DOCUMENT)
 
 
 def failure(claim: Claim) -> Settlement:
     return Settlement(
-        claim, failed(claim.key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None), error="why"
+        claim,
+        failed_event(claim.key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None),
+        error="why",
     )
 
 

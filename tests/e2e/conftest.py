@@ -20,7 +20,7 @@ from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.use_cases import create_account
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.account import Role
-from shared.events import EcgKey, processed
+from shared.events import EcgKey, processed_event
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.support.builders import SOURCE
 from tests.support.servers.services import free_port, open_service, stop
@@ -159,7 +159,9 @@ async def _declare(amqp_url: str, topology: Topology) -> None:
 
 async def _until_bound(amqp_url: str, topology: Topology) -> None:
     """Publish an event of no ECG until the broker finds a queue for it."""
-    probe = processed(EcgKey("nobody", "probe"), {}, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    probe = processed_event(
+        EcgKey("nobody", "probe"), {}, source=SOURCE, now=datetime.now(UTC), traceparent=None
+    )
     async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
         while await publisher.publish([probe]) != [None]:
             await asyncio.sleep(_POLL_S)

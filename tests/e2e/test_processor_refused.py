@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
-from shared.events import submitted
+from shared.events import submitted_event
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.support.builders import SOURCE, a_submission
 from tests.support.servers.services import stop
@@ -76,7 +76,7 @@ async def _submit(database: Database, topology: Topology, amqp_url: str) -> None
     async with open_rabbitmq_publisher(amqp_url, topology=topology) as publisher:
         for receipt in receipts:
             assert await publisher.publish(
-                [submitted([receipt.key], source=SOURCE, now=datetime.now(UTC))]
+                [submitted_event([receipt.key], source=SOURCE, now=datetime.now(UTC))]
             ) == [None]
 
 

@@ -13,7 +13,7 @@ import pytest
 import gateway.ecgs.result_cache
 from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
-from shared.events import EcgKey, EventType, submitted
+from shared.events import EcgKey, EventType, submitted_event
 from shared.ports.ecgs import Status
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
@@ -420,7 +420,7 @@ class ErasingStore(PostgresEcgStore):
 
 
 def an_announcement(ecg_id: str, *, generation: int) -> Any:
-    return submitted([EcgKey("ada", ecg_id, generation)], source=SOURCE, now=datetime.now(UTC))
+    return submitted_event([EcgKey("ada", ecg_id, generation)], source=SOURCE, now=datetime.now(UTC))
 
 
 async def until_idle(broker: InProcessBroker) -> None:

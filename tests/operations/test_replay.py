@@ -16,7 +16,7 @@ from isoline.cli.app import app
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
-from shared.events import EcgKey, EventType, deleted, failed, processed
+from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
 from shared.ports.operations import AuditNote, Selection
@@ -40,10 +40,10 @@ async def a_finished_ecg(database: Database, ecg_id: str, *, error: str | None =
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
     now = datetime.now(UTC)
     if error is None:
-        event = processed(key, {}, source=SOURCE, now=now, traceparent=None)
+        event = processed_event(key, {}, source=SOURCE, now=now, traceparent=None)
         await store.settle([Settlement(claim, event, document={"leads": []})])
     else:
-        event = failed(key, error, source=SOURCE, now=now, traceparent=None)
+        event = failed_event(key, error, source=SOURCE, now=now, traceparent=None)
         await store.settle([Settlement(claim, event, error=error)])
 
 
@@ -93,7 +93,7 @@ async def test_conditions_add_up(database: Database, selection: Selection, ids: 
 
 async def test_what_was_erased_stays_erased(database: Database) -> None:
     await a_finished_ecg(database, "10")
-    event_of = partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event_of = partial(deleted_event, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     await PostgresOwnedEcgs(database).erase("ada", "10", event_of=event_of)
 
     assert await replay(Selection(owner="ada"), _NOTE, operations=PostgresOperations(database)) == []

@@ -13,7 +13,7 @@ from processor.deliveries.messages import give_back
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
-from shared.events import EcgKey, Event, EventType, submitted
+from shared.events import EcgKey, Event, EventType, submitted_event
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -118,7 +118,7 @@ async def submit(store: PostgresEcgStore, broker: InProcessBroker, *ids: str) ->
 
 
 async def announce(broker: InProcessBroker, *keys: EcgKey) -> None:
-    events = [submitted([key], source=SOURCE, now=datetime.now(UTC)) for key in keys]
+    events = [submitted_event([key], source=SOURCE, now=datetime.now(UTC)) for key in keys]
     assert await broker.publisher().publish(events) == [None] * len(keys)
 
 
@@ -246,7 +246,7 @@ class TestGivingBackOften:
     async def test_a_message_that_can_not_be_read_becomes_a_dead_letter_all_the_same(
         self, broker: InProcessBroker
     ) -> None:
-        event = submitted([EcgKey("ada", "1")], source=SOURCE, now=datetime.now(UTC))
+        event = submitted_event([EcgKey("ada", "1")], source=SOURCE, now=datetime.now(UTC))
         await broker.publisher().publish([Event(event.id, event.type, b"junk")])
 
         await self._given_back_for_ever(broker)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from shared.events import EcgKey, processed
+from shared.events import EcgKey, processed_event
 from shared.ports.ecgs import Settlement
 from tests.support.builders import SOURCE, a_submission
 
@@ -29,7 +29,7 @@ async def a_claim(store: PostgresEcgStore) -> Claim:
 
 def a_settlement(claim: Claim, value: int = 2) -> Settlement:
     document = {"leads": [{"I": {"zero_crossings": value}}]}
-    event = processed(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event = processed_event(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=document)  # type: ignore[arg-type]
 
 

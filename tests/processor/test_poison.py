@@ -11,7 +11,7 @@ import pytest
 from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.domain.findings import Finding
-from shared.events import EcgKey, submitted
+from shared.events import EcgKey, submitted_event
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from tests.processor.conftest import HandedOver, Listener
 from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
@@ -59,7 +59,7 @@ def some_dependencies(
 
 def a_delivery(*ids: str) -> HandedOver:
     keys = [EcgKey("ada", ecg_id) for ecg_id in ids]
-    return HandedOver(submitted(keys, source=SOURCE, now=datetime.now(UTC)).body)
+    return HandedOver(submitted_event(keys, source=SOURCE, now=datetime.now(UTC)).body)
 
 
 async def submit(store: PostgresEcgStore, *ids: str, poison: str) -> None:

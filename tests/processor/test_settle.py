@@ -23,7 +23,7 @@ from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.domain.findings import Finding, Series
 from shared.domain.recording import recording_of
-from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed, submitted
+from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed_event, submitted_event
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
@@ -205,7 +205,7 @@ async def submit(
 
 
 async def announce(deps: Dependencies, *keys: EcgKey) -> None:
-    await deps.publisher.publish([submitted(keys, source=SOURCE, now=datetime.now(UTC))])
+    await deps.publisher.publish([submitted_event(keys, source=SOURCE, now=datetime.now(UTC))])
 
 
 async def work(deps: Dependencies, consumer: Consumer) -> None:
@@ -284,8 +284,8 @@ class TestReading:
             b"[]",
             b'{"specversion": "1.0", "type": "ecg.processed", "data": {"ecgs": []}}',
             b'{"specversion": "1.0", "type": "ecg.submitted", "data": {"ecgs": []}}',
-            submitted([EcgKey("a\0", "1")], source=SOURCE, now=datetime.now(UTC)).body,
-            submitted([EcgKey("a", "1", 2**31)], source=SOURCE, now=datetime.now(UTC)).body,
+            submitted_event([EcgKey("a\0", "1")], source=SOURCE, now=datetime.now(UTC)).body,
+            submitted_event([EcgKey("a", "1", 2**31)], source=SOURCE, now=datetime.now(UTC)).body,
         ],
     )
     async def test_a_message_that_can_not_be_read_is_put_aside_and_the_others_are_worked_on(
@@ -1032,7 +1032,9 @@ class TestRelay:
     ) -> None:
         [receipt] = await deps.store.add([a_submission("10")])
         [claim] = (await deps.store.claim([receipt.key], claim_id=uuid4())).claimed
-        event = failed(receipt.key, "why", source=LEGACY_SOURCE, now=datetime.now(UTC), traceparent=None)
+        event = failed_event(
+            receipt.key, "why", source=LEGACY_SOURCE, now=datetime.now(UTC), traceparent=None
+        )
         await deps.store.settle([Settlement(claim, event, error="why")])
         async with database.connection() as connection:
             await connection.execute("UPDATE outbox SET due_at = now()")

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from shared.events import EcgKey, EventBatch, deleted, processed
+from shared.events import EcgKey, EventBatch, deleted_event, processed_event
 from shared.ports.ecgs import Claim, Settlement, Status
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres.database import SESSION, Database
@@ -137,7 +137,7 @@ async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], 
         await owned.page(owner, limit=_OWNERS_PAGE, status=status)
     database.about("Erase an ECG", 1)
     await owned.erase(
-        *keys[0][:2], event_of=partial(deleted, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+        *keys[0][:2], event_of=partial(deleted_event, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     )
     database.about("Measure the backlog, once a second in each gateway", max_backlog)
     await store.count_queued(max_backlog)
@@ -181,7 +181,7 @@ def _claim(key: EcgKey, row: int) -> Claim:
 
 def _settlement(claim: Claim) -> Settlement:
     document: dict[str, JsonValue] = {"leads": [{"I": {"zero_crossings": 2}}]}
-    event = processed(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    event = processed_event(claim.key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
     return Settlement(claim, event, document=document)
 
 

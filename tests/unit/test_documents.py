@@ -17,7 +17,7 @@ import yaml
 from gateway.ecgs.query_parameters import MAX_WAIT_S
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
-from shared.events import EcgKey, processed
+from shared.events import EcgKey, processed_event
 from shared.runtime.settings import (
     DatabaseSettings,
     EmbeddedSettings,
@@ -267,7 +267,7 @@ def test_the_event_that_is_shown_is_what_services_publish() -> None:
     [example] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs/events.md").read_text(), re.DOTALL)
     event = json.loads(example)
 
-    published = processed(
+    published = processed_event(
         EcgKey(event["data"]["owner"], event["data"]["id"], event["data"]["generation"]),
         {name: event["data"][name] for name in ("leads", "insights")},
         source=event["source"],

@@ -32,7 +32,7 @@ from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights import INSIGHTS
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
-from shared.events import EcgKey, EventType, processed, submitted
+from shared.events import EcgKey, EventType, processed_event, submitted_event
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
 from shared.ports.operations import AuditNote, Selection
@@ -155,7 +155,7 @@ class Model(RuleBasedStateMachine):
         self.accepted.setdefault(ecg_id, 1)
         if receipt.is_new and not crashes:
             self._run(
-                self.publisher.publish([submitted([receipt.key], source=SOURCE, now=datetime.now(UTC))])
+                self.publisher.publish([submitted_event([receipt.key], source=SOURCE, now=datetime.now(UTC))])
             )
 
     @rule(limit=st.integers(1, 4), point=st.sampled_from(_POINTS))
@@ -210,7 +210,7 @@ class Model(RuleBasedStateMachine):
             return
         claims = self._run(self.store.claim([key], claim_id=uuid4(), tried_before=True))
         document: Any = {"leads": [{"I": {"zero_crossings": value}}]}
-        event = processed(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
+        event = processed_event(key, document, source=SOURCE, now=datetime.now(UTC), traceparent=None)
         self.zombies += [Settlement(claim, event, document=document) for claim in claims.claimed]
 
     @precondition(lambda self: self.zombies)

@@ -54,7 +54,7 @@ from processor.analysis import analyse
 from processor.insights import INSIGHTS
 from shared.domain.ecg import Ecg
 from shared.domain.header import Header, LeadHeader
-from shared.events import EcgKey, processed
+from shared.events import EcgKey, processed_event
 from shared.runtime.settings import GatewayOnlySettings
 
 leads, signal = (LeadHeader("I", 3),), np.array([1, -1, 1], np.int16)
@@ -66,7 +66,7 @@ console = Console(file=sys.stderr, width=200)
 console.print(results_table([_result(answer) for answer in answers]))
 console.print(leads_table(_result(answers[0])))
 now = datetime.now(UTC)
-event = processed(EcgKey("ada", "10"), documents[0], source="/isoline", now=now, traceparent=None)
+event = processed_event(EcgKey("ada", "10"), documents[0], source="/isoline", now=now, traceparent=None)
 print(json.dumps({
     "answers": answers,
     "event": json.loads(event.body)["data"],

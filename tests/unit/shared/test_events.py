@@ -14,11 +14,11 @@ from shared.events import (
     LEGACY_SOURCE,
     EcgKey,
     EventType,
-    deleted,
-    failed,
-    processed,
+    deleted_event,
+    failed_event,
+    processed_event,
     read_submitted,
-    submitted,
+    submitted_event,
 )
 from tests.support.builders import SOURCE
 
@@ -33,10 +33,10 @@ _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights"
 
 def events_of(source: str) -> list[Event]:
     return [
-        submitted([_KEY], source=source, now=_NOW, traceparent=_TRACEPARENT),
-        processed(_KEY, _DOCUMENT, source=source, now=_NOW, traceparent=_TRACEPARENT),
-        failed(_KEY, "why", source=source, now=_NOW, traceparent=_TRACEPARENT),
-        deleted(_KEY, source=source, now=_NOW, traceparent=_TRACEPARENT),
+        submitted_event([_KEY], source=source, now=_NOW, traceparent=_TRACEPARENT),
+        processed_event(_KEY, _DOCUMENT, source=source, now=_NOW, traceparent=_TRACEPARENT),
+        failed_event(_KEY, "why", source=source, now=_NOW, traceparent=_TRACEPARENT),
+        deleted_event(_KEY, source=source, now=_NOW, traceparent=_TRACEPARENT),
     ]
 
 
@@ -69,7 +69,7 @@ def said(event: Event) -> dict[str, Any]:
 
 
 def a_submitted_body(**changes: Any) -> bytes:
-    return json.dumps(said(submitted([_KEY], source=SOURCE, now=_NOW)) | changes).encode()
+    return json.dumps(said(submitted_event([_KEY], source=SOURCE, now=_NOW)) | changes).encode()
 
 
 class TestWireForm:
@@ -92,12 +92,12 @@ class TestWireForm:
         assert None not in said(event).values()
 
     def test_what_is_not_known_is_left_out(self) -> None:
-        event = said(submitted([_KEY, _KEY._replace(id="11")], source=SOURCE, now=_NOW))
+        event = said(submitted_event([_KEY, _KEY._replace(id="11")], source=SOURCE, now=_NOW))
 
         assert not {"subject", "traceparent"} & event.keys()
 
     def test_a_processed_event_carries_the_insights(self) -> None:
-        event = processed(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None)
+        event = processed_event(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None)
 
         assert said(event)["data"] == {
             "owner": "ada",
@@ -109,7 +109,7 @@ class TestWireForm:
         }
 
     def test_a_failed_event_says_why(self) -> None:
-        event = failed(_KEY, "why", source=SOURCE, now=_NOW, traceparent=None)
+        event = failed_event(_KEY, "why", source=SOURCE, now=_NOW, traceparent=None)
 
         assert said(event)["data"] == {
             "owner": "ada",
@@ -120,7 +120,7 @@ class TestWireForm:
         }
 
     def test_a_submitted_event_names_ecgs_and_nothing_of_their_content(self) -> None:
-        event = submitted([_KEY, EcgKey("bob", "7", 2)], source=SOURCE, now=_NOW)
+        event = submitted_event([_KEY, EcgKey("bob", "7", 2)], source=SOURCE, now=_NOW)
 
         assert said(event)["data"] == {
             "ecgs": [
@@ -135,8 +135,8 @@ class TestIds:
         later = datetime(2027, 1, 1, tzinfo=UTC)
 
         assert (
-            failed(_KEY, "a", source=SOURCE, now=_NOW, traceparent=None).id
-            == failed(_KEY, "b", source=SOURCE, now=later, traceparent=_TRACEPARENT).id
+            failed_event(_KEY, "a", source=SOURCE, now=_NOW, traceparent=None).id
+            == failed_event(_KEY, "b", source=SOURCE, now=later, traceparent=_TRACEPARENT).id
         )
 
     @pytest.mark.parametrize("source", _KNOWN_IDS)
@@ -165,9 +165,9 @@ class TestIds:
             event
             for key in keys
             for event in (
-                submitted([key], source=SOURCE, now=_NOW),
-                processed(key, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None),
-                failed(key, "why", source=SOURCE, now=_NOW, traceparent=None),
+                submitted_event([key], source=SOURCE, now=_NOW),
+                processed_event(key, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None),
+                failed_event(key, "why", source=SOURCE, now=_NOW, traceparent=None),
             )
         ]
 
@@ -177,7 +177,7 @@ class TestIds:
 class TestReading:
     @given(_KEYS)
     def test_what_was_written_is_read(self, keys: list[EcgKey]) -> None:
-        assert read_submitted(submitted(keys, source=SOURCE, now=_NOW).body) == keys
+        assert read_submitted(submitted_event(keys, source=SOURCE, now=_NOW).body) == keys
 
     def test_what_a_later_version_added_is_passed_over(self) -> None:
         ecgs = [{"owner": "ada", "id": "10", "generation": 1, "priority": 5}]
@@ -196,7 +196,7 @@ class TestReading:
             b"{}",
             b'"specversion"',
             b"[" * 5000,
-            processed(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None).body,
+            processed_event(_KEY, _DOCUMENT, source=SOURCE, now=_NOW, traceparent=None).body,
             a_submitted_body(specversion="2.0"),
             a_submitted_body(type="ecg.vanished"),
             a_submitted_body(type=None),

@@ -9,7 +9,7 @@ import asyncpg
 
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
-from shared.events import MAX_ECGS_PER_EVENT, EcgKey, submitted
+from shared.events import MAX_ECGS_PER_EVENT, EcgKey, submitted_event
 from tests.programs.benchmarks.pipelines import OWNER, PATH
 from tests.support.builders import SOURCE, an_ecg_body
 
@@ -83,7 +83,9 @@ async def announce(amqp_url: str, first: int, last: int, *, now: datetime) -> No
     keys = [EcgKey(OWNER, f"queued-{number}", 1) for number in range(first, last + 1)]
     batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
     async with open_rabbitmq_publisher(amqp_url, topology=Topology("")) as publisher:
-        failures = await publisher.publish([submitted(batch, source=SOURCE, now=now) for batch in batches])
+        failures = await publisher.publish(
+            [submitted_event(batch, source=SOURCE, now=now) for batch in batches]
+        )
     assert failures == [None] * len(batches)
 
 

@@ -13,7 +13,7 @@ import aio_pika
 
 from processor.fault_injection import KILLS, RAISES
 from shared.broker.topology import Topology
-from shared.events import EcgKey, EventType, deleted, submitted
+from shared.events import EcgKey, EventType, deleted_event, submitted_event
 from shared.ports.ecgs import Submission
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
@@ -53,18 +53,18 @@ async def commands_thrice(installation: Installation) -> None:
     async with open_database(installation.postgres.url) as database:
         for ecg_id in ids[:_ERASED]:
             source = await PostgresInstallation(database).source()
-            event_of = partial(deleted, source=source, now=datetime.now(UTC), traceparent=None)
+            event_of = partial(deleted_event, source=source, now=datetime.now(UTC), traceparent=None)
             await PostgresOwnedEcgs(database).erase("ada", ecg_id, event_of=event_of)
     keys = [EcgKey("ada", ecg_id) for ecg_id in [*ids, "unknown-1", "unknown-2"]] * 3
     random.shuffle(keys)
     await _publish(
-        installation, [submitted([key], source=SOURCE, now=datetime.now(UTC)).body for key in keys]
+        installation, [submitted_event([key], source=SOURCE, now=datetime.now(UTC)).body for key in keys]
     )
 
 
 @fault("poison: unreadable messages", random=False)
 async def unreadable(installation: Installation) -> None:
-    good = submitted([EcgKey("ada", "unknown")], source=SOURCE, now=datetime.now(UTC)).body
+    good = submitted_event([EcgKey("ada", "unknown")], source=SOURCE, now=datetime.now(UTC)).body
     letters = [b"not JSON", b"[]", good.replace(b'"1.0"', b'"2.0"'), good.replace(b'"ecgs"', b'"egcs"')]
     installation.injected_letters += len(letters)
     await _publish(installation, [*letters, good])
@@ -91,7 +91,7 @@ async def _poison(installation: Installation, signal_: tuple[int, ...]) -> None:
     installation.accepted.add(ecg_id)
     installation.must_fail.add(ecg_id)
     await _publish(
-        installation, [submitted([EcgKey("ada", ecg_id)], source=SOURCE, now=datetime.now(UTC)).body]
+        installation, [submitted_event([EcgKey("ada", ecg_id)], source=SOURCE, now=datetime.now(UTC)).body]
     )
     while (await installation.postgres.query("SELECT status FROM ecg WHERE id = $1", ecg_id))[0][
         0
