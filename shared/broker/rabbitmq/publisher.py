@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from shared.broker.rabbitmq.aiormq_internals import is_proven
 from shared.broker.rabbitmq.connection import ConnectionOptions, is_blocked, keep_connected
 from shared.broker.rabbitmq.connection_state import ConnectionState
-from shared.broker.rabbitmq.one_by_one import PublishOneByOne
+from shared.broker.rabbitmq.one_by_one_fallback import PublishOneByOne
 from shared.broker.rabbitmq.pipeline import Pipeline
 from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublishOutcome
 from shared.broker.rabbitmq.publisher_state import PublisherState

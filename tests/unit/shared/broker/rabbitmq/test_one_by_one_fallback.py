@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Disposition
-from shared.broker.rabbitmq.one_by_one import AcknowledgeOneByOne
+from shared.broker.rabbitmq.one_by_one_fallback import AcknowledgeOneByOne
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
