@@ -11,7 +11,7 @@ import aio_pika
 from shared.broker.rabbitmq import connection as rabbitmq
 from shared.broker.rabbitmq import publisher as rabbitmq_publisher
 from shared.broker.rabbitmq import publisher_confirms as unconfirmed
-from shared.broker.rabbitmq.pipeline import Pipeline
+from shared.broker.rabbitmq.pipeline import PipelinedPublisher
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
@@ -39,8 +39,8 @@ def a_publisher(
     return promptly(open_rabbitmq_publisher(amqp_url, topology=topology, timeout_s=timeout_s))
 
 
-def pipeline_of(publisher: RabbitmqPublisher) -> Pipeline:
-    assert isinstance(publisher._sender, Pipeline)
+def pipeline_of(publisher: RabbitmqPublisher) -> PipelinedPublisher:
+    assert isinstance(publisher._sender, PipelinedPublisher)
     return publisher._sender
 
 
@@ -58,7 +58,7 @@ async def count_waiting(amqp_url: str, topology: Topology) -> int:
 
 async def test_the_installed_versions_get_the_pipeline(amqp_url: str, topology: Topology) -> None:
     async with a_publisher(amqp_url, topology) as publisher:
-        assert isinstance(publisher._sender, Pipeline)
+        assert isinstance(publisher._sender, PipelinedPublisher)
 
 
 async def test_returns_among_many_acks_reach_their_own_events(amqp_url: str, topology: Topology) -> None:

@@ -14,7 +14,7 @@ from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Dispositio
 from shared.broker.rabbitmq.aiormq_internals import is_proven, write
 from shared.broker.rabbitmq.connection import ConnectionOptions, keep_connected
 from shared.broker.rabbitmq.connection_state import ConnectionState
-from shared.broker.rabbitmq.one_by_one_fallback import AcknowledgeOneByOne
+from shared.broker.rabbitmq.one_by_one_fallback import OneByOneAcknowledger
 from shared.broker.rabbitmq.refusals import describe_failure
 from shared.domain.errors import UnavailableError
 from shared.runtime.supervision import background_task, failure_of
@@ -168,7 +168,7 @@ class _ConsumerSession:
         self._has_unsent = asyncio.Event()
         self._sent = asyncio.Event()
         self._send = (
-            partial(_send_in_one_write, channel) if is_proven() else AcknowledgeOneByOne(channel).send
+            partial(_send_in_one_write, channel) if is_proven() else OneByOneAcknowledger(channel).send
         )
 
     @property

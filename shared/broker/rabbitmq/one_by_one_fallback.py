@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _MAX_CONCURRENT: Final = 256
 
 
-class PublishOneByOne:
-    """Sends each event by itself; same interface as `Pipeline`."""
+class OneByOnePublisher:
+    """Sends each event by itself; same interface as `PipelinedPublisher`."""
 
     blocked_reason: Final = ""
 
@@ -83,7 +83,7 @@ def _message(event: Event) -> Message:
     )
 
 
-class AcknowledgeOneByOne:
+class OneByOneAcknowledger:
     """Sends each acknowledgement and rejection of a channel by itself."""
 
     def __init__(self, channel: AbstractChannel) -> None:

@@ -27,7 +27,7 @@ _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 256 * 2**10
 
 
-class Pipeline:
+class PipelinedPublisher:
     """Sends many events per write; nothing else may publish on its channel.
 
     Args:

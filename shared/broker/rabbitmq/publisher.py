@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from shared.broker.rabbitmq.aiormq_internals import is_proven
 from shared.broker.rabbitmq.connection import ConnectionOptions, is_blocked, keep_connected
 from shared.broker.rabbitmq.connection_state import ConnectionState
-from shared.broker.rabbitmq.one_by_one_fallback import PublishOneByOne
-from shared.broker.rabbitmq.pipeline import Pipeline
+from shared.broker.rabbitmq.one_by_one_fallback import OneByOnePublisher
+from shared.broker.rabbitmq.pipeline import PipelinedPublisher
 from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublishOutcome
 from shared.broker.rabbitmq.publisher_state import PublisherState
 from shared.broker.topology import declare
@@ -30,7 +30,7 @@ _NAME: Final = "isoline publisher"
 # A lost confirm would occupy capacity for ever. Quorum queues elect a leader in less time.
 _CONFIRM_WITHIN_S: Final = 30.0
 
-_Sender: TypeAlias = Pipeline | PublishOneByOne
+_Sender: TypeAlias = PipelinedPublisher | OneByOnePublisher
 
 
 @asynccontextmanager
@@ -106,8 +106,8 @@ class RabbitmqPublisher:
     async def _make_sender(self, channel: AbstractChannel) -> _Sender:
         underlay = await channel.get_underlay_channel()
         if is_proven():
-            return Pipeline(underlay, self._topology.exchange, on_blocked=self._expire_timeouts)
-        return PublishOneByOne(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
+            return PipelinedPublisher(underlay, self._topology.exchange, on_blocked=self._expire_timeouts)
+        return OneByOnePublisher(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
 
     async def _probe(self, channel: AbstractChannel, sender: _Sender) -> None:
         """Check that the broker answers and confirms; declare the topology again after an unrouted event.

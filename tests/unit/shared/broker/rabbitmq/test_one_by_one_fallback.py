@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Disposition
-from shared.broker.rabbitmq.one_by_one_fallback import AcknowledgeOneByOne
+from shared.broker.rabbitmq.one_by_one_fallback import OneByOneAcknowledger
 
 if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
@@ -29,7 +29,7 @@ class SlowChannel:
 
 async def test_a_cancelled_send_is_finished_before_the_next_one() -> None:
     channel, acknowledgements = SlowChannel(), Acknowledgements()
-    sender = AcknowledgeOneByOne(cast("AbstractChannel", channel))
+    sender = OneByOneAcknowledger(cast("AbstractChannel", channel))
     for tag in range(1, 5):
         acknowledgements.add(tag)
     acknowledgements.settle(1, Disposition.REQUEUE)
