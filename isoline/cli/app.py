@@ -34,7 +34,7 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.E
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(user_commands.app, name="user")
 app.add_typer(keys.app, name="keys")
-ecgs.add_to(app)
+ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
 operations.register(app)
 app.command("gateway")(gateway.__main__.main)

@@ -74,7 +74,7 @@ _DEFAULT_USER: Final = "demo"
 _DEFAULT_PASSWORD: Final = "demo"  # noqa: S105 - a published one, usable from this machine only
 
 
-def add_to(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command("submit")(_submit)
     app.command("get")(_get)

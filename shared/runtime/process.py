@@ -109,7 +109,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     stop_requested = asyncio.Event()
     worker = this_worker()
     if worker is not None:
-        _end_with(worker.parent)
+        _end_when_parent_ends(worker.parent)
 
     def on_signal(name: str) -> None:
         if stop_requested.is_set():
@@ -128,7 +128,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
         raise RuntimeError("the work ended without a stop request")
 
 
-def _end_with(parent: int) -> None:
+def _end_when_parent_ends(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, be it by ``kill -9``."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:  # it has ended already
