@@ -347,6 +347,29 @@ class TestAdding:
         assert back == new
         assert await store.find([("ada", "11")]) == {}
 
+    async def test_erased_ecgs_that_come_back_together_each_have_their_own_content(
+        self, store: PostgresEcgStore, database: Database
+    ) -> None:
+        for ecg_id in ("2", "3", "1"):  # neither in the order of their ids nor in that of coming back
+            await queued(store, ecg_id)
+        await erase(database, "1", "2", "3")
+        signals = {"1": [1, -1], "3": [3], "2": [2, -2, 2]}
+        submissions = [
+            Submission("ada", an_ecg(ecg_id, leads=[a_lead(signal=signal)]), f"00-{ecg_id}")
+            for ecg_id, signal in signals.items()
+        ]
+
+        receipts = await store.add(submissions)
+
+        assert [(receipt.key.generation, receipt.is_new) for receipt in receipts] == [(2, True)] * 3
+        claims = await claim_all(store, [receipt.key for receipt in receipts])
+        assert {claim.key.id: (claim.num_samples, claim.traceparent) for claim in claims} == {
+            ecg_id: (len(signal), f"00-{ecg_id}") for ecg_id, signal in signals.items()
+        }
+        kept = (await store.load(claims)).items()
+        assert {key.id: stored.decoded().leads[0].signal.tolist() for key, stored in kept} == signals
+        assert not any(receipt.is_conflict for receipt in await store.add(submissions))
+
     async def test_an_erased_id_comes_back_for_its_owner_alone(
         self, store: PostgresEcgStore, database: Database
     ) -> None:

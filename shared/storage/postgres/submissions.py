@@ -62,26 +62,23 @@ SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # For ids that exist. An erased one begins its next generation. LIMIT makes each look-up one by its key,
-# whatever the planner believes of the table's size.
+# whatever the planner believes of the table's size. Rows are updated in their order, without a join, as those
+# that are claimed are: see `STILL_QUEUED_SQL` in `shared.storage.postgres.ecgs`. The status is compared again
+# under the row's lock: another submission may have brought the ECG back since it was found.
+_PLACE_SQL: Final = "(ARRAY(SELECT place FROM present))[width_bucket(row, ARRAY(SELECT row FROM present))]"
 _ADD_AGAIN: Final = f"""
 {_SUBMISSIONS_SQL}, present AS MATERIALIZED (
-    SELECT found.* FROM submission CROSS JOIN LATERAL (
+    SELECT found.*, place FROM submission CROSS JOIN LATERAL (
         SELECT row, owner, id, generation, status, content_hash, {AGE_S_SQL} FROM ecg
         WHERE ecg.owner = submission.owner AND ecg.id = submission.id LIMIT 1
     ) AS found
-), erased AS MATERIALIZED (
-    SELECT locked.row FROM (SELECT row FROM present WHERE status = 'erased' ORDER BY row) AS p
-    CROSS JOIN LATERAL (
-        SELECT row FROM ecg WHERE ecg.row = p.row AND status = 'erased' LIMIT 1 FOR NO KEY UPDATE
-    ) AS locked
+    ORDER BY row
 ), new AS (
     UPDATE ecg SET {SET_NEXT_GENERATION_SQL},
-        due_at = now() + $12::float8 * interval '1 second', content_hash = submission.content_hash,
-        num_samples = submission.num_samples, traceparent = submission.traceparent
-    FROM submission
-    WHERE ecg.row = ANY (ARRAY(SELECT row FROM erased)) AND ecg.status = 'erased'
-        AND ecg.owner = submission.owner AND ecg.id = submission.id
-    RETURNING ecg.row, ecg.owner, ecg.id, ecg.generation, ecg.status, ecg.content_hash
+        due_at = now() + $12::float8 * interval '1 second', content_hash = ($3::bytea[])[{_PLACE_SQL}],
+        num_samples = ($4::integer[])[{_PLACE_SQL}], traceparent = ($5::text[])[{_PLACE_SQL}]
+    WHERE row = ANY (ARRAY(SELECT row FROM present)) AND status = 'erased'
+    RETURNING row, owner, id, generation, status, content_hash
 ), {_INSERT_SIGNALS_SQL}
 SELECT owner, id, generation, status, content_hash, true AS is_new, 0.0::float8 AS age_s FROM new
 UNION ALL
