@@ -28,11 +28,13 @@ _SCANS_OF_A_BATCH: Final = 2
 _NO_AUTOVACUUM: Final = "ALTER TABLE {} SET (autovacuum_enabled = off)"
 _FILL: Final = f"""
 INSERT INTO ecg (owner, id, content_hash, num_samples, status, due_at, finished_at)
-SELECT '{_OWNER}', status || '-' || n, 'x', 3, status,
-    CASE WHEN status = 'queued' THEN now() END, CASE WHEN status = 'completed' THEN now() END
-FROM generate_series(1, {_EACH}) AS n, unnest('{{completed,queued}}'::text[]) AS status;
-INSERT INTO ecg_signal (row, date, leads, encoding, samples) SELECT row, '2023-07-30', '[]', '', '' FROM ecg;
-INSERT INTO ecg_insights (row, generation, document) SELECT row, 1, '{{}}' FROM ecg WHERE due_at IS NULL;
+SELECT '{_OWNER}', status || '-' || n, CASE WHEN status = 'erased' THEN '' ELSE 'x' END::bytea, 3, status,
+    CASE WHEN status = 'queued' THEN now() END, CASE WHEN status <> 'queued' THEN now() END
+FROM generate_series(1, {_EACH}) AS n, unnest('{{completed,queued,erased}}'::text[]) AS status;
+INSERT INTO ecg_signal (row, date, leads, encoding, samples)
+SELECT row, '2023-07-30', '[]', '', '' FROM ecg WHERE status <> 'erased';
+INSERT INTO ecg_insights (row, generation, document)
+SELECT row, 1, '{{}}' FROM ecg WHERE status = 'completed';
 {DUE_EVENT_BATCHES.format(count=_EACH)};
 """  # noqa: S608 - ours
 

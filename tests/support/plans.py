@@ -18,11 +18,13 @@ import asyncpg
 
 from shared.events import EcgKey, EventBatch, deleted_event, processed_event
 from shared.ports.ecgs import Claim, Settlement, Status
-from shared.ports.outbox import REPUBLISH_BACKOFF
+from shared.ports.outbox import FIRST_DUE_AFTER_S, REPUBLISH_BACKOFF
 from shared.storage.postgres.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.submissions import add, encode_submission
 from tests.support.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from asyncpg.connection import LoggedQuery
 
     from shared.domain.findings import JsonValue
+    from shared.ports.ecgs import Submission
 
 # Fills the outbox with so many batches of two events that are due.
 DUE_EVENT_BATCHES: Final = """
@@ -114,7 +117,7 @@ async def open_explaining_database(
 
 
 async def explain_hot_queries(database: ExplainingDatabase, *, owner: str, max_backlog: int) -> list[Plan]:
-    """The plan of each; the owner has ECGs ``queued-1`` and so on, or none yet."""
+    """The plan of each; the owner has ECGs ``queued-1``, ``erased-1`` and so on, or none yet."""
     keys = [EcgKey(owner, f"queued-{number}") for number in range(1, _BATCH + 1)]
     await _explain_a_gateways(database, keys, max_backlog)
     await _explain_a_processors(database, keys)
@@ -127,7 +130,9 @@ async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], 
     database.about(f"Submit {_BATCH} ECGs", _BATCH)
     await store.add([a_submission(f"new-{number}", owner=owner) for number in range(_BATCH)])
     database.about(f"Submit {_BATCH} ECGs that are there already", _BATCH)
-    await store.add([a_submission(key.id, owner=owner) for key in keys])
+    await _add_twice(database, [a_submission(key.id, owner=owner) for key in keys])
+    database.about(f"Submit {_BATCH} ECGs that were erased", _BATCH)
+    await store.add([a_submission(f"erased-{number}", owner=owner) for number in range(1, _BATCH + 1)])
     database.about(f"Look for {_BATCH} ECGs, as GETs that came together do", _BATCH)
     await store.find([(key.owner, key.id) for key in keys])
     database.about("The first page of an owner's ECGs", _OWNERS_PAGE)
@@ -141,6 +146,14 @@ async def _explain_a_gateways(database: ExplainingDatabase, keys: list[EcgKey], 
     )
     database.about("Measure the backlog, once a second in each gateway", max_backlog)
     await store.count_queued(max_backlog)
+
+
+async def _add_twice(database: ExplainingDatabase, submissions: list[Submission]) -> None:
+    """In one transaction, so that they are there the second time even where nothing was."""
+    encoded = [await encode_submission(submission) for submission in submissions]
+    async with database.connection() as connection:
+        for _ in range(2):
+            await add(connection, encoded, due_in_s=FIRST_DUE_AFTER_S, header_column=HeaderColumn())
 
 
 async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]) -> None:

@@ -23,6 +23,10 @@ SELECT sum(pg_total_relation_size(relation::regclass)) / (SELECT count(*) FROM e
 FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
 """
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
+_ERASED: Final = f"""
+INSERT INTO ecg (owner, id, content_hash, num_samples, status, finished_at)
+SELECT '{OWNER}', 'erased-' || n, '', 0, 'erased', now() FROM generate_series(1, 64) AS n
+"""  # noqa: S608 - ours
 _EVENTS: Final = DUE_EVENT_BATCHES.format(count=50_000)
 
 
@@ -38,7 +42,7 @@ async def show_plans() -> int:
         await filling.fill_queued(isoline, 1, _QUEUED)
         size = await isoline.query(_BYTES)
         print_line(f"{size:,.0f} bytes on disk for each, of 3 samples, in all tables and indexes")
-        for statement in (_DUE, _EVENTS, "VACUUM ANALYZE"):
+        for statement in (_DUE, _ERASED, _EVENTS, "VACUUM ANALYZE"):
             await isoline.query(statement, timeout_s=_WITHIN_S)
         async with open_explaining_database(servers.database_url, timeout_s=_WITHIN_S) as database:
             for plan in await explain_hot_queries(database, owner=OWNER, max_backlog=_MAX_BACKLOG):
