@@ -166,6 +166,16 @@ async def test_another_submission_of_the_id_does_not_wait_for_all_parts(
     assert (await adding).is_conflict
 
 
+async def test_the_trace_of_its_sender_comes_with_its_claim(
+    recordings: PostgresRecordingStore, store: PostgresEcgStore
+) -> None:
+    receipt = await recordings.add(submission_of(two_leads()))
+
+    [claim] = (await store.claim([receipt.key], claim_id=uuid4())).claimed
+
+    assert claim.traceparent == "00-trace"
+
+
 async def test_it_is_not_due_before_it_can_have_been_measured(
     recordings: PostgresRecordingStore, database: Database
 ) -> None:
