@@ -58,7 +58,7 @@ LEFT JOIN LATERAL (
 ) AS signal ON true
 LEFT JOIN LATERAL (
     SELECT generation, document, past_error, past_finished_at FROM ecg_insights
-    WHERE row = ecg.row AND generation <= ecg.generation
+    WHERE row = ecg.row
         AND generation >= CASE WHEN ecg.finished_at IS NULL THEN 1 ELSE ecg.generation END
     ORDER BY generation DESC LIMIT 1
 ) AS found ON true
