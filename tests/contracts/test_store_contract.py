@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 
 _LIMIT_S = 20
 _BACKOFF = Backoff(first_s=10, longest_s=300)
+_FAIL = "UPDATE ecg SET status = 'failed', error = 'why', due_at = NULL, finished_at = now()"
+_MOVE_ON = """
+UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, error = NULL, due_at = now(),
+    finished_at = NULL
+"""
 _DOCUMENT: dict[str, Any] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {"zero_crossings": 1}}
 
 
@@ -85,13 +90,19 @@ async def read_in_no_order(database: Database) -> None:
     await execute(database, "SET enable_bitmapscan = off")
 
 
+async def waiting_for_a_row(database: Database) -> int:
+    """How many sessions wait for a row that another one has changed."""
+    async with database.connection() as connection:
+        waiting: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    return waiting
+
+
 async def move_on(database: Database) -> None:
     """Replay: queue the next generation."""
-    await execute(
-        database,
-        "UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, error = NULL,"
-        " due_at = now(), finished_at = NULL",
-    )
+    await execute(database, _MOVE_ON)
 
 
 async def queued(store: PostgresEcgStore, *ids: str) -> list[EcgKey]:
@@ -659,6 +670,13 @@ class TestClaiming:
 
         assert attempts == [1, 2, 3]
 
+    async def test_a_claim_that_is_repeated_is_one_attempt(self, store: PostgresEcgStore) -> None:
+        keys, claim_id = await queued(store, "10"), uuid4()
+
+        claims = [await store.claim(keys, claim_id=claim_id) for _ in range(2)]
+
+        assert [[claim.attempt for claim in each.claimed] for each in claims] == [[1], [1]]
+
     async def test_a_key_that_is_named_twice_is_one_attempt(self, store: PostgresEcgStore) -> None:
         [key] = await queued(store, "10")
 
@@ -672,19 +690,38 @@ class TestClaiming:
         await settled(store, "finished")
         [key] = await queued(store, "10")
 
-        claims = await claim_all(
-            store,
-            [
-                EcgKey("ada", "finished"),
-                EcgKey("ada", "unknown"),
-                EcgKey("bob", "10"),
-                key._replace(generation=2),
-                key,
-            ],
-        )
+        keys = [
+            EcgKey("ada", "finished"),
+            EcgKey("ada", "unknown"),
+            EcgKey("bob", "10"),
+            key._replace(generation=2),
+            key,
+        ]
+        claims = await store.claim(keys, claim_id=uuid4())
 
-        assert [claim.key for claim in claims] == [key]
-        assert claims[0].attempt == 1
+        assert [claim.key for claim in claims.claimed] == [key]
+        assert claims.claimed[0].attempt == 1
+        assert claims.tried_before == []
+
+    @pytest.mark.parametrize("changes", [(_FAIL,), (_FAIL, _MOVE_ON)], ids=["finished", "replayed"])
+    async def test_what_is_finished_or_replayed_while_it_is_claimed_or_postponed_stays_as_it_is(
+        self, store: PostgresEcgStore, database: Database, changes: tuple[str, ...]
+    ) -> None:
+        keys = await queued(store, "10")
+
+        async with asyncio.timeout(_LIMIT_S):
+            async with database.connection() as connection, connection.transaction():
+                await connection.execute(";".join(changes))
+                claiming = asyncio.ensure_future(claim_all(store, keys))
+                postponing = asyncio.ensure_future(store.postpone(keys, delay_s=100))
+                while await waiting_for_a_row(database) < 2:
+                    await asyncio.sleep(0.01)
+            claims, _ = await asyncio.gather(claiming, postponing)
+
+        assert claims == []
+        after = await row(database)
+        assert after["attempts"] == 0
+        assert after["due_in_s"] is None or after["due_in_s"] <= 10
 
     async def test_neighbours_are_not_claimed(self, store: PostgresEcgStore, database: Database) -> None:
         _, key, _ = await queued(store, "before", "10", "after")
