@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _NOT_VALID = "The refresh token is not valid, or no longer: log in with POST /token."
 
 
-async def logged_in(
+async def log_in(
     client: aiohttp.ClientSession, user: str = "ada", password: str = PASSWORD
 ) -> dict[str, Any]:
     async with client.post("/token", json={"user": user, "password": password}) as response:
@@ -21,7 +21,7 @@ async def logged_in(
     return tokens
 
 
-async def refreshed(client: aiohttp.ClientSession, token: str) -> dict[str, Any] | None:
+async def refresh(client: aiohttp.ClientSession, token: str) -> dict[str, Any] | None:
     async with client.post("/token/refresh", json={"refresh_token": token}) as response:
         if response.status != 200:
             assert (await problem_of(response, 401))["detail"] == _NOT_VALID

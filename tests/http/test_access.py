@@ -18,7 +18,7 @@ from gateway.auth.database_clock import LEEWAY_S
 from gateway.auth.signing_keys import rotate_keys
 from shared.domain.account import Role
 from tests.http.conftest import TOKEN_KEY, open_client, problem_of
-from tests.http.login_requests import logged_in
+from tests.http.login_requests import log_in
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class TestTokens:
 
 class TestKeys:
     async def test_the_public_keys_verify_a_token(self, nobody: aiohttp.ClientSession) -> None:
-        token = (await logged_in(nobody))["access_token"]
+        token = (await log_in(nobody))["access_token"]
         async with nobody.get("/.well-known/jwks.json") as response:
             keys = jwt.PyJWKSet.from_dict(await response.json())
 

@@ -9,7 +9,7 @@ import pytest
 from shared.domain.account import Role
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import PASSWORD, TOKENS, open_client, open_test_gateway, problem_of
-from tests.http.login_requests import is_taken, logged_in, refreshed
+from tests.http.login_requests import is_taken, log_in, refresh
 from tests.support.builders import an_ecg_body
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ class TestTokensOfAChangedAccount:
     async def test_a_change_revokes_tokens_within_the_stated_time(
         self, quick_to_revoke: aiohttp.ClientSession, root: aiohttp.ClientSession, change: str
     ) -> None:
-        tokens, others = await logged_in(quick_to_revoke), await logged_in(quick_to_revoke, "bob")
+        tokens, others = await log_in(quick_to_revoke), await log_in(quick_to_revoke, "bob")
         assert await is_taken(quick_to_revoke, tokens["access_token"])
 
         if change == "roles":
@@ -300,19 +300,19 @@ class TestTokensOfAChangedAccount:
             await root.put("/user/ada/password", json={"password": "another password"})
         else:
             await root.delete("/user/ada")
-        refreshed_at_once = await refreshed(quick_to_revoke, tokens["refresh_token"])
+        refreshed_at_once = await refresh(quick_to_revoke, tokens["refresh_token"])
         await asyncio.sleep(_REVOCATION_S)
 
         assert refreshed_at_once is None
         assert not await is_taken(quick_to_revoke, tokens["access_token"])
         assert await is_taken(quick_to_revoke, others["access_token"])
-        assert await refreshed(quick_to_revoke, others["refresh_token"])
+        assert await refresh(quick_to_revoke, others["refresh_token"])
 
     async def test_a_login_after_the_change_is_valid_at_once(
         self, quick_to_revoke: aiohttp.ClientSession, root: aiohttp.ClientSession
     ) -> None:
         await root.put("/user/ada/roles", json={"roles": ["user", "admin"]})
-        tokens = await logged_in(quick_to_revoke)
+        tokens = await log_in(quick_to_revoke)
 
         assert await is_taken(quick_to_revoke, tokens["access_token"], "/user")
         await asyncio.sleep(_REVOCATION_S)

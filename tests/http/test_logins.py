@@ -11,7 +11,7 @@ import pytest
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.http.conftest import PASSWORD, TOKENS, open_client, open_test_gateway, problem_of
-from tests.http.login_requests import is_taken, logged_in, refreshed
+from tests.http.login_requests import is_taken, log_in, refresh
 
 if TYPE_CHECKING:
     import aiohttp
@@ -104,28 +104,28 @@ class TestGuessing:
         accounts = PostgresAccountStore(database)
         before = await accounts.find("ada")
 
-        await logged_in(nobody)
+        await log_in(nobody)
 
         after = await accounts.find("ada")
         assert before
         assert after
         assert "m=8,t=1,p=1" in before.password_hash
         assert "m=19456,t=2,p=1" in after.password_hash
-        await logged_in(nobody)
+        await log_in(nobody)
 
 
 class TestRefreshTokens:
     async def test_a_login_gives_both_tokens(self, nobody: aiohttp.ClientSession) -> None:
-        tokens = await logged_in(nobody)
+        tokens = await log_in(nobody)
 
         assert tokens.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
         assert len(base64.urlsafe_b64decode(tokens["refresh_token"])) == 16 + 32
 
     async def test_refresh_tokens_are_rotated_again_and_again(self, nobody: aiohttp.ClientSession) -> None:
-        tokens = await logged_in(nobody)
+        tokens = await log_in(nobody)
         seen = {tokens["refresh_token"]}
         for _ in range(3):
-            again = await refreshed(nobody, tokens["refresh_token"])
+            again = await refresh(nobody, tokens["refresh_token"])
             assert again
             assert again.keys() == tokens.keys()
             assert await is_taken(nobody, again["access_token"])
@@ -135,29 +135,29 @@ class TestRefreshTokens:
         assert len(seen) == 4
 
     async def test_reuse_of_a_refresh_token_revokes_its_login(self, nobody: aiohttp.ClientSession) -> None:
-        stolen = (await logged_in(nobody))["refresh_token"]
-        another = (await logged_in(nobody))["refresh_token"]
-        next_one = await refreshed(nobody, stolen)
+        stolen = (await log_in(nobody))["refresh_token"]
+        another = (await log_in(nobody))["refresh_token"]
+        next_one = await refresh(nobody, stolen)
         assert next_one
 
-        assert await refreshed(nobody, stolen) is None
+        assert await refresh(nobody, stolen) is None
 
-        assert await refreshed(nobody, next_one["refresh_token"]) is None
-        assert await refreshed(nobody, another)
+        assert await refresh(nobody, next_one["refresh_token"]) is None
+        assert await refresh(nobody, another)
 
     async def test_of_two_concurrent_uses_one_succeeds_and_the_login_is_revoked(
         self, nobody: aiohttp.ClientSession
     ) -> None:
-        token = (await logged_in(nobody))["refresh_token"]
+        token = (await log_in(nobody))["refresh_token"]
 
-        outcomes = await asyncio.gather(refreshed(nobody, token), refreshed(nobody, token))
+        outcomes = await asyncio.gather(refresh(nobody, token), refresh(nobody, token))
 
         [winner] = [outcome for outcome in outcomes if outcome]
-        assert await refreshed(nobody, winner["refresh_token"]) is None
+        assert await refresh(nobody, winner["refresh_token"]) is None
 
     async def test_a_revoked_token_and_its_login_are_refused(self, nobody: aiohttp.ClientSession) -> None:
-        first = (await logged_in(nobody))["refresh_token"]
-        second = await refreshed(nobody, first)
+        first = (await log_in(nobody))["refresh_token"]
+        second = await refresh(nobody, first)
         assert second
 
         for _ in range(2):
@@ -165,7 +165,7 @@ class TestRefreshTokens:
                 assert response.status == 204
                 assert await response.read() == b""
 
-        assert await refreshed(nobody, second["refresh_token"]) is None
+        assert await refresh(nobody, second["refresh_token"]) is None
 
     @pytest.mark.parametrize(
         "token",
@@ -177,22 +177,22 @@ class TestRefreshTokens:
     async def test_an_invalid_refresh_token_is_refused_and_revoking_it_is_no_error(
         self, nobody: aiohttp.ClientSession, token: str
     ) -> None:
-        assert await refreshed(nobody, token) is None
+        assert await refresh(nobody, token) is None
         async with nobody.post("/token/revoke", json={"refresh_token": token}) as response:
             assert response.status == 204
 
     async def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(
         self, nobody: aiohttp.ClientSession
     ) -> None:
-        tokens = await logged_in(nobody)
+        tokens = await log_in(nobody)
 
-        assert await refreshed(nobody, tokens["access_token"]) is None
+        assert await refresh(nobody, tokens["access_token"]) is None
         assert not await is_taken(nobody, tokens["refresh_token"])
 
     async def test_the_database_stores_no_token(
         self, nobody: aiohttp.ClientSession, database: Database
     ) -> None:
-        token = (await logged_in(nobody))["refresh_token"]
+        token = (await log_in(nobody))["refresh_token"]
 
         async with database.connection() as connection:
             [row] = await connection.fetch("SELECT * FROM login")
