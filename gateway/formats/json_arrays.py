@@ -1,4 +1,4 @@
-"""Long arrays of numbers in JSON: cut out of a body unparsed, and then parsed a piece at a time.
+"""Long arrays of numbers in JSON: extracted from a body unparsed, and then parsed a piece at a time.
 
 A parser holds the GIL until it is done: a body of 16 MiB would block the event loop for 0.1 s, and for 0.5 s
 if each number becomes an object. A piece takes one or two milliseconds.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Samples
 
 # Shorter arrays are parsed with the rest of the body.
-MIN_CUT_BYTES: Final = 256
+MIN_EXTRACTED_BYTES: Final = 256
 # 32,768 fractions become as many objects in 2 ms.
 PIECE_BYTES: Final = 128 * 1024
 # Each number that is no integer has one of these; `true` and `false` have one too. simdjson takes up to 12 us
@@ -99,25 +99,25 @@ class UnparsedSignal:
         return start, end, comma
 
 
-class CutBody(NamedTuple):
+class BodyWithoutArrays(NamedTuple):
     """A body without its long arrays of numbers.
 
     Attributes:
-        rest: The body with an empty array in the place of each.
-        signals: The arrays cut out, by their index among all arrays of the rest.
-        cuts: For each, the offset of its bracket in the rest, and how many bytes were cut out behind it.
+        remainder: The body with an empty array in the place of each.
+        signals: The extracted arrays, by their index among all arrays of the remainder.
+        gaps: For each, the offset of its bracket in the remainder, and how many bytes are missing behind it.
     """
 
-    rest: bytes
+    remainder: bytes
     signals: Mapping[int, UnparsedSignal]
-    cuts: tuple[tuple[int, int], ...] = ()
+    gaps: tuple[tuple[int, int], ...] = ()
 
-    def offset(self, offset: int) -> int:
-        """The offset in the body for an offset in the rest."""
-        return offset + sum(size for bracket, size in self.cuts if bracket < offset)
+    def original_offset(self, offset: int) -> int:
+        """The offset in the whole body for an offset in the remainder."""
+        return offset + sum(size for bracket, size in self.gaps if bracket < offset)
 
-    def restore(self, document: Any) -> Any:
-        """Put the signals back into the parsed rest, which is changed."""
+    def restore_signals(self, document: Any) -> Any:
+        """Put the signals back into the parsed remainder, which is changed."""
         top, number = [document], -1
         inner = [_slots(top)]
         while inner:
@@ -139,31 +139,33 @@ class TooMuchOverheadError(Exception):
     """A body has more besides its signals than any ECG needs."""
 
 
-def cut_arrays(body: bytes, *, min_bytes: int, max_rest_bytes: int, max_rest_parts: int) -> CutBody:
-    """Cut arrays of numbers of ``min_bytes`` or more out of a body, which may be invalid JSON.
+def extract_arrays(
+    body: bytes, *, min_bytes: int, max_remainder_bytes: int, max_remainder_parts: int
+) -> BodyWithoutArrays:
+    """Extract arrays of numbers of ``min_bytes`` or more from a body, which may be invalid JSON.
 
     It searches brackets and quotation marks, at 10 GB/s, and takes 2 us for each string and array.
 
     Raises:
-        TooMuchOverheadError: More than ``max_rest_bytes`` would be left, or more strings and arrays than
-            ``max_rest_parts``.
+        TooMuchOverheadError: More than ``max_remainder_bytes`` would be left, or more strings and arrays than
+            ``max_remainder_parts``.
     """
     find = _Finder(body).find
-    rest: list[bytes] = []
+    remainder: list[bytes] = []
     signals: dict[int, UnparsedSignal] = {}
-    cuts: list[tuple[int, int]] = []
+    gaps: list[tuple[int, int]] = []
     size, kept_from, offset, number = 0, 0, 0, -1
-    for _ in range(max_rest_parts + 1):  # the last round finds the end
+    for _ in range(max_remainder_parts + 1):  # the last round finds the end
         bracket = find(b"[", offset)
         quote = find(b'"', offset)
-        if size + min(bracket, quote) - kept_from > max_rest_bytes:
+        if size + min(bracket, quote) - kept_from > max_remainder_bytes:
             raise TooMuchOverheadError
         if quote < bracket:
-            offset = _end_of_string(body, quote, max_rest_bytes)
+            offset = _end_of_string(body, quote, max_remainder_bytes)
             continue
         if bracket == len(body):
-            rest.append(body[kept_from:])
-            return CutBody(b"".join(rest) if signals else body, signals, tuple(cuts))
+            remainder.append(body[kept_from:])
+            return BodyWithoutArrays(b"".join(remainder) if signals else body, signals, tuple(gaps))
         number += 1
         offset = bracket + 1
         end = find(b"]", offset)
@@ -171,10 +173,10 @@ def cut_arrays(body: bytes, *, min_bytes: int, max_rest_bytes: int, max_rest_par
             end - offset >= min_bytes
             and min(quote, find(b"[", offset), find(b"{", offset), len(body) - 1) >= end
         ):
-            rest.append(body[kept_from:offset])
+            remainder.append(body[kept_from:offset])
             size += offset - kept_from
             signals[number] = UnparsedSignal(body, offset, end)
-            cuts.append((size - 1, end - offset))
+            gaps.append((size - 1, end - offset))
             kept_from = offset = end
     raise TooMuchOverheadError
 

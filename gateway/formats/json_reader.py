@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from simdjson import Array, Object, Parser
 
-from gateway.formats.json_arrays import FRACTION_SIGNS, MIN_CUT_BYTES, TooMuchOverheadError, cut_arrays
+from gateway.formats.json_arrays import (
+    FRACTION_SIGNS,
+    MIN_EXTRACTED_BYTES,
+    TooMuchOverheadError,
+    extract_arrays,
+)
 from gateway.formats.json_fast_path import FALL_BACK_ERRORS, read_ecg_fast
 from gateway.formats.models import read_ecg
 from gateway.http.bodies.content_encoding import max_compressed_json_bytes
@@ -38,7 +43,7 @@ _SIMDJSON_MIN_BYTES: Final = 1024
 # Beyond this simdjson, which parses a body as a whole, would hold the GIL for over 1 ms.
 _SIMDJSON_MAX_BYTES: Final = 512 * 1024
 # Overhead is what a body has besides its signals. 32 leads with escaped names, each with an unknown field or
-# two and a signal too short to be cut out, take 40 KiB, and 600 strings and arrays.
+# two and a signal too short to be extracted, take 40 KiB, and 600 strings and arrays.
 _OVERHEAD_BYTES: Final = 32 * 1024
 _OVERHEAD_BYTES_PER_LEAD: Final = 1024
 _OVERHEAD_PARTS: Final = 4096
@@ -75,7 +80,7 @@ def read_ecg_json(body: bytes, *, limits: SubmissionLimits, now: datetime) -> Ec
     """The ECG that a body describes.
 
     The fast path reads regular ECGs without the models, and those of medium size with simdjson. Otherwise
-    long arrays are cut out and the models validate the rest, so that only they report problems.
+    long arrays are extracted and the models validate the rest, so that only they report problems.
 
     Raises:
         ProblemError: 400 it is not JSON, or has a repeated key; 413 it has too much besides its signals; 422
@@ -94,7 +99,7 @@ def read_ecg_json(body: bytes, *, limits: SubmissionLimits, now: datetime) -> Ec
 
 
 def parse_with_unparsed_signals(
-    body: bytes, limits: SubmissionLimits, *, min_bytes: int = MIN_CUT_BYTES
+    body: bytes, limits: SubmissionLimits, *, min_bytes: int = MIN_EXTRACTED_BYTES
 ) -> Any:
     """As `parse_json`, but with long arrays of numbers as `UnparsedSignal`.
 
@@ -104,7 +109,9 @@ def parse_with_unparsed_signals(
     max_bytes = _max_overhead_bytes(limits)
     max_parts = _OVERHEAD_PARTS + _OVERHEAD_PARTS_PER_LEAD * limits.max_leads
     try:
-        found = cut_arrays(body, min_bytes=min_bytes, max_rest_bytes=max_bytes, max_rest_parts=max_parts)
+        found = extract_arrays(
+            body, min_bytes=min_bytes, max_remainder_bytes=max_bytes, max_remainder_parts=max_parts
+        )
     except TooMuchOverheadError:
         detail = (
             f"Beside its signals the body may have {max_bytes} bytes, white space included, "
@@ -112,11 +119,11 @@ def parse_with_unparsed_signals(
         )
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail) from None
     try:
-        return found.restore(parse_json(found.rest))
+        return found.restore_signals(parse_json(found.remainder))
     except NotJsonError as error:
         if not found.signals:
             raise
-        raise NotJsonError(error.reason, found.offset(error.offset)) from None
+        raise NotJsonError(error.reason, found.original_offset(error.offset)) from None
 
 
 def parse_into_arrays(body: bytes, limits: SubmissionLimits) -> dict[str, Any]:
@@ -162,12 +169,12 @@ def _num_leads(body: bytes, limits: SubmissionLimits) -> int:
 
 
 def _overhead_bytes(body: bytes, num_leads: int) -> int:
-    """How many bytes `cut_arrays` would leave of an ECG with so many leads."""
+    """How many bytes `extract_arrays` would leave in the remainder of an ECG with so many leads."""
     size, offset = len(body), body.find(b"[") + 1
     for _ in range(num_leads):
         start = body.find(b"[", offset) + 1
         offset = body.find(b"]", start)
-        size -= offset - start if offset - start >= MIN_CUT_BYTES else 0
+        size -= offset - start if offset - start >= MIN_EXTRACTED_BYTES else 0
     return size
 
 

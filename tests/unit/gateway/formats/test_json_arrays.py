@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.formats.json_arrays import PIECE_BYTES, TooMuchOverheadError, UnparsedSignal, cut_arrays
+from gateway.formats.json_arrays import PIECE_BYTES, TooMuchOverheadError, UnparsedSignal, extract_arrays
 from gateway.http.bodies.json_body import parse_json
 from gateway.http.problems import NotJsonError, ProblemError
 
@@ -50,9 +50,9 @@ class SearchedBody(bytes):
         return found
 
 
-def parse_by_cutting(body: bytes) -> Any:
-    found = cut_arrays(body, min_bytes=1, max_rest_bytes=10_000, max_rest_parts=10_000)
-    return read_back(found.restore(parse_json(found.rest)))
+def parse_by_extracting(body: bytes) -> Any:
+    found = extract_arrays(body, min_bytes=1, max_remainder_bytes=10_000, max_remainder_parts=10_000)
+    return read_back(found.restore_signals(parse_json(found.remainder)))
 
 
 class TestCutting:
@@ -65,7 +65,7 @@ class TestCutting:
     ) -> None:
         body = json.dumps(document, indent=indent, ensure_ascii=escape).encode()
 
-        assert parse_by_cutting(body) == parse_json(body)
+        assert parse_by_extracting(body) == parse_json(body)
 
     @given(_DOCUMENTS, st.data())
     def test_a_damaged_document_has_the_same_outcome_as_without_cutting(
@@ -79,32 +79,34 @@ class TestCutting:
             expected = parse_json(body)
         except ProblemError:
             with pytest.raises(ProblemError):
-                parse_by_cutting(body)
+                parse_by_extracting(body)
         else:
-            assert parse_by_cutting(body) == expected
+            assert parse_by_extracting(body) == expected
 
     def test_only_arrays_of_numbers_are_cut_out(self) -> None:
         body = (
             b'{"a": [1, 2], "[3, 4]": [[5, 6], ["[7]"]], "b": "[8]", "c": [null, 0.5], "d": [{}], "e": [1]}'
         )
 
-        found = cut_arrays(body, min_bytes=4, max_rest_bytes=1000, max_rest_parts=1000)
+        found = extract_arrays(body, min_bytes=4, max_remainder_bytes=1000, max_remainder_parts=1000)
 
-        assert found.rest == (b'{"a": [], "[3, 4]": [[], ["[7]"]], "b": "[8]", "c": [], "d": [{}], "e": [1]}')
+        assert found.remainder == (
+            b'{"a": [], "[3, 4]": [[], ["[7]"]], "b": "[8]", "c": [], "d": [{}], "e": [1]}'
+        )
         assert {number: len(signal) for number, signal in found.signals.items()} == {0: 2, 2: 2, 4: 2}
 
     def test_an_array_without_an_end_is_not_cut_out(self) -> None:
         body = b'{"a": [1, 2'
 
-        found = cut_arrays(body, min_bytes=1, max_rest_bytes=1000, max_rest_parts=1000)
+        found = extract_arrays(body, min_bytes=1, max_remainder_bytes=1000, max_remainder_parts=1000)
 
-        assert (found.rest, found.signals) == (body, {})
+        assert (found.remainder, found.signals) == (body, {})
 
     def test_a_body_is_searched_once_for_each_octet(self) -> None:
         body = SearchedBody(b'{"a": "b", "c": [%b]}' % (b'"d", ' * 1000))
 
         with pytest.raises(TooMuchOverheadError):
-            cut_arrays(body, min_bytes=1, max_rest_bytes=10_000, max_rest_parts=500)
+            extract_arrays(body, min_bytes=1, max_remainder_bytes=10_000, max_remainder_parts=500)
 
         assert max(body.searched.values()) <= len(body) + 1
 
@@ -112,7 +114,7 @@ class TestCutting:
         body = SearchedBody(b'{"name": "%b"}' % (b'\\"' * 10_000))
 
         with pytest.raises(TooMuchOverheadError):
-            cut_arrays(body, min_bytes=1, max_rest_bytes=100, max_rest_parts=500)
+            extract_arrays(body, min_bytes=1, max_remainder_bytes=100, max_remainder_parts=500)
 
         assert body.searched[b'"'] < 200
 
@@ -133,24 +135,26 @@ class TestCutting:
     )
     def test_a_body_with_too_much_overhead_is_refused(self, body: bytes) -> None:
         with pytest.raises(TooMuchOverheadError):
-            cut_arrays(body, min_bytes=256, max_rest_bytes=64 * 1024, max_rest_parts=1000)
+            extract_arrays(body, min_bytes=256, max_remainder_bytes=64 * 1024, max_remainder_parts=1000)
 
     def test_an_array_may_be_as_long_as_a_body(self) -> None:
-        found = cut_arrays(b"[%b1]" % (b"1," * _MIB), min_bytes=256, max_rest_bytes=2, max_rest_parts=2)
+        found = extract_arrays(
+            b"[%b1]" % (b"1," * _MIB), min_bytes=256, max_remainder_bytes=2, max_remainder_parts=2
+        )
 
-        assert found.rest == b"[]"
-        assert len(found.restore(parse_json(found.rest))) == _MIB + 1
+        assert found.remainder == b"[]"
+        assert len(found.restore_signals(parse_json(found.remainder))) == _MIB + 1
 
     def test_offsets_in_the_rest_map_to_offsets_in_the_body(self) -> None:
         body = b'{"a": [1, 2], "b": [3, 4], x}'
-        found = cut_arrays(body, min_bytes=1, max_rest_bytes=1000, max_rest_parts=1000)
+        found = extract_arrays(body, min_bytes=1, max_remainder_bytes=1000, max_remainder_parts=1000)
         with pytest.raises(NotJsonError) as caught:
-            parse_json(found.rest)
+            parse_json(found.remainder)
 
         for octet in (b"[", b"]", b"x"):
-            assert found.offset(found.rest.index(octet)) == body.index(octet)
-        assert found.offset(found.rest.index(b'"b"')) == body.index(b'"b"')
-        assert found.offset(caught.value.offset) == body.index(b"x")
+            assert found.original_offset(found.remainder.index(octet)) == body.index(octet)
+        assert found.original_offset(found.remainder.index(b'"b"')) == body.index(b'"b"')
+        assert found.original_offset(caught.value.offset) == body.index(b"x")
 
 
 def unparsed(text: bytes) -> UnparsedSignal:

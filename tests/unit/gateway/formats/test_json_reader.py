@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simdjson import Parser
 
-from gateway.formats.json_arrays import MIN_CUT_BYTES, PIECE_BYTES
+from gateway.formats.json_arrays import MIN_EXTRACTED_BYTES, PIECE_BYTES
 from gateway.formats.json_fast_path import read_ecg_fast
 from gateway.formats.json_reader import (
     JsonReader,
@@ -356,7 +356,7 @@ class TestIrregularBodies:
 
 
 class TestUnparsedSignals:
-    """What a large body comes to whose arrays are cut out, however short they are."""
+    """What a large body comes to whose arrays are extracted, however short they are."""
 
     @given(_ECGS, _SEPARATORS, st.booleans())
     def test_a_body_with_signals_cut_out_gives_the_same_ecg(
@@ -367,7 +367,7 @@ class TestUnparsedSignals:
     ) -> None:
         body = body_of(ecg, separators, escape=escape)
 
-        assert outcome_by_cutting(body) == outcome_as_small(body)
+        assert outcome_by_extracting(body) == outcome_as_small(body)
 
     @given(_ECGS, st.data())
     def test_any_samples_have_the_same_outcome_as_parsed_ones(
@@ -376,18 +376,18 @@ class TestUnparsedSignals:
         ecg["leads"][0]["signal"] = data.draw(st.lists(_INTEGERS | _ANYTHING, max_size=9))
         body = body_of(ecg)
 
-        assert outcome_by_cutting(body) == outcome_as_small(body)
+        assert outcome_by_extracting(body) == outcome_as_small(body)
 
     @pytest.mark.parametrize("field", ["id", "date", "unit", "sampling_rate_hz", "patient"])
     def test_an_unparsed_array_in_another_field_is_called_an_array(self, field: str) -> None:
         body = json.dumps(an_ecg_body(**{field: [1, 2]})).encode()
 
-        assert outcome_by_cutting(body) == outcome_as_small(body)
+        assert outcome_by_extracting(body) == outcome_as_small(body)
 
     def test_numbers_instead_of_leads_are_counted_as_leads(self) -> None:
         body = json.dumps(an_ecg_body(leads=[1] * 1000)).encode()
 
-        found = outcome_by_cutting(body)
+        found = outcome_by_extracting(body)
 
         assert isinstance(found, dict)
         assert found["errors"] == [{"pointer": "/leads", "detail": "expected 1 to 4 leads, found 1000"}]
@@ -418,7 +418,7 @@ class TestUnparsedSignals:
         assert found["errors"] == [{"pointer": "/leads/0/signal/100000", "detail": detail}]
 
 
-def outcome_by_cutting(body: bytes) -> EcgValues | dict[str, object]:
+def outcome_by_extracting(body: bytes) -> EcgValues | dict[str, object]:
     return outcome(
         lambda: read_ecg(parse_with_unparsed_signals(body, _LIMITS, min_bytes=1), limits=_LIMITS, now=_NOW)
     )
@@ -452,7 +452,7 @@ class TestLimits:
     def test_the_overhead_of_any_body_may_have_64_kib(self, samples: int, name: str, place: bytes) -> None:
         signal = ",".join(["1"] * samples)
         body = with_signal(f"[{signal}]").replace(b'"I"', json.dumps(name).encode())
-        beside = len(body) - (len(signal) if len(signal) >= MIN_CUT_BYTES else 0)
+        beside = len(body) - (len(signal) if len(signal) >= MIN_EXTRACTED_BYTES else 0)
 
         def with_white_space(more: int) -> EcgValues | dict[str, object]:
             white = body.replace(place, b" " * (64 * 1024 - beside + more) + place, 1)
@@ -469,7 +469,7 @@ class TestLimits:
     @pytest.mark.parametrize("signal", ["1", "1," * 127 + "10"])
     def test_the_fast_path_takes_the_same_overhead(self, signal: str) -> None:
         body = with_signal(f"[{signal}]")
-        beside = len(body) - (len(signal) if len(signal) >= MIN_CUT_BYTES else 0)
+        beside = len(body) - (len(signal) if len(signal) >= MIN_EXTRACTED_BYTES else 0)
         most = body + b" " * (64 * 1024 - beside)
 
         assert parse_into_arrays(most, SubmissionLimits())["leads"][0]["signal"][0] == 1
