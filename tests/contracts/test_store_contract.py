@@ -378,7 +378,7 @@ class TestAdding:
             ecg_id: (len(signal), f"00-{ecg_id}") for ecg_id, signal in signals.items()
         }
         kept = (await store.load(claims)).items()
-        assert {key.id: stored.decoded().leads[0].signal.tolist() for key, stored in kept} == signals
+        assert {key.id: stored.decode().leads[0].signal.tolist() for key, stored in kept} == signals
         assert not any(receipt.is_conflict for receipt in await store.add(submissions))
 
     async def test_an_erased_id_comes_back_for_its_owner_alone(
