@@ -208,7 +208,17 @@ class TestReading:
         assert abs(caught.value.offset - offset) <= 1
 
     @pytest.mark.parametrize(
-        "text", [b"1,2,,3", b"1,2,3,4,", b"1,      ,2", b"1,     ", b"1      1,2", b"      1 1", b"    \v  1"]
+        "text",
+        [
+            b"1,2,,3",
+            b"1,2,3,4,",
+            b"1,      ,2",
+            b"1,     ",
+            b"1      12",
+            b"1      1,2",
+            b"      1 1",
+            b"    \v  1",
+        ],
     )
     def test_invalid_json_is_found_between_pieces_too(self, text: bytes) -> None:
         with pytest.raises(NotJsonError):
