@@ -354,6 +354,15 @@ class TestIrregularBodies:
         assert not isinstance(outcome_as_large(body), EcgValues)
         assert outcome_as_large(body) == outcome_as_small(body)
 
+    def test_a_small_body_is_refused_with_the_line_of_the_error_in_its_signal(self) -> None:
+        body = with_signal(f"[{'1, ' * 200}x]")
+        assert len(body) < _LARGE
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, dict)
+        assert f"line 1 column {body.index(b'x') + 1} (char {body.index(b'x')})." in str(found["detail"])
+
 
 class TestUnparsedSignals:
     """What a large body comes to whose arrays are extracted, however short they are."""
