@@ -412,6 +412,15 @@ class TestUnparsedSignals:
         assert found["status"] == 400
         assert f"char {body.index(b'x')}." in str(found["detail"])
 
+    def test_invalid_json_behind_a_signal_is_reported_with_its_offset_in_the_body(self) -> None:
+        body = with_signal(f"[{'1, ' * 500}1]").replace(b"}]}", b"}x]}")
+
+        found = outcome(lambda: read_ecg_json(body, limits=SubmissionLimits(), now=_NOW))
+
+        assert isinstance(found, dict)
+        assert found["status"] == 400
+        assert f"char {body.index(b'x')}." in str(found["detail"])
+
     def test_a_bad_sample_far_into_a_signal_is_pointed_at(self) -> None:
         signal = [1] * 100_000 + [0.5, 2, None]  # past the first piece
         body = json.dumps(an_ecg_body(leads=[{"name": "I", "signal": signal}])).encode()
@@ -643,9 +652,14 @@ class TestLimits:
             ).encode()
 
         most = MAX_CONTAINERS // 2 - 1
+
         # Names would count as fractions, by their e.
-        nameless = json.dumps({"leads": [{"signal": [1]}] * most}).encode()
-        assert len(parse_into_arrays(nameless, limits)["leads"]) == most
+        def nameless(leads: int) -> bytes:
+            return json.dumps({"leads": [{"signal": [1]}] * leads}).encode()
+
+        assert len(parse_into_arrays(nameless(most), limits)["leads"]) == most
+        with pytest.raises(ValueError, match="too many arrays"):
+            parse_into_arrays(nameless(most + 1), limits)
         assert isinstance(outcome_as_large(body(most), limits), EcgValues)
         assert outcome_as_large(body(most + 1), limits) == outcome_as_small(body(most + 1), limits)
         assert not isinstance(outcome_as_large(body(most + 1), limits), EcgValues)
