@@ -617,6 +617,16 @@ class TestFinding:
         assert {each.reanalysis for each in await listed(database)} == {Status.QUEUED}
 
 
+class TestCounting:
+    async def test_only_those_that_are_queued_are_counted_and_none_past_the_limit(
+        self, store: PostgresEcgStore
+    ) -> None:
+        await settled(store, "finished")
+        await queued(store, "10", "11", "12")
+
+        assert [await store.count_queued(limit) for limit in (2, 100)] == [2, 3]
+
+
 class TestListing:
     async def test_an_ecg_that_is_analysed_again_is_listed_with_its_last_status(
         self, store: PostgresEcgStore, database: Database
