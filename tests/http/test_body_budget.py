@@ -168,6 +168,17 @@ class TestMemory:
             assert status == 503
             assert problem["detail"].startswith("The gateway has its hands full")
 
+    async def test_the_samples_of_a_binary_body_are_counted_while_they_arrive(
+        self, budgets: list[BodyMemoryBudget]
+    ) -> None:
+        body = a_long_body(_LARGE_BYTES // 4)
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            open_gateway_alone(**_LITTLE_MEMORY) as address,
+            open_trickle(address, "ada", _BINARY, len(body), body[:-100]),
+        ):
+            await until(lambda: budgets[0].large.held == _LARGE_BYTES - 100)
+
     async def test_a_fast_large_body_evicts_a_slow_one(
         self, budgets: list[BodyMemoryBudget], monkeypatch: pytest.MonkeyPatch
     ) -> None:
