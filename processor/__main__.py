@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
@@ -87,6 +88,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
         ):
             await run_processor(
                 settings,
+                insights=INSIGHTS,
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=publisher,

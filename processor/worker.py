@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Final
 from processor.deliveries.messages import give_back
 from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.fault_injection import injected_insights
-from processor.insights import INSIGHTS
 from shared.observability.logs import Logger
 from shared.relay import run_relay
 from shared.runtime.supervision import failure_of, run_supervised
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from processor.deliveries.circuit_breaker import CircuitBreaker
+    from shared.domain.insights import Insight
     from shared.ports.broker import Consumer, Delivery, Publisher
     from shared.ports.ecgs import EcgStore
     from shared.ports.installation import Installation
@@ -31,6 +33,7 @@ _log = Logger(__name__)
 async def run_processor(
     settings: ProcessorOnlySettings,
     *,
+    insights: Sequence[Insight],
     store: EcgStore,
     outbox: Outbox,
     publisher: Publisher,
@@ -48,7 +51,7 @@ async def run_processor(
         outbox=outbox,
         publisher=publisher,
         installation=installation,
-        insights=INSIGHTS + injected_insights(),
+        insights=[*insights, *injected_insights()],
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
         breaker=breaker,

@@ -15,6 +15,7 @@ from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.state import EmbeddedState, hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.broker.topology import Topology
@@ -110,6 +111,7 @@ async def _serve_on(
             tasks.create_task(_run_gateway(gateway, stop_requested, ready))
             await run_processor(
                 settings,
+                insights=INSIGHTS,
                 store=ports.store,
                 outbox=ports.outbox,
                 publisher=ports.publisher,

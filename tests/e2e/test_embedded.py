@@ -86,7 +86,7 @@ async def test_up_shows_the_zero_crossings_of_a_real_ecg_and_may_be_repeated(emb
     again_status, again = await embedded.isoline("up")
 
     assert (first_status, again_status) == (0, 0), first + again
-    assert _table(first) == _table(again) == PTB_XL_06004
+    assert _zero_crossings(first) == _zero_crossings(again) == PTB_XL_06004
     assert embedded.pid() == first_pid
     of_others = [
         path.name for path in embedded.var.iterdir() if path.is_file() and path.stat().st_mode & 0o077
@@ -118,7 +118,7 @@ async def test_what_was_queued_when_the_process_was_killed_completes_after_the_n
 async def test_two_starts_at_once_make_one(embedded: Embedded) -> None:
     outcomes = await asyncio.gather(embedded.isoline("up"), embedded.isoline("up"))
 
-    assert [(status, _table(printed)) for status, printed in outcomes] == [
+    assert [(status, _zero_crossings(printed)) for status, printed in outcomes] == [
         (0, PTB_XL_06004),
         (0, PTB_XL_06004),
     ]
@@ -278,8 +278,16 @@ async def _login_status(embedded: Embedded, user: str, password: str) -> int:
         return answer.status
 
 
-def _table(printed: str) -> dict[str, int]:
-    return {name: int(count) for name, count in re.findall(r"│ (\w+) +│ (\d+) +│", printed)}
+def _zero_crossings(printed: str) -> dict[str, int]:
+    """The column of that name in the printed table, by lead."""
+    names = next(_cells(line, "┃") for line in printed.splitlines() if line.startswith("┃"))
+    column = names.index("zero crossings")
+    rows = [_cells(line, "│") for line in printed.splitlines() if line.startswith("│")]
+    return {cells[0]: int(cells[column]) for cells in rows}
+
+
+def _cells(line: str, border: str) -> list[str]:
+    return [cell.strip() for cell in line.strip(border).split(border)]
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from gateway.__main__ import ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.access_tokens import AccessTokens
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.insights.zero_crossings import ZERO_CROSSINGS
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
@@ -92,12 +93,13 @@ async def open_test_gateway(
 
 @asynccontextmanager
 async def open_test_processor(database: Database, broker: InProcessBroker) -> AsyncIterator[None]:
-    """A processor that works for as long as the context is open."""
+    """A processor that counts zero crossings for as long as the context is open."""
     stop_requested = asyncio.Event()
     async with asyncio.TaskGroup() as tasks, broker.consumer(QUEUE, prefetch=16) as consumer:
         tasks.create_task(
             run_processor(
                 ProcessorOnlySettings(),
+                insights=[ZERO_CROSSINGS],
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),

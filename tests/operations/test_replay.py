@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from isoline.cli.app import app
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.insights.zero_crossings import ZERO_CROSSINGS
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
@@ -114,6 +115,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
         tasks.create_task(
             run_processor(
                 ProcessorOnlySettings(relay_interval_s=0.02),
+                insights=[ZERO_CROSSINGS],
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),

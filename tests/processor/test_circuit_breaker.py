@@ -10,6 +10,7 @@ import pytest
 from processor.deliveries import circuit_breaker
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.messages import give_back
+from processor.insights.zero_crossings import ZERO_CROSSINGS
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
@@ -99,6 +100,7 @@ async def open_processor(
         working = tasks.create_task(
             run_processor(
                 ProcessorOnlySettings(relay_interval_s=_NO_RELAY_S),
+                insights=[ZERO_CROSSINGS],
                 store=store,
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),

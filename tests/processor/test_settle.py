@@ -17,7 +17,7 @@ from processor.deliveries import settle as delivery
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.isolation import Isolation
 from processor.deliveries.settle import Dependencies, settle_deliveries
-from processor.insights import INSIGHTS
+from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared import relay
 from shared.broker.in_process import InProcessBroker, InProcessPublisher
 from shared.domain.errors import UnavailableError, UnroutableError
@@ -186,7 +186,7 @@ def deps(database: Database, broker: InProcessBroker) -> Dependencies:
         outbox=PostgresOutbox(database),
         publisher=broker.publisher(),
         installation=AnInstallation(),
-        insights=[*INSIGHTS, _FRAGILE],
+        insights=[ZERO_CROSSINGS, _FRAGILE],
         max_attempts=_MAX_ATTEMPTS,
         batch_samples=1000,
     )
