@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Final
 from gateway.__main__ import health_parts_of_database, ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
-from isoline.embedded.demo_accounts import check_no_demo_accounts, create_demo_accounts, is_loopback
+from isoline.embedded.demo_accounts import (
+    check_no_known_passwords_on_network,
+    create_demo_accounts,
+    is_loopback,
+)
 from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.state import EmbeddedState, hold_state
@@ -89,7 +93,7 @@ async def _serve_on(
         if is_local:
             await create_demo_accounts(accounts)
         else:
-            await check_no_demo_accounts(accounts, settings.host)
+            await check_no_known_passwords_on_network(accounts, settings.host)
         await PostgresOutbox(database).make_all_due()
         breaker = CircuitBreaker(partial(check_results, database))
         gateway = open_gateway(

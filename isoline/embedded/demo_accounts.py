@@ -51,11 +51,15 @@ async def create_demo_accounts(accounts: AccountStore) -> None:
                 )
 
 
-async def check_no_demo_accounts(accounts: AccountStore, host: str) -> None:
-    """Return if no demo account has its published password.
+async def check_no_known_passwords_on_network(accounts: AccountStore, host: str) -> None:
+    """Return if no demo account has its published password, so that a gateway may listen on a network.
+
+    Args:
+        accounts: All that the gateway knows.
+        host: Reachable from other machines, see `is_loopback`.
 
     Raises:
-        ConfigurationError: One has, so that the gateway must not listen on this host.
+        ConfigurationError: A demo account has its published password.
     """
     passwords = PasswordHashing()
     known = [
