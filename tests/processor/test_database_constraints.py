@@ -1,4 +1,4 @@
-"""Guards in statements and in the database itself."""
+"""Rules that statements and the database itself hold, whatever a caller does."""
 
 from __future__ import annotations
 
