@@ -77,7 +77,7 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
     failures = [failure for failure in outcomes if failure is not None]
     if failures:
         unconfirmed = [keys for keys, failure in zip(batches, outcomes, strict=True) if failure is not None]
-        await outbox.put_back([key for batch in unconfirmed for key in batch])
+        await outbox.put_back_ecgs([key for batch in unconfirmed for key in batch])
         raise UnavailableError(f"ECGs could not be announced: {failures[0]}")
     if keys:
         _log.info("queued ECGs were announced again", count=len(keys))

@@ -37,7 +37,7 @@ class Outbox(Protocol):
         A due time further ahead than the longest backoff counts as passed: a clock was set back.
         """
 
-    async def put_back(self, keys: Collection[EcgKey]) -> None:
+    async def put_back_ecgs(self, keys: Collection[EcgKey]) -> None:
         """Make these due again shortly and undo their backoff: they could not be published."""
 
     async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:

@@ -769,15 +769,15 @@ class TestClaiming:
                     claim_all(store, keys[::-1]),
                     store.postpone(keys[::-1], delay_s=0),
                     store.postpone(keys, delay_s=0),
-                    outbox.put_back(keys[::-1]),
-                    outbox.put_back(keys),
+                    outbox.put_back_ecgs(keys[::-1]),
+                    outbox.put_back_ecgs(keys),
                     outbox.take_due_ecgs(30, _BACKOFF),
                 )
             settled_by = await asyncio.gather(
                 store.settle([completion(claim) for claim in claims]),
                 store.settle([completion(claim) for claim in claims[::-1]]),
                 claim_all(store, keys[::-1]),
-                outbox.put_back(keys[::-1]),
+                outbox.put_back_ecgs(keys[::-1]),
             )
 
         assert sorted(len(batch.events) for batch in settled_by[:2]) == [0, 60]
@@ -1146,7 +1146,7 @@ class TestDueEcgs:
         await make_due(database)
         await outbox.take_due_ecgs(10, _BACKOFF)
 
-        await outbox.put_back(keys)
+        await outbox.put_back_ecgs(keys)
 
         found = await row(database)
         assert 0 < found["due_in_s"] <= 1
@@ -1162,7 +1162,7 @@ class TestDueEcgs:
         republished = []
 
         for _ in range(3):
-            await outbox.put_back(keys)
+            await outbox.put_back_ecgs(keys)
             republished.append((await row(database))["republished"])
 
         assert republished == [1, 0, 0]
@@ -1172,7 +1172,7 @@ class TestDueEcgs:
     ) -> None:
         _, key, _ = await queued(store, "before", "10", "after")
 
-        await outbox.put_back([key])
+        await outbox.put_back_ecgs([key])
 
         due_in_s = [(await row(database, ecg_id))["due_in_s"] for ecg_id in ("before", "10", "after")]
         assert [due <= 1 for due in due_in_s] == [False, True, False]
@@ -1193,7 +1193,7 @@ class TestDueEcgs:
     ) -> None:
         [settlement] = await settled(store, "10")
 
-        await outbox.put_back([settlement.claim.key])
+        await outbox.put_back_ecgs([settlement.claim.key])
 
         assert (await row(database))["due_at"] is None
 
@@ -1380,7 +1380,7 @@ async def test_every_method_raises_unavailable_while_storage_is_unavailable() ->
             store.settle([]),
             store.postpone([key], delay_s=1),
             outbox.take_due_ecgs(1, _BACKOFF),
-            outbox.put_back([key]),
+            outbox.put_back_ecgs([key]),
             outbox.take_due_events(1, _BACKOFF),
             outbox.clear([]),
             outbox.drop_unrouted([]),

@@ -174,7 +174,7 @@ async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) ->
     database.about(f"Take {_PAGE} of the queued ECGs that are due, as the relay does", _PAGE)
     await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
     database.about(f"Put back {_BATCH} queued ECGs that could not be announced", _BATCH)
-    await outbox.put_back(keys)
+    await outbox.put_back_ecgs(keys)
     database.about(f"Take {_PAGE} of the events that are due, as the relay does", _PAGE)
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF) or [
         EventBatch(uuid4(), [_settlement(_claim(keys[0], 1)).event])

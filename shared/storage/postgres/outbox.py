@@ -47,7 +47,7 @@ WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM astray)) AN
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
-_PUT_BACK: Final = f"""
+_PUT_BACK_ECGS: Final = f"""
 {FOUND_QUEUED_SQL}
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second', republished = greatest(republished - 1, 0)
 WHERE {STILL_QUEUED_SQL}
@@ -108,9 +108,9 @@ class PostgresOutbox:
             rows = await connection.fetch(_TAKE_ECGS, limit, *_due_times_s(backoff))
         return [EcgKey(*row) for row in rows]
 
-    async def put_back(self, keys: Collection[EcgKey]) -> None:
+    async def put_back_ecgs(self, keys: Collection[EcgKey]) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_PUT_BACK, *columns(keys), _PUT_BACK_S)
+            await connection.execute(_PUT_BACK_ECGS, *columns(keys), _PUT_BACK_S)
 
     async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
         async with self._database.connection() as connection:

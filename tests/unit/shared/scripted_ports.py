@@ -40,7 +40,7 @@ class ScriptedOutbox:
         self.backoffs.append(backoff)
         return next(self._ecgs, [])
 
-    async def put_back(self, keys: Collection[EcgKey]) -> None:
+    async def put_back_ecgs(self, keys: Collection[EcgKey]) -> None:
         self.put_back_keys += keys
 
     async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
