@@ -30,7 +30,7 @@ from shared.storage.postgres.checks import (
 )
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
@@ -105,7 +105,7 @@ def ports_on_postgres(database: Database, publisher: Publisher, *, source: str =
         owned_ecgs=PostgresOwnedEcgs(database),
         outbox=PostgresOutbox(database),
         publisher=publisher,
-        installation=PostgresInstallation(database, source=source),
+        event_source=PostgresEventSource(database, source=source),
     )
 
 

@@ -24,7 +24,7 @@ from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
@@ -92,7 +92,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=publisher,
-                installation=PostgresInstallation(database, source=settings.source),
+                event_source=PostgresEventSource(database, source=settings.source),
                 consumer=consumer,
                 breaker=breaker,
                 stop_requested=stop_requested,

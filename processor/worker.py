@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.domain.insights import Insight
     from shared.ports.broker import Consumer, Delivery, Publisher
     from shared.ports.ecgs import EcgStore
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
     from shared.runtime.settings import ProcessorOnlySettings
 
@@ -37,7 +37,7 @@ async def run_processor(
     store: EcgStore,
     outbox: Outbox,
     publisher: Publisher,
-    installation: Installation,
+    event_source: EventSource,
     consumer: Consumer,
     breaker: CircuitBreaker,
     stop_requested: asyncio.Event,
@@ -50,7 +50,7 @@ async def run_processor(
         store=store,
         outbox=outbox,
         publisher=publisher,
-        installation=installation,
+        event_source=event_source,
         insights=[*insights, *injected_insights()],
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
@@ -60,7 +60,7 @@ async def run_processor(
         run_relay,
         outbox=outbox,
         publisher=publisher,
-        installation=installation,
+        event_source=event_source,
         interval_s=settings.relay_interval_s,
     )
     try:

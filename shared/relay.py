@@ -20,7 +20,7 @@ from shared.runtime.retry import backoff_s
 
 if TYPE_CHECKING:
     from shared.ports.broker import Publisher
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
 
 _PAGE: Final = 512
@@ -29,7 +29,7 @@ _log = Logger(__name__)
 
 
 async def run_relay(
-    *, outbox: Outbox, publisher: Publisher, installation: Installation, interval_s: float
+    *, outbox: Outbox, publisher: Publisher, event_source: EventSource, interval_s: float
 ) -> None:
     """Sweep forever: ten times as often while pages are full, with backoff while a service is unavailable.
 
@@ -39,7 +39,7 @@ async def run_relay(
     while True:
         began_s = time.monotonic()
         try:
-            is_full = await _sweep(outbox, publisher, installation)
+            is_full = await _sweep(outbox, publisher, event_source)
             failures = 0
             outages.record_success()
         except UnavailableError as error:
@@ -50,14 +50,14 @@ async def run_relay(
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 
 
-async def _sweep(outbox: Outbox, publisher: Publisher, installation: Installation) -> bool:
+async def _sweep(outbox: Outbox, publisher: Publisher, event_source: EventSource) -> bool:
     """Publish one page of due ECGs and events; whether more may be due.
 
     Raises:
         UnavailableError: Broker or database; without the broker nothing is asked of the database.
     """
     await publisher.check()
-    announced = await _announce_due(outbox, publisher, await installation.source())
+    announced = await _announce_due(outbox, publisher, await event_source.uri())
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
         await publish_batches(batches, outbox=outbox, publisher=publisher)

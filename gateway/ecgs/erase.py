@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.ports.broker import Publisher
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
     from shared.ports.owned_ecgs import OwnedEcgs
 
@@ -29,7 +29,7 @@ async def erase(
     owned_ecgs: OwnedEcgs,
     outbox: Outbox,
     publisher: Publisher,
-    installation: Installation,
+    event_source: EventSource,
     publish_timeout_s: float,
     now: datetime,
     traceparent: str,
@@ -42,7 +42,7 @@ async def erase(
         NotFoundError: The owner has no such ECG, or none any more.
         UnavailableError: It may have been erased. A second attempt tells whether it was.
     """
-    source = await installation.source()
+    source = await event_source.uri()
     event_of = partial(deleted_event, source=source, now=now, traceparent=traceparent)
     event_batch = await owned_ecgs.erase(owner, ecg_id, event_of=event_of)
     if event_batch is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
     from shared.ports.broker import Publisher
     from shared.ports.ecgs import EcgStore, RecordingStore
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
     from shared.ports.owned_ecgs import OwnedEcgs
     from shared.runtime.settings import GatewayOnlySettings
@@ -39,7 +39,7 @@ class EcgPorts:
     owned_ecgs: OwnedEcgs
     outbox: Outbox
     publisher: Publisher
-    installation: Installation
+    event_source: EventSource
 
 
 @asynccontextmanager
@@ -57,7 +57,7 @@ async def open_ecgs(
         open_submission_batcher(
             store=ports.store,
             publisher=ports.publisher,
-            installation=ports.installation,
+            event_source=ports.event_source,
             publish_timeout_s=settings.publish_timeout_s,
         ) as batcher,
         open_backlog(ports.store, limit=settings.max_backlog) as backlog,
@@ -71,7 +71,7 @@ async def open_ecgs(
                 owned_ecgs=ports.owned_ecgs,
                 outbox=ports.outbox,
                 publisher=ports.publisher,
-                installation=ports.installation,
+                event_source=ports.event_source,
                 backlog=backlog,
                 result_cache=ResultCache(waiter, max_bytes=settings.result_cache_bytes),
                 clock=clock,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from shared.domain.recording import Recording
     from shared.ports.broker import Publisher
     from shared.ports.ecgs import Receipt, RecordingStore
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
     from shared.ports.owned_ecgs import EcgSummary, OwnedEcgs
     from shared.runtime.settings import GatewayOnlySettings
@@ -71,7 +71,7 @@ class EcgHandlers:
     publisher: Publisher
     owned_ecgs: OwnedEcgs
     outbox: Outbox
-    installation: Installation
+    event_source: EventSource
     result_cache: ResultCache
     backlog: Backlog
     clock: DatabaseClock
@@ -163,7 +163,7 @@ class EcgHandlers:
             owned_ecgs=self.owned_ecgs,
             outbox=self.outbox,
             publisher=self.publisher,
-            installation=self.installation,
+            event_source=self.event_source,
             publish_timeout_s=self.settings.publish_timeout_s,
             now=datetime.now(UTC),
             traceparent=request.traceparent,

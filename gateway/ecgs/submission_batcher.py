@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.events import EcgKey, Event
     from shared.ports.broker import Publisher
     from shared.ports.ecgs import EcgStore, Receipt, Submission
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
 
 # While one batch is written, the other fills or is on its way to PostgreSQL.
 _FLUSHERS: Final = 2
@@ -76,11 +76,11 @@ class SubmissionBatcher:
     """Stores and announces submissions in batches."""
 
     def __init__(
-        self, *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
+        self, *, store: EcgStore, publisher: Publisher, event_source: EventSource, publish_timeout_s: float
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._installation = installation
+        self._event_source = event_source
         self._publish_timeout_s = publish_timeout_s
         self._pending: OrderedDict[asyncio.Future[Receipt], _PendingSubmission] = OrderedDict()
         self._has_pending = asyncio.Event()
@@ -251,7 +251,7 @@ class SubmissionBatcher:
     ) -> Sequence[UnroutableError | UnavailableError | None]:
         try:
             async with asyncio.timeout(self._publish_timeout_s):
-                return await self._publisher.publish(_events(stored, await self._installation.source()))
+                return await self._publisher.publish(_events(stored, await self._event_source.uri()))
         except TimeoutError:
             return [UnavailableError(f"no answer from the broker within {self._publish_timeout_s:g} s")]
         except UnavailableError as error:
@@ -271,11 +271,11 @@ def _events(stored: Sequence[tuple[EcgKey, str | None]], source: str) -> list[Ev
 
 @asynccontextmanager
 async def open_submission_batcher(
-    *, store: EcgStore, publisher: Publisher, installation: Installation, publish_timeout_s: float
+    *, store: EcgStore, publisher: Publisher, event_source: EventSource, publish_timeout_s: float
 ) -> AsyncIterator[SubmissionBatcher]:
     """Yield a batcher that works for as long as the context is open."""
     batcher = SubmissionBatcher(
-        store=store, publisher=publisher, installation=installation, publish_timeout_s=publish_timeout_s
+        store=store, publisher=publisher, event_source=event_source, publish_timeout_s=publish_timeout_s
     )
     async with background_task(batcher.run, "batching submissions"):
         yield batcher

@@ -119,7 +119,7 @@ async def _serve_on(
                 store=ports.store,
                 outbox=ports.outbox,
                 publisher=ports.publisher,
-                installation=ports.installation,
+                event_source=ports.event_source,
                 consumer=consumer,
                 breaker=breaker,
                 stop_requested=stop_requested,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shared.events import EcgKey
     from shared.ports.broker import Delivery, Publisher
     from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
 
 # A message names up to 64 ECGs, and a batch has 64 messages: results of 4,096 at once took 60 MB more. No
@@ -68,7 +68,7 @@ class Dependencies:
     store: EcgStore
     outbox: Outbox
     publisher: Publisher
-    installation: Installation
+    event_source: EventSource
     insights: Sequence[Insight]
     max_attempts: int
     batch_samples: int
@@ -161,7 +161,7 @@ async def _settle(
     found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
     tracker.mark_measured(claim.key for claim in claims)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
-        source = await retry_while_unavailable(deps.installation.source)
+        source = await retry_while_unavailable(deps.event_source.uri)
     now = datetime.now(UTC)
     given_up = f"Given up after {deps.max_attempts} attempts."
     settlements = [_failed_settlement(claim, given_up, source=source, now=now) for claim in exhausted]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from tests.e2e.conftest import PASSWORD, Installation, Subscriber
 from tests.e2e.load import KnownEcg, known_findings, real_ecgs, submit_all
 
@@ -46,7 +46,7 @@ async def test_every_accepted_ecg_is_completed_and_published_once_when_a_process
     assert await _wait_until_completed(database) == {ecg.body["id"]: ecg.findings for ecg in ecgs}
     received = Counter(event["data"]["id"] for event in subscriber.events)
     assert received == Counter(accepted)
-    source = await PostgresInstallation(database).source()
+    source = await PostgresEventSource(database).uri()
     assert {event["source"] for event in subscriber.events} == {source}
     assert {_key(event): known_findings(event["data"]) for event in subscriber.events} == {
         ("ada", ecg.body["id"], 1): ecg.findings for ecg in ecgs

@@ -32,7 +32,7 @@ from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema
@@ -103,7 +103,7 @@ async def open_test_processor(database: Database, broker: InProcessBroker) -> As
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
-                installation=PostgresInstallation(database),
+                event_source=PostgresEventSource(database),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
                 stop_requested=stop_requested,

@@ -18,10 +18,10 @@ from shared.ports.ecgs import Status
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.storage.postgres import owned_ecgs as postgres_owned_ecgs
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.outbox import PostgresOutbox
 from tests.http.conftest import QUEUE, exchange, open_client, open_test_gateway, problem_of
-from tests.support.builders import SOURCE, AnInstallation, an_ecg_body
+from tests.support.builders import SOURCE, AnEventSource, an_ecg_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -226,7 +226,7 @@ class TestErasing:
         [message] = broker.waiting("sub.archive")
         event = json.loads(message)
         assert event["type"] == "ecg.deleted"
-        assert event["source"] == await PostgresInstallation(database).source()
+        assert event["source"] == await PostgresEventSource(database).uri()
         assert event["data"] == {"owner": "ada", "id": "10", "generation": 1}
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
@@ -250,7 +250,7 @@ class TestErasing:
             store=ErasingStore(database, ada),
             outbox=outbox,
             publisher=broker.publisher(),
-            installation=AnInstallation(),
+            event_source=AnEventSource(),
             insights=INSIGHTS,
             max_attempts=5,
             batch_samples=1000,

@@ -12,7 +12,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, read_submitted
 from shared.ports.ecgs import Submission
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from tests.support.builders import AnInstallation, a_lead, a_submission, an_ecg
+from tests.support.builders import AnEventSource, a_lead, a_submission, an_ecg
 from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.domain.errors import UnroutableError
     from shared.events import Event
     from shared.ports.ecgs import Receipt
-    from shared.ports.installation import Installation
+    from shared.ports.event_source import EventSource
     from shared.storage.postgres.database import Database
 
 _LIMIT_S = 20
@@ -76,10 +76,10 @@ class GatedPublisher:
         ]
 
 
-class UnknownInstallation:
-    """An installation whose database is unavailable."""
+class UnknownEventSource:
+    """The event source while the database is unavailable."""
 
-    async def source(self) -> str:
+    async def uri(self) -> str:
         raise UnavailableError("not known")
 
 
@@ -97,13 +97,13 @@ def open_batcher(
     store: PostgresEcgStore,
     publisher: GatedPublisher,
     *,
-    installation: Installation | None = None,
+    event_source: EventSource | None = None,
     publish_timeout_s: float = _LIMIT_S,
 ) -> AbstractAsyncContextManager[SubmissionBatcher]:
     return open_submission_batcher(
         store=store,
         publisher=publisher,
-        installation=installation or AnInstallation(),
+        event_source=event_source or AnEventSource(),
         publish_timeout_s=publish_timeout_s,
     )
 
@@ -476,7 +476,7 @@ class TestAnnouncements:
     async def test_a_source_that_is_not_known_leaves_announcing_to_the_relay(
         self, store: GatedStore, publisher: GatedPublisher
     ) -> None:
-        async with open_batcher(store, publisher, installation=UnknownInstallation()) as batcher:
+        async with open_batcher(store, publisher, event_source=UnknownEventSource()) as batcher:
             with capture_logs() as records:
                 receipts = await receipts_of(await submit_all(batcher, *numbers(100)))
 

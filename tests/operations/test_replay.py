@@ -26,7 +26,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from tests.support.builders import SOURCE, AnInstallation, a_submission
+from tests.support.builders import SOURCE, AnEventSource, a_submission
 
 if TYPE_CHECKING:
     from shared.storage.postgres.database import Database
@@ -119,7 +119,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 store=PostgresEcgStore(database),
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
-                installation=AnInstallation(),
+                event_source=AnEventSource(),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
                 stop_requested=stop_requested,

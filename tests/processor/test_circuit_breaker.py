@@ -18,7 +18,7 @@ from shared.events import EcgKey, Event, EventType, submitted_event
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.support.builders import SOURCE, AnInstallation, a_submission
+from tests.support.builders import SOURCE, AnEventSource, a_submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -104,7 +104,7 @@ async def open_processor(
                 store=store,
                 outbox=PostgresOutbox(database),
                 publisher=broker.publisher(),
-                installation=AnInstallation(),
+                event_source=AnEventSource(),
                 consumer=consumer,
                 breaker=CircuitBreaker(store.check),
                 stop_requested=stop_requested,

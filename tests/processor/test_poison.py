@@ -14,7 +14,7 @@ from shared.domain.findings import Finding
 from shared.events import EcgKey, submitted_event
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from tests.processor.conftest import HandedOver, Listener
-from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
+from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def some_dependencies(
         store=store,
         outbox=outbox,
         publisher=listener,
-        installation=AnInstallation(),
+        event_source=AnEventSource(),
         insights=INSIGHTS + more,
         max_attempts=max_attempts,
         batch_samples=1000,

@@ -29,7 +29,7 @@ from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from tests.support.builders import SOURCE, AnInstallation, a_lead, a_lead_insight, a_submission, an_ecg
+from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def deps(database: Database, broker: InProcessBroker) -> Dependencies:
         store=RecordingStore(database),
         outbox=PostgresOutbox(database),
         publisher=broker.publisher(),
-        installation=AnInstallation(),
+        event_source=AnEventSource(),
         insights=[ZERO_CROSSINGS, _FRAGILE],
         max_attempts=_MAX_ATTEMPTS,
         batch_samples=1000,
@@ -263,9 +263,7 @@ async def make_due(database: Database, table: str = "ecg") -> None:
 async def open_relay(deps: Dependencies) -> AsyncIterator[None]:
     """A relay that sweeps a hundred times a second."""
     sweeping = asyncio.create_task(
-        run_relay(
-            outbox=deps.outbox, publisher=deps.publisher, installation=AnInstallation(), interval_s=0.01
-        )
+        run_relay(outbox=deps.outbox, publisher=deps.publisher, event_source=AnEventSource(), interval_s=0.01)
     )
     try:
         yield
@@ -476,21 +474,21 @@ class TestCompleting:
         assert away.asked == ["claim", "claim", "load", "load", "settle", "settle"]
         assert len(published(broker)) == 1
 
-    async def test_so_it_is_when_the_name_of_the_installation_is_asked_for(
+    async def test_so_it_is_when_the_source_of_events_is_asked_for(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        class Away(AnInstallation):
+        class Away(AnEventSource):
             times_asked = 0
 
-            async def source(self) -> str:
+            async def uri(self) -> str:
                 self.times_asked += 1
                 if self.times_asked == 1:
                     raise UnavailableError("away")
-                return await super().source()
+                return await super().uri()
 
         await submit(deps, "10")
 
-        await work(replace(deps, installation=Away()), consumer)
+        await work(replace(deps, event_source=Away()), consumer)
 
         assert [event["source"] for event in published(broker)] == [SOURCE]
 
@@ -888,8 +886,8 @@ class TestBatches:
     async def test_results_wait_for_nothing_any_more_while_the_process_drains(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
     ) -> None:
-        class Away(AnInstallation):
-            async def source(self) -> str:
+        class Away(AnEventSource):
+            async def uri(self) -> str:
                 is_asked.set()
                 raise UnavailableError("away")
 
@@ -897,7 +895,7 @@ class TestBatches:
         breaker = CircuitBreaker()
         await submit(deps, "1")
         at_work = asyncio.create_task(
-            work(replace(deps, breaker=breaker, insights=[_opening(breaker)], installation=Away()), consumer)
+            work(replace(deps, breaker=breaker, insights=[_opening(breaker)], event_source=Away()), consumer)
         )
         await is_asked.wait()
 
@@ -1065,7 +1063,7 @@ class TestRelay:
         await make_due(database)
 
         with pytest.raises(UnavailableError):
-            await _sweep(deps.outbox, Outcomes(_UNKNOWN), deps.installation)
+            await _sweep(deps.outbox, Outcomes(_UNKNOWN), deps.event_source)
         async with database.connection() as connection:
             put_back = await connection.fetchrow("SELECT republished, due_at - now() AS left FROM ecg")
         assert put_back is not None
@@ -1135,7 +1133,7 @@ class TestRelay:
         [_, *rest] = await self._unpublished(deps, consumer, database)
 
         await _sweep(
-            deps.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")), AnInstallation()
+            deps.outbox, Outcomes(None, _UNKNOWN, UnroutableError("nobody is bound")), AnEventSource()
         )
 
         assert await event_ids(database) == rest
@@ -1146,9 +1144,10 @@ class TestRelay:
         monkeypatch.setattr(relay, "_PAGE", 3)
         await self._unpublished(deps, consumer, database)
 
-        assert [
-            await _sweep(deps.outbox, Outcomes(None, None, None), AnInstallation()) for _ in range(2)
-        ] == [True, False]
+        assert [await _sweep(deps.outbox, Outcomes(None, None, None), AnEventSource()) for _ in range(2)] == [
+            True,
+            False,
+        ]
 
     @staticmethod
     async def _unpublished(deps: Dependencies, consumer: Consumer, database: Database) -> list[UUID]:

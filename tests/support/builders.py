@@ -71,10 +71,10 @@ def a_queued_state(ecg_id: str = "10") -> EcgState:
     return a_state(ecg_id)._replace(status=Status.QUEUED, document=None, completed_at=None)
 
 
-class AnInstallation:
-    """An installation with a fixed source."""
+class AnEventSource:
+    """An event source with a fixed URI."""
 
-    async def source(self) -> str:
+    async def uri(self) -> str:
         return SOURCE
 
 

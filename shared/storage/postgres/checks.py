@@ -15,7 +15,7 @@ from shared.ports.logins import Login
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.database import RECORDINGS, RESULTS, SUBMISSIONS
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import dry_run_erase
@@ -67,7 +67,7 @@ async def check_erasures(database: Database) -> None:
     Raises:
         UnavailableError: They can't, for this reason.
     """
-    await PostgresInstallation(database).source()
+    await PostgresEventSource(database).uri()
     async with database.connection() as connection:
         await dry_run_erase(connection)
 
@@ -96,7 +96,7 @@ async def check_results(database: Database) -> None:
     store = PostgresEcgStore(database)
     await store.claim([], claim_id=_NO_CLAIM)
     await store.load([])
-    await PostgresInstallation(database).source()
+    await PostgresEventSource(database).uri()
     await store.settle([])
     await PostgresOutbox(database).clear([])
     await database.check_writes(RESULTS)

@@ -42,7 +42,7 @@ from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
-from tests.support.builders import SOURCE, AnInstallation, a_lead, a_submission, an_ecg
+from tests.support.builders import SOURCE, AnEventSource, a_lead, a_submission, an_ecg
 from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Model(RuleBasedStateMachine):
     @rule(point=st.sampled_from([None, "after-event"]))
     def relay(self, point: str | None) -> None:
         """A relay sweeps once, and may be killed."""
-        self._run(self._crashing(_sweep(self.outbox, self.publisher, AnInstallation()), point))
+        self._run(self._crashing(_sweep(self.outbox, self.publisher, AnEventSource()), point))
 
     @rule(how=st.sampled_from(["confirmed and lost", "published and unknown", "published in part"]))
     def publishing_goes_wrong_next(self, how: str) -> None:
@@ -286,7 +286,7 @@ class Model(RuleBasedStateMachine):
             store=self.store,
             outbox=self.outbox,
             publisher=self.publisher,
-            installation=AnInstallation(),
+            event_source=AnEventSource(),
             insights=INSIGHTS,
             max_attempts=1000,
             batch_samples=4,

@@ -15,7 +15,7 @@ from shared.events import EcgKey
 from shared.ports.outbox import Backoff
 from shared.relay import run_relay
 from shared.runtime import outages
-from tests.support.builders import AnInstallation
+from tests.support.builders import AnEventSource
 from tests.support.logs import capture_logs
 from tests.unit.shared.scripted_ports import ScriptedOutbox, ScriptedPublisher, an_event_batch
 
@@ -180,7 +180,7 @@ class Pauses:
                 await run_relay(
                     outbox=outbox,
                     publisher=publisher,
-                    installation=AnInstallation(),
+                    event_source=AnEventSource(),
                     interval_s=_INTERVAL_S,
                 )
 

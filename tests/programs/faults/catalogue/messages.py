@@ -17,7 +17,7 @@ from shared.events import EcgKey, EventType, deleted_event, submitted_event
 from shared.ports.ecgs import Submission
 from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.programs.faults.fault import fault
 from tests.support.builders import SOURCE, a_lead, an_ecg
@@ -52,7 +52,7 @@ async def commands_thrice(installation: Installation) -> None:
     installation.erased |= set(ids[:_ERASED])
     async with open_database(installation.postgres.url) as database:
         for ecg_id in ids[:_ERASED]:
-            source = await PostgresInstallation(database).source()
+            source = await PostgresEventSource(database).uri()
             event_of = partial(deleted_event, source=source, now=datetime.now(UTC), traceparent=None)
             await PostgresOwnedEcgs(database).erase("ada", ecg_id, event_of=event_of)
     keys = [EcgKey("ada", ecg_id) for ecg_id in [*ids, "unknown-1", "unknown-2"]] * 3

@@ -10,8 +10,8 @@ from shared.domain.errors import UnavailableError
 
 
 async def test_while_the_event_source_is_unknown_nothing_is_erased() -> None:
-    installation, owned_ecgs = AsyncMock(), AsyncMock()
-    installation.source.side_effect = UnavailableError("away")
+    event_source, owned_ecgs = AsyncMock(), AsyncMock()
+    event_source.uri.side_effect = UnavailableError("away")
 
     with pytest.raises(UnavailableError, match="away"):
         await erase(
@@ -20,7 +20,7 @@ async def test_while_the_event_source_is_unknown_nothing_is_erased() -> None:
             owned_ecgs=owned_ecgs,
             outbox=AsyncMock(),
             publisher=AsyncMock(),
-            installation=installation,
+            event_source=event_source,
             publish_timeout_s=1,
             now=datetime.now(UTC),
             traceparent="",

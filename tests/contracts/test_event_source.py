@@ -12,7 +12,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import LEGACY_SOURCE
 from shared.storage.postgres.checks import check_erasures, check_results
 from shared.storage.postgres.database import open_database
-from shared.storage.postgres.installation import PostgresInstallation
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.schema.migrations import migrate
 from tests.support.databases import open_empty_database
 
@@ -32,7 +32,7 @@ async def execute(database: Database, statement: str) -> None:
 
 
 async def source_of(database: Database) -> str:
-    return await PostgresInstallation(database).source()
+    return await PostgresEventSource(database).uri()
 
 
 async def test_each_database_has_a_source_of_its_own(postgres_url: str) -> None:
@@ -58,7 +58,7 @@ async def test_the_source_outlives_a_way_back_and_forth(database: Database, data
 
 async def test_a_source_that_an_operator_sets_wins_without_a_query() -> None:
     async with open_database("postgresql://isoline@127.0.0.1:1/isoline") as away:
-        assert await PostgresInstallation(away, source="https://example.org/ecg").source() == (
+        assert await PostgresEventSource(away, source="https://example.org/ecg").uri() == (
             "https://example.org/ecg"
         )
 
@@ -68,34 +68,34 @@ async def test_a_schema_without_sources_has_the_one_of_old_until_it_is_migrated(
 ) -> None:
     await migrate(database_url, to=_BEFORE, force=True)
     await execute(database, "DROP TABLE installation")
-    installation = PostgresInstallation(database)
+    event_source = PostgresEventSource(database)
 
-    before = await installation.source()
+    before = await event_source.uri()
     await migrate(database_url, force=True)
 
     assert before == LEGACY_SOURCE
-    assert (await installation.source()).startswith("urn:uuid:")
+    assert (await event_source.uri()).startswith("urn:uuid:")
 
 
 async def test_it_is_read_once_and_again_after_a_reconnection(database: Database, database_url: str) -> None:
-    installation = PostgresInstallation(database)
-    first = await installation.source()
+    event_source = PostgresEventSource(database)
+    first = await event_source.uri()
     async with open_database(database_url) as other:
         await execute(other, "UPDATE installation SET source = 'urn:other'")
-        known = await installation.source()
+        known = await event_source.uri()
         await execute(other, _END_OTHERS)
         with suppress(UnavailableError):  # the first query after a failover may fail
             await execute(database, "SELECT 1")
         await execute(database, "SELECT 1")
 
     assert known == first
-    assert await installation.source() == "urn:other"
+    assert await event_source.uri() == "urn:other"
 
 
 async def test_without_a_source_no_event_can_be_made_and_readiness_says_so(database: Database) -> None:
     await execute(database, "DELETE FROM installation")
 
-    for check in (PostgresInstallation(database).source(), check_erasures(database), check_results(database)):
+    for check in (PostgresEventSource(database).uri(), check_erasures(database), check_results(database)):
         with pytest.raises(UnavailableError, match="`installation` has no row"):
             await check
 

@@ -1,4 +1,4 @@
-"""The name of this installation, in PostgreSQL."""
+"""The source that events name, in the table `installation`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _HAS_SOURCE: Final = "SELECT to_regclass('installation') IS NOT NULL"
 _SOURCE: Final = "SELECT source FROM installation"
 
 
-class PostgresInstallation:
-    """`shared.ports.installation.Installation` on PostgreSQL.
+class PostgresEventSource:
+    """`shared.ports.event_source.EventSource` on PostgreSQL.
 
     Args:
         source: Set by an operator; empty to use the one in the database.
@@ -28,7 +28,7 @@ class PostgresInstallation:
         self._known = ""
         self._sessions = 0
 
-    async def source(self) -> str:
+    async def uri(self) -> str:
         if self._named:
             return self._named
         # A new session may lead to another database, restored from another installation.
