@@ -20,6 +20,7 @@ from shared.runtime.heap import share_one_heap
 from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import (
     check_accounts,
@@ -28,7 +29,6 @@ from shared.storage.postgres.checks import (
     check_recordings,
     check_submissions,
 )
-from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from shared.ports.broker import Publisher
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 # 256 open requests are far more objects than the 700 of Python's default, and the collector looked through
 # them again and again: a fifth of the time that a small ECG takes. Five times as many save nothing more.

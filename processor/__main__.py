@@ -21,8 +21,8 @@ from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import run_until_signal, this_worker
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_results
-from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.outbox import PostgresOutbox

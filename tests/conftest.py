@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from shared.broker.topology import Topology
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from tests.support.databases import open_empty_database, open_private_postgres, open_template
 from tests.support.servers.folders import server_folder
 from tests.support.servers.rabbitmq_server import open_rabbitmq_server
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Callable
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

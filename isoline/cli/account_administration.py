@@ -30,8 +30,8 @@ from shared.runtime.settings import (
     is_set,
     read_settings,
 )
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.schema.compatibility import check_schema, connection_name
 from shared.storage.schema.migrations import migrate
 

@@ -18,7 +18,7 @@ from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports.dead_letters import Decision
 from shared.ports.operations import AuditNote, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.schema.compatibility import check_schema, connection_name
 

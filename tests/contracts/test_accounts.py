@@ -17,7 +17,7 @@ from shared.storage.postgres.logins import PostgresLoginStore
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 def an_account(name: str = "ada", *roles: Role) -> Account:

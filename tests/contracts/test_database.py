@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import UnavailableError
-from shared.storage.postgres import database as postgres
-from shared.storage.postgres.database import open_database
+from shared.storage.pool import database as postgres
+from shared.storage.pool.database import open_database
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S = 20
 _PID = "SELECT pg_backend_pid()"

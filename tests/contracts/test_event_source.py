@@ -10,14 +10,14 @@ import pytest
 
 from shared.domain.errors import UnavailableError
 from shared.events import LEGACY_SOURCE
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_erasures, check_results
-from shared.storage.postgres.database import open_database
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.schema.migrations import migrate
 from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _BEFORE = 11
 _END_OTHERS = """

@@ -20,7 +20,7 @@ from tests.support.builders import a_lead, a_submission, an_ecg
 
 if TYPE_CHECKING:
     from shared.domain.ecg import Ecg, Lead
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 # What release 0.1.0 writes of `as_of_the_release_before`, and the hash that it takes of it.
 _OF_THE_RELEASE_BEFORE: Final = r"""

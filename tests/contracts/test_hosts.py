@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.installation.proxy import open_proxy
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from tests.programs.faults.installation.proxy import Streams
 
 _LIMIT_S: Final = 20

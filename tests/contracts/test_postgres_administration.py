@@ -17,7 +17,9 @@ from shared.domain.errors import UnavailableError
 from shared.domain.recording import recording_of
 from shared.ports.ecgs import RecordingSubmission
 from shared.runtime import outages
-from shared.storage.postgres import database as postgres
+from shared.storage.pool import database as postgres
+from shared.storage.pool.database import RECORDINGS, RESULTS, SUBMISSIONS, open_database
+from shared.storage.pool.errors import translated
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -26,9 +28,7 @@ from shared.storage.postgres.checks import (
     check_results,
     check_submissions,
 )
-from shared.storage.postgres.database import RECORDINGS, RESULTS, SUBMISSIONS, open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.errors import translated
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.known_schema import KnownSchema
@@ -39,7 +39,7 @@ from tests.support.logs import capture_logs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S: Final = 30
 _END_SESSIONS: Final = """

@@ -19,7 +19,7 @@ from shared.domain.recording import recording_of
 from shared.events import deleted_event, failed_event, processed_event
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
 from shared.ports.outbox import REPUBLISH_BACKOFF
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Samples
     from shared.events import EcgKey
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _NARROW: Final = (1, -2, 3, -4, 5, -6, 7, -8, 9, -10)
 _LIMIT_S: Final = 20

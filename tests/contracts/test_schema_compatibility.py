@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.schema.compatibility import (
     NEWEST_SCHEMA,
     OLDEST_SCHEMA,
@@ -18,7 +18,7 @@ from shared.storage.schema.migrations import migrate
 from tests.support.databases import open_empty_database
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _COMPATIBILITY = """
 CREATE TABLE IF NOT EXISTS schema_compatibility (migration_id text PRIMARY KEY, oldest_code integer NOT NULL)

@@ -21,9 +21,9 @@ from shared.domain.header import Header, LeadHeader
 from shared.events import EcgKey, deleted_event, failed_event, processed_event
 from shared.ports.ecgs import Settlement, Status, Submission
 from shared.ports.outbox import Backoff
+from shared.storage.pool.database import open_database
 from shared.storage.postgres import submissions as postgres_submissions
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shared.events import Event, EventBatch
     from shared.ports.ecgs import Claim, EcgState
     from shared.ports.owned_ecgs import EcgSummary
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from shared.storage.signals.stored_ecg import EncodedEcg, JoinedSignals
 
 _LIMIT_S = 20

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from shared.broker.topology import Topology
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 ROOT: Final = Path(__file__).parents[2]
 PASSWORD: Final = "a good password"

@@ -16,7 +16,7 @@ from tests.e2e.load import KnownEcg, known_findings, real_ecgs, submit_all
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _ECGS: Final = 2_000
 _CONCURRENCY: Final = 32

@@ -17,7 +17,7 @@ from tests.support.servers.services import stop
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from tests.e2e.conftest import Installation
 
 _ECGS: Final = 40

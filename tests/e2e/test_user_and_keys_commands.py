@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _WITHIN_S: Final = 60.0
 

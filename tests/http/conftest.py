@@ -29,8 +29,8 @@ from shared.events import EventType
 from shared.ports.accounts import AccountChanges
 from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from shared.ports.accounts import AccountStore
     from shared.ports.broker import Publisher
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 PASSWORD: Final = "a good password"

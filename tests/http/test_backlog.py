@@ -13,7 +13,7 @@ from tests.support.builders import a_binary_body, an_ecg_body
 
 if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 @pytest.mark.usefixtures("gateway")  # for its accounts

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S: Final = 30
 _BINARY: Final = "application/vnd.isoline.ecg"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from isoline.client import Client
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _AUDIENCE: Final = "isoline-api"
 _RSA: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -14,9 +14,9 @@ from gateway.__main__ import health_parts_of_database
 from shared.domain.errors import UnavailableError
 from shared.runtime import health
 from shared.runtime.health import HealthPart, health_part_of_process
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_submissions
-from shared.storage.postgres.database import open_database
 from tests.http.conftest import health_part_of_schema, open_client, open_test_gateway, problem_of
 from tests.http.ecg_requests import get_json, submit
 from tests.support.builders import an_ecg_body
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from shared.broker.in_process import InProcessBroker
     from shared.ports.accounts import AccountChanges
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S = 10
 _ALTER = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {}', current_database()); END $$"

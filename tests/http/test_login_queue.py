@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _AT_A_TIME: Final = 150
 _TRIES: Final = 300

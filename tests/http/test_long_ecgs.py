@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from shared.broker.in_process import InProcessBroker
     from shared.ports.ecgs import Receipt, RecordingSubmission
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S: Final = 60
 _BINARY: Final = "application/vnd.isoline.ecg"

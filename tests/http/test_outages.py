@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from tests.http.conftest import open_client, open_test_gateway, problem_of
 from tests.http.ecg_requests import get_json, submit, without_times_and_header
 from tests.support.builders import an_ecg_body
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.broker.in_process import InProcessBroker
     from shared.domain.errors import UnavailableError, UnroutableError
     from shared.events import Event
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S = 10
 

@@ -24,7 +24,7 @@ from tests.support.builders import an_ecg_body
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _PREFIX = "/labs/isoline"
 

@@ -13,7 +13,7 @@ from tests.support.builders import an_ecg_body
 if TYPE_CHECKING:
     import aiohttp
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 class TestResults:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import ROOT
 from tests.http.conftest import ROLES, TOKENS
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _FOLDER: Final = Path(__file__).parent
 _WITHIN_S: Final = 300.0

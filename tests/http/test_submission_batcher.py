@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.events import Event
     from shared.ports.ecgs import Receipt
     from shared.ports.event_source import EventSource
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S = 20
 

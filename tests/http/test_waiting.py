@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 class TestWaiting:

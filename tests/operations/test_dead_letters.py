@@ -20,7 +20,7 @@ from tests.e2e.conftest import ROOT
 
 if TYPE_CHECKING:
     from shared.broker.topology import Topology
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _LIMIT_S = 20
 

@@ -29,7 +29,7 @@ from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.support.builders import SOURCE, AnEventSource, a_submission
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _QUEUE: Final = "processor.ecg-submitted"
 _NOTE: Final = AuditNote("ada", "a better insight")

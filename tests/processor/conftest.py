@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnavailableError, UnroutableError
     from shared.events import Event
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 
 @dataclass(eq=False, slots=True)

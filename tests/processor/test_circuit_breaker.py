@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shared.events import EventBatch
     from shared.ports.ecgs import Claims, Settlement
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _QUEUE = "processor.ecg-submitted"
 _LIMIT_S = 20

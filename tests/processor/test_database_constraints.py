@@ -15,7 +15,7 @@ from tests.support.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
     from shared.ports.ecgs import Claim
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from shared.storage.postgres.ecgs import PostgresEcgStore
 
 _KEY = EcgKey("ada", "10")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.domain.insights import Insight, Signal
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from shared.storage.postgres.ecgs import PostgresEcgStore
     from shared.storage.postgres.outbox import PostgresOutbox
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from shared.events import EventBatch
     from shared.ports.broker import Consumer
     from shared.ports.ecgs import Claim, Claims, EcgStore, StoredEcg
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _QUEUE = "processor.ecg-submitted"
 _SUBSCRIBER = "sub.test"

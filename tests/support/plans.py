@@ -19,7 +19,7 @@ import asyncpg
 from shared.events import EcgKey, EventBatch, deleted_event, processed_event
 from shared.ports.ecgs import Claim, Settlement, Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S, REPUBLISH_BACKOFF
-from shared.storage.postgres.database import SESSION, Database
+from shared.storage.pool.database import SESSION, Database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.outbox import PostgresOutbox

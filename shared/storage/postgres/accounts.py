@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.postgres.database import Connection, Database
+    from shared.storage.pool.database import Connection, Database
 
 # No account has an empty name: a check with one writes nothing.
 _ADD: Final = """

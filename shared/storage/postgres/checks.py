@@ -12,8 +12,8 @@ from uuid import UUID
 
 from shared.domain.account import Account
 from shared.ports.logins import Login
+from shared.storage.pool.database import RECORDINGS, RESULTS, SUBMISSIONS
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import RECORDINGS, RESULTS, SUBMISSIONS
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -23,7 +23,7 @@ from shared.storage.postgres.recordings import dry_run_add_recording
 from shared.storage.postgres.submissions import dry_run_add
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _NO_CLAIM: Final = UUID(int=0)
 _NOBODY: Final = Account("", "", frozenset())

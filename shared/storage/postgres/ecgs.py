@@ -11,7 +11,7 @@ from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S
-from shared.storage.postgres.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
+from shared.storage.pool.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encode_submission
 from shared.storage.signals.headers import decode_header, unmark_encoding
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from shared.domain.ecg import Ecg, Samples
     from shared.ports.ecgs import Receipt, Settlement, StoredEcg, Submission
-    from shared.storage.postgres.database import Connection, Database
+    from shared.storage.pool.database import Connection, Database
 
 # How statements here reach their rows, so that their plans depend on no statistics:
 #

@@ -8,7 +8,7 @@ from shared.domain.errors import UnavailableError
 from shared.events import LEGACY_SOURCE
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 # Schemas from before 0012 have no such table.
 _HAS_SOURCE: Final = "SELECT to_regclass('installation') IS NOT NULL"

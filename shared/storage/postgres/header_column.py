@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Connection
+    from shared.storage.pool.database import Connection
 
 # Fragments of the statements that `HeaderColumn` runs: the column in a list of columns, and its value in one
 # row and in many. Where the column does not exist they are cut out.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from shared.domain.account import Account
     from shared.ports.logins import Login
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 # Enough for a hundred machines of one owner; a client that logs in for every request ends its oldest logins.
 _MAX_LOGINS: Final = 100

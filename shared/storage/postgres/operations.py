@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shared.domain.findings import JsonValue
     from shared.ports.operations import AuditNote, Selection
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
 _IS_SELECTED_SQL: Final = """

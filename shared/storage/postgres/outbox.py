@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventBatch, EventType
-from shared.storage.postgres.database import ASYNC_COMMIT_SQL
+from shared.storage.pool.database import ASYNC_COMMIT_SQL
 from shared.storage.postgres.ecgs import FOUND_QUEUED_SQL, STILL_QUEUED_SQL, columns
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.ports.outbox import Backoff
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _PUT_BACK_S: Final = 1.0
 # A subscriber that comes back to a fresh broker gets this long to declare its queue again.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.events import Event
-    from shared.storage.postgres.database import Connection, Database
+    from shared.storage.pool.database import Connection, Database
 
 _NO_ROW: Final = 0  # they are counted from 1
 _BEFORE_THE_NEWEST: Final = PagePosition(datetime(9999, 12, 31, tzinfo=UTC), "")

@@ -9,7 +9,7 @@ from shared.events import EcgKey
 from shared.ports.ecgs import Receipt, Status
 from shared.ports.outbox import RECORDING_FIRST_DUE_AFTER_S
 from shared.runtime.threads import in_thread
-from shared.storage.postgres.database import RECORDINGS
+from shared.storage.pool.database import RECORDINGS
 from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HeaderColumn
 from shared.storage.postgres.submissions import AGE_S_SQL, SET_NEXT_GENERATION_SQL
 from shared.storage.signals.content_hash import hash_of_header
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from shared.domain.recording import Recording
     from shared.ports.ecgs import RecordingSubmission
-    from shared.storage.postgres.database import Connection, Database
+    from shared.storage.pool.database import Connection, Database
 
 _BEGIN: Final = "INSERT INTO recording DEFAULT VALUES RETURNING id"
 

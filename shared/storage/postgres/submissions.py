@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.postgres.database import Connection
+    from shared.storage.pool.database import Connection
     from shared.storage.signals.stored_ecg import EncodedEcg
 
 # Fewer samples are encoded and hashed within a millisecond, which needs no thread.

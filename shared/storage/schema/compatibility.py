@@ -14,7 +14,7 @@ from shared.runtime.process import this_worker
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from shared.storage.postgres.database import Connection, Database
+    from shared.storage.pool.database import Connection, Database
 
     AnyConnection = Connection | asyncpg.Connection[asyncpg.Record]
 

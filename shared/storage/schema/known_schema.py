@@ -11,7 +11,7 @@ from shared.runtime.health import HealthPart
 from shared.storage.schema.compatibility import read_schema
 
 if TYPE_CHECKING:
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
     from shared.storage.schema.compatibility import Schema
 
 _UNREAD_SCHEMA_IMPACT: Final = "Work goes on with the schema that was read last; changes to it are not seen."

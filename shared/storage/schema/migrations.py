@@ -11,8 +11,8 @@ from pogo_core.migration import Migration, topological_sort
 from pogo_core.util import sql as pogo
 
 from shared.domain.errors import ConfigurationError, ConflictError, UnavailableError
-from shared.storage.postgres.errors import translated_errors
-from shared.storage.postgres.hosts import Hosts
+from shared.storage.pool.errors import translated_errors
+from shared.storage.pool.hosts import Hosts
 from shared.storage.schema.compatibility import (
     MIGRATIONS,
     NEWEST_SCHEMA,

@@ -21,8 +21,8 @@ from gateway.auth.access_tokens import AccessTokens
 from shared.broker.topology import Topology
 from shared.domain.account import Role
 from shared.events import EventType
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.benchmarks.baselines import textbook
 from tests.programs.benchmarks.load.subscriber import subscribe

@@ -38,7 +38,7 @@ from shared.ports.ecgs import Settlement
 from shared.ports.operations import AuditNote, Selection
 from shared.relay import _sweep
 from shared.runtime import failpoint
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from shared.domain.errors import UnroutableError
     from shared.events import Event
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _QUEUE: Final = "processor.ecg-submitted"
 _SUBSCRIBER: Final = "subscriber"

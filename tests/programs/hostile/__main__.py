@@ -32,8 +32,8 @@ from gateway.accounts.password_hashing import PasswordHashing
 from isoline.embedded.postgres_server import open_postgres_server
 from shared.domain.account import Account, Role
 from shared.observability.logs import configure_logs
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.hostile.costs import (
     MAX_BYSTANDER_S,

@@ -16,13 +16,13 @@ import uvloop
 from processor.insights.zero_crossings import count_zero_crossings
 from shared.events import EcgKey
 from shared.ports.ecgs import Claim
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.storage.postgres.database import Database
+    from shared.storage.pool.database import Database
 
 _BATCH: Final = 64
 _ROWS: Final = "SELECT row, owner, id, generation, num_samples FROM ecg WHERE row > $1 ORDER BY row LIMIT $2"

@@ -15,8 +15,8 @@ import aiohttp
 from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.use_cases import create_account
 from shared.domain.account import Role
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from tests.programs.faults.fault import Harm, fault
 from tests.programs.faults.load import PASSWORD
 

@@ -15,7 +15,7 @@ from processor.fault_injection import KILLS, RAISES
 from shared.broker.topology import Topology
 from shared.events import EcgKey, EventType, deleted_event, submitted_event
 from shared.ports.ecgs import Submission
-from shared.storage.postgres.database import open_database
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.use_cases import create_account
 from shared.domain.account import Role
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.database import open_database
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock

@@ -4,7 +4,7 @@ import pytest
 
 from shared.runtime import outages
 from shared.runtime.outages import Outages
-from shared.storage.postgres.database import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
+from shared.storage.pool.database import ACQUIRE_TIMEOUT_S, COMMAND_TIMEOUT_S
 from tests.support.clocks import stopped_clock
 from tests.support.logs import capture_logs
 

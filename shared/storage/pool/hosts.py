@@ -13,7 +13,7 @@ from asyncpg.exceptions import (
 )
 
 from shared.domain.errors import ConfigurationError
-from shared.storage.postgres.errors import OTHER_ATTRIBUTES
+from shared.storage.pool.errors import OTHER_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

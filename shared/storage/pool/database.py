@@ -15,8 +15,8 @@ import asyncpg
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.outages import Outages
-from shared.storage.postgres.errors import depends_on_data, is_session_error, translated
-from shared.storage.postgres.hosts import Hosts
+from shared.storage.pool.errors import depends_on_data, is_session_error, translated
+from shared.storage.pool.hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
