@@ -22,6 +22,7 @@ from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -80,6 +81,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             ecgs=ports_on_postgres(database, publisher, source=settings.source),
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
+            backlog=PostgresBacklogReader(database),
             health_parts={
                 "process": health_part_of_process(stop_requested),
                 **health_parts_of_database(database),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.ecgs.feature import EcgPorts
     from shared.ports.accounts import AccountStore
+    from shared.ports.backlog import BacklogReader
     from shared.ports.logins import LoginStore
     from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
@@ -54,6 +55,7 @@ async def open_gateway(
     ecgs: EcgPorts,
     accounts: AccountStore,
     logins: LoginStore,
+    backlog: BacklogReader,
     health_parts: Mapping[str, HealthPart],
     operations_port: int,
     shares_port: bool = False,
@@ -99,7 +101,10 @@ async def open_gateway(
         features.append(
             await enter(
                 open_operations(
-                    _merged([health_parts, *own_parts]), host=settings.operations_host, port=operations_port
+                    _merged([health_parts, *own_parts]),
+                    backlog=backlog,
+                    host=settings.operations_host,
+                    port=operations_port,
                 )
             )
         )

@@ -19,9 +19,11 @@ from shared.observability.logs import configure_logs
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
 from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import run_until_signal, this_worker
+from shared.runtime.scraped_metrics import ScrapedMetrics
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
+from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
@@ -83,7 +85,10 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
         async with (
             open_health(health_parts) as health,
             open_operations_port(
-                settings.operations_host, settings.operations_port_of(worker), health=health
+                settings.operations_host,
+                settings.operations_port_of(worker),
+                health=health,
+                metrics=ScrapedMetrics(health, PostgresBacklogReader(database)),
             ),
         ):
             await run_processor(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import orjson
+from prometheus_client import Counter
 
 from shared.domain.errors import AnalysisError
 from shared.domain.findings import Absent, Finding, Insights
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     from shared.domain.ecg import Ecg
     from shared.domain.findings import Outcome
     from shared.domain.insights import EcgInsight, Insight, Needs
+
+_SECONDS: Final = Counter(
+    "isoline_insight_seconds_total", "Time to measure an insight, of all leads of all ECGs.", ["insight"]
+)
 
 _Subject = TypeVar("_Subject")
 _Required = TypeVar("_Required")
@@ -36,6 +43,7 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
     leads: list[tuple[str, dict[str, Outcome]]] = [(lead.name, {}) for lead in ecg.leads]
     whole: dict[str, Outcome] = {}
     for insight in insights:
+        began_s = time.perf_counter()
         if isinstance(insight, LeadInsight):
             for signal, (_, outcomes) in zip(signals, leads, strict=True):
                 outcomes[insight.name] = _of_lead(insight, signal, outcomes)
@@ -43,7 +51,13 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
             whole[insight.name] = _of_ecg(
                 insight, ecg, signals, _required_findings(insight.needs, leads, whole)
             )
+        _seconds_of(insight.name).inc(time.perf_counter() - began_s)
     return Insights(tuple(leads), whole, {insight.name: insight.version for insight in insights})
+
+
+@cache  # to find it by its label takes longer than to increment it
+def _seconds_of(insight: str) -> Counter:
+    return _SECONDS.labels(insight)
 
 
 def _of_lead(insight: LeadInsight, signal: Signal, outcomes: Mapping[str, Outcome]) -> Outcome:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter
 
 from shared.domain.errors import UnroutableError
 from shared.events import EventBatch
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
     from shared.ports.broker import Publisher
     from shared.ports.outbox import Outbox
+
+_DROPPED: Final = Counter(
+    "isoline_unrouted_events_dropped_total",
+    "Events that no queue was bound to for 60 s, and so were dropped.",
+)
 
 _log = Logger(__name__)
 
@@ -48,4 +55,5 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
     for rest in rests:
         await outbox.keep_unconfirmed(rest)
     if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
+        _DROPPED.inc(dropped)
         _log.info("unrouted events were dropped", count=dropped)

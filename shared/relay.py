@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted_event
 from shared.observability.logs import Logger
+from shared.observability.metrics import counters
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.publishing import publish_batches
 from shared.runtime.outages import Outages
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from shared.ports.outbox import Outbox
 
 _PAGE: Final = 512
+
+_REPUBLISHED: Final = counters(
+    "isoline_relay_republished_total",
+    "ECGs and events that the relay published again, because they were due.",
+    what=("ecgs", "events"),
+)
 
 _log = Logger(__name__)
 
@@ -61,6 +68,7 @@ async def _sweep(outbox: Outbox, publisher: Publisher, event_source: EventSource
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
         await publish_batches(batches, outbox=outbox, publisher=publisher)
+        _REPUBLISHED["events"].inc(sum(len(batch.events) for batch in batches))
     return announced == _PAGE or sum(len(batch.events) for batch in batches) >= _PAGE
 
 
@@ -80,5 +88,6 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
         await outbox.put_back_ecgs([key for batch in unconfirmed for key in batch])
         raise UnavailableError(f"ECGs could not be announced: {failures[0]}")
     if keys:
+        _REPUBLISHED["ecgs"].inc(len(keys))
         _log.info("queued ECGs were announced again", count=len(keys))
     return len(keys)

@@ -15,11 +15,13 @@ from gateway.ecgs.query_parameters import EcgQuery, EcgsQuery, decode_cursor, en
 from gateway.ecgs.submit import submit, submit_recording
 from gateway.ecgs.timed_semaphore import TimedSemaphore
 from gateway.formats.fields import ECG_ID
+from gateway.http.problems import ProblemError
 from gateway.http.query_parameters import read_query
 from gateway.http.responses import JSON, NO_CONTENT, Head, Response, json_response
 from shared.domain.ecg import Ecg
-from shared.domain.errors import NotFoundError
+from shared.domain.errors import ConflictError, InvalidEcgError, NotFoundError
 from shared.domain.recording import recording_of
+from shared.observability.metrics import counters
 from shared.ports.ecgs import RecordingSubmission, Status, Submission
 from shared.ports.owned_ecgs import PagePosition
 
@@ -47,6 +49,12 @@ _PART_SAMPLES: Final = 250_000
 _MAX_CONCURRENT_STORES: Final = 2
 # While PostgreSQL is frozen a slot gets free every 5 s, and hundreds of short recordings may wait.
 _SLOT_TIMEOUT_S: Final = 60.0
+
+_SUBMISSIONS: Final = counters(
+    "isoline_submissions_total",
+    "Requests that submitted an ECG.",
+    outcome=("accepted", "repeated", "conflict", "refused", "unavailable"),
+)
 
 _NO_ECG: Final = "You have no ECG of this id."
 _RECEIPT_HEAD: Final = Head(HTTPStatus.ACCEPTED, {"Content-Type": JSON})
@@ -81,13 +89,21 @@ class EcgHandlers:
 
     async def post_ecg(self, request: Request) -> Response:
         """Submit an ECG."""
-        reader = await self.formats.reader_for(request)
-        if reader.accepts_recordings:
-            self.backlog.check()  # refuse before a day of samples is uploaded
-        receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
+        try:
+            receipt = await self._read_and_submit(request)
+        except Exception as error:
+            _SUBMISSIONS[_outcome_of(error)].inc()
+            raise
+        _SUBMISSIONS["accepted" if receipt.is_new else "repeated"].inc()
         if receipt.key.generation > 1:
             await self._wait_for_predecessor_to_expire(request, receipt)
         return _accepted(receipt, self.settings.path_prefix)
+
+    async def _read_and_submit(self, request: Request) -> Receipt:
+        reader = await self.formats.reader_for(request)
+        if reader.accepts_recordings:
+            self.backlog.check()  # refuse before a day of samples is uploaded
+        return await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:
         if isinstance(found, Ecg):
@@ -174,6 +190,19 @@ class EcgHandlers:
 
 def _list_item(ecg: EcgSummary) -> dict[str, object]:
     return {name: value for name, value in ecg._asdict().items() if value is not None}
+
+
+def _outcome_of(error: Exception) -> str:
+    """The outcome of a submission that raised this, as its metric names it."""
+    match error:
+        case ConflictError():
+            return "conflict"
+        case InvalidEcgError():
+            return "refused"
+        case ProblemError() if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "refused"
+        case _:
+            return "unavailable"
 
 
 def _accepted(receipt: Receipt, path_prefix: str) -> Response:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 
 from gateway.http.responses import JSON, Head
+from shared.observability.metrics import counters
 from shared.ports.ecgs import Status
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ _HEADERS: Final = {
     # A browser may keep a result, but only for its owner, and asks each time whether it is still there.
     "Cache-Control": "private, no-cache",
 }
+
+
+_LOOKUPS: Final = counters(
+    "isoline_result_cache_lookups_total", "ECGs that were asked for.", outcome=("hit", "miss")
+)
 
 
 class RenderedResult(NamedTuple):
@@ -82,7 +88,9 @@ class ResultCache:
         now = time.monotonic()  # the loop's clock would cost a system call, to find the loop
         cached = self._entries.get(owned)
         if cached is not None and now - cached.looked_up_at <= MAX_AGE_S:
+            _LOOKUPS["hit"].inc()
             return cached.result
+        _LOOKUPS["miss"].inc()
         invalidations = self._invalidations
         state = await self._waiter.wait(owned, wait_s=wait_s)
         if state is None:

@@ -13,8 +13,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from prometheus_client import Histogram
+
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted_event
+from shared.observability.metrics import BATCH_BUCKETS
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
 from shared.runtime.supervision import background_task, run_supervised
@@ -51,6 +54,10 @@ _MAX_UNCONFIRMED_BATCHES: Final = 16
 # stored long after its sender gave up. One that waited longer than this fails when the next batch is taken.
 _MAX_WAIT_S: Final = 10.0
 
+
+_BATCH_SIZE: Final = Histogram(
+    "isoline_submission_batch_ecgs", "ECGs that were stored by one statement.", buckets=BATCH_BUCKETS
+)
 
 _CLOSED: Final = "the submission batcher is closed"
 _CLOSED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."
@@ -204,6 +211,7 @@ class SubmissionBatcher:
 
     async def _store_batch(self, batch: Sequence[_PendingSubmission], tasks: asyncio.TaskGroup) -> None:
         """Store a batch and resolve its futures; those of new ECGs after the announcement."""
+        _BATCH_SIZE.observe(len(batch))
         try:
             receipts = await self._store.add([pending.submission for pending in batch])
         except UnavailableError as error:

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from operator import methodcaller
 from typing import Final, Protocol
 
+from prometheus_client import Gauge
+
 from shared.runtime.outages import Outages
 
 # For the listeners, PostgreSQL, RabbitMQ, Redis, spooled recordings and the log.
@@ -18,6 +20,8 @@ _MAX_FILES: Final = 65_536
 _EVICTABLE_AFTER_S: Final = 1.0
 # To look through thousands of connections takes a millisecond.
 _SEARCH_PAUSE_S: Final = 0.1
+
+_OPEN: Final = Gauge("isoline_http_connections", "Open connections of clients.")
 
 _DELAY: Final = methodcaller("client_delay_s")
 
@@ -53,6 +57,7 @@ class ConnectionLimit:
         self._slow: list[LimitedConnection] = []
         self._searched_at = 0.0
         self._outages = Outages("places for connections")
+        _OPEN.set_function(self._open.__len__)
 
     def add(self, connection: LimitedConnection) -> bool:
         """Count a new connection, which is idle; False if it is refused."""

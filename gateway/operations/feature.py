@@ -10,21 +10,26 @@ from gateway.operations.handlers import HealthHandlers
 from gateway.operations.routes import HEALTH_ROUTES
 from shared.runtime.health import open_health
 from shared.runtime.operations_port import open_operations_port
+from shared.runtime.scraped_metrics import ScrapedMetrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from shared.ports.backlog import BacklogReader
     from shared.runtime.health import HealthPart
 
 
 @asynccontextmanager
 async def open_operations(
-    health_parts: Mapping[str, HealthPart], *, host: str, port: int
+    health_parts: Mapping[str, HealthPart], *, backlog: BacklogReader, host: str, port: int
 ) -> AsyncIterator[Feature]:
     """Yield the feature; its health parts are checked and the port is open for as long as the context is.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    async with open_health(health_parts) as health, open_operations_port(host, port, health=health):
+    async with (
+        open_health(health_parts) as health,
+        open_operations_port(host, port, health=health, metrics=ScrapedMetrics(health, backlog)),
+    ):
         yield Feature(routes=HEALTH_ROUTES, handlers=HealthHandlers(health))

@@ -30,6 +30,7 @@ from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -102,6 +103,7 @@ async def _serve_on(
             ecgs=ports,
             accounts=accounts,
             logins=PostgresLoginStore(database),
+            backlog=PostgresBacklogReader(database),
             health_parts={
                 "process": health_part_of_process(stop_requested),
                 **health_parts_of_database(database),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from processor.analysis import analyse
+from processor.deliveries import metrics
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import read_or_dead_letter
@@ -132,7 +133,9 @@ async def _claim(
         deps.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
     )
     async with deps.breaker.interrupt_on_open():
-        claims = await retry_while_unavailable(claim)
+        with metrics.CLAIM.time():
+            claims = await retry_while_unavailable(claim)
+    metrics.count_claims(claims, are_repeated=tried_before)
     failpoint.reach("after-claim")
     return claims
 
@@ -158,15 +161,20 @@ async def _settle(
     exhausted = [claim for claim in claims if claim.attempt > deps.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= deps.max_attempts]
     stored = await _load(tried, loaded, deps)
-    found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
+    with metrics.MEASURE.time():
+        found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
     tracker.mark_measured(claim.key for claim in claims)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.event_source.uri)
     now = datetime.now(UTC)
     given_up = f"Given up after {deps.max_attempts} attempts."
     settlements = [_failed_settlement(claim, given_up, source=source, now=now) for claim in exhausted]
+    for _ in exhausted:
+        metrics.count_failure(None)
     for claim in tried:
         outcome = found.get(claim.key)
+        if isinstance(outcome, IsolineError):
+            metrics.count_failure(outcome)
         if isinstance(outcome, AnalysisError) and claim.attempt < deps.max_attempts:
             await _postpone(claim, outcome, deps)
         elif outcome is not None:
@@ -182,7 +190,8 @@ async def _load(
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
         async with deps.breaker.interrupt_on_open():
-            stored |= await retry_while_unavailable(partial(deps.store.load, missing))
+            with metrics.LOAD.time():
+                stored |= await retry_while_unavailable(partial(deps.store.load, missing))
     return stored
 
 
@@ -244,14 +253,18 @@ def _failed_settlement(claim: Claim, error: str, *, source: str, now: datetime) 
 async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependencies) -> None:
     failpoint.reach("before-commit")
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
-        batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
+        with metrics.COMMIT.time():
+            batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
     failpoint.reach("after-commit")
     settled = len(batch.events)
     _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)
     if not settled:
         return
+    events = {event.id for event in batch.events}
+    metrics.observe_settled([each for each in settlements if each.event.id in events])
     try:
-        await publish_batches([batch], outbox=deps.outbox, publisher=deps.publisher)
+        with metrics.PUBLISH.time():
+            await publish_batches([batch], outbox=deps.outbox, publisher=deps.publisher)
     except UnavailableError as error:
         if not error.is_logged:
             _log.warning("events stay in the outbox for the relay", reason=str(error))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
+from shared.broker.publishes import count_publishes
 from shared.domain.errors import UnavailableError, UnroutableError
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class InProcessPublisher:
             raise UnavailableError("the broker is away")
 
     async def publish(self, events: Sequence[Event]) -> list[UnroutableError | UnavailableError | None]:
-        return [self._broker.route(event) for event in events]
+        outcomes = [self._broker.route(event) for event in events]
+        count_publishes(outcomes)
+        return outcomes
 
 
 class InProcessConsumer:

@@ -98,6 +98,7 @@ class Claim(NamedTuple):
         row: The store's own key.
         attempt: 1 for the first.
         num_samples: Of all leads together.
+        stored_s: When the ECG was stored, by this process's monotonic clock.
     """
 
     row: int
@@ -105,6 +106,7 @@ class Claim(NamedTuple):
     attempt: int
     num_samples: int
     traceparent: str | None
+    stored_s: float
 
 
 class StoredEcg(Protocol):

@@ -85,10 +85,11 @@ def health_part_of_process(stop_requested: asyncio.Event) -> HealthPart:
 
 
 class Readiness(NamedTuple):
-    """Whether a service is ready, and the document with the state of each of its parts."""
+    """Whether a service is ready, the document with the state of each part, and which parts work."""
 
     is_ready: bool
     document: Mapping[str, object]
+    parts_ok: Mapping[str, bool]
 
     @property
     def status(self) -> HTTPStatus:
@@ -146,7 +147,7 @@ class Health:
         if reasons:
             document["reasons"] = reasons
         document["parts"] = {part.name: part.document() for part in self._parts}
-        return Readiness(not reasons, document)
+        return Readiness(not reasons, document, {part.name: part.state is State.OK for part in self._parts})
 
 
 @asynccontextmanager

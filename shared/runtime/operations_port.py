@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from shared.runtime.health import Health
+    from shared.runtime.scraped_metrics import ScrapedMetrics
 
 _SETTINGS: Final = "ISOLINE_OPERATIONS_HOST, ISOLINE_OPERATIONS_PORT"
 
@@ -29,13 +30,16 @@ _log = Logger(__name__)
 
 
 @asynccontextmanager
-async def open_operations_port(host: str, port: int, *, health: Health) -> AsyncIterator[str]:
+async def open_operations_port(
+    host: str, port: int, *, health: Health, metrics: ScrapedMetrics
+) -> AsyncIterator[str]:
     """Serve the operations port while the context is open.
 
     Args:
         host: The address to listen on.
         port: 0 takes a free one; the log names it.
         health: Of this worker, for `/health/live` and `/health/ready`.
+        metrics: Of this worker, for `/metrics`.
 
     Yields:
         The URL at which it listens.
@@ -48,7 +52,7 @@ async def open_operations_port(host: str, port: int, *, health: Health) -> Async
         [
             web.get("/health/live", _get_live),
             web.get("/health/ready", partial(_get_ready, health)),
-            # /metrics, once there are any
+            web.get("/metrics", partial(_get_metrics, metrics)),
         ]
     )
     runner = web.AppRunner(app, access_log=None)
@@ -68,6 +72,11 @@ async def _get_live(_: web.Request) -> web.Response:
 async def _get_ready(health: Health, _: web.Request) -> web.Response:
     readiness = await health.readiness()
     return _json(readiness.document, readiness.status)
+
+
+async def _get_metrics(metrics: ScrapedMetrics, _: web.Request) -> web.Response:
+    exposition = await metrics.scrape()
+    return web.Response(body=exposition.body, headers={"Content-Type": exposition.content_type})
 
 
 def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> web.Response:

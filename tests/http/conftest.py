@@ -31,6 +31,7 @@ from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -85,6 +86,7 @@ async def open_test_gateway(
         ecgs=ports_on_postgres(database, publisher),
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
+        backlog=PostgresBacklogReader(database),
         health_parts=health_parts or {},
         operations_port=0,
     ) as address:

@@ -25,12 +25,15 @@ from shared.domain.findings import Finding, Series
 from shared.domain.recording import recording_of
 from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed_event, submitted_event
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
+from shared.ports.operations import AuditNote, Selection
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.support.logs import capture_logs
+from tests.support.metrics import counting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -1010,6 +1013,74 @@ class TestBatches:
         assert await states(deps, "1", "2", "3", "large") == dict.fromkeys(
             ("1", "2", "3", "large"), Status.COMPLETED
         )
+
+
+class TestMetrics:
+    async def test_attempts_failures_and_results_are_counted(
+        self, deps: Dependencies, consumer: Consumer, database: Database
+    ) -> None:
+        await submit(deps, "1", "2", "damaged", "deadly")
+        await submit(deps, "bad", lead=a_lead(_CRASHING))
+        await damage(database, "damaged")
+        for _ in range(_MAX_ATTEMPTS):
+            await claim_all(deps.store, [EcgKey("ada", "deadly")])
+
+        with counting(
+            ("isoline_attempts_total", {"kind": "first"}),
+            ("isoline_attempts_total", {"kind": "repeated"}),
+            *(
+                ("isoline_analysis_failures_total", {"reason": reason})
+                for reason in ("unreadable", "insight", "attempts")
+            ),
+            *(("isoline_ecgs_settled_total", {"status": status}) for status in ("completed", "failed")),
+        ) as counted:
+            await work(deps, consumer)
+
+        assert counted == [4, 1, 1, 1, 1, 2, 2]
+
+    async def test_the_stages_of_a_batch_and_the_time_of_each_insight_are_measured(
+        self, deps: Dependencies, consumer: Consumer
+    ) -> None:
+        await submit(deps, "1", "2")
+        deps = replace(deps, batch_samples=0)  # so that their signals are not loaded by the claim
+
+        with counting(
+            *(
+                ("isoline_stage_duration_seconds_count", {"stage": stage})
+                for stage in ("claim", "load", "measure", "commit", "publish")
+            ),
+            ("isoline_settled_batch_ecgs_sum", {}),
+            ("isoline_insight_seconds_total", {"insight": "fragile"}),
+        ) as counted:
+            await work(deps, consumer)
+
+        *stages, settled, insight_s = counted
+        assert stages == [1, 2, 2, 2, 2]
+        assert settled == 2
+        assert insight_s > 0
+
+    async def test_latency_counts_from_the_202_and_says_nothing_of_replays(
+        self, deps: Dependencies, consumer: Consumer, database: Database
+    ) -> None:
+        [first, second] = await submit(deps, "1", "2")
+        async with database.connection() as connection:
+            await connection.execute("UPDATE ecg SET submitted_at = now() - interval '40 s' WHERE id = '1'")
+        series = "isoline_ecg_latency_seconds"
+        bounds = [(f"{series}_bucket", {"le": bound}) for bound in ("30.0", "60.0")]
+
+        with counting(*bounds, (f"{series}_count", {})) as counted:
+            await work(deps, consumer)
+        operations = PostgresOperations(database)
+        await operations.replay(
+            Selection(id="1"), AuditNote("ops", "test"), finished_before=await operations.now(), limit=1
+        )
+        with counting((f"{series}_count", {})) as counted_again:
+            await announce(deps, first._replace(generation=2), second)
+            await work(deps, consumer)
+
+        assert counted == [1, 2, 2]  # within 30 s, within 60 s, all
+        assert counted_again == [0]
+        assert (await deps.store.find([("ada", "1")]))["ada", "1"].generation == 2
 
 
 class TestRelay:

@@ -189,7 +189,7 @@ async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) ->
 
 
 def _claim(key: EcgKey, row: int) -> Claim:
-    return Claim(row, key, 1, 3, None)
+    return Claim(row, key, 1, 3, None, 0.0)
 
 
 def _settlement(claim: Claim) -> Settlement:

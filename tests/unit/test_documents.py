@@ -6,6 +6,7 @@ import json
 import re
 from datetime import datetime
 from http import HTTPStatus
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 
 from gateway.ecgs.query_parameters import MAX_WAIT_S
 from shared.broker.topology import Topology
@@ -28,6 +30,7 @@ from shared.runtime.settings import (
 from tests.support.releases import RELEASE_BEFORE, file_of
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
     from pydantic_settings import BaseSettings
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -43,6 +46,33 @@ _SETTINGS: Final[dict[str, type[BaseSettings]]] = {
 
 def _names(model: type[BaseSettings]) -> set[str]:
     return {f"ISOLINE_{name.upper()}" for name in model.model_fields}
+
+
+def test_the_table_of_metrics_names_each_with_its_type_and_its_labels() -> None:
+    rows = re.findall(
+        r"^\| `(isoline_\w+)` \| (\w+) \| (.*?) \| ", (_ROOT / "docs/operations.md").read_text(), re.MULTILINE
+    )
+    for service in ("gateway.__main__", "processor.__main__"):
+        import_module(service)
+    labels = {name: re.findall(r"`(\w+)`", re.sub(r":[^:]*$", "", text)) for name, _, text in rows}
+    families = [family for family in REGISTRY.collect() if family.name.startswith("isoline_")]
+
+    assert {name: type_ for name, type_, _ in rows} == {
+        _exposed_name(family): _exposed_type(family) for family in families
+    }
+    assert all(
+        set(sample.labels) - {"le"} <= set(labels[_exposed_name(family)])
+        for family in families
+        for sample in family.samples
+    )
+
+
+def _exposed_name(family: Metric) -> str:
+    return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def _exposed_type(family: Metric) -> str:
+    return "gauge" if family.type == "info" else family.type
 
 
 def test_the_settings_table_names_each_setting_with_its_users_and_default() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from prometheus_client import Gauge
+
 from gateway.http.memory.byte_budget import ByteBudget, Reservation
 from shared.runtime.settings import CALLER_LIMIT_DIVISOR
 
@@ -23,6 +25,8 @@ _MAX_CONCURRENT_WORK: Final = 2
 # This fraction of the budget without the work is reserved for small bodies.
 _SMALL_DIVISOR: Final = 4
 _EVICTABLE_AFTER_S: Final = 5.0
+
+_HELD: Final = Gauge("isoline_body_bytes", "Memory that bodies of requests hold.", ["size"])
 
 
 class BodyMemoryBudget:
@@ -57,6 +61,8 @@ class BodyMemoryBudget:
             evictable_after_s=_EVICTABLE_AFTER_S,
         )
         self.read_timeout_s: Final = read_timeout_s
+        _HELD.labels("small").set_function(lambda: self.small.held)
+        _HELD.labels("large").set_function(lambda: self.large.held)
 
 
 class BodyMemory:

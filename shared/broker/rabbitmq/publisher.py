@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from shared.broker.publishes import count_publishes
 from shared.broker.rabbitmq.aiormq_internals import is_proven
 from shared.broker.rabbitmq.connection import ConnectionOptions, is_blocked, keep_connected
 from shared.broker.rabbitmq.connection_state import ConnectionState
@@ -87,6 +88,7 @@ class RabbitmqPublisher:
             _outcome(event, outcome, reason) for event, outcome in zip(events, batch.outcomes, strict=True)
         ]
         self._publisher_state.keep_last_outcome(events, outcomes)
+        count_publishes(outcomes)
         return outcomes
 
     async def check(self) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
+from prometheus_client import Gauge
 
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
@@ -64,6 +65,8 @@ SESSION: Final = {
 # may be repeated after a crash of PostgreSQL. Each flush takes the server 60 us or more, and a batch of three
 # large ECGs has three statements.
 ASYNC_COMMIT_SQL: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
+
+_CONNECTIONS: Final = Gauge("isoline_database_connections", "Connections to PostgreSQL.", ["state"])
 
 _log = Logger(__name__)
 
@@ -156,6 +159,10 @@ class Database:
             self._refusals.pop(writes, None)
         if self._outages.reasons and not self._is_refused():
             self._outages.record_success()
+
+    def used_connections(self) -> int:
+        """How many connections callers have at present."""
+        return self._pool.get_size() - self._pool.get_idle_size() - len(self._idle)
 
     async def check_writes(self, writes: str) -> None:
         """Return unless the last write of this kind failed within 15 s by an error that depends on data.
@@ -328,6 +335,9 @@ async def open_database(
     )
     await pool
     database = Database(pool, check_schema)
+    _CONNECTIONS.labels("used").set_function(database.used_connections)
+    _CONNECTIONS.labels("open").set_function(pool.get_size)
+    _CONNECTIONS.labels("most").set(max_connections)
     try:
         yield database
     finally:

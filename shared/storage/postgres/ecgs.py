@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
@@ -108,9 +109,10 @@ _CLAIM: Final = f"""
     UPDATE ecg SET
         attempts = attempts + (claimed_by IS DISTINCT FROM $4)::integer, claimed_by = $4
     WHERE {STILL_QUEUED_SQL} AND (attempts = 0 OR claimed_by = $4 OR $5)
-    RETURNING row, owner, id, generation, attempts, num_samples, traceparent
+    RETURNING row, owner, id, generation, attempts, num_samples, traceparent,
+        extract(epoch FROM now() - submitted_at)::float8 AS age_s
 )
-SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, signal.*
+SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, age_s, signal.*
 FROM (
     SELECT *, {_NULL_HEADER_SQL}, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed
 ) AS summed
@@ -118,7 +120,7 @@ LEFT JOIN LATERAL (
     SELECT {_SIGNAL_COLUMNS_SQL} FROM ecg_signal WHERE row = summed.row AND samples_so_far <= $6 LIMIT 1
 ) AS signal ON true
 UNION ALL
-SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL FROM found
+SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found
 WHERE row NOT IN (SELECT row FROM claimed)
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
@@ -187,7 +189,8 @@ class PostgresEcgStore:
     ) -> Claims:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_CLAIM, *columns(keys), claim_id, tried_before, load_samples)
-        claimed = [(_claim(row), row) for row in rows if row["attempts"] is not None]
+        now_s = time.monotonic()
+        claimed = [(_claim(row, now_s), row) for row in rows if row["attempts"] is not None]
         return Claims(
             claimed=[claim for claim, _ in claimed],
             tried_before=[_key(row) for row in rows if row["attempts"] is None],
@@ -262,8 +265,15 @@ def _key(row: asyncpg.Record) -> EcgKey:
     return EcgKey(row["owner"], row["id"], row["generation"])
 
 
-def _claim(row: asyncpg.Record) -> Claim:
-    return Claim(row["row"], _key(row), row["attempts"], row["num_samples"], row["traceparent"])
+def _claim(row: asyncpg.Record, now_s: float) -> Claim:
+    return Claim(
+        row["row"],
+        _key(row),
+        row["attempts"],
+        row["num_samples"],
+        row["traceparent"],
+        stored_s=now_s - row["age_s"],
+    )
 
 
 def _state(row: asyncpg.Record) -> EcgState:

@@ -14,6 +14,7 @@ from shared.domain.errors import UnavailableError
 from shared.runtime.health import HealthPart, open_health
 from shared.runtime.operations_port import open_operations_port
 from tests.e2e.conftest import ROOT
+from tests.support.metrics import metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ async def a_service(*, is_ready: bool = True, host: str = "127.0.0.1") -> AsyncI
 
     async with (
         open_health({"process": HealthPart(check=check, impact="Nothing.")}) as health,
-        open_operations_port(host, 0, health=health) as address,
+        open_operations_port(host, 0, health=health, metrics=metrics_of(health)) as address,
     ):
         yield f"{address}/health/ready"
 

@@ -17,6 +17,7 @@ from shared.relay import run_relay
 from shared.runtime import outages
 from tests.support.builders import AnEventSource
 from tests.support.logs import capture_logs
+from tests.support.metrics import counting
 from tests.unit.shared.scripted_ports import ScriptedOutbox, ScriptedPublisher, an_event_batch
 
 _LIMIT_S: Final = 20
@@ -43,6 +44,15 @@ class TestAnnouncing:
 
         assert list(map(len, announced(publisher))) == [64, 64, 2]
         assert list(chain.from_iterable(announced(publisher))) == [key.id for key in ecgs(130)]
+
+    async def test_what_is_published_again_is_counted(self, pauses: Pauses) -> None:
+        what = [("isoline_relay_republished_total", {"what": what}) for what in ("ecgs", "events")]
+        outbox = ScriptedOutbox(ecgs=[ecgs(3)], batches=[[an_event_batch(), an_event_batch()]])
+
+        with counting(*what) as counted:
+            await pauses.sweep(1, outbox, ScriptedPublisher())
+
+        assert counted == [3, 2]
 
     async def test_those_are_put_back_that_were_not_announced(self, pauses: Pauses) -> None:
         outbox = ScriptedOutbox(ecgs=[ecgs(129)])

@@ -44,7 +44,9 @@ async def _claims(database: Database, after: int, count: int) -> list[Claim]:
     async with database.connection() as connection:
         rows = await connection.fetch(_ROWS, after, count)
     return [
-        Claim(row["row"], EcgKey(row["owner"], row["id"], row["generation"]), 1, row["num_samples"], None)
+        Claim(
+            row["row"], EcgKey(row["owner"], row["id"], row["generation"]), 1, row["num_samples"], None, 0.0
+        )
         for row in rows
     ]
 

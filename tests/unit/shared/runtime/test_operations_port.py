@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -12,8 +12,18 @@ from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.health import Health, HealthPart
 from shared.runtime.operations_port import open_operations_port
 from tests.support.logs import capture_logs
+from tests.support.metrics import metrics_of
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 _LIMIT_S = 10
+
+
+def open_port(host: str, port: int) -> AbstractAsyncContextManager[str]:
+    """The operations port of a worker without parts."""
+    health = Health({})
+    return open_operations_port(host, port, health=health, metrics=metrics_of(health))
 
 
 async def answer_of(address: str, path: str) -> tuple[int, Any]:
@@ -33,7 +43,7 @@ async def test_it_answers_whether_the_worker_lives_and_whether_it_is_ready() -> 
             raise troubles[0]
 
     health = Health({"broker": HealthPart(check=check, impact="Nothing is lost.", is_in_memory=True)})
-    async with open_operations_port("127.0.0.1", 0, health=health) as address:
+    async with open_operations_port("127.0.0.1", 0, health=health, metrics=metrics_of(health)) as address:
         live, ready = await answer_of(address, "/health/live"), await answer_of(address, "/health/ready")
         troubles.append(UnavailableError("away"))
         not_ready = await answer_of(address, "/health/ready")
@@ -48,7 +58,7 @@ async def test_a_free_port_is_named_in_the_log_and_each_worker_has_its_own() -> 
     with capture_logs() as records:
         async with AsyncExitStack() as opened:
             addresses = [
-                await opened.enter_async_context(open_operations_port(host, 0, health=Health({})))
+                await opened.enter_async_context(open_port(host, 0))
                 for host in ("127.0.0.1", "127.0.0.1", "::1")
             ]
 
@@ -65,5 +75,5 @@ async def test_a_port_that_is_taken_is_a_setting_to_change() -> None:
         )
 
         with pytest.raises(ConfigurationError, match=expected):
-            async with open_operations_port("127.0.0.1", port, health=Health({})):
+            async with open_port("127.0.0.1", port):
                 pass

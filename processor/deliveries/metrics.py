@@ -1,0 +1,72 @@
+"""What a processor measures of its own work: stages, attempts, results and how long ECGs take."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Histogram
+
+from shared.domain.errors import InvalidEcgError
+from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATENCY_BUCKETS_S, counters
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from shared.ports.ecgs import Claims, Settlement
+
+_STAGE_DURATION: Final = Histogram(
+    "isoline_stage_duration_seconds",
+    "Stages of settling a batch, waits for PostgreSQL and RabbitMQ among them.",
+    ["stage"],
+    buckets=DURATION_BUCKETS_S,
+)
+CLAIM, LOAD, MEASURE, COMMIT, PUBLISH = map(
+    _STAGE_DURATION.labels, ("claim", "load", "measure", "commit", "publish")
+)
+"""Each measures one stage: ``with CLAIM.time(): ...``."""
+
+_ATTEMPTS: Final = counters(
+    "isoline_attempts_total", "Attempts to analyse an ECG.", kind=("first", "repeated")
+)
+_FAILURES: Final = counters(
+    "isoline_analysis_failures_total",
+    "Attempts without a result: the ECG can't be read, an insight raised, or it was tried too often.",
+    reason=("unreadable", "insight", "attempts"),
+)
+_SETTLED: Final = counters(
+    "isoline_ecgs_settled_total", "ECGs that became terminal.", status=("completed", "failed")
+)
+_BATCH_SIZE: Final = Histogram(
+    "isoline_settled_batch_ecgs", "ECGs whose results one statement committed.", buckets=BATCH_BUCKETS
+)
+_LATENCY: Final = Histogram(
+    "isoline_ecg_latency_seconds",
+    "From an ECG's 202 to its result, in its first generation.",
+    buckets=LATENCY_BUCKETS_S,
+)
+
+
+def count_claims(claims: Claims, *, are_repeated: bool) -> None:
+    """Count the attempts that these claims begin."""
+    _ATTEMPTS["repeated" if are_repeated else "first"].inc(len(claims.claimed))
+
+
+def count_failure(error: Exception | None) -> None:
+    """Count an attempt that failed by this error, or an ECG that was tried too often."""
+    if error is None:
+        _FAILURES["attempts"].inc()
+    else:
+        _FAILURES["unreadable" if isinstance(error, InvalidEcgError) else "insight"].inc()
+
+
+def observe_settled(settlements: Collection[Settlement]) -> None:
+    """Count ECGs that were made terminal just now, and observe how long each took."""
+    failed = sum(settlement.error is not None for settlement in settlements)
+    _SETTLED["failed"].inc(failed)
+    _SETTLED["completed"].inc(len(settlements) - failed)
+    _BATCH_SIZE.observe(len(settlements))
+    now_s = time.monotonic()
+    for settlement in settlements:
+        if settlement.claim.key.generation == 1:
+            _LATENCY.observe(now_s - settlement.claim.stored_s)
