@@ -86,7 +86,7 @@ class PostgresAccountStore:
 
     async def set_roles(self, name: str, roles: Collection[Role]) -> bool:
         async with self._database.connection() as connection, connection.transaction():
-            if not await _lock(connection, name, stays_admin=Role.ADMIN in roles):
+            if not await _lock_with_admins(connection, name, stays_admin=Role.ADMIN in roles):
                 return False
             await connection.execute(_SET_ROLES, name, sorted(roles))
             await connection.execute(_END_LOGINS, name)
@@ -105,7 +105,7 @@ class PostgresAccountStore:
 
     async def delete(self, name: str) -> bool:
         async with self._database.connection() as connection, connection.transaction():
-            if not await _lock(connection, name, stays_admin=False):
+            if not await _lock_with_admins(connection, name, stays_admin=False):
                 return False
             await connection.execute(_DELETE, name)
             await connection.execute(_END_LOGINS, name)
@@ -123,14 +123,19 @@ def account_of(row: asyncpg.Record) -> Account:
     return Account(row["name"], row["password_hash"], frozenset(map(Role, row["roles"])), row["version"])
 
 
-async def _lock(connection: Connection, name: str, *, stays_admin: bool) -> bool:
-    """Lock the account and all administrators until the transaction ends; whether the account exists.
+async def _lock_with_admins(connection: Connection, name: str, *, stays_admin: bool) -> bool:
+    """Lock the account and all administrators until the transaction ends; whether the account exists."""
+    rows = await connection.fetch(_LOCK_WITH_ADMINS, name)
+    if not stays_admin:
+        _check_not_last_admin(name, {row["name"] for row in rows if row["is_admin"]})
+    return any(row["name"] == name for row in rows)
+
+
+def _check_not_last_admin(name: str, admins: set[str]) -> None:
+    """Return if another administrator is left without this account, or it is none.
 
     Raises:
-        ConflictError: No administrator would be left.
+        ConflictError: It is the last administrator, which stays one.
     """
-    rows = await connection.fetch(_LOCK_WITH_ADMINS, name)
-    admins = {row["name"] for row in rows if row["is_admin"]}
-    if admins == {name} and not stays_admin:
+    if admins == {name}:
         raise ConflictError(f"{name} is the last administrator; make another one first.")
-    return any(row["name"] == name for row in rows)
