@@ -15,7 +15,7 @@ from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.pool.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encode_submission
-from shared.storage.signals.headers import decode_header, unmark_encoding
+from shared.storage.signals.headers import decode_header, encoding_without_mark
 from shared.storage.signals.recording_parts import DTYPES_OF_PARTS, read_parts
 from shared.storage.signals.samples import EncodedSamples
 from shared.storage.signals.stored_ecg import decode_ecg, ecg_of_joined_samples
@@ -295,14 +295,14 @@ def _last_finished(state: EcgState, row: asyncpg.Record) -> EcgState:
 
 
 def _has_parts(row: asyncpg.Record) -> bool:
-    return unmark_encoding(row["encoding"]) in DTYPES_OF_PARTS
+    return encoding_without_mark(row["encoding"]) in DTYPES_OF_PARTS
 
 
 async def _read_recording_samples(connection: Connection, row: asyncpg.Record) -> Samples | InvalidEcgError:
     """A recording's samples, or why they can't be read."""
     try:
         header = decode_header("", row["header"].encode())
-        dtype = DTYPES_OF_PARTS[unmark_encoding(row["encoding"])]
+        dtype = DTYPES_OF_PARTS[encoding_without_mark(row["encoding"])]
         return await read_parts(connection, row["row"], dtype, header.num_samples)
     except InvalidEcgError as error:
         return error

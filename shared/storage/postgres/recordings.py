@@ -13,7 +13,7 @@ from shared.storage.pool.database import RECORDINGS
 from shared.storage.postgres.header_column import HEADER_COLUMN_SQL, HEADER_VALUE_SQL, HeaderColumn
 from shared.storage.postgres.submissions import AGE_S_SQL, SET_NEXT_GENERATION_SQL
 from shared.storage.signals.content_hash import hash_of_header
-from shared.storage.signals.headers import encode_header, encode_leads, mark_encoding
+from shared.storage.signals.headers import encode_header, encode_leads, encoding_marked_against_old_releases
 from shared.storage.signals.recording_parts import write_parts
 
 if TYPE_CHECKING:
@@ -165,5 +165,5 @@ def _encode_recording(recording: Recording) -> _EncodedRecording:
     digest = hash_of_header(recording.header, leads, f"{width}le")
     for block in recording.blocks():
         digest.update(block.astype(width, copy=False).data)
-    encoding = mark_encoding(recording.header, f"{width}-parts")
+    encoding = encoding_marked_against_old_releases(recording.header, f"{width}-parts")
     return _EncodedRecording(encode_header(recording.header, leads), leads, encoding, digest.digest())

@@ -26,7 +26,7 @@ _added_values: Final = attrgetter(*_ADDED_TO_LEADS)
 # Release 0.1.0 would ignore those attributes and measure samples that were not measured. It does not know an
 # encoding with this mark, so that it fails the ECG with a reason; after the upgrade `isoline replay` analyses
 # it.
-_MARK: Final = "headed-"
+_MARK_AGAINST_OLD_RELEASES: Final = "headed-"
 
 
 def encode_leads(header: Header) -> bytes:
@@ -60,15 +60,15 @@ def decode_header(ecg_id: str, encoded: bytes) -> Header:
         raise damaged(f"can't be read: {type(error).__name__}") from error
 
 
-def mark_encoding(header: Header, encoding: str) -> str:
+def encoding_marked_against_old_releases(header: Header, encoding: str) -> str:
     """The stored name of a samples' encoding, marked if the header has attributes that were added later."""
     has_added = any(_added_values(lead) != _NOTHING_ADDED for lead in header.leads)
-    return _MARK + encoding if has_added else encoding
+    return _MARK_AGAINST_OLD_RELEASES + encoding if has_added else encoding
 
 
-def unmark_encoding(marked: str) -> str:
+def encoding_without_mark(marked: str) -> str:
     """The name of the encoding of samples, without the mark."""
-    return marked.removeprefix(_MARK)
+    return marked.removeprefix(_MARK_AGAINST_OLD_RELEASES)
 
 
 def _lead_json(lead: LeadHeader) -> dict[str, object]:

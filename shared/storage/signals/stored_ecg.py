@@ -12,8 +12,8 @@ from shared.storage.signals.headers import (
     decode_header,
     encode_header,
     encode_leads,
-    mark_encoding,
-    unmark_encoding,
+    encoding_marked_against_old_releases,
+    encoding_without_mark,
 )
 from shared.storage.signals.samples import EncodedSamples, decode_samples, encode_samples
 
@@ -61,7 +61,7 @@ def encode_ecg(header: Header, joined: JoinedSignals) -> EncodedEcg:
     return EncodedEcg(
         encode_header(header, joined.leads),
         joined.leads,
-        EncodedSamples(mark_encoding(header, encoding), data),
+        EncodedSamples(encoding_marked_against_old_releases(header, encoding), data),
     )
 
 
@@ -72,7 +72,7 @@ def decode_ecg(ecg_id: str, header: bytes, samples: EncodedSamples) -> Ecg:
         InvalidEcgError: The stored form is damaged or unknown to this version.
     """
     decoded = decode_header(ecg_id, header)
-    encoded = EncodedSamples(unmark_encoding(samples.encoding), samples.data)
+    encoded = EncodedSamples(encoding_without_mark(samples.encoding), samples.data)
     return ecg_of_joined_samples(decoded, decode_samples(encoded, decoded.num_samples))
 
 
