@@ -47,18 +47,18 @@ class Schema(NamedTuple):
     """The schema of a database, as it was read.
 
     Attributes:
-        encoding: Of the database.
+        character_set: Of the database, see `character_set_of`.
         applied: Names of all applied migrations.
         incompatible: Applied migrations that are unknown to this code and may break it.
     """
 
-    encoding: str
+    character_set: str
     applied: Collection[str]
     incompatible: Collection[str]
 
     def check(self) -> None:
         """As `check_schema`."""
-        check_encoding(self.encoding)
+        check_character_set(self.character_set)
         missing = {number: name for number, name in _KNOWN.items() if name not in self.applied}
         if missing and min(missing) <= OLDEST_SCHEMA:
             raise UnavailableError(
@@ -74,7 +74,7 @@ async def read_schema(connection: AnyConnection) -> Schema:
     applied = await applied_migrations(connection)
     later = applied.difference(_KNOWN.values())
     incompatible = later.difference(await _compatible_migrations(connection)) if later else later
-    return Schema(encoding_of(connection), applied, incompatible)
+    return Schema(character_set_of(connection), applied, incompatible)
 
 
 async def check_schema(database: Database) -> None:
@@ -98,24 +98,24 @@ async def check_schema_of(connection: AnyConnection) -> None:
     (await read_schema(connection)).check()
 
 
-def encoding_of(connection: AnyConnection) -> str:
-    """The database's encoding, which the server reports on connecting."""
-    encoding: str = connection.get_settings().server_encoding
-    return encoding
+def character_set_of(connection: AnyConnection) -> str:
+    """The database's character set, which PostgreSQL calls its encoding and reports on connecting."""
+    character_set: str = connection.get_settings().server_encoding
+    return character_set
 
 
-def check_encoding(encoding: str) -> None:
+def check_character_set(character_set: str) -> None:
     """Return if the database can store every character of JSON.
 
     Args:
-        encoding: Of the database, see `encoding_of`.
+        character_set: Of the database, see `character_set_of`.
 
     Raises:
         ConfigurationError: The database is not UTF-8.
     """
-    if encoding != "UTF8":
+    if character_set != "UTF8":
         raise ConfigurationError(
-            f"the database is encoded in {encoding} and has no place for other characters; "
+            f"the database is encoded in {character_set} and has no place for other characters; "
             "make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
 

@@ -17,10 +17,10 @@ from shared.storage.schema.compatibility import (
     MIGRATIONS,
     NEWEST_SCHEMA,
     applied_migrations,
-    check_encoding,
+    character_set_of,
+    check_character_set,
     check_schema_of,
     connection_name,
-    encoding_of,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
             server_settings={"application_name": connection_name("migrate")},
         )
         try:
-            check_encoding(encoding_of(connection))
+            check_character_set(character_set_of(connection))
             await connection.execute(_LOCK)  # held until the connection closes
             await pogo.ensure_pogo_sync(connection)
             await _migrate(connection, to=to, force=force)
