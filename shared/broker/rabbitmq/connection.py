@@ -120,7 +120,7 @@ async def _connect_once(
     """
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with open_connection(url, options.name, within_s=options.connect_timeout_s) as connection:
-        connection.close_callbacks.add(lambda _, error: _end_by(ended, error))
+        connection.close_callbacks.add(lambda _, error: _end_connection_with_error(ended, error))
         failure = await failure_of(_use_channel(connection, options, attach, attempted, ended))
         await asyncio.wait([ended], timeout=_CLOSE_REASON_WITHIN_S)
     raise ConnectionError(ended.result() if ended.done() else describe_failure(failure or ConnectionError()))
@@ -136,9 +136,9 @@ async def _use_channel(
     async with AsyncExitStack() as stack:
         async with _time_limit(options.connect_timeout_s):
             channel = await connection.channel(on_return_raises=True)
-            channel.close_callbacks.add(lambda _, error: _end_by(ended, error))
+            channel.close_callbacks.add(lambda _, error: _end_connection_with_error(ended, error))
             await declare(channel, options.topology)
-            probe = await stack.enter_async_context(attach(channel, partial(_end, ended)))
+            probe = await stack.enter_async_context(attach(channel, partial(_end_connection, ended)))
         attempted.set()
         if not options.state.failures:
             options.state.mark_connected()
@@ -161,13 +161,13 @@ async def _time_limit(limit_s: float) -> AsyncIterator[None]:
         raise ConnectionError(f"no answer within {limit_s:g} s") from None
 
 
-def _end_by(ended: asyncio.Future[str], error: BaseException | None) -> None:
+def _end_connection_with_error(ended: asyncio.Future[str], error: BaseException | None) -> None:
     """EndChannel with the library's error; a cancellation gives no reason, and another error follows it."""
     if isinstance(error, Exception):
-        _end(ended, describe_failure(error))
+        _end_connection(ended, describe_failure(error))
 
 
-def _end(ended: asyncio.Future[str], reason: str) -> None:
+def _end_connection(ended: asyncio.Future[str], reason: str) -> None:
     if not ended.done():
         ended.set_result(reason)
 
