@@ -188,7 +188,7 @@ class PostgresEcgStore:
         self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
     ) -> Claims:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, *columns(keys), claim_id, tried_before, load_samples)
+            rows = await connection.fetch(_CLAIM, *key_arrays(keys), claim_id, tried_before, load_samples)
         now_s = time.monotonic()
         claimed = [(_claim(row, now_s), row) for row in rows if row["attempts"] is not None]
         return Claims(
@@ -232,7 +232,7 @@ class PostgresEcgStore:
 
     async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_POSTPONE, *columns(keys), delay_s)
+            await connection.execute(_POSTPONE, *key_arrays(keys), delay_s)
 
 
 class _StoredEcg(NamedTuple):
@@ -255,7 +255,7 @@ class _StoredEcg(NamedTuple):
         return decode_ecg(self.ecg_id, header, EncodedSamples(self.row["encoding"], self.row["samples"]))
 
 
-def columns(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
+def key_arrays(keys: Iterable[EcgKey]) -> tuple[list[str], list[str], list[int]]:
     """The keys as three arrays for ``unnest``: owners, ids, generations."""
     every = list(keys)
     return [key.owner for key in every], [key.id for key in every], [key.generation for key in every]

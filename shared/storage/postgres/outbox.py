@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventBatch, EventType
 from shared.storage.pool.database import ASYNC_COMMIT_SQL
-from shared.storage.postgres.ecgs import FOUND_QUEUED_SQL, STILL_QUEUED_SQL, columns
+from shared.storage.postgres.ecgs import FOUND_QUEUED_SQL, STILL_QUEUED_SQL, key_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -110,7 +110,7 @@ class PostgresOutbox:
 
     async def put_back_ecgs(self, keys: Collection[EcgKey]) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_PUT_BACK_ECGS, *columns(keys), _PUT_BACK_S)
+            await connection.execute(_PUT_BACK_ECGS, *key_arrays(keys), _PUT_BACK_S)
 
     async def take_due_events(self, limit: int, backoff: Backoff) -> list[EventBatch]:
         async with self._database.connection() as connection:
