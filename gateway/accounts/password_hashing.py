@@ -9,7 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.limits.fair_semaphore import FairSemaphore, QueueEntry
-from shared.runtime.threads import in_thread_of
+from shared.runtime.threads import in_thread_of_pool
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -47,7 +47,7 @@ class PasswordHashing:
             RateLimitedError: Too many wait already.
         """
         async with self.slot(entry):
-            return await in_thread_of(_THREADS, _HASHER.hash, password)
+            return await in_thread_of_pool(_THREADS, _HASHER.hash, password)
 
     def slot(self, entry: QueueEntry) -> AbstractAsyncContextManager[None]:
         """Hold a slot for `matches`.
@@ -63,7 +63,7 @@ class PasswordHashing:
         The caller must hold a `slot`.
         """
         hash_ = account.password_hash if account else self._dummy_hash
-        return await in_thread_of(_THREADS, _verify, hash_, password) and account is not None
+        return await in_thread_of_pool(_THREADS, _verify, hash_, password) and account is not None
 
     def needs_rehash(self, account: Account) -> bool:
         """Whether the account's hash was made with other parameters than today's."""

@@ -24,9 +24,11 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
     return await _wait_for_thread(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
 
 
-async def in_thread_of(threads: Executor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+async def in_thread_of_pool(
+    pool: Executor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
     """The same in a thread of this pool, for work that must not wait behind other work in threads."""
-    future = asyncio.get_running_loop().run_in_executor(threads, partial(work, *args, **kwargs))
+    future = asyncio.get_running_loop().run_in_executor(pool, partial(work, *args, **kwargs))
     return await _wait_for_thread(future)
 
 

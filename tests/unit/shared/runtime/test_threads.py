@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from shared.runtime.threads import in_thread, in_thread_of
+from shared.runtime.threads import in_thread, in_thread_of_pool
 
 _LIMIT_S = 20
 
@@ -48,7 +48,7 @@ async def test_threads_of_their_own_wait_for_no_others() -> None:
     busy = [asyncio.create_task(in_thread(may_end.wait, _LIMIT_S)) for _ in range(100)]
 
     with ThreadPoolExecutor(1) as threads:
-        found = await in_thread_of(threads, divmod, 7, 2)
+        found = await in_thread_of_pool(threads, divmod, 7, 2)
     were_busy = not any(task.done() for task in busy)
     may_end.set()
     await asyncio.gather(*busy)
