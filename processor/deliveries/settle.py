@@ -163,7 +163,7 @@ async def _settle(
     stored = await _load(tried, loaded, deps)
     with metrics.MEASURE.time():
         found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
-    tracker.mark_measured(claim.key for claim in claims)
+    tracker.exclude_from_give_back(claim.key for claim in claims)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.event_source.uri)
     now = datetime.now(UTC)

@@ -26,7 +26,7 @@ class DeliveryTracker:
         for delivery, keys in named.items():
             for key in keys:
                 self._naming.setdefault(key, []).append(delivery)
-        self._measured: set[EcgKey] = set()
+        self._excluded: set[EcgKey] = set()
         self._is_given_back = False
 
     @property
@@ -45,15 +45,15 @@ class DeliveryTracker:
             failpoint.reach("before-ack")
             await asyncio.gather(*(delivery.ack() for delivery in done))  # in one write
 
-    def mark_measured(self, keys: Iterable[EcgKey]) -> None:
-        """`give_back` keeps the deliveries of these: their results are about to be committed."""
-        self._measured.update(keys)
+    def exclude_from_give_back(self, keys: Iterable[EcgKey]) -> None:
+        """Let `give_back` keep the deliveries of these: their results are about to be committed."""
+        self._excluded.update(keys)
 
     async def give_back(self) -> None:
-        """Requeue each delivery that names an ECG without a result."""
+        """Requeue each delivery that names an unsettled ECG, but for those that are excluded."""
         self._is_given_back = True
-        unmeasured = self._naming.keys() - self._measured
-        await give_back({delivery for key in unmeasured for delivery in self._naming.pop(key)})
+        given_back = self._naming.keys() - self._excluded
+        await give_back({delivery for key in given_back for delivery in self._naming.pop(key)})
 
     def check(self) -> None:
         """Return unless deliveries were given back.
