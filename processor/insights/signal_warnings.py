@@ -34,7 +34,7 @@ _CHUNK: Final = 1 << 16
 _PROBE: Final = 48
 
 
-class Sides(NamedTuple):
+class SampleCounts(NamedTuple):
     """Numbers of samples above and below a signal's baseline, and of samples that were not measured."""
 
     above: int
@@ -43,7 +43,7 @@ class Sides(NamedTuple):
 
 
 def warnings_of(
-    samples: Samples, sides: Sides, baseline: int = 0, missing_value: int | None = None
+    samples: Samples, counts: SampleCounts, baseline: int = 0, missing_value: int | None = None
 ) -> tuple[str, ...]:
     """The warnings that a reader of a measurement of this signal must see.
 
@@ -57,23 +57,25 @@ def warnings_of(
 
     Args:
         samples: Amplitudes in ADC units, shape ``(n,)``.
-        sides: Their numbers above and below the baseline.
+        counts: How many of them lie above and below the baseline, and how many were not measured.
         baseline: The ADC value that means zero.
         missing_value: Samples of this value were not measured.
     """
-    if sides.above and sides.below and not sides.missing and samples.size < _REAL_LENGTH:
+    if counts.above and counts.below and not counts.missing and samples.size < _REAL_LENGTH:
         return ()
-    return tuple(_warnings(samples, sides, baseline, missing_value))
+    return tuple(_warnings(samples, counts, baseline, missing_value))
 
 
-def _warnings(samples: Samples, sides: Sides, baseline: int, missing_value: int | None) -> Iterator[str]:
-    num_measured = samples.size - sides.missing
-    if sides.missing:
+def _warnings(
+    samples: Samples, counts: SampleCounts, baseline: int, missing_value: int | None
+) -> Iterator[str]:
+    num_measured = samples.size - counts.missing
+    if counts.missing:
         yield MISSING_SAMPLES
     if not num_measured:
         return
     is_far = is_flat = False
-    if not (sides.above and sides.below):  # real signals have both: this is rarely needed
+    if not (counts.above and counts.below):  # real signals have both: this is rarely needed
         lowest, highest = _extremes(samples, missing_value)
         is_far = _is_far(lowest, highest, baseline)
         is_flat = lowest == highest and num_measured > 1
@@ -85,7 +87,7 @@ def _warnings(samples: Samples, sides: Sides, baseline: int, missing_value: int 
         return
     # A given baseline was not forgotten: 6 of 48 leads of the MIT-BIH database stay below theirs.
     is_explained = is_far or is_flat or baseline
-    if not is_explained and min(sides.above, sides.below) < _ONE_SIDED_BELOW * num_measured:
+    if not is_explained and min(counts.above, counts.below) < _ONE_SIDED_BELOW * num_measured:
         yield SIGNAL_ONE_SIDED
     if _has_few_levels(samples, missing_value):
         yield FEW_LEVELS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from processor.insights.signal_warnings import MISSING_SAMPLES, Sides, warnings_of
+from processor.insights.signal_warnings import MISSING_SAMPLES, SampleCounts, warnings_of
 from shared.domain.findings import Finding
 from shared.domain.insights import LeadInsight
 
@@ -33,7 +33,7 @@ class Crossings(NamedTuple):
     """How often a signal crosses its baseline, and the numbers of samples on either side."""
 
     number: int
-    sides: Sides
+    counts: SampleCounts
 
 
 def count_zero_crossings(samples: Samples, baseline: int = 0, missing_value: int | None = None) -> int:
@@ -66,7 +66,7 @@ def _find_few(samples: list[int], baseline: int, missing_value: int | None) -> C
         return _find_around_gaps(samples, baseline, missing_value)
     above = [sample > baseline for sample in samples if sample != baseline]
     num_above = above.count(True)
-    return Crossings(sum(map(ne, above, above[1:])), Sides(num_above, len(above) - num_above))
+    return Crossings(sum(map(ne, above, above[1:])), SampleCounts(num_above, len(above) - num_above))
 
 
 def _find_around_gaps(samples: list[int], baseline: int, missing_value: int) -> Crossings:
@@ -80,7 +80,7 @@ def _find_around_gaps(samples: list[int], baseline: int, missing_value: int) -> 
             counts[is_above] += 1
             crossings += was_above is not None and was_above is not is_above
             was_above = is_above
-    return Crossings(crossings, Sides(counts[True], counts[False], samples.count(missing_value)))
+    return Crossings(crossings, SampleCounts(counts[True], counts[False], samples.count(missing_value)))
 
 
 def _find_many(samples: Samples, baseline: int, missing_value: int | None) -> Crossings:
@@ -106,7 +106,7 @@ def _find_many(samples: Samples, baseline: int, missing_value: int | None) -> Cr
             is_above = _side(above, gaps, 0)
             crossings += None not in {was_above, is_above} and was_above is not is_above
             was_above = _side(above, gaps, -1)
-    return Crossings(crossings, Sides(num_above, num_off - num_above - num_missing, num_missing))
+    return Crossings(crossings, SampleCounts(num_above, num_off - num_above - num_missing, num_missing))
 
 
 def _gaps(chunk: Samples, missing_value: int | None) -> _Mask | None:
@@ -131,8 +131,8 @@ def _side(above: _Mask, gaps: _Mask | None, index: int) -> bool | None:
 def _measure(signal: Signal, _required: Mapping[str, Finding]) -> Finding:
     lead = signal.lead
     found = find_zero_crossings(lead.signal, lead.baseline, lead.missing_value)
-    words = warnings_of(lead.signal, found.sides, lead.baseline, lead.missing_value)
-    counts = {MISSING_SAMPLES: found.sides.missing} if found.sides.missing else {}
+    words = warnings_of(lead.signal, found.counts, lead.baseline, lead.missing_value)
+    counts = {MISSING_SAMPLES: found.counts.missing} if found.counts.missing else {}
     return Finding(found.number, words, counts=counts)
 
 

@@ -64,8 +64,8 @@ def words_of(
     signal: Sequence[int] | Samples, baseline: int = 0, missing_value: int | None = None
 ) -> tuple[str, ...]:
     samples = signal if isinstance(signal, np.ndarray) else np.array(signal, np.int32)
-    sides = find_zero_crossings(samples, baseline, missing_value).sides
-    return warnings_of(samples, sides, baseline, missing_value)
+    counts = find_zero_crossings(samples, baseline, missing_value).counts
+    return warnings_of(samples, counts, baseline, missing_value)
 
 
 def a_wave(size: int = 1000, *, offset: int = 0, amplitude: int = 300) -> Samples:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.insights import zero_crossings
-from processor.insights.signal_warnings import Sides, never_near_zero
+from processor.insights.signal_warnings import SampleCounts, never_near_zero
 from processor.insights.zero_crossings import ZERO_CROSSINGS, count_zero_crossings, find_zero_crossings
 from shared.domain.findings import Finding
 from shared.domain.header import INT32_MAX, INT32_MIN
@@ -152,7 +152,7 @@ class TestCount:
 
         measured = [sample for sample in samples.tolist() if sample != missing_value]
         assert found.number == crossings_by_definition(samples.tolist(), baseline, missing_value)
-        assert found.sides == Sides(
+        assert found.counts == SampleCounts(
             above=sum(sample > baseline for sample in measured),
             below=sum(sample < baseline for sample in measured),
             missing=samples.size - len(measured),
