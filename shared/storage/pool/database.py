@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.outages import Outages
-from shared.storage.pool.errors import depends_on_data, is_session_error, translated
+from shared.storage.pool.errors import is_session_error, may_succeed_without_data, translated
 from shared.storage.pool.hosts import Hosts
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class Database:
                 str(failure), waited_s=limit_s if isinstance(error, TimeoutError) else 0.0
             )
             failure.is_logged = True
-            if writes and depends_on_data(error):
+            if writes and may_succeed_without_data(error):
                 timed_out = isinstance(error, TimeoutError)
                 self._refusals[writes] = _Refusal(failure, time.monotonic(), timed_out)
         if failure is not None:

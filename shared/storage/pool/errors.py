@@ -125,8 +125,8 @@ def is_session_error(error: Exception) -> bool:
             return False
 
 
-def depends_on_data(error: Exception) -> bool:
-    """Whether the same statement without data may succeed."""
+def may_succeed_without_data(error: Exception) -> bool:
+    """Whether the same statement may succeed when it writes nothing, so that a check misses the error."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         # A privilege that is missing stops every statement; a policy of rows only one with a row.
