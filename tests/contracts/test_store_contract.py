@@ -1077,14 +1077,14 @@ class TestDueEcgs:
     async def test_a_due_time_beyond_twice_the_longest_backoff_counts_as_passed(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        await queued(store, "astray", "waiting")
-        await execute(database, "UPDATE ecg SET due_at = now() + interval '11 minutes' WHERE id = 'astray'")
+        await queued(store, "ahead", "waiting")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '11 minutes' WHERE id = 'ahead'")
         await execute(database, "UPDATE ecg SET due_at = now() + interval '9 minutes' WHERE id = 'waiting'")
 
         taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
-        assert [key.id for key in taken] == ["astray"]
-        assert 5 < (await row(database, "astray"))["due_in_s"] <= 10
+        assert [key.id for key in taken] == ["ahead"]
+        assert 5 < (await row(database, "ahead"))["due_in_s"] <= 10
 
     async def test_those_of_another_clock_are_taken_after_the_due_and_within_the_limit(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1129,12 +1129,12 @@ class TestDueEcgs:
     async def test_a_locked_row_is_skipped(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        await queued(store, "10", "11", "astray")
+        await queued(store, "10", "11", "ahead")
         await make_due(database)
-        await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'astray'")
+        await execute(database, "UPDATE ecg SET due_at = now() + interval '2 hours' WHERE id = 'ahead'")
 
         async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
-            await connection.execute("SELECT 1 FROM ecg WHERE id IN ('10', 'astray') FOR UPDATE")
+            await connection.execute("SELECT 1 FROM ecg WHERE id IN ('10', 'ahead') FOR UPDATE")
             taken = await outbox.take_due_ecgs(10, _BACKOFF)
 
         assert [key.id for key in taken] == ["11"]
@@ -1250,17 +1250,17 @@ class TestDueEvents:
     async def test_a_locked_one_is_skipped(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
     ) -> None:
-        held, astray, due = await settled_one_by_one(store, "held", "astray", "due")
+        held, ahead, due = await settled_one_by_one(store, "held", "ahead", "due")
         await execute(database, "UPDATE outbox SET due_at = now()")
         await execute(
             database,
-            f"UPDATE outbox SET due_at = now() + interval '2 hours' WHERE event_ids[1] = '{astray.event.id}'",  # noqa: S608 - ours
+            f"UPDATE outbox SET due_at = now() + interval '2 hours' WHERE event_ids[1] = '{ahead.event.id}'",  # noqa: S608 - ours
         )
 
         async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
             await connection.execute(
                 "SELECT 1 FROM outbox WHERE event_ids[1] = ANY($1::uuid[]) FOR UPDATE",
-                [held.event.id, astray.event.id],
+                [held.event.id, ahead.event.id],
             )
             taken = await outbox.take_due_events(10, _BACKOFF)
 

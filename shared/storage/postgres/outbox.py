@@ -38,12 +38,12 @@ _TAKE_ECGS: Final = f"""
 WITH due AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-), astray AS MATERIALIZED (
+), too_far_ahead AS MATERIALIZED (
     SELECT row FROM ecg WHERE due_at > now() + $4::float8 * interval '1 second'
     ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE ecg SET due_at = {_DUE_AFTER_BACKOFF_SQL}, republished = republished + 1
-WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM astray)) AND finished_at IS NULL
+WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM too_far_ahead)) AND finished_at IS NULL
 RETURNING owner, id, generation
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
@@ -57,13 +57,13 @@ _TAKE_EVENTS: Final = f"""
 WITH due AS MATERIALIZED (
     SELECT bundle_id, cardinality(event_ids) AS events FROM outbox WHERE due_at <= now()
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
-), astray AS MATERIALIZED (
+), too_far_ahead AS MATERIALIZED (
     SELECT bundle_id, cardinality(event_ids) AS events FROM outbox
     WHERE due_at > now() + $4::float8 * interval '1 second'
     ORDER BY due_at LIMIT $1 - (SELECT count(*) FROM due) FOR UPDATE SKIP LOCKED
 ), page AS (
     SELECT bundle_id, sum(events) OVER (ROWS UNBOUNDED PRECEDING) - events AS events_before
-    FROM (SELECT * FROM due UNION ALL SELECT * FROM astray) AS taken
+    FROM (SELECT * FROM due UNION ALL SELECT * FROM too_far_ahead) AS taken
 )
 UPDATE outbox SET due_at = {_DUE_AFTER_BACKOFF_SQL}, republished = republished + 1
 WHERE bundle_id = ANY (ARRAY(SELECT bundle_id FROM page WHERE events_before < $1))
