@@ -28,9 +28,10 @@ from tests.http.conftest import (
     problem_of,
 )
 from tests.support.builders import a_binary_body, a_binary_ecg, an_ecg_body
+from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import aiohttp
 
@@ -103,12 +104,6 @@ async def open_trickle(
         writer.write(a_head(account, content_type, size) + sent)
         await writer.drain()
         yield reader
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 async def fill(opened: AsyncExitStack, address: str, budget: BodyMemoryBudget) -> list[asyncio.StreamReader]:

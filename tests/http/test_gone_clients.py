@@ -24,6 +24,7 @@ from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway
 from tests.support.builders import a_binary_body, an_ecg_body
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -80,12 +81,6 @@ def a_request(
         fields["Authorization"] = client.headers["Authorization"]
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{target} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

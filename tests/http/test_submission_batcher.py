@@ -14,6 +14,7 @@ from shared.ports.ecgs import Submission
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from tests.support.builders import AnEventSource, a_lead, a_submission, an_ecg
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,12 +134,6 @@ async def let_tasks_run() -> None:
 async def receipts_of(tasks: Sequence[asyncio.Task[Receipt]]) -> list[Any]:
     async with asyncio.timeout(_LIMIT_S):
         return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(reached: Any) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while not reached():
-            await asyncio.sleep(0.005)
 
 
 def numbers(count: int) -> list[str]:

@@ -19,9 +19,10 @@ from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from tests.support.builders import SOURCE, AnEventSource, a_submission
+from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from shared.events import EventBatch
     from shared.ports.ecgs import Claims, Settlement
@@ -122,11 +123,6 @@ async def submit(store: PostgresEcgStore, broker: InProcessBroker, *ids: str) ->
 async def announce(broker: InProcessBroker, *keys: EcgKey) -> None:
     events = [submitted_event([key], source=SOURCE, now=datetime.now(UTC)) for key in keys]
     assert await broker.publisher().publish(events) == [None] * len(keys)
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    while not await is_so():
-        await asyncio.sleep(0.01)
 
 
 async def are_completed(database: Database, count: int, attempts: int = 1) -> bool:

@@ -34,9 +34,10 @@ from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg
 from tests.support.logs import capture_logs
 from tests.support.metrics import counting
+from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from uuid import UUID
 
     from shared.domain.ecg import Lead
@@ -235,6 +236,10 @@ async def rows_left(database: Database) -> int:
     async with database.connection() as connection:
         left: int = await connection.fetchval("SELECT count(*) FROM outbox")
     return left
+
+
+async def _outbox_is_empty(database: Database) -> bool:
+    return not await rows_left(database)
 
 
 async def event_ids(database: Database) -> list[UUID]:
@@ -464,7 +469,7 @@ class TestCompleting:
         await make_due(database, "outbox")
         async with open_relay(deps):
             await until(lambda: len(published(broker)) == 1)
-            await until_async(rows_left, database)
+            await until(partial(_outbox_is_empty, database))
 
     async def test_an_outage_of_storage_is_waited_for(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
@@ -1178,7 +1183,7 @@ class TestRelay:
 
         await outlast_grace(database)
         async with open_relay(deps):
-            await until_async(rows_left, database)
+            await until(partial(_outbox_is_empty, database))
 
     async def test_of_a_batch_the_unrouted_events_stay(
         self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer, database: Database
@@ -1195,7 +1200,7 @@ class TestRelay:
             assert await connection.fetchval("SELECT array_agg(types) FROM outbox") == [["ecg.failed"]]
         await make_due(database, "outbox")
         async with open_relay(deps):
-            await until_async(rows_left, database)
+            await until(partial(_outbox_is_empty, database))
         assert [event["subject"] for event in published(broker)] == ["ada/11"]
 
     async def test_of_a_batch_published_in_part_the_rest_is_kept_whatever_its_age(
@@ -1246,17 +1251,3 @@ async def _num_due(database: Database) -> int:
     """How many ECGs the relay may take now."""
     async with database.connection() as connection:
         return int(await connection.fetchval("SELECT count(*) FROM ecg WHERE due_at <= now()"))
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Poll until the condition holds."""
-    async with asyncio.timeout(_LIMIT_S):
-        while not is_so():
-            await asyncio.sleep(0.01)
-
-
-async def until_async(left: Callable[[Database], Awaitable[int]], database: Database) -> None:
-    """Poll until the outbox is empty."""
-    async with asyncio.timeout(_LIMIT_S):
-        while await left(database):
-            await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ import asyncio
 import math
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from shared.domain.errors import UnavailableError
 from shared.runtime import health, outages
 from shared.runtime.health import Health, HealthPart, health_part_of_process, open_health
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,10 +50,8 @@ async def state_of(watched: Health, part: str) -> str:
     return str(document["parts"][part]["state"])
 
 
-async def until(watched: Health, part: str, state: str) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while await state_of(watched, part) != state:
-            await asyncio.sleep(0)
+async def _is_failing(watched: Health, part: str) -> bool:
+    return await state_of(watched, part) == "failing"
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ class TestParts:
     async def test_a_part_that_is_degraded_for_too_long_fails_and_has_the_time_since_when(self) -> None:
         async with open_one(Broker(UnavailableError("away")), fails_after_s=0.2) as watched:
             _, first = await ready(watched)
-            await until(watched, "broker", "failing")
+            await until(partial(_is_failing, watched, "broker"))
             status, later = await ready(watched)
 
         assert first["parts"]["broker"]["state"] == "degraded"
