@@ -11,6 +11,7 @@ import pytest
 from shared.domain.errors import UnavailableError
 from shared.storage.pool import database as postgres
 from shared.storage.pool.database import open_database
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from shared.storage.pool.database import Database
@@ -42,8 +43,7 @@ async def test_more_callers_than_connections_are_all_served(database_url: str) -
 async def test_a_cancelled_statement_leaves_nothing_behind(database_url: str, database: Database) -> None:
     async with asyncio.timeout(_LIMIT_S), open_database(database_url, max_connections=1) as narrow:
         asking = asyncio.create_task(ask(narrow, "SELECT pg_sleep(60)"))
-        while not await ask(database, _SLEEPING):
-            await asyncio.sleep(0.01)
+        await until(lambda: ask(database, _SLEEPING))
         asking.cancel()
         await asyncio.wait([asking])
 

@@ -31,6 +31,7 @@ from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -309,8 +310,7 @@ class TestConnections:
             async with asyncio.timeout(_LIMIT_S):
                 [first] = await consumer.receive(1)
                 network.cut()
-                while consumer.is_connected:
-                    await asyncio.sleep(0.01)
+                await until(lambda: not consumer.is_connected)
 
                 again = [(await consumer.receive(1))[0] for _ in range(2)]
 
@@ -327,12 +327,9 @@ class TestConnections:
         async with open_network(amqp_url) as network, a_consumer(network.url, topology) as consumer:
             network.freeze()
 
-            async with asyncio.timeout(_LIMIT_S):
-                while consumer.is_connected:
-                    await asyncio.sleep(0.05)
-                network.heal()
-                while not consumer.is_connected:
-                    await asyncio.sleep(0.05)
+            await until(lambda: not consumer.is_connected)
+            network.heal()
+            await until(lambda: consumer.is_connected)
 
     async def test_a_stalled_consumer_connects_again(
         self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
@@ -546,6 +543,4 @@ async def test_an_attempt_interrupted_after_the_broker_responded_leaves_no_conne
         pass
 
     assert opened
-    async with asyncio.timeout(_LIMIT_S):
-        while not all(connection.is_closed for connection in opened):
-            await asyncio.sleep(0.05)
+    await until(lambda: all(connection.is_closed for connection in opened))

@@ -22,6 +22,7 @@ from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network
 from tests.support.certificates import untrusted_certificate
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 from tests.support.servers.folders import server_folder
 from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 from tests.support.servers.services import free_port
@@ -91,9 +92,7 @@ async def until_failure_text(check: Callable[[], Awaitable[None]], words: str) -
 
 
 async def until_failures(end: RabbitmqPublisher | RabbitmqConsumer, count: int) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while end._connection_state.failures < count:
-            await asyncio.sleep(0.02)
+    await until(lambda: end._connection_state.failures >= count)
 
 
 async def publish_when_possible(publisher: RabbitmqPublisher) -> None:

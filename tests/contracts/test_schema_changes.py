@@ -11,6 +11,7 @@ from shared.domain.errors import ConfigurationError, ConflictError
 from shared.storage.schema.compatibility import MIGRATIONS, NEWEST_SCHEMA, OLDEST_SCHEMA
 from shared.storage.schema.migrations import migrate, read_statements
 from tests.support.databases import open_connection, open_empty_database
+from tests.support.polling import until
 from tests.support.releases import RELEASE_BEFORE
 
 _LIMIT_S: Final = 60
@@ -19,6 +20,8 @@ _TABLES: Final = """
 SELECT relname FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname !~ '^_pogo' ORDER BY relname
 """
+
+_WAITING_FOR_TABLES: Final = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
 
 # Of everything something, in every state.
 _DATA: Final = """
@@ -141,10 +144,7 @@ async def test_a_migration_that_waits_for_a_table_lock_blocks_no_request(databas
         await reading.start()
         await report.fetchval("SELECT count(*) FROM ecg")
         migrating = asyncio.create_task(migrate(database_url, to=7))
-        while not await client.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
-        ):
-            await asyncio.sleep(0.01)
+        await until(lambda: client.fetchval(_WAITING_FOR_TABLES))
 
         assert await client.fetchval("SELECT count(*) FROM ecg") == 0
         assert not migrating.done()

@@ -29,6 +29,7 @@ from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.signals.stored_ecg import encode_ecg
 from tests.support.builders import SOURCE, a_lead, a_submission, an_ecg
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -90,14 +91,14 @@ async def read_in_no_order(database: Database) -> None:
     await execute(database, "SET enable_bitmapscan = off")
 
 
-async def waiting_for_a_row(database: Database) -> int:
-    """How many sessions wait for a row that another one has changed."""
+async def are_waiting_for_a_row(database: Database, count: int) -> bool:
+    """Whether so many sessions wait for a row that another one has changed."""
     async with database.connection() as connection:
         waiting: int = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-    return waiting
+    return waiting >= count
 
 
 async def move_on(database: Database) -> None:
@@ -724,8 +725,7 @@ class TestClaiming:
                 await connection.execute(";".join(changes))
                 claiming = asyncio.ensure_future(claim_all(store, keys))
                 postponing = asyncio.ensure_future(store.postpone(keys, delay_s=100))
-                while await waiting_for_a_row(database) < 2:
-                    await asyncio.sleep(0.01)
+                await until(partial(are_waiting_for_a_row, database, 2))
             claims, _ = await asyncio.gather(claiming, postponing)
 
         assert claims == []

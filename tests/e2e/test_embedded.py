@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.conftest import ROOT
 from tests.e2e.load import known_findings, real_ecgs, submit_all
 from tests.support.golden import PTB_XL_06004
+from tests.support.polling import until
 from tests.support.servers.folders import server_folder
 from tests.support.servers.services import free_port
 
@@ -126,9 +127,7 @@ async def test_two_starts_at_once_make_one(embedded: Embedded) -> None:
 
 async def test_a_stop_during_the_start_stops_it(embedded: Embedded) -> None:
     starting = asyncio.create_task(embedded.isoline("up"))
-    async with asyncio.timeout(_COMMAND_WITHIN_S):
-        while not (embedded.var / "isoline.log").exists():
-            await asyncio.sleep(0.01)
+    await until((embedded.var / "isoline.log").exists, within_s=_COMMAND_WITHIN_S)
 
     stopped = await embedded.isoline("down")
     await starting

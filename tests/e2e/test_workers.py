@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -14,10 +15,11 @@ from yarl import URL
 
 from tests.e2e.conftest import PASSWORD, Installation
 from tests.e2e.load import known_findings, real_ecgs, submit_all
+from tests.support.polling import until
 from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 _WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.05
@@ -80,8 +82,7 @@ async def test_each_worker_of_both_services_is_asked_for_its_health_by_itself(
     async with asyncio.timeout(_WITHIN_S), aiohttp.ClientSession() as session:
         ports = {service: await _operations_ports(installation, service) for service in _SERVICES}
         for port in ports["gateway"] + ports["processor"]:
-            while not await _is_ready(session, port):
-                await asyncio.sleep(_POLL_S)
+            await until(partial(_is_ready, session, port))
 
     assert ports["gateway"] == [first, first + 1]
     assert ports["processor"][1] == ports["processor"][0] + 1
@@ -104,11 +105,11 @@ async def test_requests_while_the_workers_stop_are_all_answered(installation: In
         async with asyncio.TaskGroup() as clients:
             for _ in range(_CLIENTS):
                 clients.create_task(submit_some(client))
-            await _until(lambda: len(statuses) >= _SOME)
+            await until(lambda: len(statuses) >= _SOME)
             gateway.terminate()
-            await _until(lambda: _workers_asked_to_stop(installation) == {1, 2})
+            await until(lambda: _workers_asked_to_stop(installation) == {1, 2})
             so_far = len(statuses)
-            await _until(lambda: len(statuses) >= so_far + _SOME)
+            await until(lambda: len(statuses) >= so_far + _SOME)
             enough.set()
         status = await gateway.wait()
 
@@ -153,11 +154,6 @@ async def _operations_ports(installation: Installation, service: str) -> list[in
 async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
     async with session.get(f"http://127.0.0.1:{port}/health/ready") as answer:
         return answer.ok
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    while not is_so():
-        await asyncio.sleep(_POLL_S)
 
 
 def _workers_asked_to_stop(installation: Installation) -> set[int]:

@@ -27,6 +27,7 @@ from shared.runtime.settings import ExternalIssuerSettings, GatewayOnlySettings,
 from tests.http.conftest import TOKENS, open_client, open_test_gateway, problem_of
 from tests.support.builders import an_ecg_body
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,9 +107,7 @@ class Issuer:
         self.responses = [self._respond()]
 
     async def until_asked(self, count: int) -> None:
-        async with asyncio.timeout(10):
-            while self.asked < count:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.asked >= count)
 
     async def discovery(self, _: web.Request) -> web.Response:
         return web.json_response({"issuer": self.url, "jwks_uri": self.url + self.jwks_path})
@@ -538,6 +537,9 @@ class TestKeys:
         assert issuer.asked <= 1 + FETCH_BURST + more
 
     async def test_a_withdrawn_key_is_refused_soon_without_other_fetches(self, issuer: Issuer) -> None:
+        async def is_refused() -> bool:
+            return not await keys.find("rsa-1")
+
         now = 0.0
         async with open_jwks_client(issuer.url, None, clock=lambda: now) as keys:
             keys.check()
@@ -550,9 +552,7 @@ class TestKeys:
             now += 1
             keys.check()
 
-            async with asyncio.timeout(10):
-                while await keys.find("rsa-1"):
-                    await asyncio.sleep(0.01)
+            await until(is_refused)
 
     async def test_an_unavailable_issuer_is_a_degraded_part_until_it_recovers(
         self, client: aiohttp.ClientSession, issuer: Issuer
@@ -563,14 +563,15 @@ class TestKeys:
                 found: dict[str, Any] = (await response.json())["parts"]["issuer"]
                 return found
 
+        async def has_recovered() -> bool:
+            return bool((await part())["state"] == "ok")
+
         issuer.is_away = True
         before = await part()
         assert await status_of(client, issuer.token()) == 503
         away = await part()
         issuer.is_away = False
-        async with asyncio.timeout(10):
-            while (await part())["state"] != "ok":
-                await asyncio.sleep(0.05)
+        await until(has_recovered)
 
         assert before["state"] == "ok"
         assert away["state"] == "degraded"

@@ -22,6 +22,7 @@ from tests.http.conftest import (
 )
 from tests.support.builders import an_ecg_body
 from tests.support.logs import capture_logs
+from tests.support.polling import until
 from tests.support.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
@@ -242,9 +243,7 @@ class TestSlowness:
                     writer.write(head.encode())
                     await reader.readuntil(b"\r\n\r\n")  # it waits for the body now
                     writer.write(b"ISO")
-                async with asyncio.timeout(8):
-                    while not any(record["message"] == "request" for record in records):
-                        await asyncio.sleep(0.01)
+                await until(lambda: any(record["message"] == "request" for record in records))
 
         [record] = [record for record in records if record["message"] == "request"]
         assert record["status"] == 400

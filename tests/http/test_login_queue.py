@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from shared.domain.errors import RateLimitedError
 from shared.runtime.settings import GatewayOnlySettings
 from tests.http.conftest import PASSWORD, open_test_gateway
+from tests.support.polling import until
 from tests.support.servers.redis_server import open_redis_server
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Attack:
 
     async def until_it_fills_the_queue(self) -> None:
         """Return when all have been sent and the first were answered."""
-        while len(self.statuses) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(self.statuses) >= 2)
 
     async def _try_some(self) -> None:
         for number in self._left:

@@ -22,6 +22,7 @@ from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.outbox import PostgresOutbox
 from tests.http.conftest import QUEUE, exchange, open_client, open_test_gateway, problem_of
 from tests.support.builders import SOURCE, AnEventSource, an_ecg_body
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -424,9 +425,7 @@ def an_announcement(ecg_id: str, *, generation: int) -> Any:
 
 
 async def until_idle(broker: InProcessBroker) -> None:
-    async with asyncio.timeout(5):
-        while broker.waiting(QUEUE):
-            await asyncio.sleep(0.01)
+    await until(lambda: not broker.waiting(QUEUE))
     await asyncio.sleep(0.1)
 
 

@@ -27,6 +27,7 @@ from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.support.builders import SOURCE, AnEventSource, a_submission
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from shared.storage.pool.database import Database
@@ -52,6 +53,10 @@ async def rows(database: Database) -> dict[str, tuple[str, int]]:
     async with database.connection() as connection:
         found = await connection.fetch("SELECT id, status, generation FROM ecg")
     return {row["id"]: (row["status"], row["generation"]) for row in found}
+
+
+async def are_completed(database: Database) -> bool:
+    return {status for status, _ in (await rows(database)).values()} == {"completed"}
 
 
 async def test_only_what_is_selected_is_queued_again_and_the_record_says_so(database: Database) -> None:
@@ -127,9 +132,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
         )
         first = await replay(Selection(owner="ada"), _NOTE, operations=operations)
         second = await replay(Selection(owner="ada"), _NOTE, operations=operations)
-        async with asyncio.timeout(20):
-            while {status for status, _ in (await rows(database)).values()} != {"completed"}:
-                await asyncio.sleep(0.02)
+        await until(partial(are_completed, database))
         stop_requested.set()
 
     expected = [*first, *second]

@@ -16,6 +16,7 @@ import pytest
 from isoline.embedded import postgres_location, postgres_server
 from isoline.embedded.postgres_location import PostgresServerError
 from isoline.embedded.postgres_server import PostgresServer, open_postgres_server
+from tests.support.polling import until
 from tests.support.servers.folders import server_folder
 
 _LIMIT_S = 30
@@ -90,12 +91,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-async def until_ended(pid: int) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while is_alive(pid):
-            await asyncio.sleep(0.02)
 
 
 async def until_initialising(data_folder: Path) -> None:
@@ -189,7 +184,7 @@ async def test_killed_owner_leaves_no_server_and_all_data(data_folder: Path) -> 
         pid, url = await started(owner)
         await query(url, "CREATE TABLE kept AS SELECT 7 AS number")
         await end(owner)
-        await until_ended(pid)
+        await until(lambda: not is_alive(pid))
 
     async with open_postgres_server(data_folder) as server:
         assert await stored_number(server) == 7

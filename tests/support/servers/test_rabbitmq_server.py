@@ -8,6 +8,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
+from tests.support.polling import until
 from tests.support.servers import rabbitmq_server
 from tests.support.servers.rabbitmq_server import (
     RabbitmqServer,
@@ -68,12 +69,6 @@ def addresses_listened_on(folder: Path) -> set[str]:
     return {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
-async def until_no_process_of(folder: Path) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while processes_of(folder):
-            await asyncio.sleep(0.02)
-
-
 async def test_a_node_is_private_keeps_its_messages_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """One life of one node, for each start costs five seconds of a core."""
     async with open_rabbitmq_server(tmp_path) as server:
@@ -90,7 +85,7 @@ async def test_a_node_is_private_keeps_its_messages_and_leaves_nothing_behind(tm
         await server.start()
         after_kill = await stored_body(server)
         await server.kill()
-    await until_no_process_of(tmp_path)
+    await until(lambda: not processes_of(tmp_path))
 
     assert addresses == {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1; epmd alone: ::1 too
     assert (after_stop, after_kill) == (b"before a stop", b"before a kill")
@@ -106,7 +101,7 @@ async def test_failure_to_start_reports_the_last_lines_of_the_log(
         async with open_rabbitmq_server(tmp_path):
             pass
 
-    await until_no_process_of(tmp_path)
+    await until(lambda: not processes_of(tmp_path))
 
 
 def test_missing_installation_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from processor.deliveries.shielding import run_shielded
+from tests.support.polling import until
 
 _LIMIT_S: Final = 10
 
@@ -69,6 +70,5 @@ async def test_work_that_takes_too_long_after_a_cancellation_is_cancelled() -> N
     async with asyncio.timeout(_LIMIT_S):
         with pytest.raises(asyncio.CancelledError):
             await task
-        while not work.ended:
-            await asyncio.sleep(0.01)
+        await until(lambda: work.ended)
     assert work.ended == "cancelled"

@@ -198,8 +198,7 @@ class TestParts:
         with capture_logs() as records:
             async with open_one(broker, is_in_memory=False), asyncio.timeout(_LIMIT_S):
                 broker.failure = UnavailableError("away")
-                while not records:
-                    await asyncio.sleep(0)
+                await until(lambda: records)
 
         assert records[0]["reason"] == "away"
 

@@ -27,6 +27,7 @@ from shared.broker.rabbitmq.aiormq_internals import (
 )
 from shared.broker.rabbitmq.connection import is_blocked, open_connection
 from shared.runtime.supervision import failure_of
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,15 +160,17 @@ async def test_a_block_is_passed_on_with_its_reason_and_ends(
 ) -> None:
     broker, channel = connected
     answers = Answers(channel)
+
+    async def is_unblocked() -> bool:
+        return not await is_blocked(channel)
+
     before = await is_blocked(channel)
 
     broker.say(spec.Connection.Blocked("low on disk"), channel=0)
     reason = await answers.next()
     during = await is_blocked(channel)
     broker.say(spec.Connection.Unblocked(), channel=0)
-    async with asyncio.timeout(_LIMIT_S):
-        while await is_blocked(channel):
-            await asyncio.sleep(0.01)
+    await until(is_unblocked)
 
     assert (before, reason, during) == (False, "low on disk", True)
 
