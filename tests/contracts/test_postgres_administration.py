@@ -6,8 +6,10 @@ import asyncio
 import math
 import secrets
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,7 +17,8 @@ from asyncpg.exceptions import InternalClientError
 
 from shared.domain.errors import UnavailableError
 from shared.domain.recording import recording_of
-from shared.ports.ecgs import RecordingSubmission
+from shared.events import failed_event
+from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.runtime import outages
 from shared.storage.pool import database as postgres
 from shared.storage.pool.database import RECORDINGS, RESULTS, SUBMISSIONS, open_database
@@ -32,7 +35,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.known_schema import KnownSchema
-from tests.support.builders import a_submission, an_ecg
+from tests.support.builders import SOURCE, a_submission, an_ecg
 from tests.support.databases import open_empty_database
 from tests.support.logs import capture_logs
 
@@ -392,6 +395,30 @@ async def test_a_refusal_of_one_kind_of_writes_is_not_reported_for_others(
     assert "no space left" in await _refusal(check, service.database)
     for other in {check_submissions, check_recordings, check_results} - {check}:
         await other(service.database)
+
+
+async def test_a_refused_result_is_remembered_by_checks_that_settle_nothing(
+    service: Service,
+) -> None:
+    store = PostgresEcgStore(service.database)
+    keys = [receipt.key for receipt in await store.add([a_submission("10")])]
+    [claim] = (await store.claim(keys, claim_id=uuid4())).claimed
+    event = failed_event(claim.key, "why", source=SOURCE, now=datetime.now(UTC), traceparent=None)
+    await service.operator.do(
+        "CREATE FUNCTION fill_the_disk() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'no space left on device' USING ERRCODE = 'disk_full'; END $$",
+        "CREATE TRIGGER full_disk BEFORE UPDATE ON ecg FOR EACH ROW EXECUTE FUNCTION fill_the_disk()",
+        ends_sessions=False,
+    )
+
+    with pytest.raises(UnavailableError):
+        await store.settle([Settlement(claim, event, error="why")])
+
+    for _ in range(2):
+        assert "no space left" in await _refusal(check_results, service.database)
+    await service.operator.do("DROP TRIGGER full_disk ON ecg", ends_sessions=False)
+    await store.settle([Settlement(claim, event, error="why")])
+    await check_results(service.database)
 
 
 @pytest.mark.parametrize(

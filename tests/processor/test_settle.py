@@ -661,6 +661,9 @@ class TestFailing:
         await work(deps, consumer)
 
         assert await states(deps, "1", "2", "3") == {"1": "completed", "2": "failed", "3": "completed"}
+        assert (
+            await error_of(deps, "2") == "The stored signals should be 2 samples and are 1 bytes of int16le."
+        )
         assert sorted((event["subject"], event["type"]) for event in published(broker)) == [
             ("ada/1", "ecg.processed"),
             ("ada/2", "ecg.failed"),

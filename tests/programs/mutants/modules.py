@@ -23,6 +23,10 @@ _PLANS: Final = "tests/contracts/test_plans.py"
 _PRIVILEGES: Final = (
     "tests/contracts/test_postgres_administration.py::test_a_privilege_that_is_given_back_is_known_at_once"
 )
+_REFUSED_RESULT: Final = (
+    "tests/contracts/test_postgres_administration.py"
+    "::test_a_refused_result_is_remembered_by_checks_that_settle_nothing"
+)
 _DELIVERY_UNITS: Final = ("tests/unit/processor/deliveries",)
 _SETTLING: Final = "tests/processor/test_settle.py"
 _DELIVERY: Final = (
@@ -86,7 +90,7 @@ MODULES: Final = (
         ("tests/http/test_submission_batcher.py",),
     ),
     Module("submissions", "shared/storage/postgres/submissions.py", (*_STORE, _PRIVILEGES, _PLANS)),
-    Module("submissions", "shared/storage/postgres/ecgs.py", (*_STORE, _PLANS)),
+    Module("submissions", "shared/storage/postgres/ecgs.py", (*_STORE, _PLANS, _REFUSED_RESULT, _SETTLING)),
     Module("submissions", "shared/storage/postgres/recordings.py", (*_STORE, _PRIVILEGES)),
     Module(
         "submissions",
