@@ -17,7 +17,7 @@ from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.heap import share_one_heap
-from shared.runtime.process import run_until_signal, this_worker
+from shared.runtime.process import process_name, run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.pool.database import open_database
@@ -73,6 +73,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
         open_rabbitmq_publisher(
             settings.amqp_url.get_secret_value(),
             topology=Topology(settings.amqp_namespace),
+            process=process_name("gateway"),
             timeout_s=settings.publish_timeout_s,
         ) as publisher,
         open_gateway(

@@ -18,7 +18,7 @@ from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
 from shared.runtime.operations_port import open_operations_port
-from shared.runtime.process import run_until_signal, this_worker
+from shared.runtime.process import process_name, run_until_signal, this_worker
 from shared.runtime.scraped_metrics import ScrapedMetrics
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
@@ -62,9 +62,13 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
             name=connection_name("processor"),
             check_schema=check_schema_of,
         ) as database,
-        open_rabbitmq_publisher(amqp_url, topology=topology) as publisher,
+        open_rabbitmq_publisher(amqp_url, topology=topology, process=process_name("processor")) as publisher,
         open_rabbitmq_consumer(
-            amqp_url, topology=topology, prefetch=settings.prefetch, is_paused=True
+            amqp_url,
+            topology=topology,
+            prefetch=settings.prefetch,
+            process=process_name("processor"),
+            is_paused=True,
         ) as consumer,
     ):
         breaker = CircuitBreaker(partial(check_results, database))

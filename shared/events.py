@@ -50,6 +50,11 @@ class EcgKey(NamedTuple):
     id: str
     generation: int = 1
 
+    @property
+    def subject(self) -> str:
+        """Owner and id, as events and log records name the ECG."""
+        return f"{self.owner}/{self.id}"
+
 
 class Event(NamedTuple):
     """An event in its wire form, ready to be stored or published.
@@ -110,6 +115,12 @@ def deleted_event(key: EcgKey, *, source: str, now: datetime, traceparent: str |
     return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
 
 
+def subject_of(event: Event) -> str:
+    """The ECG that an event is about, as `EcgKey.subject` gives it; empty for several."""
+    subject: str = orjson.loads(event.body).get("subject", "")
+    return subject
+
+
 def read_submitted(body: bytes) -> list[EcgKey]:
     """The ECGs that an ``ecg.submitted`` names, at least one.
 
@@ -161,7 +172,7 @@ def _event(
         "type": type_,
     }
     if len(keys) == 1:
-        document["subject"] = f"{keys[0].owner}/{keys[0].id}"
+        document["subject"] = keys[0].subject
     document["time"] = now
     document["datacontenttype"] = "application/json"
     if traceparent is not None:

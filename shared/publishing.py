@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter
 
 from shared.domain.errors import UnroutableError
-from shared.events import EventBatch
+from shared.events import EventBatch, subject_of
 from shared.observability.logs import Logger
 from shared.runtime import failpoint
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from shared.events import Event
     from shared.ports.broker import Publisher
     from shared.ports.outbox import Outbox
+
+# Those of a whole batch; a record of all that a relay may drop at once would be too long to read.
+_MAX_LOGGED_ECGS: Final = 100
 
 _DROPPED: Final = Counter(
     "isoline_unrouted_events_dropped_total",
@@ -39,7 +43,7 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
     failpoint.reach("after-event")
     published: list[UUID] = []
     rests: list[EventBatch] = []
-    unrouted: list[UUID] = []
+    unrouted: dict[UUID, list[Event]] = {}
     for batch in batches:
         by_event = zip(batch.events, islice(outcomes, len(batch.events)), strict=True)
         failures = {event: failure for event, failure in by_event if failure is not None}
@@ -49,11 +53,16 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
         if len(failures) < len(batch.events):
             rests.append(EventBatch(batch.id, list(failures)))
         if all(isinstance(failure, UnroutableError) for failure in failures.values()):
-            unrouted.append(batch.id)
+            unrouted[batch.id] = list(failures)
     if published:
         await outbox.clear(published)
     for rest in rests:
         await outbox.keep_unconfirmed(rest)
-    if unrouted and (dropped := await outbox.drop_unrouted(unrouted)):
-        _DROPPED.inc(dropped)
-        _log.info("unrouted events were dropped", count=dropped)
+    if unrouted and (dropped := await outbox.drop_unrouted(list(unrouted))):
+        _note_dropped([event for batch_id in dropped for event in unrouted[batch_id]])
+
+
+def _note_dropped(events: Sequence[Event]) -> None:
+    _DROPPED.inc(len(events))
+    ecgs = [subject_of(event) for event in events[:_MAX_LOGGED_ECGS]]
+    _log.info("unrouted events were dropped", count=len(events), ecgs=ecgs)

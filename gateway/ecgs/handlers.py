@@ -106,6 +106,7 @@ class EcgHandlers:
         return await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:
+        request.log_fields = {"ecg": f"{request.caller.name}/{found.header.id}"}
         if isinstance(found, Ecg):
             return await self._submit_ecg(request, found)
         return await self._submit_recording(request, found, self.spooled_slots)
@@ -220,4 +221,5 @@ def _owned_id(request: Request) -> OwnedEcgId:
     ecg_id = request.parameters["id"]
     if not ECG_ID.fullmatch(ecg_id):
         raise NotFoundError(_NO_ECG)
+    request.log_fields = {"ecg": f"{request.caller.name}/{ecg_id}"}
     return request.caller.name, ecg_id

@@ -95,7 +95,12 @@ def with_middleware(
         duration_s = round(time.perf_counter() - started, 6)
         _durations_of(request.route, method, response.status).observe(duration_s)
         _log.info(
-            "request", method=method, route=request.route, status=response.status, duration_s=duration_s
+            "request",
+            method=method,
+            route=request.route,
+            status=response.status,
+            duration_s=duration_s,
+            **request.log_fields,
         )
         return response
 

@@ -40,6 +40,7 @@ class Request(web.BaseRequest):
         peeked: The beginning of its body, if that was read to detect the format.
         rate_limit_policies: The limits that it was counted against, and
         rate_limits_left: what is left of them, both as in draft-ietf-httpapi-ratelimit-headers-10.
+        log_fields: Fields of its log record that its handler knows.
     """
 
     refusal: ProblemError | None = None
@@ -48,6 +49,7 @@ class Request(web.BaseRequest):
     parameters: Mapping[str, str] = _NO_PARAMETERS
     peeked = b""
     rate_limit_policies = rate_limits_left = ""
+    log_fields: Mapping[str, Any] = _NO_PARAMETERS
     _caller: Caller | None = None
     _memory_budget: BodyMemoryBudget | None = None
     _memory: BodyMemory | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from processor.analysis import analyse
-from processor.deliveries import metrics
+from processor.deliveries import ecg_records, metrics
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import read_or_dead_letter
@@ -114,6 +114,8 @@ async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list
 
 async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependencies) -> None:
     claims = await _claim({key}, tracker, deps, tried_before=True)
+    for claim in claims.claimed:
+        ecg_records.log_repeated_attempt(claim)
     await _settle(claims.claimed, claims.loaded, tracker, deps)
     await tracker.mark_settled({key})
 
@@ -232,7 +234,7 @@ def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insigh
 
 async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> None:
     delay_s = backoff_s(claim.attempt, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
-    _log.warning("an analysis failed and will be tried again", reason=str(error), attempt=claim.attempt)
+    ecg_records.log_postponed(claim, error, delay_s=delay_s)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):  # of other ECGs in the batch
         await retry_while_unavailable(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
 
@@ -256,12 +258,18 @@ async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependenc
         with metrics.COMMIT.time():
             batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
     failpoint.reach("after-commit")
-    settled = len(batch.events)
-    _log.info("ECGs were settled", settled=settled, settled_before=len(settlements) - settled)
+    events = {event.id for event in batch.events}
+    settled = [settlement for settlement in settlements if settlement.event.id in events]
+    _log.info(
+        "ECGs were settled",
+        settled=len(settled),
+        failed=sum(settlement.error is not None for settlement in settled),
+        settled_before=len(settlements) - len(settled),
+    )
     if not settled:
         return
-    events = {event.id for event in batch.events}
-    metrics.observe_settled([each for each in settlements if each.event.id in events])
+    metrics.observe_settled(settled)
+    ecg_records.log_settled(settled)
     try:
         with metrics.PUBLISH.time():
             await publish_batches([batch], outbox=deps.outbox, publisher=deps.publisher)

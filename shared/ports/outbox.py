@@ -49,9 +49,9 @@ class Outbox(Protocol):
     async def keep_unconfirmed(self, batch: EventBatch) -> None:
         """Keep only these events of a batch, unless fewer are left: the broker confirmed the others."""
 
-    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> set[UUID]:
         """Delete those of these unrouted batches that are older than the grace of 60 s.
 
         Returns:
-            How many events they had.
+            The ids of those that it deleted.
         """

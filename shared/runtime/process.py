@@ -14,6 +14,7 @@ import uvloop
 
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.observability.logs import Logger
+from shared.release import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,6 +52,12 @@ def this_worker() -> Worker | None:
     """Which worker this process is; None for a single process or a parent."""
     variable = os.environ.get(_WORKER_VARIABLE)
     return Worker(*map(int, variable.split(":"))) if variable else None
+
+
+def process_name(service: str) -> str:
+    """Service, worker and release of this process, as its connections are called at both servers."""
+    worker = this_worker()
+    return f"isoline {service}{f'/{worker.number}' if worker else ''} {RELEASE}"
 
 
 def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:

@@ -158,13 +158,15 @@ class TestConnections:
 
         monkeypatch.setattr(aio_pika.Connection, "connect", spy)
         async with (
-            a_publisher(amqp_url, topology) as publisher,
-            a_consumer(amqp_url, topology) as consumer,
+            open_rabbitmq_publisher(amqp_url, topology=topology, process="isoline test") as publisher,
+            open_rabbitmq_consumer(
+                amqp_url, topology=topology, prefetch=1, process="isoline test"
+            ) as consumer,
         ):
             assert publisher.is_connected
             assert consumer.is_connected
 
-        assert names == ["isoline publisher", "isoline consumer"]
+        assert names == ["isoline test publisher", "isoline test consumer"]
         assert not publisher.is_connected
         assert not consumer.is_connected
 

@@ -574,7 +574,11 @@ class TestFailing:
         with capture_logs() as records:
             await work(deps, consumer)
 
-        assert [record["message"] for record in records] == ["an analysis failed and will be tried again"]
+        [record] = records
+        assert record["message"] == "an analysis failed and will be tried again"
+        assert (record["ecg"], record["generation"], record["attempt"]) == ("ada/bad", 1, 1)
+        assert record["reason"] == "fragile of lead crashes could not be measured: ZeroDivisionError"
+        assert record["delay_s"] > 0
         assert await states(deps, "bad") == {"bad": Status.QUEUED}
         assert published(broker) == []
         assert broker.waiting(_QUEUE) == broker.dead_letters(_QUEUE) == []
@@ -624,8 +628,14 @@ class TestFailing:
         for _ in range(_MAX_ATTEMPTS):
             await claim_all(deps.store, keys)  # and the processor died
 
-        await work(deps, consumer)
+        with capture_logs() as records:
+            await work(deps, consumer)
 
+        of_ecg = [(each["message"], each["attempt"], each["level"]) for each in records if "ecg" in each]
+        assert of_ecg == [
+            ("an ECG that was tried before is analysed alone", _MAX_ATTEMPTS + 1, "info"),
+            ("an ECG failed", _MAX_ATTEMPTS + 1, "warning"),
+        ]
         assert isinstance(deps.store, RecordingStore)
         assert deps.store.batches == []
         assert await error_of(deps, "deadly") == f"Given up after {_MAX_ATTEMPTS} attempts."

@@ -46,6 +46,7 @@ async def open_rabbitmq_consumer(
     *,
     topology: Topology,
     prefetch: int,
+    process: str = "isoline",
     is_paused: bool = False,
     connect_timeout_s: float = 10.0,
 ) -> AsyncIterator[RabbitmqConsumer]:
@@ -57,13 +58,18 @@ async def open_rabbitmq_consumer(
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
         topology: Exchanges and queues, declared on every connect.
         prefetch: Most deliveries that are unsettled at any time.
+        process: How the broker shows this process among its connections.
         is_paused: Whether it consumes nothing until it is resumed.
         connect_timeout_s: Limit of one attempt to connect, and of this opening.
     """
     state = ConnectionState(_NAME)
     consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch, is_paused=is_paused, state=state)
     options = ConnectionOptions(
-        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, state=state
+        url=url,
+        name=f"{process} consumer",
+        topology=topology,
+        connect_timeout_s=connect_timeout_s,
+        state=state,
     )
     async with keep_connected(options, consumer.attach):
         yield consumer

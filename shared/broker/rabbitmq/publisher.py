@@ -36,20 +36,30 @@ _Sender: TypeAlias = PipelinedPublisher | OneByOnePublisher
 
 @asynccontextmanager
 async def open_rabbitmq_publisher(
-    url: str, *, topology: Topology, timeout_s: float = 5.0, connect_timeout_s: float = 10.0
+    url: str,
+    *,
+    topology: Topology,
+    process: str = "isoline",
+    timeout_s: float = 5.0,
+    connect_timeout_s: float = 10.0,
 ) -> AsyncIterator[RabbitmqPublisher]:
     """Open a publisher, whether or not the broker is up: it connects as soon as that is possible.
 
     Args:
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
         topology: Exchanges and queues, declared on every connect.
+        process: How the broker shows this process among its connections.
         timeout_s: Limit of one publish; after it the outcome is unknown.
         connect_timeout_s: Limit of one attempt to connect, and of this opening.
     """
     state = ConnectionState(_NAME)
     publisher = RabbitmqPublisher(topology, state=state, timeout_s=timeout_s)
     options = ConnectionOptions(
-        url=url, name=_NAME, topology=topology, connect_timeout_s=connect_timeout_s, state=state
+        url=url,
+        name=f"{process} publisher",
+        topology=topology,
+        connect_timeout_s=connect_timeout_s,
+        state=state,
     )
     async with keep_connected(options, publisher.attach):
         yield publisher

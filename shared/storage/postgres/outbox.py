@@ -83,12 +83,9 @@ WHERE bundle_id = $1 AND cardinality(event_ids) > cardinality($2::uuid[])
 """  # nosec B608 # noqa: S608 - only a constant is pasted in
 
 _DROP_UNROUTED: Final = """
-WITH dropped AS (
-    DELETE FROM outbox
-    WHERE bundle_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
-    RETURNING cardinality(event_ids) AS events
-)
-SELECT coalesce(sum(events), 0) FROM dropped
+DELETE FROM outbox
+WHERE bundle_id = ANY($1::uuid[]) AND created_at < now() - $2::float8 * interval '1 second'
+RETURNING bundle_id
 """
 
 
@@ -126,10 +123,10 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_KEEP_UNCONFIRMED, batch.id, ids, types, bodies)
 
-    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> set[UUID]:
         async with self._database.connection() as connection:
-            dropped: int = await connection.fetchval(_DROP_UNROUTED, list(batch_ids), _UNROUTED_GRACE_S)
-        return dropped
+            rows = await connection.fetch(_DROP_UNROUTED, list(batch_ids), _UNROUTED_GRACE_S)
+        return {row["bundle_id"] for row in rows}
 
 
 def _due_times_s(backoff: Backoff) -> tuple[float, float, float]:

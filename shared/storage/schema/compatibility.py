@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 
 from shared.domain.errors import ConfigurationError, UnavailableError
-from shared.release import RELEASE
-from shared.runtime.process import this_worker
+from shared.runtime.process import process_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,10 +36,8 @@ _COMPATIBLE: Final = "SELECT migration_id FROM public.schema_compatibility WHERE
 
 
 def connection_name(service: str) -> str:
-    """The application name of a connection: service, worker, release, and the range of schemas."""
-    worker = this_worker()
-    name = f"{service}/{worker.number}" if worker else service
-    return f"isoline {name} {RELEASE} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
+    """The application name of a connection: that of the process, and the range of schemas."""
+    return f"{process_name(service)} schema={OLDEST_SCHEMA}..{NEWEST_SCHEMA}"
 
 
 class Schema(NamedTuple):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from shared.domain.errors import UnavailableError, UnroutableError
-from shared.events import EcgKey, Event, EventBatch, EventType
+from shared.events import EcgKey, Event, EventBatch, processed_event
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -57,10 +58,10 @@ class ScriptedOutbox:
     async def keep_unconfirmed(self, batch: EventBatch) -> None:
         self.kept.append(batch)
 
-    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> int:
+    async def drop_unrouted(self, batch_ids: Collection[UUID]) -> set[UUID]:
         assert batch_ids, "nothing is asked for nothing"
         self.dropped += batch_ids
-        return len(batch_ids)
+        return set(batch_ids)
 
 
 class ScriptedPublisher:
@@ -86,4 +87,9 @@ class ScriptedPublisher:
 
 
 def an_event_batch(events: int = 1) -> EventBatch:
-    return EventBatch(uuid4(), [Event(uuid4(), EventType.PROCESSED, b"{}") for _ in range(events)])
+    """Events of as many ECGs, ``ada/0`` and so on."""
+    keys = [EcgKey("ada", str(number)) for number in range(events)]
+    now = datetime.now(UTC)
+    return EventBatch(
+        uuid4(), [processed_event(key, {}, source=str(uuid4()), now=now, traceparent=None) for key in keys]
+    )

@@ -8,9 +8,11 @@ from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventBatch
 from shared.publishing import publish_batches
 from tests.support.logs import capture_logs
+from tests.support.metrics import counting
 from tests.unit.shared.scripted_ports import ScriptedOutbox, ScriptedPublisher, an_event_batch
 
 _AWAY: Final = UnavailableError("the broker is away")
+_DROPPED: Final = "isoline_unrouted_events_dropped_total"
 _NOBODY: Final = UnroutableError("no queue is bound")
 
 
@@ -59,10 +61,13 @@ class TestPublishing:
         assert outbox.kept == [EventBatch(in_part.id, [in_part.events[1]])]
         assert outbox.cleared == []
 
-    async def test_the_number_of_dropped_events_is_logged(self) -> None:
-        with capture_logs() as records:
-            await publish_batches(
-                [an_event_batch()], outbox=ScriptedOutbox(), publisher=ScriptedPublisher(_NOBODY)
-            )
+    async def test_dropped_events_are_logged_with_their_ecgs_and_counted(self) -> None:
+        batches = [an_event_batch(150), an_event_batch(1)]
+        publisher = ScriptedPublisher(*[_NOBODY] * 150, None)
 
-        assert [record["count"] for record in records] == [1]
+        with capture_logs() as records, counting((_DROPPED, {})) as counted:
+            await publish_batches(batches, outbox=ScriptedOutbox(), publisher=publisher)
+
+        [record] = records
+        assert (record["count"], record["ecgs"]) == (150, [f"ada/{number}" for number in range(100)])
+        assert counted == [150]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from shared.observability.logs import Journal, Logger, log_with
+from shared.release import RELEASE
 from tests.support.logs import capture_logs
 
 if TYPE_CHECKING:
@@ -321,7 +322,8 @@ def test_a_process_writes_its_records_and_those_of_libraries_once_also_if_it_for
         ("library", "warning", "after a fork"),
         ("ours", "info", "at the end"),
     ]
-    assert all((record["service"], record["worker"]) == ("gateway", 2) for record in records)
+    origins = [(record["service"], record["version"], record["worker"]) for record in records]
+    assert origins == [("gateway", RELEASE, 2)] * len(records)
 
 
 class _Wordless:
