@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
@@ -24,7 +25,7 @@ from shared.storage.schema.compatibility import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
 _SCHEMA: Final = "public"
@@ -94,18 +95,30 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
         UnavailableError: PostgreSQL could not be reached or refused a statement, or a table stayed locked.
     """
     with translated_errors():
-        connection = await Hosts(url).connect(
-            timeout=_CONNECT_TIMEOUT_S,
-            server_settings={"application_name": connection_name("migrate")},
-        )
-        try:
+        async with open_locked_connection(url, "migrate") as connection:
             check_character_set(character_set_of(connection))
-            await connection.execute(_LOCK)  # held until the connection closes
             await pogo.ensure_pogo_sync(connection)
             await _migrate(connection, to=to, force=force)
             return max(await applied_migrations(connection))
-        finally:
-            await connection.close()
+
+
+@asynccontextmanager
+async def open_locked_connection(url: str, command: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection on which alone the schema and its privileges are changed, until it is closed.
+
+    Args:
+        url: Of the database.
+        command: Names the connection.
+    """
+    connection = await Hosts(url).connect(
+        timeout=_CONNECT_TIMEOUT_S,
+        server_settings={"application_name": connection_name(command)},
+    )
+    try:
+        await connection.execute(_LOCK)  # held until the connection closes
+        yield connection
+    finally:
+        await connection.close()
 
 
 def read_statements(path: Path) -> Statements:
