@@ -15,7 +15,7 @@ import typer
 import gateway.__main__
 import processor.__main__
 from isoline import client
-from isoline.cli import account_administration, ecgs, keys, openapi, operations, tour, user_commands
+from isoline.cli import account_administration, database, ecgs, keys, openapi, operations, tour, user_commands
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
@@ -34,6 +34,7 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.E
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(user_commands.app, name="user")
 app.add_typer(keys.app, name="keys")
+app.add_typer(database.app, name="db")
 ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
 operations.register(app)

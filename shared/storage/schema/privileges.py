@@ -1,0 +1,105 @@
+"""The privileges that each service needs in PostgreSQL, and the SQL that grants these and no others.
+
+Tables are named whole where a service writes whole rows, so that a column that a migration adds needs no new
+grant. Columns are named where the rest of a row is no business of the service.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Service(StrEnum):
+    """What logs in to the servers with an account of its own."""
+
+    GATEWAY = "gateway"
+    PROCESSOR = "processor"
+    OPERATOR = "operator"  # the commands `isoline replay` and `isoline dlq`
+
+
+_OF_ALL: Final = {
+    "_pogo_migration": "SELECT",
+    "schema_compatibility": "SELECT",
+    "installation": "SELECT",
+}
+
+# By service and table. A row lock (FOR NO KEY UPDATE) needs UPDATE of any column.
+PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
+    Service.GATEWAY: _OF_ALL
+    | {
+        "account": "SELECT, INSERT, UPDATE (password_hash, roles, version, changed_at, deleted_at)",
+        "login": "SELECT, INSERT, UPDATE (token_hash), DELETE",
+        "ecg": (
+            "SELECT, INSERT, UPDATE (generation, status, attempts, claimed_by, republished, due_at, error, "
+            "content_hash, num_samples, traceparent, submitted_at, finished_at)"
+        ),
+        "ecg_signal": "SELECT, INSERT, DELETE",
+        "ecg_insights": "SELECT, DELETE",
+        "recording": "SELECT, INSERT, UPDATE (row)",
+        "recording_part": "INSERT",
+        "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies), DELETE",
+    },
+    Service.PROCESSOR: _OF_ALL
+    | {
+        "ecg": "SELECT, UPDATE (status, attempts, claimed_by, republished, due_at, error, finished_at)",
+        "ecg_signal": "SELECT",
+        "ecg_insights": "INSERT",
+        "recording": "SELECT",
+        "recording_part": "SELECT",
+        "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies, republished, due_at), DELETE",
+    },
+    Service.OPERATOR: _OF_ALL
+    | {
+        "ecg": (
+            "SELECT, "
+            "UPDATE (generation, status, attempts, claimed_by, republished, due_at, error, finished_at)"
+        ),
+        # The trigger `generation_is_kept` writes; no result can be read.
+        "ecg_insights": "SELECT (row, generation, past_finished_at), INSERT, UPDATE (past_finished_at)",
+        "operation": "SELECT, INSERT",
+    },
+}
+
+TABLES: Final = sorted({table for tables in PRIVILEGES.values() for table in tables})
+# Identity columns need no privilege; `deploy/compose` once granted their sequences.
+_SEQUENCES: Final = ("ecg_row_seq", "operation_row_seq", "recording_id_seq")
+
+
+def grant_statements(roles: Mapping[str, set[Service]]) -> list[str]:
+    """The SQL after which each role has the privileges of its services, and no others on our tables.
+
+    It belongs into one transaction, executed as the owner of the tables: sessions see all of it or nothing.
+
+    Args:
+        roles: The services of each role, by its name.
+    """
+    return [statement for role, services in roles.items() for statement in _statements(role, services)]
+
+
+def quoted(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _statements(role: str, services: set[Service]) -> Iterator[str]:
+    grantee = quoted(role)
+    for kind, names in ("TABLE", TABLES), ("SEQUENCE", _SEQUENCES):
+        yield f"REVOKE ALL ON {kind} {', '.join(f'public.{name}' for name in names)} FROM {grantee}"
+        yield f"ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON {kind}S FROM {grantee}"
+    # Where the database does not belong to who executes this, PostgreSQL warns and goes on.
+    yield (
+        "DO $do$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), "
+        f"{_literal(role)}); END $do$"
+    )
+    yield f"GRANT USAGE ON SCHEMA public TO {grantee}"
+    for service in sorted(services):
+        for table, privileges in PRIVILEGES[service].items():
+            yield f"GRANT {privileges} ON TABLE public.{table} TO {grantee}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

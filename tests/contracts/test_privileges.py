@@ -1,0 +1,297 @@
+"""Each service works with the privileges that `isoline db grant` gives, and has no others."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from shared.domain.account import Account, Role
+from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.domain.recording import recording_of
+from shared.events import EcgKey, deleted_event, processed_event
+from shared.ports.ecgs import RecordingSubmission, Settlement
+from shared.ports.logins import Login
+from shared.ports.operations import AuditNote, Selection
+from shared.ports.outbox import Backoff
+from shared.storage.pool.database import open_database
+from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.backlog import PostgresBacklogReader
+from shared.storage.postgres.checks import (
+    check_accounts,
+    check_erasures,
+    check_reading,
+    check_recordings,
+    check_results,
+    check_submissions,
+)
+from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.event_source import PostgresEventSource
+from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.recordings import PostgresRecordingStore
+from shared.storage.schema.compatibility import check_schema_of
+from shared.storage.schema.grants import grant
+from shared.storage.schema.migrations import migrate
+from shared.storage.schema.privileges import TABLES, Service
+from tests.support.builders import SOURCE, a_submission, an_ecg
+from tests.support.databases import open_connection
+from tests.support.roles import open_role, url_of_role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from shared.events import EventBatch
+    from shared.storage.pool.database import Database
+
+Check: TypeAlias = "Callable[[Database], Awaitable[None]]"
+
+_CHECKS: Final[dict[Service, tuple[Check, ...]]] = {
+    Service.GATEWAY: (check_submissions, check_recordings, check_reading, check_erasures, check_accounts),
+    Service.PROCESSOR: (check_results,),
+    Service.OPERATOR: (),
+}
+_BACKOFF: Final = Backoff(first_s=0.0, longest_s=60.0)
+
+
+class Roles(NamedTuple):
+    """The database with its owner, a role of each service by name, and the databases as these have them."""
+
+    url: str
+    names: dict[Service, str]
+    databases: dict[Service, Database]
+
+
+@pytest.fixture
+async def roles(database_url: str) -> AsyncIterator[Roles]:
+    """A migrated database with a role of each service, granted what it needs."""
+    async with AsyncExitStack() as stack:
+        names = {
+            service: await stack.enter_async_context(open_role(database_url, service)) for service in Service
+        }
+        await grant(database_url, {role: {service} for service, role in names.items()})
+        databases = {
+            service: await stack.enter_async_context(
+                open_database(url_of_role(database_url, role), check_schema=check_schema_of)
+            )
+            for service, role in names.items()
+        }
+        yield Roles(database_url, names, databases)
+
+
+async def execute(database: Database, statement: str) -> None:
+    async with database.connection() as connection:
+        await connection.execute(statement)
+
+
+@pytest.mark.parametrize("service", Service)
+async def test_a_service_passes_all_of_its_checks(service: Service, roles: Roles) -> None:
+    for check in _CHECKS[service]:
+        await check(roles.databases[service])
+    await PostgresBacklogReader(roles.databases[Service.GATEWAY]).read()
+    await PostgresBacklogReader(roles.databases[Service.PROCESSOR]).read()
+    await PostgresEventSource(roles.databases[service]).uri()
+
+
+async def test_an_ecg_is_taken_measured_replayed_erased_and_taken_again(roles: Roles) -> None:
+    gateway, processor, operator = (roles.databases[service] for service in Service)
+    now = datetime.now(UTC)
+
+    async def measure(generation: int, *, taken: PostgresEcgStore) -> EventBatch:
+        key = EcgKey("ada", "10", generation)
+        [claim] = (await taken.claim([key], claim_id=uuid4(), load_samples=1_000)).claimed
+        await taken.load([claim])
+        event = processed_event(key, {}, source=SOURCE, now=now, traceparent=None)
+        return await taken.settle([Settlement(claim, event, document={"leads": []})])
+
+    await PostgresEcgStore(gateway).add([a_submission("10")])
+    first = await measure(1, taken=PostgresEcgStore(processor))
+    operations = PostgresOperations(operator)
+    replayed = await operations.replay(
+        Selection(owner="ada"),
+        AuditNote("olga", "why"),
+        finished_before=await operations.now(),
+        limit=10,
+    )
+    await PostgresOutbox(processor).put_back_ecgs(replayed)
+    await PostgresEcgStore(processor).postpone(replayed, delay_s=0)
+    await PostgresOutbox(processor).take_due_ecgs(10, _BACKOFF)
+    second = await measure(2, taken=PostgresEcgStore(processor))
+    [state] = (await PostgresEcgStore(gateway).find([("ada", "10")])).values()
+    page = await PostgresOwnedEcgs(gateway).page("ada", limit=10)
+    erased = await PostgresOwnedEcgs(gateway).erase(
+        "ada", "10", event_of=lambda key: deleted_event(key, source=SOURCE, now=now, traceparent=None)
+    )
+    [receipt] = await PostgresEcgStore(gateway).add([a_submission("10")])
+    await PostgresOutbox(processor).take_due_events(10, _BACKOFF)
+    await PostgresOutbox(processor).keep_unconfirmed(second)
+    await PostgresOutbox(processor).clear([first.id])
+    await PostgresOutbox(processor).drop_unrouted([second.id])
+    assert erased is not None
+    await PostgresOutbox(gateway).keep_unconfirmed(erased)
+    await PostgresOutbox(gateway).drop_unrouted([erased.id])
+    await PostgresOutbox(gateway).clear([erased.id])
+
+    assert state.generation == 2
+    assert [summary.id for summary in page] == ["10"]
+    assert receipt.key.generation == 3
+
+
+async def test_a_long_ecg_is_taken_by_one_role_and_read_by_the_other(roles: Roles) -> None:
+    recording = recording_of(an_ecg(), block_samples=2)
+    store = PostgresEcgStore(roles.databases[Service.PROCESSOR])
+
+    receipt = await PostgresRecordingStore(roles.databases[Service.GATEWAY]).add(
+        RecordingSubmission("ada", recording)
+    )
+    [claim] = (await store.claim([receipt.key], claim_id=uuid4())).claimed
+    loaded = await store.load([claim])
+
+    [ecg] = [stored.decode() for stored in loaded.values()]
+    assert ecg.header == an_ecg().header
+
+
+async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
+    database = roles.databases[Service.GATEWAY]
+    accounts, logins = PostgresAccountStore(database), PostgresLoginStore(database)
+    ada = Account("ada", "hash", frozenset({Role.USER}))
+    login = Login(id=uuid4(), account=ada, token_hash=b"1", lifetime_s=60)
+
+    assert await accounts.add(ada)
+    await logins.add(login)
+    assert await logins.rotate(login.id, spent=b"1", fresh=b"2") is not None
+    await logins.end(login.id)
+    await accounts.rehash(ada, "other")
+    assert await accounts.set_password("ada", "third")
+    assert await accounts.set_roles("ada", [Role.ADMIN])
+    assert await accounts.add(Account("bob", "hash", frozenset({Role.ADMIN})))
+    assert await accounts.delete("ada")
+    assert [account.name for account in await accounts.page(limit=10)] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("service", "statement"),
+    [
+        (Service.GATEWAY, "INSERT INTO ecg_insights (row, generation, document) VALUES (1, 1, '{}')"),
+        (Service.GATEWAY, "UPDATE ecg_insights SET document = '{}'"),
+        (Service.GATEWAY, "UPDATE ecg_signal SET samples = ''"),
+        (Service.GATEWAY, "UPDATE ecg SET owner = 'eve'"),
+        (Service.GATEWAY, "DELETE FROM ecg"),
+        (Service.GATEWAY, "DELETE FROM account"),
+        (Service.GATEWAY, "TRUNCATE outbox"),
+        (Service.GATEWAY, "DROP TABLE outbox"),
+        (Service.GATEWAY, "CREATE TABLE mine ()"),
+        (Service.GATEWAY, "SELECT FROM operation"),
+        (Service.GATEWAY, "DELETE FROM _pogo_migration"),
+        (Service.GATEWAY, "UPDATE installation SET source = ''"),
+        (Service.PROCESSOR, "SELECT password_hash FROM account"),
+        (Service.PROCESSOR, "SELECT token_hash FROM login"),
+        (Service.PROCESSOR, "INSERT INTO account (name, password_hash, roles) VALUES ('eve', '', '{}')"),
+        (Service.PROCESSOR, "INSERT INTO ecg (owner, id) VALUES ('ada', '1')"),
+        (Service.PROCESSOR, "UPDATE ecg SET content_hash = ''"),
+        (Service.PROCESSOR, "DELETE FROM ecg_signal"),
+        (Service.PROCESSOR, "SELECT document FROM ecg_insights"),
+        (Service.PROCESSOR, "DELETE FROM schema_compatibility"),
+        (Service.OPERATOR, "SELECT samples FROM ecg_signal"),
+        (Service.OPERATOR, "SELECT document FROM ecg_insights"),
+        (Service.OPERATOR, "SELECT FROM account"),
+        (Service.OPERATOR, "DELETE FROM operation"),
+        (Service.OPERATOR, "UPDATE operation SET why = ''"),
+    ],
+)
+async def test_a_service_may_do_nothing_that_it_need_not_do(
+    service: Service, statement: str, roles: Roles
+) -> None:
+    with pytest.raises(UnavailableError, match=r"permission denied|must be owner"):
+        await execute(roles.databases[service], statement)
+
+
+async def test_each_table_is_some_services_or_no_service_may_use_it(database_url: str) -> None:
+    async with open_connection(database_url) as connection:
+        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+    others = {row["tablename"] for row in rows}.difference(TABLES)
+
+    assert {name for name in others if not name.startswith("_pogo")} == set(), (
+        "say in shared/storage/schema/privileges.py which service does what with it"
+    )
+
+
+async def test_what_is_granted_is_said_and_granted_once(database_url: str) -> None:
+    async with open_role(database_url, "processor") as role:
+        [first] = await grant(database_url, {role: {Service.PROCESSOR}})
+        [second] = await grant(database_url, {role: {Service.PROCESSOR}})
+
+    assert "INSERT ON ecg_insights" in first.granted
+    assert "UPDATE (due_at, event_ids) ON outbox" not in first.granted
+    assert "UPDATE (bodies, due_at, event_ids, republished, types) ON outbox" in first.granted
+    assert first.revoked == []
+    assert (second.granted, second.revoked) == ([], [])
+
+
+async def test_what_was_granted_too_much_is_taken_away_for_later_tables_too(database_url: str) -> None:
+    async with open_role(database_url, "processor") as role, open_connection(database_url) as owner:
+        await owner.execute(f"""
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+            GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+            ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, DELETE ON TABLES TO {role};
+            ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {role};
+        """)
+
+        [change] = await grant(database_url, {role: {Service.PROCESSOR}})
+        await owner.execute("CREATE TABLE later (id bigint GENERATED ALWAYS AS IDENTITY)")
+        async with open_connection(url_of_role(database_url, role)) as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("SELECT FROM later")
+
+    assert {"SELECT ON account", "DELETE ON ecg", "UPDATE ON ecg", "USAGE ON ecg_row_seq"} <= set(
+        change.revoked
+    )
+
+
+async def test_one_role_for_two_services_has_what_both_need(database_url: str) -> None:
+    async with open_role(database_url, "both") as role:
+        await grant(database_url, {role: {Service.GATEWAY, Service.PROCESSOR}})
+        async with open_database(url_of_role(database_url, role)) as database:
+            for check in _CHECKS[Service.GATEWAY] + _CHECKS[Service.PROCESSOR]:
+                await check(database)
+
+
+async def test_a_role_that_does_not_exist_is_named_and_nobody_is_granted_anything(
+    database_url: str,
+) -> None:
+    async with open_role(database_url, "gateway") as role:
+        with pytest.raises(
+            ConfigurationError, match='no role no "body"; make it with CREATE ROLE "no ""body"""'
+        ):
+            await grant(database_url, {role: {Service.GATEWAY}, 'no "body"': {Service.PROCESSOR}})
+        async with open_connection(database_url) as owner:
+            superuser = await owner.fetchval("SELECT current_user")
+            with pytest.raises(ConfigurationError, match="is a superuser"):
+                await grant(database_url, {superuser: {Service.GATEWAY}})
+            await owner.execute(f"ALTER TABLE ecg OWNER TO {role}")
+            with pytest.raises(ConfigurationError, match="owns the tables"):
+                await grant(database_url, {role: {Service.GATEWAY}})
+            await owner.execute("ALTER TABLE ecg OWNER TO CURRENT_USER")
+        [change] = await grant(database_url, {role: {Service.GATEWAY}})
+
+    assert "SELECT ON account" in change.granted
+
+
+async def test_who_does_not_own_the_tables_can_grant_nothing(database_url: str) -> None:
+    async with open_role(database_url, "gateway") as role, open_role(database_url, "other") as other:
+        with pytest.raises(UnavailableError, match="permission denied"):
+            await grant(url_of_role(database_url, other), {role: {Service.GATEWAY}})
+
+
+async def test_an_older_schema_is_migrated_first(database_url: str) -> None:
+    await migrate(database_url, to=11)
+    async with open_role(database_url, "gateway") as role:
+        with pytest.raises(UnavailableError, match="run `isoline migrate` first"):
+            await grant(database_url, {role: {Service.GATEWAY}})
