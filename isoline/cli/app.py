@@ -15,7 +15,17 @@ import typer
 import gateway.__main__
 import processor.__main__
 from isoline import client
-from isoline.cli import account_administration, database, ecgs, keys, openapi, operations, tour, user_commands
+from isoline.cli import (
+    account_administration,
+    configuration,
+    database,
+    ecgs,
+    keys,
+    openapi,
+    operations,
+    tour,
+    user_commands,
+)
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
@@ -40,6 +50,7 @@ app.add_typer(openapi.app, name="openapi")
 operations.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
+app.command("config")(configuration.show_configuration)
 
 
 @app.command("embedded")

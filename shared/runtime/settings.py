@@ -377,7 +377,7 @@ def read_settings(kind: type[_S], **given: Any) -> _S:
     Raises:
         ConfigurationError: Names every setting that is missing or wrong, without its value.
     """
-    secrets = {name: text for name, text in _secrets(kind).items() if not _is_in_environment(name)}
+    secrets = {name: text for name, text in _secrets(kind).items() if not is_in_environment(name)}
     try:
         return kind(**secrets | {name: value for name, value in given.items() if value})
     except ValidationError as error:
@@ -391,10 +391,11 @@ def is_set(kind: type[BaseSettings], name: str) -> bool:
     Raises:
         ConfigurationError: A file of secrets can't be read.
     """
-    return _is_in_environment(name) or name in _secrets(kind)
+    return is_in_environment(name) or name in _secrets(kind)
 
 
-def _is_in_environment(name: str) -> bool:
+def is_in_environment(name: str) -> bool:
+    """Whether this setting is in the environment, which wins over the folder of secrets."""
     return any(value and key.upper() == f"{PREFIX}{name}".upper() for key, value in os.environ.items())
 
 
