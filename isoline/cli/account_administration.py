@@ -18,26 +18,20 @@ from gateway.accounts.use_cases import (
     create_account,
     delete_account,
 )
+from isoline.cli.command_database import is_production, open_command_database
 from isoline.embedded.demo_accounts import DEMO_ACCOUNTS, create_demo_accounts, is_loopback
-from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.state import read_state
 from shared.domain.account import RESERVED_NAMES, USER_NAME, Role
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import (
-    DatabaseSettings,
     EmbeddedSettings,
     GatewayOnlySettings,
-    is_set,
     read_settings,
 )
-from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.schema.compatibility import check_schema, connection_name
-from shared.storage.schema.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
-    from pathlib import Path
 
     from shared.domain.account import Account
     from shared.ports.accounts import AccountStore
@@ -61,7 +55,7 @@ async def create_first_admin(name: str) -> str:
         ConfigurationError: The demo account was deleted or takes no password, or the password is invalid.
         ConflictError: The name is taken.
     """
-    if not _is_production():
+    if not is_production():
         async with _open_accounts() as accounts:
             if (
                 name == _DEMO_ADMIN.name and _is_local()
@@ -191,7 +185,7 @@ def _read_piped_password(*, is_needed: bool = True) -> str | None:
 
 
 def _password_min_length() -> int:
-    if _is_production():
+    if is_production():
         return read_settings(GatewayOnlySettings).password_min_length
     embedded = read_settings(EmbeddedSettings)
     return (embedded if _is_local() else embedded.with_gateway_password_length()).password_min_length
@@ -204,32 +198,7 @@ def _is_local() -> bool:
     return is_loopback(embedded.host) if running is None else running.is_local
 
 
-def _is_production() -> bool:
-    return is_set(DatabaseSettings, "database_url")
-
-
 @asynccontextmanager
 async def _open_accounts() -> AsyncIterator[PostgresAccountStore]:
-    async with _open_url() as url, open_database(url, name=connection_name("command")) as database:
-        await check_schema(database)
+    async with open_command_database() as database:
         yield PostgresAccountStore(database)
-
-
-@asynccontextmanager
-async def _open_url() -> AsyncIterator[str]:
-    if _is_production():
-        yield read_settings(DatabaseSettings).database_url.get_secret_value()
-        return
-    async with _embedded_url(read_settings(EmbeddedSettings).var) as url:
-        yield url
-
-
-@asynccontextmanager
-async def _embedded_url(var: Path) -> AsyncIterator[str]:
-    running = read_state(var)
-    if running is not None:
-        yield running.database_url
-        return
-    async with open_postgres_server(var / "postgres") as server:
-        await migrate(server.url)
-        yield server.url

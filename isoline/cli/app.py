@@ -24,6 +24,7 @@ from isoline.cli import (
     openapi,
     operations,
     tour,
+    trace,
     user_commands,
 )
 from isoline.embedded import background
@@ -48,6 +49,7 @@ app.add_typer(database.app, name="db")
 ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
 operations.register(app)
+trace.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
 app.command("config")(configuration.show_configuration)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from shared.broker.publishes import count_publishes
+from shared.broker.publish_metrics import count_publishes
 from shared.domain.errors import UnavailableError, UnroutableError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from shared.broker.publishes import count_publishes
+from shared.broker.publish_metrics import count_publishes
 from shared.broker.rabbitmq.aiormq_internals import is_proven
 from shared.broker.rabbitmq.connection import ConnectionOptions, is_blocked, keep_connected
 from shared.broker.rabbitmq.connection_state import ConnectionState

@@ -1,0 +1,105 @@
+"""Timelines of ECGs, put together from their rows in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shared.observability.tracing import trace_id_of
+from shared.ports.timeline import Moment, Timeline
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from shared.storage.pool.database import Database
+
+_ECG: Final = """
+SELECT row, generation, status, attempts, republished, due_at, error, traceparent, submitted_at, finished_at
+FROM ecg WHERE owner = $1 AND id = $2
+"""
+
+# Schemas from before 0011 lack the columns: there the names are those of `absent`.
+_PAST_GENERATIONS: Final = """
+SELECT past.* FROM (SELECT NULL::text AS past_error, NULL::timestamptz AS past_finished_at) AS absent
+CROSS JOIN LATERAL (
+    SELECT generation, past_error, past_finished_at FROM ecg_insights WHERE row = $1 AND generation < $2
+) AS past
+ORDER BY generation
+"""
+
+_REPLAYS: Final = """
+SELECT at, who, why, (named.key ->> 2)::integer AS generation
+FROM operation CROSS JOIN LATERAL json_array_elements(subject -> 'ecgs') AS named (key)
+WHERE what = 'replay' AND named.key ->> 0 = $1 AND named.key ->> 1 = $2
+ORDER BY at
+"""
+
+# Of what happens to one generation.
+_PLACES: Final = ("submitted", "replayed", "queued", "completed", "failed", "unpublished", "erased")
+
+# The outbox is small, unless RabbitMQ is away: then this reads all of it.
+_UNPUBLISHED: Final = """
+SELECT created_at, republished, due_at FROM outbox
+WHERE EXISTS (
+    SELECT FROM unnest(bodies) AS body WHERE convert_from(body, 'UTF8')::jsonb ->> 'subject' = $1
+)
+ORDER BY created_at
+"""
+
+
+class PostgresTimelines:
+    """`shared.ports.timeline.Timelines` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, owner: str, ecg_id: str) -> Timeline | None:
+        async with (
+            self._database.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            ecg = await connection.fetchrow(_ECG, owner, ecg_id)
+            if ecg is None:
+                return None
+            past = await connection.fetch(_PAST_GENERATIONS, ecg["row"], ecg["generation"])
+            replays = await connection.fetch(_REPLAYS, owner, ecg_id)
+            unpublished = await connection.fetch(_UNPUBLISHED, f"{owner}/{ecg_id}")
+        replays = [replay for replay in replays if replay["at"] >= ecg["submitted_at"]]
+        generation = ecg["generation"]
+        moments = [
+            Moment(ecg["submitted_at"], "submitted", generation - len(replays)),
+            *map(_past, past),
+            *(Moment(each["at"], "replayed", each["generation"], _by(each)) for each in replays),
+            _present(ecg),
+            *(Moment(each["created_at"], "unpublished", generation, _due(each)) for each in unpublished),
+        ]
+        return Timeline(sorted(moments, key=_order), trace_id_of(ecg["traceparent"]))
+
+
+def _past(row: asyncpg.Record) -> Moment:
+    what = "completed" if row["past_error"] is None else "failed"
+    return Moment(row["past_finished_at"], what, row["generation"], row["past_error"] or "")
+
+
+def _present(ecg: asyncpg.Record) -> Moment:
+    attempts = f"after {ecg['attempts']} attempt{'' if ecg['attempts'] == 1 else 's'}"
+    if ecg["finished_at"] is None:
+        return Moment(None, "queued", ecg["generation"], f"{attempts}, {_due(ecg)}")
+    detail = "" if ecg["status"] == "erased" else attempts
+    return Moment(
+        ecg["finished_at"],
+        ecg["status"],
+        ecg["generation"],
+        f"{detail}: {ecg['error']}" if ecg["error"] else detail,
+    )
+
+
+def _by(replay: asyncpg.Record) -> str:
+    return f"by {replay['who']}: {replay['why']}"
+
+
+def _due(row: asyncpg.Record) -> str:
+    return f"published again {row['republished']} times, and next at {row['due_at']:%H:%M:%S}"
+
+
+def _order(moment: Moment) -> tuple[int, int]:
+    return moment.generation, _PLACES.index(moment.what)
