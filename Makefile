@@ -28,7 +28,7 @@ logs: ## Show the end of its log
 create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: $(VENV)/.dev rabbitmq redis chromium ## Run every test, on servers of its own
+test: $(VENV)/.dev rabbitmq redis chromium promtool ## Run every test, on servers of its own
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
@@ -66,6 +66,9 @@ libfaketime:
 redis:
 	@scripts/install-redis
 
+promtool: $(VENV)/.dev
+	@scripts/install-promtool
+
 wrk:
 	@scripts/install-wrk
 
@@ -94,4 +97,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis promtool chromium catalogue lock clean ask

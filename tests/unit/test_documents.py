@@ -158,7 +158,7 @@ def test_an_image_is_pinned_to_a_release_and_ours_is_never_pulled(service: str) 
         assert tag == version("isoline")
         assert container.get("build") or container["pull_policy"] == "never"
     else:
-        assert re.match(r"\d+\.\d+", tag)
+        assert re.match(r"v?\d+\.\d+", tag)
 
 
 def test_the_image_is_made_of_a_pinned_one_and_runs_as_a_number() -> None:
