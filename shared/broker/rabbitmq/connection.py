@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
@@ -190,6 +190,31 @@ async def open_connection(url: str, name: str, *, within_s: float) -> AsyncItera
         yield connection
     finally:
         await _close(connection, transport)
+
+
+@asynccontextmanager
+async def open_connection_to_any(
+    url: str, name: str, *, within_s: float
+) -> AsyncIterator[aio_pika.Connection]:
+    """Open a connection to the first node that answers, closed with the context.
+
+    Args:
+        url: Of the broker, or of each node of a cluster with commas between them.
+        name: Of the connection, as the broker lists it.
+        within_s: Limit for each node.
+
+    Raises:
+        ConnectionError: Why none was opened to the last node.
+    """
+    *others, last = urls_of_nodes(url)
+    async with AsyncExitStack() as opened:
+        for node in others:
+            with suppress(ConnectionError):
+                connection = await opened.enter_async_context(open_connection(node, name, within_s=within_s))
+                break
+        else:
+            connection = await opened.enter_async_context(open_connection(last, name, within_s=within_s))
+        yield connection
 
 
 async def _handshake(connection: aio_pika.Connection, transport: Transport, within_s: float) -> None:

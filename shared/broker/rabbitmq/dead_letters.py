@@ -7,18 +7,16 @@ confirmed, and only then acked. A crash between the two leaves it there twice, n
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
-from aio_pika.exceptions import AMQPException, PublishError
+from aio_pika.exceptions import PublishError
 
-from shared.broker.rabbitmq.connection import open_connection
-from shared.broker.rabbitmq.nodes import urls_of_nodes
-from shared.broker.rabbitmq.refusals import describe_failure, is_for_operator
-from shared.domain.errors import UnavailableError, UnroutableError
+from shared.broker.rabbitmq.connection import open_connection_to_any
+from shared.broker.rabbitmq.refusals import translated_failures
+from shared.domain.errors import UnroutableError
 from shared.events import EventType
 from shared.ports.dead_letters import DeadLetter, Decision
 
@@ -41,7 +39,7 @@ class RabbitmqDeadLetters:
         self._topology = topology
 
     async def settle_each(self, decide: Callable[[DeadLetter], Decision]) -> list[DeadLetter]:
-        async with _translating_errors():
+        async with _translated_errors():
             queue = await self._channel.declare_queue(self._topology.dead_letter_queue, passive=True)
             letters: list[DeadLetter] = []
             for _ in range(queue.declaration_result.message_count or 0):
@@ -71,35 +69,20 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[Ra
         UnavailableError: No node answers, or the queue does not exist yet.
     """
     async with AsyncExitStack() as opened:
-        connection = await _connect_to_any(urls_of_nodes(url), opened)
+        async with translated_failures():
+            connection = await opened.enter_async_context(
+                open_connection_to_any(url, "isoline dlq", within_s=_TIMEOUT_S)
+            )
         yield RabbitmqDeadLetters(await connection.channel(on_return_raises=True), topology)
 
 
-async def _connect_to_any(urls: list[str], opened: AsyncExitStack) -> aio_pika.Connection:
-    *others, last = urls
-    for url in others:
-        with suppress(UnavailableError):
-            return await _connect(url, opened)
-    return await _connect(last, opened)
-
-
-async def _connect(url: str, opened: AsyncExitStack) -> aio_pika.Connection:
-    async with _translating_errors():
-        return await opened.enter_async_context(open_connection(url, "isoline dlq", within_s=_TIMEOUT_S))
-
-
 @asynccontextmanager
-async def _translating_errors() -> AsyncIterator[None]:
-    try:
-        yield
-    except PublishError:
-        raise UnroutableError(f"no queue is bound to {EventType.SUBMITTED}") from None
-    except (AMQPException, OSError, RuntimeError, asyncio.CancelledError) as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise
-        words = describe_failure(error)
-        raise UnavailableError(f"RabbitMQ: {words}", needs_operator=is_for_operator(words)) from error
+async def _translated_errors() -> AsyncIterator[None]:
+    async with translated_failures():
+        try:
+            yield
+        except PublishError:
+            raise UnroutableError(f"no queue is bound to {EventType.SUBMITTED}") from None
 
 
 def _letter(message: AbstractIncomingMessage) -> DeadLetter:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import ssl
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from aiormq.exceptions import AMQPError
@@ -18,8 +19,10 @@ from pamqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_MET
 from pamqp.exceptions import PAMQPException
 from pamqp.frame import unmarshal
 
+from shared.domain.errors import UnavailableError
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 _FRAMES: Final = {FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT}
 _TLS_ALERT: Final = 21
@@ -97,6 +100,23 @@ def describe_failure(error: BaseException) -> str:
 def is_for_operator(words: str) -> bool:
     """Whether an operator must act: the URL, the account or a certificate is wrong."""
     return words.startswith(_FOR_OPERATOR)
+
+
+@asynccontextmanager
+async def translated_failures() -> AsyncIterator[None]:
+    """Turn the library's errors, and its cancellation of calls on a channel that closes, into ours.
+
+    Raises:
+        UnavailableError: A connection, a channel or a call on it failed, for this reason.
+    """
+    try:
+        yield
+    except (AMQPError, OSError, RuntimeError, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        words = describe_failure(error)
+        raise UnavailableError(f"RabbitMQ: {words}", needs_operator=is_for_operator(words)) from error
 
 
 def _describe_os_error(error: OSError) -> str:
