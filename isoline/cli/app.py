@@ -19,6 +19,7 @@ from isoline.cli import (
     account_administration,
     configuration,
     database,
+    doctor,
     ecgs,
     keys,
     openapi,
@@ -53,6 +54,7 @@ trace.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
 app.command("config")(configuration.show_configuration)
+app.command("doctor")(doctor.diagnose_installation)
 
 
 @app.command("embedded")

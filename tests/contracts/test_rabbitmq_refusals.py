@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from yarl import URL
 
+from shared.broker.inspection import check_publishing
 from shared.broker.rabbitmq import connection as rabbitmq
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
@@ -342,6 +344,21 @@ async def test_the_reason_of_a_block_is_reported(server: RabbitmqServer, own_top
             await server.control("set_disk_free_limit", "1MB")
 
     assert failure == "RabbitMQ: the broker blocks publishers: low on disk"
+
+
+async def test_a_block_is_found_by_looking_for_it(server: RabbitmqServer, own_topology: Topology) -> None:
+    async with a_publisher(server.amqp_url, own_topology):
+        await check_publishing(server.amqp_url, own_topology)
+        await server.control("set_disk_free_limit", "500GB")
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                look = partial(check_publishing, server.amqp_url, own_topology)
+                while not (failure := await failure_text(look)):
+                    await asyncio.sleep(0.1)
+        finally:
+            await server.control("set_disk_free_limit", "1MB")
+
+    assert failure == "RabbitMQ: the broker blocks publishers: it is short of memory or disk"
 
 
 async def test_while_the_broker_confirms_nothing_only_the_first_wait_for_it(

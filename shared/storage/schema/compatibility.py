@@ -53,13 +53,17 @@ class Schema(NamedTuple):
     applied: Collection[str]
     incompatible: Collection[str]
 
+    @property
+    def pending(self) -> list[str]:
+        """Names of the migrations that are known to this code and not applied, in order."""
+        return sorted(name for name in _KNOWN.values() if name not in self.applied)
+
     def check(self) -> None:
         """As `check_schema`."""
         check_character_set(self.character_set)
-        missing = {number: name for number, name in _KNOWN.items() if name not in self.applied}
-        if missing and min(missing) <= OLDEST_SCHEMA:
+        if (pending := self.pending) and int(pending[0].partition("_")[0]) <= OLDEST_SCHEMA:
             raise UnavailableError(
-                f"migrations are pending, run `isoline migrate`: {sorted(missing.values())}",
+                f"migrations are pending, run `isoline migrate`: {pending}",
                 needs_operator=True,
             )
         if self.incompatible:

@@ -1,0 +1,312 @@
+"""``isoline doctor``: what is wrong with an installation, and what to do, a line for each check."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import orjson
+import typer
+
+from gateway.auth.database_clock import LEEWAY_S
+from gateway.formats.spool import SpoolDirectory
+from isoline.cli.configuration import Format, FormatOption, Service, read_each
+from shared.broker.inspection import check_publishing, missing_names, read_nodes, read_queue
+from shared.broker.topology import Topology
+from shared.diagnosis import (
+    Check,
+    Judgement,
+    Verdict,
+    diagnose,
+    judge_backlog,
+    judge_clock,
+    judge_connections,
+    judge_consumers,
+    judge_dead_letters,
+    judge_durability,
+    judge_nodes,
+    judge_outbox,
+    judge_schema,
+    judge_server,
+    judge_spool,
+    judge_topology,
+)
+from shared.domain.errors import ConfigurationError
+from shared.runtime.process import EXIT_CONFIGURATION
+from shared.runtime.settings import BrokerSettings, DatabaseSettings, GatewaySettings, read_settings
+from shared.storage.pool.database import open_database
+from shared.storage.pool.server import read_clock, read_server
+from shared.storage.postgres.backlog import PostgresBacklogReader
+from shared.storage.postgres.checks import (
+    check_accounts,
+    check_erasures,
+    check_reading,
+    check_recordings,
+    check_results,
+    check_submissions,
+)
+from shared.storage.schema.compatibility import connection_name, read_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+
+    from pydantic_settings import BaseSettings
+
+    from shared.diagnosis import Finding
+    from shared.storage.pool.database import Database
+
+    _StatementCheck = Callable[[Database], Awaitable[None]]
+
+_RUNBOOK: Final = "docs/runbook.md"
+_WITHIN_S: Final = 5.0
+# Eight checks may hang on a table at the same time; then there are two for the others.
+_CONNECTIONS: Final = 10
+_EXIT_FAILED: Final = 1
+
+# The statements of a service that readiness executes without data, by the name of its part.
+_STATEMENTS: Final[Mapping[Service, Mapping[str, _StatementCheck]]] = {
+    Service.GATEWAY: {
+        "storing ECGs": check_submissions,
+        "storing long ECGs": check_recordings,
+        "reading results": check_reading,
+        "erasing ECGs": check_erasures,
+        "accounts": check_accounts,
+    },
+    Service.PROCESSOR: {"storing results": check_results},
+}
+
+_S = TypeVar("_S", bound="BaseSettings")
+
+
+def diagnose_installation(
+    service: Annotated[
+        Service | None, typer.Argument(help="With the settings and rights of which; else of both services.")
+    ] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Check settings, PostgreSQL, RabbitMQ, what waits, clocks and disk: a line each, and what to do.
+
+    It changes nothing. Exit status 1 if a check failed, 2 if a setting is missing or wrong.
+    """
+    if service is Service.EMBEDDED:
+        raise ConfigurationError("isoline doctor is for gateways and processors; try isoline status")
+    services = [Service.GATEWAY, Service.PROCESSOR] if service is None else [service]
+    findings = asyncio.run(_diagnose(services, output))
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
+        is_configuration = findings[0].verdict is Verdict.FAILED
+        raise typer.Exit(EXIT_CONFIGURATION if is_configuration else _EXIT_FAILED)
+
+
+async def _diagnose(services: Collection[Service], output: Format) -> list[Finding]:
+    async with AsyncExitStack() as opened:
+        checks = [
+            Check(
+                name="settings",
+                judge=partial(_judge_settings, services),
+                remedy="change these settings; isoline config shows all",
+                section="a-process-does-not-start",
+            )
+        ]
+        if database_settings := _read_if_right(DatabaseSettings):
+            database = await opened.enter_async_context(
+                open_database(
+                    database_settings.database_url.get_secret_value(),
+                    max_connections=_CONNECTIONS,
+                    name=connection_name("doctor"),
+                )
+            )
+            checks += _database_checks(database, services)
+        if broker_settings := _read_if_right(BrokerSettings):
+            checks += _broker_checks(
+                broker_settings.amqp_url.get_secret_value(), Topology(broker_settings.amqp_namespace)
+            )
+        if Service.GATEWAY in services and (gateway_settings := _read_if_right(GatewaySettings)):
+            checks.append(
+                Check(
+                    name="spool",
+                    judge=partial(_judge_spool, gateway_settings),
+                    remedy="free or name another disk by ISOLINE_SPOOL_DIR",
+                    section="submissions-get-503",
+                )
+            )
+        findings = await diagnose(checks, within_s=_WITHIN_S)
+        _print(findings, output)  # before connections are closed, which may hang
+    return findings
+
+
+def _database_checks(database: Database, services: Collection[Service]) -> Iterator[Check]:
+    backlog = PostgresBacklogReader(database)
+    gateway_settings = _read_if_right(GatewaySettings)
+    most_ecgs = gateway_settings.max_backlog if gateway_settings else None
+    yield Check(
+        name="postgresql",
+        judge=lambda: _judged(judge_server, read_server(database)),
+        remedy="start or promote PostgreSQL, or mend host, role and password in ISOLINE_DATABASE_URL",
+        section="postgresql-is-away-or-refuses",
+    )
+    yield Check(
+        name="durability",
+        judge=lambda: _judged(judge_durability, read_server(database)),
+        remedy="turn the setting of PostgreSQL on",
+        section="postgresql-is-read-only-or-promoted",
+        needs="postgresql",
+    )
+    yield Check(
+        name="connections",
+        judge=lambda: _judged(judge_connections, read_server(database)),
+        remedy="run fewer workers, lower ISOLINE_DATABASE_CONNECTIONS or raise max_connections",
+        section="postgresql-is-away-or-refuses",
+        needs="postgresql",
+    )
+    yield Check(
+        name="clock",
+        judge=partial(_judge_clock, database),
+        remedy="have both synchronized by NTP",
+        section="clocks-are-apart",
+        needs="postgresql",
+    )
+    yield Check(
+        name="schema",
+        judge=partial(_judge_schema, database),
+        remedy="run isoline migrate of the release that is to run",
+        section="migrations-are-pending-or-too-new",
+        needs="postgresql",
+    )
+    for service in services:
+        for name, check in _STATEMENTS[service].items():
+            yield Check(
+                name=f"{service}: {name}",
+                judge=partial(_judge_statements, partial(check, database)),
+                remedy=f"mend that; for a privilege, run isoline db grant for the {service}'s role",
+                section="postgresql-is-away-or-refuses",
+                needs="postgresql",
+            )
+    yield Check(
+        name="backlog",
+        judge=lambda: _judged(partial(judge_backlog, most_ecgs=most_ecgs), backlog.read()),
+        remedy="see that processors are ready, or start more",
+        section="ecgs-stay-queued",
+        needs="postgresql",
+    )
+    yield Check(
+        name="events",
+        judge=lambda: _judged(judge_outbox, backlog.read()),
+        remedy="see that processors are ready and RabbitMQ takes messages",
+        section="a-subscriber-hears-nothing",
+        needs="postgresql",
+    )
+
+
+def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
+    yield Check(
+        name="rabbitmq",
+        judge=lambda: _judged(judge_nodes, read_nodes(url)),
+        remedy="start RabbitMQ, or mend host, account and password in ISOLINE_AMQP_URL",
+        section="rabbitmq-is-away-or-refuses",
+    )
+    yield Check(
+        name="topology",
+        judge=lambda: _judged(judge_topology, missing_names(url, topology)),
+        remedy="start a gateway or a processor, which declares them on connecting",
+        section="rabbitmq-is-away-or-refuses",
+        needs="rabbitmq",
+    )
+    yield Check(
+        name="publishing",
+        judge=partial(_judge_publishing, url, topology),
+        remedy="free disk or memory of RabbitMQ, or give the account its rights",
+        section="rabbitmq-blocks-publishers",
+        needs="rabbitmq",
+    )
+    yield Check(
+        name="consumers",
+        judge=lambda: _judged(judge_consumers, read_queue(url, topology.submitted_queue)),
+        remedy="start a processor, or look why its health says that it is not ready",
+        section="ecgs-stay-queued",
+        needs="rabbitmq",
+    )
+    yield Check(
+        name="dead letters",
+        judge=lambda: _judged(judge_dead_letters, read_queue(url, topology.dead_letter_queue)),
+        remedy="look at them with isoline dlq list, then replay or drop them",
+        section="dead-letters",
+        needs="rabbitmq",
+    )
+
+
+_Found = TypeVar("_Found")
+
+
+async def _judged(judge: Callable[[_Found], Judgement], looking: Awaitable[_Found]) -> Judgement:
+    return judge(await looking)
+
+
+async def _judge_settings(services: Collection[Service]) -> Judgement:
+    try:
+        read_each(services)
+    except ConfigurationError as error:
+        return Judgement(Verdict.FAILED, "; ".join(str(error).splitlines()))
+    return Judgement(Verdict.OK, f"those of {' and '.join(services)} are complete")
+
+
+async def _judge_schema(database: Database) -> Judgement:
+    async with database.connection() as connection:
+        schema = await read_schema(connection)
+    schema.check()
+    return judge_schema(schema.pending)
+
+
+async def _judge_clock(database: Database) -> Judgement:
+    await read_clock(database)  # connects, which would make the next answer late
+    asked_s = time.time()
+    database_s = await read_clock(database)
+    return judge_clock(database_s, asked_s=asked_s, answered_s=time.time(), leeway_s=LEEWAY_S)
+
+
+async def _judge_statements(check: Callable[[], Awaitable[None]]) -> Judgement:
+    await check()
+    return Judgement(Verdict.OK, "PostgreSQL executes the statements")
+
+
+async def _judge_publishing(url: str, topology: Topology) -> Judgement:
+    await check_publishing(url, topology)
+    return Judgement(Verdict.OK, "RabbitMQ takes events")
+
+
+async def _judge_spool(settings: GatewaySettings) -> Judgement:
+    SpoolDirectory(settings.spool_dir, max_bytes=settings.max_spooled_bytes).check()
+    disk = await asyncio.to_thread(shutil.disk_usage, settings.spool_dir or tempfile.gettempdir())
+    return judge_spool(free_bytes=disk.free, most_bytes=settings.workers * settings.max_spooled_bytes)
+
+
+def _read_if_right(kind: type[_S]) -> _S | None:
+    """These settings; None if some are wrong, which the check of settings says."""
+    try:
+        return read_settings(kind)
+    except ConfigurationError:
+        return None
+
+
+def _print(findings: Collection[Finding], output: Format) -> None:
+    if output is Format.JSON:
+        typer.echo(orjson.dumps({"checks": [_as_json(finding) for finding in findings]}))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            typer.echo(f"{finding.verdict:<7}  {finding.name:<{width}}  {finding.reason}{_remedy(finding)}")
+
+
+def _as_json(finding: Finding) -> dict[str, str]:
+    document = {"name": finding.name, "verdict": str(finding.verdict), "reason": finding.reason}
+    if finding.section:
+        document |= {"remedy": finding.remedy, "see": f"{_RUNBOOK}#{finding.section}"}
+    return document
+
+
+def _remedy(finding: Finding) -> str:
+    return f" -> {finding.remedy} ({_RUNBOOK}#{finding.section})" if finding.section else ""
