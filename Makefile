@@ -28,13 +28,13 @@ logs: ## Show the end of its log
 create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: $(VENV)/.dev rabbitmq redis chromium promtool ## Run every test, on servers of its own
+test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool ## Run every test, on servers of its own
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
 
-faults: $(VENV)/.dev rabbitmq libfaketime ## Break every part under load (ONLY=name or mix, SEED=1 MINUTES=1), write docs/faults.md
+faults: $(VENV)/.dev rabbitmq pgbouncer libfaketime ## Break every part under load (ONLY=name or mix, SEED=1 MINUTES=1), write docs/faults.md
 	@$(BIN)/python -m tests.programs.faults $(if $(ONLY),--only "$(ONLY)") --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
 
 mutants: $(VENV)/.dev ## Change our code in one place at a time: which test notices? (ALL=1, ONLY=part or file, SEED=1)
@@ -69,6 +69,9 @@ redis:
 promtool: $(VENV)/.dev
 	@scripts/install-promtool
 
+pgbouncer:
+	@scripts/install-pgbouncer
+
 wrk:
 	@scripts/install-wrk
 
@@ -97,4 +100,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis promtool chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis pgbouncer promtool chromium catalogue lock clean ask

@@ -20,6 +20,7 @@ from shared.events import EcgKey, EventBatch, deleted_event, processed_event
 from shared.ports.ecgs import Claim, Settlement, Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S, REPUBLISH_BACKOFF
 from shared.storage.pool.database import SESSION, Database
+from shared.storage.pool.hosts import Hosts
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -64,8 +65,8 @@ class Plan(NamedTuple):
 class ExplainingDatabase(Database):
     """A database that rolls back each statement and records its plan."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], explain: str) -> None:
-        super().__init__(pool)
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], url: str, explain: str) -> None:
+        super().__init__(pool, Hosts(url))
         self._explain_with = explain
         self._prepared: dict[str, str] = {}
         self._about = ("", 0)
@@ -113,7 +114,7 @@ async def open_explaining_database(
     async with asyncpg.create_pool(
         url, min_size=1, max_size=1, command_timeout=timeout_s, server_settings=SESSION
     ) as pool:
-        yield ExplainingDatabase(pool, explain)
+        yield ExplainingDatabase(pool, url, explain)
 
 
 async def explain_hot_queries(database: ExplainingDatabase, *, owner: str, max_backlog: int) -> list[Plan]:

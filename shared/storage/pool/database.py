@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -18,9 +18,11 @@ from shared.observability.logs import Logger
 from shared.runtime.outages import Outages
 from shared.storage.pool.errors import is_session_error, may_succeed_without_data, translated
 from shared.storage.pool.hosts import Hosts
+from shared.storage.pool.pooler import transaction_with_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -48,6 +50,7 @@ RESULTS: Final = "results"
 _COMMIT: Final = "SELECT pg_logical_emit_message(true, 'isoline', '')"
 _COMMIT_WITHIN_S: Final = 1.0
 
+# Of each session, or behind a pooler of each transaction.
 # Plans must depend neither on the tables' statistics, which are wrong for a minute or more whenever the
 # tables grow fast, nor on the arguments. Every statement has an index to use; a table that seems empty would
 # be read as a whole for each key, and a bitmap would hold all due rows before LIMIT cuts it. JIT never pays
@@ -112,9 +115,12 @@ class Database:
         sessions: Number of sessions begun; a new one may lead to another server or database.
     """
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], check_schema: CheckSchema | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool[asyncpg.Record], hosts: Hosts, check_schema: CheckSchema | None = None
+    ) -> None:
         self.sessions = 0
         self._pool = pool
+        self._hosts = hosts
         self._check_schema = check_schema
         self._idle: deque[_IdleConnection] = deque()  # last in, first out
         self._waiting = 0
@@ -126,7 +132,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self, *, writes: str = "") -> AsyncIterator[Connection]:
-        """A connection for one statement or transaction.
+        """A connection for one statement or transaction; behind a pooler it is in a transaction already.
 
         After an error that affects its session it is closed, and so are all others that are open by then,
         before they are used again.
@@ -141,7 +147,8 @@ class Database:
         renewals = self._renewals
         succeeded = False
         try:
-            yield connection
+            async with self._settings_of(connection):
+                yield connection
             succeeded = True
         except Exception as error:
             if is_session_error(error):
@@ -199,6 +206,9 @@ class Database:
         except TimeoutError:
             _log.warning("connections were cut off", waited_s=_CLOSE_TIMEOUT_S)
             self._pool.terminate()
+
+    def _settings_of(self, connection: Connection) -> AbstractAsyncContextManager[None]:
+        return transaction_with_settings(connection, SESSION) if self._hosts.is_pooled else nullcontext()
 
     def _is_refused(self) -> bool:
         return any(refusal.is_recent() for refusal in self._refusals.values())
@@ -317,7 +327,8 @@ async def open_database(
         name: Shown in `pg_stat_activity.application_name`.
         check_schema: Distinguishes a column of a pending migration (retry) from a missing one (a defect).
     """
-    connect: Any = Hosts(url).connect  # the stubs ask for each of asyncpg's settings by its name
+    hosts = Hosts(url)
+    connect: Any = hosts.connect  # the stubs ask for each of asyncpg's settings by its name
 
     async def count(_: asyncpg.Connection[asyncpg.Record]) -> None:
         database.sessions += 1
@@ -334,7 +345,7 @@ async def open_database(
         server_settings=SESSION | {"application_name": name},
     )
     await pool
-    database = Database(pool, check_schema)
+    database = Database(pool, hosts, check_schema)
     _CONNECTIONS.labels("used").set_function(database.used_connections)
     _CONNECTIONS.labels("open").set_function(pool.get_size)
     _CONNECTIONS.labels("most").set(max_connections)

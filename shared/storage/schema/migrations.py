@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,6 +15,7 @@ from pogo_core.util import sql as pogo
 from shared.domain.errors import ConfigurationError, ConflictError, UnavailableError
 from shared.storage.pool.errors import translated_errors
 from shared.storage.pool.hosts import Hosts
+from shared.storage.pool.pooler import MARK
 from shared.storage.schema.compatibility import (
     MIGRATIONS,
     NEWEST_SCHEMA,
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 _SCHEMA: Final = "public"
 _CONNECT_TIMEOUT_S: Final = 10.0
+_POOLED: Final = (
+    "ISOLINE_DATABASE_URL leads to a pooler such as PgBouncer, where two migrations could run at once: "
+    "give `isoline migrate` and `isoline db grant` the URL of PostgreSQL itself"
+)
 _LOCK: Final = "SELECT pg_advisory_lock(hashtext('isoline.migrate'))"
 
 # A migration that waits for a table lock blocks every later statement on the table. It gives up after half a
@@ -50,9 +56,17 @@ WHERE datname = current_database()
 ORDER BY application_name
 """
 
+# Behind a pooler a name is seen until another process uses the session. Health is checked once a second.
+_WATCH_POOLED_S: Final = 5.0
+_WATCH_AGAIN_S: Final = 0.05
+
+_STALE_NAMES: Final = (
+    " (a pooler's idle session keeps the name of a process that has ended: RECONNECT at PgBouncer's console)"
+)
+
 _OLDEST_CODE: Final = re.compile(r"^-- oldest code: (\d+)$", re.MULTILINE)
 _LOSS: Final = re.compile(r"^-- going back loses: (.+?) \((SELECT .+)\)$", re.MULTILINE)
-_RANGE: Final = re.compile(r" schema=(?P<oldest>\d+)\.\.(?P<newest>\d+)$")
+_RANGE: Final = re.compile(r" schema=(?P<oldest>\d+)\.\.(?P<newest>\d+)(?: |$)")
 
 
 class Loss(NamedTuple):
@@ -89,8 +103,8 @@ async def migrate(url: str, *, to: int | None = None, force: bool = False) -> st
         force: Whether to migrate even if running processes do not work with that schema.
 
     Raises:
-        ConfigurationError: The database is not UTF-8, there is no such schema, or a later release applied
-            migrations that may break this code.
+        ConfigurationError: The database is not UTF-8, there is no such schema, a later release applied
+            migrations that may break this code, or the URL leads to a pooler.
         ConflictError: Running processes do not work with that schema, or going down would lose data.
         UnavailableError: PostgreSQL could not be reached or refused a statement, or a table stayed locked.
     """
@@ -109,12 +123,18 @@ async def open_locked_connection(url: str, command: str) -> AsyncIterator[asyncp
     Args:
         url: Of the database.
         command: Names the connection.
+
+    Raises:
+        ConfigurationError: The URL leads to a pooler.
     """
-    connection = await Hosts(url).connect(
+    hosts = Hosts(url)
+    connection = await hosts.connect(
         timeout=_CONNECT_TIMEOUT_S,
         server_settings={"application_name": connection_name(command)},
     )
     try:
+        if hosts.is_pooled:
+            raise ConfigurationError(_POOLED)
         await connection.execute(_LOCK)  # held until the connection closes
         yield connection
     finally:
@@ -210,12 +230,19 @@ async def _in_transaction(
 async def _check_running(
     connection: asyncpg.Connection[asyncpg.Record], target: int, statements: Iterable[Statements]
 ) -> None:
-    names = [row["application_name"] for row in await connection.fetch(_RUNNING)]
-    if unable := [name for name in names if not _works(name, target, statements)]:
-        raise ConflictError(
-            f"schema {target:04} is not for {', '.join(unable)}, which run now: replace them first by a "
-            "release that works with it, or use --force and have them not ready until they are replaced"
-        )
+    watch_until_s = time.monotonic() + _WATCH_POOLED_S
+    while True:
+        names = [row["application_name"] for row in await connection.fetch(_RUNNING)]
+        if unable := [name for name in names if not _works(name, target, statements)]:
+            pooled = _STALE_NAMES if any(MARK in name for name in unable) else ""
+            raise ConflictError(
+                f"schema {target:04} is not for {', '.join(unable)}, which run now: replace them first by a "
+                f"release that works with it, or use --force and have them not ready until they are replaced"
+                f"{pooled}"
+            )
+        if not any(MARK in name for name in names) or time.monotonic() > watch_until_s:
+            return
+        await asyncio.sleep(_WATCH_AGAIN_S)
 
 
 def _works(name: str, target: int, statements: Iterable[Statements]) -> bool:
