@@ -115,6 +115,12 @@ def deleted_event(key: EcgKey, *, source: str, now: datetime, traceparent: str |
     return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
 
 
+def final_event_ids(key: EcgKey, *, source: str) -> list[UUID]:
+    """The ids of the events that may end a generation: processed, failed, deleted."""
+    types = (EventType.PROCESSED, EventType.FAILED, EventType.DELETED)
+    return [_event_id(type_, [key], source) for type_ in types]
+
+
 def subject_of(event: Event) -> str:
     """The ECG that an event is about, as `EcgKey.subject` gives it; empty for several."""
     subject: str = orjson.loads(event.body).get("subject", "")
@@ -163,8 +169,7 @@ def _event(
     now: datetime,
     traceparent: str | None,
 ) -> Event:
-    fact = [type_, *map(list, keys)]
-    event_id = _id_of(orjson.dumps(fact if source == LEGACY_SOURCE else [source, *fact]))
+    event_id = _event_id(type_, keys, source)
     document: dict[str, Any] = {
         "specversion": "1.0",
         "id": event_id,
@@ -179,6 +184,11 @@ def _event(
         document["traceparent"] = traceparent
     document["data"] = data
     return Event(event_id, type_, orjson.dumps(document))
+
+
+def _event_id(type_: EventType, keys: Sequence[EcgKey], source: str) -> UUID:
+    fact = [type_, *map(list, keys)]
+    return _id_of(orjson.dumps(fact if source == LEGACY_SOURCE else [source, *fact]))
 
 
 def _id_of(fact: bytes) -> UUID:

@@ -11,6 +11,8 @@ import typer
 from isoline.cli.command_database import open_command_database
 from isoline.cli.ecgs import Format
 from shared.domain.errors import NotFoundError
+from shared.runtime.settings import EventSettings, read_settings
+from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.timelines import PostgresTimelines
 
 if TYPE_CHECKING:
@@ -41,8 +43,10 @@ def trace(
 
 
 async def _read(owner: str, ecg_id: str) -> Timeline | None:
+    source = read_settings(EventSettings).source
     async with open_command_database() as database:
-        return await PostgresTimelines(database).read(owner, ecg_id)
+        timelines = PostgresTimelines(database, PostgresEventSource(database, source=source))
+        return await timelines.read(owner, ecg_id)
 
 
 def _line(moment: Moment) -> str:

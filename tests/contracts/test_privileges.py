@@ -36,6 +36,7 @@ from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
+from shared.storage.postgres.timelines import PostgresTimelines
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate
@@ -175,6 +176,17 @@ async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
     assert [account.name for account in await accounts.page(limit=10)] == ["bob"]
 
 
+async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(roles: Roles) -> None:
+    await PostgresEcgStore(roles.databases[Service.GATEWAY]).add([a_submission("10")])
+
+    for service in (Service.GATEWAY, Service.PROCESSOR):
+        assert (await PostgresBacklogReader(roles.databases[service]).read()).queued_ecgs == 1
+    operators = roles.databases[Service.OPERATOR]
+    timeline = await PostgresTimelines(operators, PostgresEventSource(operators)).read("ada", "10")
+    assert timeline is not None
+    assert [moment.what for moment in timeline.moments] == ["submitted", "queued"]
+
+
 @pytest.mark.parametrize(
     ("service", "statement"),
     [
@@ -200,6 +212,7 @@ async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
         (Service.PROCESSOR, "DELETE FROM schema_compatibility"),
         (Service.OPERATOR, "SELECT samples FROM ecg_signal"),
         (Service.OPERATOR, "SELECT document FROM ecg_insights"),
+        (Service.OPERATOR, "SELECT bodies FROM outbox"),
         (Service.OPERATOR, "SELECT FROM account"),
         (Service.OPERATOR, "DELETE FROM operation"),
         (Service.OPERATOR, "UPDATE operation SET why = ''"),

@@ -20,7 +20,7 @@ from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.timelines import PostgresTimelines
-from tests.support.builders import SOURCE, an_ecg
+from tests.support.builders import SOURCE, AnEventSource, an_ecg
 
 if TYPE_CHECKING:
     import pytest
@@ -63,7 +63,7 @@ async def replay(database: Database, ecg_id: str = "10") -> EcgKey:
 
 
 async def moments(database: Database, owner: str = "ada", ecg_id: str = "10") -> list[tuple[int, str, str]]:
-    timeline = await PostgresTimelines(database).read(owner, ecg_id)
+    timeline = await PostgresTimelines(database, AnEventSource()).read(owner, ecg_id)
     assert timeline is not None
     return [(moment.generation, moment.what, moment.detail) for moment in timeline.moments]
 
@@ -113,13 +113,26 @@ async def test_a_finished_one_says_after_how_many_attempts_and_whether_its_event
     assert unpublished[2].startswith("published again 0 times")
 
 
+async def test_an_event_of_an_earlier_generation_may_wait_too(database: Database) -> None:
+    await settle(database, await submit(database), is_published=False)
+    await replay(database)
+
+    assert [(generation, what) for generation, what, _ in await moments(database)] == [
+        (1, "submitted"),
+        (1, "completed"),
+        (1, "unpublished"),
+        (2, "replayed"),
+        (2, "queued"),
+    ]
+
+
 async def test_another_owners_ecg_of_the_same_id_is_another(database: Database) -> None:
     await submit(database, owner="bob")
     await settle(database, await submit(database))
     await replay(database)
 
     assert [what for _, what, _ in await moments(database, "bob")] == ["submitted", "queued"]
-    assert await PostgresTimelines(database).read("eve", "10") is None
+    assert await PostgresTimelines(database, AnEventSource()).read("eve", "10") is None
 
 
 async def test_an_id_that_was_erased_and_came_again_begins_anew(database: Database) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from shared.events import EcgKey, final_event_ids
 from shared.observability.tracing import trace_id_of
 from shared.ports.timeline import Moment, Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
     import asyncpg
 
+    from shared.ports.event_source import EventSource
     from shared.storage.pool.database import Database
 
 _ECG: Final = """
@@ -36,23 +41,27 @@ ORDER BY at
 # Of what happens to one generation.
 _PLACES: Final = ("submitted", "replayed", "queued", "completed", "failed", "unpublished", "erased")
 
-# The outbox is small, unless RabbitMQ is away: then this reads all of it.
+# The outbox is small, unless RabbitMQ is away: then this reads all of it. Its bodies hold results, and are no
+# business of an operator.
 _UNPUBLISHED: Final = """
-SELECT created_at, republished, due_at FROM outbox
-WHERE EXISTS (
-    SELECT FROM unnest(bodies) AS body WHERE convert_from(body, 'UTF8')::jsonb ->> 'subject' = $1
-)
-ORDER BY created_at
+SELECT event_ids, created_at, republished, due_at FROM outbox
+WHERE event_ids && $1::uuid[] ORDER BY created_at
 """
 
 
 class PostgresTimelines:
-    """`shared.ports.timeline.Timelines` on PostgreSQL."""
+    """`shared.ports.timeline.Timelines` on PostgreSQL.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        event_source: Of the events of this installation; their ids are made of it.
+    """
+
+    def __init__(self, database: Database, event_source: EventSource) -> None:
         self._database = database
+        self._event_source = event_source
 
     async def read(self, owner: str, ecg_id: str) -> Timeline | None:
+        source = await self._event_source.uri()
         async with (
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -62,7 +71,12 @@ class PostgresTimelines:
                 return None
             past = await connection.fetch(_PAST_GENERATIONS, ecg["row"], ecg["generation"])
             replays = await connection.fetch(_REPLAYS, owner, ecg_id)
-            unpublished = await connection.fetch(_UNPUBLISHED, f"{owner}/{ecg_id}")
+            generations = {
+                event_id: generation
+                for generation in (*(row["generation"] for row in past), ecg["generation"])
+                for event_id in final_event_ids(EcgKey(owner, ecg_id, generation), source=source)
+            }
+            unpublished = await connection.fetch(_UNPUBLISHED, list(generations))
         replays = [replay for replay in replays if replay["at"] >= ecg["submitted_at"]]
         generation = ecg["generation"]
         moments = [
@@ -70,7 +84,7 @@ class PostgresTimelines:
             *map(_past, past),
             *(Moment(each["at"], "replayed", each["generation"], _by(each)) for each in replays),
             _present(ecg),
-            *(Moment(each["created_at"], "unpublished", generation, _due(each)) for each in unpublished),
+            *_unpublished(unpublished, generations),
         ]
         return Timeline(sorted(moments, key=_order), trace_id_of(ecg["traceparent"]))
 
@@ -91,6 +105,12 @@ def _present(ecg: asyncpg.Record) -> Moment:
         ecg["generation"],
         f"{detail}: {ecg['error']}" if ecg["error"] else detail,
     )
+
+
+def _unpublished(batches: Sequence[asyncpg.Record], generations: Mapping[UUID, int]) -> Iterator[Moment]:
+    for batch in batches:
+        for event_id in generations.keys() & batch["event_ids"]:
+            yield Moment(batch["created_at"], "unpublished", generations[event_id], _due(batch))
 
 
 def _by(replay: asyncpg.Record) -> str:

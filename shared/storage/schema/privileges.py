@@ -18,7 +18,7 @@ class Service(StrEnum):
 
     GATEWAY = "gateway"
     PROCESSOR = "processor"
-    OPERATOR = "operator"  # the commands `isoline replay` and `isoline dlq`
+    OPERATOR = "operator"  # the commands `isoline replay`, `isoline dlq` and `isoline trace`
 
 
 _OF_ALL: Final = {
@@ -59,7 +59,11 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
             "UPDATE (generation, status, attempts, claimed_by, republished, due_at, error, finished_at)"
         ),
         # The trigger `generation_is_kept` writes; no result can be read.
-        "ecg_insights": "SELECT (row, generation, past_finished_at), INSERT, UPDATE (past_finished_at)",
+        "ecg_insights": (
+            "SELECT (row, generation, past_error, past_finished_at), INSERT, UPDATE (past_finished_at)"
+        ),
+        # Bodies of events hold results.
+        "outbox": "SELECT (event_ids, republished, due_at, created_at)",
         "operation": "SELECT, INSERT",
     },
 }
