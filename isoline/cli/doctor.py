@@ -131,7 +131,7 @@ async def _diagnose(services: Collection[Service], output: Format) -> list[Findi
                     name="spool",
                     judge=partial(_judge_spool, gateway_settings),
                     remedy="free or name another disk by ISOLINE_SPOOL_DIR",
-                    section="submissions-get-503",
+                    section="a-disk-is-full",
                 )
             )
         findings = await diagnose(checks, within_s=_WITHIN_S)
