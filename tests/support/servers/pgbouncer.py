@@ -79,6 +79,10 @@ class PgbouncerServer:
                 assert self._process.returncode is None, "pgbouncer ended"
                 await asyncio.sleep(_POLL_S)
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A raw connection to it."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
     async def kill(self) -> None:
         """End it at once: it has nothing to keep."""
         if self._process is not None:

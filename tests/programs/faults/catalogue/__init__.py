@@ -3,6 +3,7 @@
 from tests.programs.faults.catalogue import (  # noqa: I001 - the first fault of all shows what is usual
     services,
     postgres,
+    pgbouncer,
     rabbitmq,
     network,
     messages,
@@ -11,4 +12,14 @@ from tests.programs.faults.catalogue import (  # noqa: I001 - the first fault of
     releases,
 )
 
-__all__ = ["clock", "cluster", "messages", "network", "postgres", "rabbitmq", "releases", "services"]
+__all__ = [
+    "clock",
+    "cluster",
+    "messages",
+    "network",
+    "pgbouncer",
+    "postgres",
+    "rabbitmq",
+    "releases",
+    "services",
+]

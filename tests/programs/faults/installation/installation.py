@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.use_cases import create_account
@@ -32,8 +32,9 @@ from tests.programs.faults.installation.servers import (
     open_postgres,
     open_rabbitmq,
 )
-from tests.programs.faults.installation.service import Service
+from tests.programs.faults.installation.service import THIS_CODE, Service
 from tests.programs.faults.load import PASSWORD
+from tests.support.servers.pgbouncer import PgbouncerServer
 from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Installation:
     generations: dict[str, int] = field(default_factory=dict)
     injected_letters: int = 0
     has_run_release_before: bool = False
+    pgbouncer: PgbouncerServer | None = None
     plateau: dict[str, Footprint] = field(default_factory=dict)
 
     @property
@@ -109,6 +111,34 @@ class Installation:
         for service in self.services:
             service.code = code
         await asyncio.gather(*(service.restart() for service in self.services))
+
+    async def put_pgbouncer_between(self) -> None:
+        """Lead every service to PostgreSQL by way of a PgBouncer."""
+        server_url = urlsplit(self.postgres.url)
+        service = f"{SERVICE_ROLE}:{quote(SERVICE_PASSWORD)}@"
+        folder = self.logs / "pgbouncer"
+        folder.mkdir(exist_ok=True)
+        self.pgbouncer = PgbouncerServer(folder, urlunsplit(server_url._replace(netloc=service)), {})
+        await self.pgbouncer.start()
+        for proxy in self.postgres_proxies:
+            proxy.lead_to(self.pgbouncer.connect)
+
+    async def take_pgbouncer_away(self) -> None:
+        """Lead every service to PostgreSQL itself, which takes new processes: none forgets a pooler."""
+        for proxy in self.postgres_proxies:
+            proxy.lead_to(self.postgres.connect)
+        await self.restart_all(THIS_CODE)
+        await self.end_pgbouncer()
+
+    async def end_pgbouncer(self) -> None:
+        """End the PgBouncer, if there is one."""
+        if self.pgbouncer is not None:
+            await self.pgbouncer.kill()
+
+    @property
+    def postgres_proxies(self) -> list[Proxy]:
+        """The proxies between services and PostgreSQL."""
+        return [proxy for name, proxy in self.proxies.items() if name.endswith("-postgres")]
 
     def footprints(self) -> dict[str, Footprint]:
         """Memory, files and connections of each service's process."""
@@ -161,6 +191,7 @@ async def open_installation(*, nodes: int = 1) -> AsyncIterator[Installation]:
             clock_of_one=Clock(folder, "clock-of-one"),
             logs=folder,
         )
+        stack.push_async_callback(installation.end_pgbouncer)
         await installation.until_ready()
         yield installation
 

@@ -38,6 +38,11 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def lead_to(self, connect: Callable[[], Awaitable[Streams]]) -> None:
+        """Lead new connections to another server, and reset those that are open."""
+        self._connect = connect
+        self.cut()
+
     def black_hole(self) -> None:
         """Keep every connection, accept new ones, and forward nothing."""
         self._passes.clear()
