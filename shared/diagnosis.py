@@ -124,14 +124,17 @@ async def _judge(judge: Judge, within_s: float) -> Judgement:
 
 
 def judge_server(server: DatabaseServer) -> Judgement:
-    """Whether PostgreSQL takes writes."""
-    if not server.takes_writes:
-        return Judgement(
-            Verdict.FAILED, f"PostgreSQL {server.version} is read-only: a standby, or told to be"
-        )
+    """Whether PostgreSQL, which answers, is one that Isoline was tried with."""
     if _numbers(server.version) < _OLDEST_POSTGRESQL:
         return Judgement(Verdict.WARNING, f"PostgreSQL {server.version} is older than Isoline was tried with")
-    return Judgement(Verdict.OK, f"PostgreSQL {server.version} takes writes")
+    return Judgement(Verdict.OK, f"PostgreSQL {server.version} answers")
+
+
+def judge_writes(server: DatabaseServer) -> Judgement:
+    """Whether PostgreSQL takes writes."""
+    if not server.takes_writes:
+        return Judgement(Verdict.FAILED, "PostgreSQL is read-only: a standby, or told to be")
+    return Judgement(Verdict.OK, "PostgreSQL takes writes")
 
 
 def judge_durability(server: DatabaseServer) -> Judgement:

@@ -35,6 +35,7 @@ from shared.diagnosis import (
     judge_server,
     judge_spool,
     judge_topology,
+    judge_writes,
 )
 from shared.domain.errors import ConfigurationError
 from shared.runtime.process import EXIT_CONFIGURATION
@@ -146,8 +147,15 @@ def _database_checks(database: Database, services: Collection[Service]) -> Itera
     yield Check(
         name="postgresql",
         judge=lambda: _judged(judge_server, read_server(database)),
-        remedy="start or promote PostgreSQL, or mend host, role and password in ISOLINE_DATABASE_URL",
+        remedy="start PostgreSQL, or mend host, role and password in ISOLINE_DATABASE_URL",
         section="postgresql-is-away-or-refuses",
+    )
+    yield Check(
+        name="writes",
+        judge=lambda: _judged(judge_writes, read_server(database)),
+        remedy="promote the standby or name the primary too, or turn default_transaction_read_only off",
+        section="postgresql-is-read-only-or-promoted",
+        needs="postgresql",
     )
     yield Check(
         name="durability",

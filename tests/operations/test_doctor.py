@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
@@ -83,7 +84,7 @@ async def test_a_whole_installation_is_well(amqp_url: str, topology: Topology) -
 
     assert (status, not_well(findings)) == (0, {})
     assert findings["consumers"]["verdict"] == "ok"
-    assert len(findings) == 20
+    assert len(findings) == 21
 
 
 async def test_a_line_says_what_to_do_and_where_that_is_told() -> None:
@@ -93,7 +94,7 @@ async def test_a_line_says_what_to_do_and_where_that_is_told() -> None:
     [line] = [line for line in result.output.splitlines() if line.startswith("failed")]
     assert line.startswith("failed   consumers ")
     assert line.endswith(" (docs/runbook.md#ecgs-stay-queued)")
-    assert result.output.count("\n") == 20
+    assert result.output.count("\n") == 21
 
 
 async def test_without_postgresql_the_rest_is_still_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,29 @@ async def test_migrations_that_may_wait_are_a_warning(database_url: str) -> None
     assert f"pending: {NEWEST_SCHEMA:04}_" in findings["schema"]["reason"]
 
 
-async def test_a_role_needs_its_privileges_and_no_others(
+async def test_a_read_only_database_fails_what_writes_and_nothing_else(database_url: str) -> None:
+    name = urlsplit(database_url).path.removeprefix("/")
+    async with open_connection(database_url) as connection:
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+    status, findings = await diagnosis("processor")
+
+    assert status == 1
+    assert not_well(findings) == {"writes": "failed", "processor: storing results": "failed"}
+
+
+async def test_a_gateway_needs_what_is_granted_to_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_role(database_url, "gateway") as role:
+        await grant(database_url, {role: {Service.GATEWAY}})
+        monkeypatch.setenv("ISOLINE_DATABASE_URL", url_of_role(database_url, role))
+        _, findings = await diagnosis("gateway")
+
+    assert not_well(findings) == {}
+
+
+async def test_a_processor_needs_what_is_granted_to_one_and_says_what_it_lacks(
     database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_role(database_url, "processor") as role:

@@ -18,6 +18,7 @@ from shared.diagnosis import (
     judge_outbox,
     judge_server,
     judge_spool,
+    judge_writes,
 )
 from shared.domain.errors import UnavailableError
 from shared.ports.backlog import BacklogState
@@ -99,9 +100,13 @@ def test_what_a_commit_survives_is_said(server: DatabaseServer, verdict: Verdict
     assert words in judgement.reason
 
 
-def test_a_server_that_takes_no_writes_has_failed_and_an_old_one_is_warned_of() -> None:
-    assert judge_server(_SERVER).verdict is Verdict.OK
-    assert judge_server(_SERVER._replace(takes_writes=False)).verdict is Verdict.FAILED
+def test_a_server_that_takes_no_writes_has_failed() -> None:
+    assert judge_writes(_SERVER).verdict is Verdict.OK
+    assert judge_writes(_SERVER._replace(takes_writes=False)).verdict is Verdict.FAILED
+
+
+def test_a_server_that_is_older_than_what_was_tried_is_warned_of() -> None:
+    assert judge_server(_SERVER._replace(version="15.0")).verdict is Verdict.OK
     assert judge_server(_SERVER._replace(version="14.9 (Debian 14.9-1)")).verdict is Verdict.WARNING
 
 
