@@ -8,7 +8,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import orjson
 import typer
@@ -86,7 +86,8 @@ _S = TypeVar("_S", bound="BaseSettings")
 
 def diagnose_installation(
     service: Annotated[
-        Service | None, typer.Argument(help="With the settings and rights of which; else of both services.")
+        Literal[Service.GATEWAY, Service.PROCESSOR] | None,
+        typer.Argument(help="With the settings and rights of which; else of both services."),
     ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
@@ -94,9 +95,7 @@ def diagnose_installation(
 
     It changes nothing. Exit status 1 if a check failed, 2 if a setting is missing or wrong.
     """
-    if service is Service.EMBEDDED:
-        raise ConfigurationError("isoline doctor is for gateways and processors; try isoline status")
-    services = [Service.GATEWAY, Service.PROCESSOR] if service is None else [service]
+    services = [Service.GATEWAY, Service.PROCESSOR] if service is None else [Service(service)]
     findings = asyncio.run(_diagnose(services, output))
     if any(finding.verdict is Verdict.FAILED for finding in findings):
         is_configuration = findings[0].verdict is Verdict.FAILED

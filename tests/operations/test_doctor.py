@@ -27,6 +27,8 @@ from shared.storage.schema.privileges import Service
 from tests.support.builders import a_submission
 from tests.support.databases import open_connection
 from tests.support.roles import open_role, url_of_role
+from tests.support.servers.folders import server_folder
+from tests.support.servers.pgbouncer import open_pgbouncer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +87,17 @@ async def test_a_whole_installation_is_well(amqp_url: str, topology: Topology) -
     assert (status, not_well(findings)) == (0, {})
     assert findings["consumers"]["verdict"] == "ok"
     assert len(findings) == 21
+
+
+async def test_a_whole_installation_is_well_behind_pgbouncer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server_folder() as folder:
+        async with open_pgbouncer(folder, database_url) as pgbouncer:
+            monkeypatch.setenv("ISOLINE_DATABASE_URL", pgbouncer.url)
+            _, findings = await diagnosis()
+
+    assert not_well(findings) == {}
 
 
 async def test_a_line_says_what_to_do_and_where_that_is_told() -> None:
