@@ -17,6 +17,7 @@ from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.heap import share_one_heap
+from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.runtime.process import process_name, run_until_signal, this_worker
 from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
@@ -35,6 +36,7 @@ from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
@@ -95,6 +97,14 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             },
             operations_port=settings.operations_port_of(worker),
             shares_port=settings.workers > 1,
+        ),
+        open_heartbeat(
+            Heartbeat(
+                PostgresProcesses(database),
+                service="gateway",
+                worker=worker,
+                is_draining=stop_requested.is_set,
+            )
         ),
     ):
         await stop_requested.wait()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.deliveries.metrics import held_ecgs
 from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
@@ -17,6 +18,7 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
+from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import process_name, run_until_signal, this_worker
 from shared.runtime.scraped_metrics import ScrapedMetrics
@@ -28,6 +30,7 @@ from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
 
@@ -93,6 +96,15 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 settings.operations_port_of(worker),
                 health=health,
                 metrics=ScrapedMetrics(health, PostgresBacklogReader(database)),
+            ),
+            open_heartbeat(
+                Heartbeat(
+                    PostgresProcesses(database),
+                    service="processor",
+                    worker=worker,
+                    is_draining=stop_requested.is_set,
+                    held_ecgs=held_ecgs,
+                )
             ),
         ):
             await run_processor(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from isoline.cli.command_database import open_command_database
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
@@ -19,19 +20,26 @@ from shared.ports.dead_letters import Decision
 from shared.ports.operations import AuditNote, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.pool.database import open_database
+from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.schema.compatibility import check_schema, connection_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from shared.events import EcgKey
+    from shared.ports.backlog import BacklogState
     from shared.ports.dead_letters import DeadLetter, DeadLetters
     from shared.ports.operations import Operations
+    from shared.ports.processes import RunningProcess
 
 _SHOWN_CHARACTERS: Final = 60
+# A process says every 5 s that it is there.
+_SILENT_AFTER_S: Final = 20.0
 
+ops = typer.Typer(no_args_is_help=True, help="What runs, and what waits.")
 dlq = typer.Typer(no_args_is_help=True, help="The dead letters: what could not be read, or ended processes.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="The letters' names, as `list` shows them.")]
@@ -54,8 +62,26 @@ Who = Annotated[str | None, typer.Option("--who", help="Your name, if it is not 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
+    app.add_typer(ops, name="ops")
     app.add_typer(dlq, name="dlq")
     app.command("replay")(replay_ecgs)
+
+
+@ops.command("processes")
+def list_processes() -> None:
+    """Show every gateway and processor that was seen in the last hour, and what each holds."""
+    for process in asyncio.run(_running_processes()):
+        typer.echo(_process_line(process))
+
+
+@ops.command("backlog")
+def show_backlog() -> None:
+    """Show how many ECGs and event batches wait, and for how long the oldest have."""
+    backlog = asyncio.run(_read_backlog())
+    typer.echo(f"{backlog.queued_ecgs} ECGs wait, the oldest for {backlog.oldest_ecg_s:.0f} s.")
+    typer.echo(
+        f"{backlog.unpublished_batches} event batches wait, the oldest for {backlog.oldest_batch_s:.0f} s."
+    )
 
 
 @dlq.command("list")
@@ -168,6 +194,26 @@ async def _count(selection: Selection) -> int:
 async def _replay(selection: Selection, note: AuditNote) -> list[EcgKey]:
     async with _open_operations() as operations:
         return await replay(selection, note, operations=operations)
+
+
+async def _running_processes() -> Sequence[RunningProcess]:
+    async with open_command_database() as database:
+        return await PostgresProcesses(database).running()
+
+
+def _process_line(process: RunningProcess) -> str:
+    presence = process.presence
+    state = "draining" if presence.is_draining else "working"
+    if process.seen_s > _SILENT_AFTER_S:
+        state = f"silent for {process.seen_s:.0f} s"
+    held = "" if presence.held_ecgs is None else f", holds {presence.held_ecgs} ECGs"
+    name = f"{presence.service}/{presence.worker} on {presence.host}"
+    return f"{name}  {presence.release}  since {process.started_at:%Y-%m-%d %H:%M:%S}  {state}{held}"
+
+
+async def _read_backlog() -> BacklogState:
+    async with open_command_database() as database:
+        return await PostgresBacklogReader(database).read()
 
 
 def _open_letters() -> AbstractAsyncContextManager[DeadLetters]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 
 from shared.domain.errors import InvalidEcgError
 from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATENCY_BUCKETS_S, counters
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from shared.ports.ecgs import Claims, Settlement
 
@@ -40,11 +42,38 @@ _SETTLED: Final = counters(
 _BATCH_SIZE: Final = Histogram(
     "isoline_settled_batch_ecgs", "ECGs whose results one statement committed.", buckets=BATCH_BUCKETS
 )
+
+
+@dataclass(slots=True)
+class _Held:
+    """The ECGs that this process holds."""
+
+    count: int = 0
+
+
+_held: Final = _Held()
+_HELD: Final = Gauge("isoline_held_ecgs", "ECGs that this processor was given and has not settled.")
+_HELD.set_function(lambda: _held.count)
 _LATENCY: Final = Histogram(
     "isoline_ecg_latency_seconds",
     "From an ECG's 202 to its result, in its first generation.",
     buckets=LATENCY_BUCKETS_S,
 )
+
+
+@contextmanager
+def holding(num_ecgs: int) -> Iterator[None]:
+    """Count so many ECGs as held by this process while the context is open."""
+    _held.count += num_ecgs
+    try:
+        yield
+    finally:
+        _held.count -= num_ecgs
+
+
+def held_ecgs() -> int:
+    """How many ECGs this process was given and has not settled."""
+    return _held.count
 
 
 def count_claims(claims: Claims, *, are_repeated: bool) -> None:

@@ -89,7 +89,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     tracker = DeliveryTracker({delivery: await read_or_dead_letter(delivery) for delivery in deliveries})
     if not tracker.unsettled_ecgs:
         return
-    with deps.breaker.give_back_on_open(tracker.give_back):
+    with metrics.holding(len(tracker.unsettled_ecgs)), deps.breaker.give_back_on_open(tracker.give_back):
         try:
             await deps.isolation.isolate_retries(
                 partial(_settle_together, tracker, deps), partial(_settle_alone, tracker=tracker, deps=deps)

@@ -18,6 +18,7 @@ from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.ports.logins import Login
 from shared.ports.operations import AuditNote, Selection
 from shared.ports.outbox import Backoff
+from shared.ports.processes import Presence
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.backlog import PostgresBacklogReader
@@ -35,6 +36,7 @@ from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.postgres.timelines import PostgresTimelines
 from shared.storage.schema.compatibility import check_schema_of
@@ -182,6 +184,10 @@ async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(
     for service in (Service.GATEWAY, Service.PROCESSOR):
         assert (await PostgresBacklogReader(roles.databases[service]).read()).queued_ecgs == 1
     operators = roles.databases[Service.OPERATOR]
+    for service in (Service.GATEWAY, Service.PROCESSOR):
+        processes = PostgresProcesses(roles.databases[service])
+        assert await processes.announce(Presence(uuid4(), service, 1, "host", "0.2.0"))
+    assert len(await PostgresProcesses(operators).running()) == 2
     timeline = await PostgresTimelines(operators, PostgresEventSource(operators)).read("ada", "10")
     assert timeline is not None
     assert [moment.what for moment in timeline.moments] == ["submitted", "queued"]

@@ -42,6 +42,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "recording": "SELECT, INSERT, UPDATE (row)",
         "recording_part": "INSERT",
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies), DELETE",
+        "process": "SELECT, INSERT, UPDATE, DELETE",
     },
     Service.PROCESSOR: _OF_ALL
     | {
@@ -51,6 +52,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "recording": "SELECT",
         "recording_part": "SELECT",
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies, republished, due_at), DELETE",
+        "process": "SELECT, INSERT, UPDATE, DELETE",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -65,6 +67,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         # Bodies of events hold results.
         "outbox": "SELECT (event_ids, republished, due_at, created_at)",
         "operation": "SELECT, INSERT",
+        "process": "SELECT",
     },
 }
 
