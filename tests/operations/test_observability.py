@@ -83,14 +83,6 @@ def test_each_alert_fires_when_it_should_and_none_while_all_is_well(tmp_path: Pa
     assert {each["alertname"] for each in tried if not each.get("exp_alerts")} == alerts
 
 
-def test_each_alert_names_a_section_of_the_runbook() -> None:
-    headings = re.findall(r"^## (.*)$", (_ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
-    sections = {f"docs/runbook.md#{heading.lower().replace(' ', '-')}" for heading in headings}
-
-    named = {rule["alert"]: rule["annotations"]["runbook"] for rule in _RULES}
-    assert {alert: section for alert, section in named.items() if section not in sections} == {}
-
-
 @pytest.mark.parametrize("expression", _EXPRESSIONS.values(), ids=_EXPRESSIONS.keys())
 def test_each_metric_of_an_alert_or_a_panel_is_exposed(expression: str) -> None:
     known, read = exposed(), list(series_of(expression))
