@@ -74,14 +74,15 @@ class Hosts:
                 )
             except ClientConfigurationError:
                 raise
-            except ValueError as error:  # of a variable of libpq, for the URL was checked
-                raise ConfigurationError(f"ISOLINE_DATABASE_URL, or PGPORT beside it: {error}") from error
             except (OSError, CannotConnectNowError, TargetServerAttributeNotMatched) as error:
                 if len(self._urls) == 1:
                     raise
                 is_other = isinstance(error, TargetServerAttributeNotMatched)
                 reason = OTHER_ATTRIBUTES if is_other else str(error) or "no answer in time"
                 failures.append(f"{parts.netloc.rpartition('@')[2]}: {reason}")
+            # Of a variable of libpq, for the URL was checked. An untrusted certificate is an OSError as well.
+            except ValueError as error:
+                raise ConfigurationError(f"ISOLINE_DATABASE_URL, or PGPORT beside it: {error}") from error
             else:
                 self._urls = [url, *(other for other in self._urls if other != url)]
                 return connection
