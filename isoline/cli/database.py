@@ -9,8 +9,9 @@ import typer
 
 from shared.domain.errors import ConfigurationError
 from shared.runtime.settings import DatabaseSettings, read_settings
+from shared.service import Service
 from shared.storage.schema import grants
-from shared.storage.schema.privileges import Service, grant_statements
+from shared.storage.schema.privileges import grant_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

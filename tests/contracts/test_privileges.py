@@ -19,6 +19,7 @@ from shared.ports.logins import Login
 from shared.ports.operations import AuditNote, Selection
 from shared.ports.outbox import Backoff
 from shared.ports.processes import Presence
+from shared.service import Service
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.backlog import PostgresBacklogReader
@@ -42,7 +43,7 @@ from shared.storage.postgres.timelines import PostgresTimelines
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate
-from shared.storage.schema.privileges import TABLES, Service
+from shared.storage.schema.privileges import TABLES
 from tests.support.builders import SOURCE, a_submission, an_ecg
 from tests.support.databases import open_connection
 from tests.support.roles import open_role, url_of_role

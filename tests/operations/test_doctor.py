@@ -19,11 +19,11 @@ from isoline.cli import doctor
 from isoline.cli.app import app
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.topology import declare
+from shared.service import Service
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.schema.compatibility import NEWEST_SCHEMA
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate
-from shared.storage.schema.privileges import Service
 from tests.support.builders import a_submission
 from tests.support.databases import open_connection
 from tests.support.roles import open_role, url_of_role

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.storage.schema.privileges import Service
+    from shared.service import Service
 
 _ROLES: Final = """
 SELECT rolname, rolsuper, EXISTS (

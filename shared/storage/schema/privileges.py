@@ -6,19 +6,12 @@ grant. Columns are named where the rest of a row is no business of the service.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from shared.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-
-class Service(StrEnum):
-    """What logs in to the servers with an account of its own."""
-
-    GATEWAY = "gateway"
-    PROCESSOR = "processor"
-    OPERATOR = "operator"  # the commands `isoline replay`, `isoline dlq` and `isoline trace`
 
 
 _OF_ALL: Final = {
