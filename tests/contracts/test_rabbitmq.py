@@ -23,7 +23,7 @@ from shared.broker.rabbitmq import consumer as rabbitmq_consumer
 from shared.broker.rabbitmq.consumer import RabbitmqDelivery, open_rabbitmq_consumer
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
-from shared.broker.topology import declare
+from shared.broker.topology import declare_or_check
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
 from shared.ports.dead_letters import Decision
@@ -420,14 +420,14 @@ class TestConnections:
     ) -> None:
         failures = 2
 
-        async def dying(*arguments: Any) -> None:
+        async def dying(*arguments: Any) -> bool:
             nonlocal failures
             if failures:
                 failures -= 1
                 raise asyncio.CancelledError  # what aiormq raises into those who wait on a lost channel
-            await declare(*arguments)
+            return await declare_or_check(*arguments)
 
-        monkeypatch.setattr(rabbitmq, "declare", dying)
+        monkeypatch.setattr(rabbitmq, "declare_or_check", dying)
         monkeypatch.setattr(rabbitmq, "_FIRST_BACKOFF_S", 0.05)
 
         async with (

@@ -5,7 +5,8 @@ reading from a connection that publishes, and acks on it would wait too.
 
 The library's robust connection is not used: it declares again what was declared on a channel, and if that
 fails it does not recover. Its consumer (aio-pika 10.2.1) received nothing more after an exchange was deleted
-together with its queue. Here the end of a channel ends the connection, and the next one declares everything.
+together with its queue. Here the end of a channel ends the connection, and the next one declares everything
+again, or checks that it is there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from yarl import URL
 from shared.broker.rabbitmq.aiormq_internals import Transport
 from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.broker.rabbitmq.refusals import describe_failure
-from shared.broker.topology import declare
+from shared.broker.topology import declare_or_check
 from shared.runtime.retry import backoff_s
 from shared.runtime.supervision import background_task, failure_of
 
@@ -53,7 +54,8 @@ _PROBE_WITHIN_S: Final = 10.0
 
 EndChannel: TypeAlias = Callable[[str], None]
 Probe: TypeAlias = Callable[[], Awaitable[None]]
-Attach: TypeAlias = Callable[[AbstractChannel, EndChannel], AbstractAsyncContextManager[Probe]]
+Redeclare: TypeAlias = Callable[[], Awaitable[bool]]
+Attach: TypeAlias = Callable[[AbstractChannel, EndChannel, Redeclare], AbstractAsyncContextManager[Probe]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class ConnectionOptions:
     Attributes:
         url: Of the broker, or of each node of a cluster with commas between them, tried in turn.
         name: Of the connection, as the broker lists it.
-        topology: Exchanges and queues, declared on every connect.
+        topology: Exchanges and queues, declared on every connect if the user has the right to.
         connect_timeout_s: Limit of one attempt.
         state: Updated whenever the connection is opened or lost.
     """
@@ -79,9 +81,10 @@ class ConnectionOptions:
 async def keep_connected(options: ConnectionOptions, attach: Attach) -> AsyncIterator[None]:
     """Connect, and reconnect after every loss, while the context is open; it opens after the first attempt.
 
-    For each channel, once the topology is declared, ``attach`` is entered, and left when the channel is lost
-    or ended by the function that ``attach`` gets. Every 5 s the probe that ``attach`` yields checks that the
-    channel still works, and raises if not.
+    For each channel, once the topology is there, ``attach`` is entered, and left when the channel is lost or
+    ended by the first function that ``attach`` gets. The second one declares the topology again, and tells
+    whether the user has the right to. Every 5 s the probe that ``attach`` yields checks that the channel
+    still works, and raises if not.
     """
     attempted = asyncio.Event()
     async with background_task(partial(_reconnect_forever, options, attach, attempted), options.name):
@@ -123,7 +126,8 @@ async def _connect_once(
         connection.close_callbacks.add(lambda _, error: _end_connection_with_error(ended, error))
         failure = await failure_of(_use_channel(connection, options, attach, attempted, ended))
         await asyncio.wait([ended], timeout=_CLOSE_REASON_WITHIN_S)
-    raise ConnectionError(ended.result() if ended.done() else describe_failure(failure or ConnectionError()))
+        _end_connection_with_error(ended, failure or ConnectionError())  # before closing gives another reason
+    raise ConnectionError(ended.result())
 
 
 async def _use_channel(
@@ -135,10 +139,12 @@ async def _use_channel(
 ) -> None:
     async with AsyncExitStack() as stack:
         async with _time_limit(options.connect_timeout_s):
+            redeclare = partial(declare_or_check, connection, options.topology)
+            await redeclare()
             channel = await connection.channel(on_return_raises=True)
             channel.close_callbacks.add(lambda _, error: _end_connection_with_error(ended, error))
-            await declare(channel, options.topology)
-            probe = await stack.enter_async_context(attach(channel, partial(_end_connection, ended)))
+            end = partial(_end_connection, ended)
+            probe = await stack.enter_async_context(attach(channel, end, redeclare))
         attempted.set()
         if not options.state.failures:
             options.state.mark_connected()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel as UnderlayChannel
     from aiormq.abc import DeliveredMessage
 
-    from shared.broker.rabbitmq.connection import EndChannel, Probe
+    from shared.broker.rabbitmq.connection import EndChannel, Probe, Redeclare
     from shared.broker.topology import Topology
     from shared.ports.broker import Delivery
 
@@ -56,7 +56,7 @@ async def open_rabbitmq_consumer(
 
     Args:
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
-        topology: Exchanges and queues, declared on every connect.
+        topology: Exchanges and queues, declared on every connect if the user has the right to.
         prefetch: Most deliveries that are unsettled at any time.
         process: How the broker shows this process among its connections.
         is_paused: Whether it consumes nothing until it is resumed.
@@ -102,7 +102,9 @@ class RabbitmqConsumer:
             raise UnavailableError(f"RabbitMQ: {self._connection_state.reason or 'the connection was lost'}")
 
     @asynccontextmanager
-    async def attach(self, channel: AbstractChannel, end: EndChannel) -> AsyncIterator[Probe]:
+    async def attach(
+        self, channel: AbstractChannel, end: EndChannel, _redeclare: Redeclare
+    ) -> AsyncIterator[Probe]:
         """Consume on this channel until the broker cancels that, as it does when the queue is deleted."""
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: end("the broker ended the consumer"))

@@ -15,7 +15,7 @@ from shared.broker.rabbitmq.one_by_one_fallback import OneByOnePublisher
 from shared.broker.rabbitmq.pipeline import PipelinedPublisher
 from shared.broker.rabbitmq.publisher_confirms import BatchOutcomes, PublishOutcome
 from shared.broker.rabbitmq.publisher_state import PublisherState
-from shared.broker.topology import declare
+from shared.broker.topology import DECLARED_BY
 from shared.domain.errors import UnavailableError, UnroutableError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractChannel
 
-    from shared.broker.rabbitmq.connection import EndChannel, Probe
+    from shared.broker.rabbitmq.connection import EndChannel, Probe, Redeclare
     from shared.broker.topology import Topology
     from shared.events import Event
 
@@ -47,7 +47,7 @@ async def open_rabbitmq_publisher(
 
     Args:
         url: Where the broker is, ``amqp://`` or ``amqps://``; or its nodes, with commas between them.
-        topology: Exchanges and queues, declared on every connect.
+        topology: Exchanges and queues, declared on every connect if the user has the right to.
         process: How the broker shows this process among its connections.
         timeout_s: Limit of one publish; after it the outcome is unknown.
         connect_timeout_s: Limit of one attempt to connect, and of this opening.
@@ -82,12 +82,14 @@ class RabbitmqPublisher:
         return self._sender is not None
 
     @asynccontextmanager
-    async def attach(self, channel: AbstractChannel, _end: EndChannel) -> AsyncIterator[Probe]:
+    async def attach(
+        self, channel: AbstractChannel, _end: EndChannel, redeclare: Redeclare
+    ) -> AsyncIterator[Probe]:
         """Publish on this channel, which nothing else may publish on."""
         sender = self._sender = await self._make_sender(channel)
         sender.channel.closing.add_done_callback(lambda _: self._detach(sender))
         try:
-            yield partial(self._probe, channel, sender)
+            yield partial(self._probe, channel, sender, redeclare)
         finally:
             self._detach(sender)
 
@@ -121,7 +123,7 @@ class RabbitmqPublisher:
             return PipelinedPublisher(underlay, self._topology.exchange, on_blocked=self._expire_timeouts)
         return OneByOnePublisher(underlay, await channel.get_exchange(self._topology.exchange, ensure=False))
 
-    async def _probe(self, channel: AbstractChannel, sender: _Sender) -> None:
+    async def _probe(self, channel: AbstractChannel, sender: _Sender, redeclare: Redeclare) -> None:
         """Check that the broker answers and confirms; declare the topology again after an unrouted event.
 
         Raises:
@@ -130,8 +132,10 @@ class RabbitmqPublisher:
         if await is_blocked(sender.channel):  # the broker may not answer
             return
         if self._publisher_state.is_unrouted:
-            await declare(channel, self._topology)
-            self._publisher_state = PublisherState()
+            if await redeclare():
+                self._publisher_state = PublisherState()
+            else:
+                self._publisher_state.keep_unrouted(DECLARED_BY)
         else:
             await channel.get_exchange(self._topology.exchange, ensure=True)
         wait_s = sender.oldest_wait_s()

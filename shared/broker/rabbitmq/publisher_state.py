@@ -26,6 +26,7 @@ class PublisherState:
 
     def __init__(self) -> None:
         self.is_unrouted = False
+        self._hint = ""
         self._reason = ""
         self._refused_s = 0.0
 
@@ -37,6 +38,13 @@ class PublisherState:
             self._record_failures(events, outcomes)
         elif outcomes:
             self._reason = ""
+
+    def keep_unrouted(self, hint: str) -> None:
+        """Events stay unrouted, for this service can't declare the queue; the hint says who can."""
+        self.is_unrouted = False
+        self._hint = f"; {hint}"
+        if self._reason:
+            self._reason += self._hint
 
     def check(self) -> None:
         """Return if the last publish succeeded, or was long ago.
@@ -56,4 +64,5 @@ class PublisherState:
             if outcome is None or (is_unrouted and event.type is not EventType.SUBMITTED):
                 continue
             self.is_unrouted |= is_unrouted
-            self._reason, self._refused_s = str(outcome), time.monotonic()
+            hint = self._hint if is_unrouted else ""
+            self._reason, self._refused_s = f"{outcome}{hint}", time.monotonic()
