@@ -18,7 +18,6 @@ from isoline import client
 from isoline.cli import (
     account_administration,
     configuration,
-    database,
     doctor,
     ecgs,
     keys,
@@ -28,6 +27,7 @@ from isoline.cli import (
     trace,
     user_commands,
 )
+from isoline.cli.servers import database
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
