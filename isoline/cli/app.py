@@ -27,7 +27,7 @@ from isoline.cli import (
     trace,
     user_commands,
 )
-from isoline.cli.servers import database
+from isoline.cli.servers import database, topology
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
 from isoline.embedded.state import read_state
@@ -47,6 +47,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(user_commands.app, name="user")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
+app.add_typer(topology.app, name="topology")
 ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
 operations.register(app)

@@ -219,7 +219,7 @@ def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
     yield Check(
         name="topology",
         judge=lambda: _judged(judge_topology, missing_names(url, topology)),
-        remedy="start a gateway or a processor, which declares them on connecting",
+        remedy="run isoline topology apply, or start a gateway or processor that may declare them",
         section="rabbitmq-is-away-or-refuses",
         needs="rabbitmq",
     )
