@@ -17,7 +17,6 @@ import yaml
 from prometheus_client import REGISTRY
 
 from gateway.ecgs.query_parameters import MAX_WAIT_S
-from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.events import EcgKey, processed_event
 from shared.runtime.settings import (
@@ -187,36 +186,52 @@ def test_only_the_balancer_is_published_beyond_this_machine() -> None:
     assert not _COMPOSE["services"]["gateway"].get("ports")  # a second one could not have the same
 
 
-def test_services_are_neither_owner_nor_administrator() -> None:
+def test_each_service_has_accounts_of_its_own_and_only_jobs_those_of_administrators() -> None:
     users = {
         (service, name): urlsplit(_filled_in(value)).username
-        for service in ("gateway", "processor", "migrate")
-        for name, value in _COMPOSE["services"][service]["environment"].items()
-        if name.endswith("_URL")
+        for service, container in _COMPOSE["services"].items()
+        for name, value in container.get("environment", {}).items()
+        if name in {"ISOLINE_DATABASE_URL", "ISOLINE_AMQP_URL"}
     }
 
     assert users == {
-        ("gateway", "ISOLINE_DATABASE_URL"): "isoline_service",
-        ("gateway", "ISOLINE_AMQP_URL"): "isoline_service",
-        ("processor", "ISOLINE_DATABASE_URL"): "isoline_service",
-        ("processor", "ISOLINE_AMQP_URL"): "isoline_service",
+        ("gateway", "ISOLINE_DATABASE_URL"): "isoline_gateway",
+        ("gateway", "ISOLINE_AMQP_URL"): "isoline_gateway",
+        ("processor", "ISOLINE_DATABASE_URL"): "isoline_processor",
+        ("processor", "ISOLINE_AMQP_URL"): "isoline_processor",
+        ("operator", "ISOLINE_DATABASE_URL"): "isoline_operator",
+        ("operator", "ISOLINE_AMQP_URL"): "isoline_operator",
         ("migrate", "ISOLINE_DATABASE_URL"): "isoline_owner",
+        ("database-privileges", "ISOLINE_DATABASE_URL"): "isoline_owner",
+        ("topology", "ISOLINE_AMQP_URL"): "isoline_admin",
     }
 
 
-def test_the_broker_lets_the_services_have_what_they_name_and_nothing_else() -> None:
-    [pattern] = re.findall(r"^readonly ours='(.*)'$", _BROKER_USERS, re.MULTILINE)
-    topology = Topology()
+@pytest.mark.parametrize(
+    ("job", "command"),
+    [("database-privileges", ["db", "grant"]), ("topology", ["topology", "apply", "--grant"])],
+)
+def test_each_account_is_granted_what_its_service_needs_before_that_starts(
+    job: str, command: list[str]
+) -> None:
+    assert _COMPOSE["services"][job]["command"] == [
+        *command,
+        *(f"--{service}=isoline_{service}" for service in ("gateway", "processor", "operator")),
+    ]
+    for service in ("gateway", "processor"):
+        assert _COMPOSE["services"][service]["depends_on"][job] == {
+            "condition": "service_completed_successfully"
+        }
 
-    for name in (
-        topology.exchange,
-        topology.submitted_queue,
-        topology.dead_letter_exchange,
-        topology.dead_letter_queue,
-    ):
-        assert re.search(pattern, name)
-    for name in ("sub.billing", "amq.default", "", "ecg.events.mine", "processorXecg-submitted"):
-        assert not re.search(pattern, name)
+
+@pytest.mark.parametrize("service", ["gateway", "processor", "operator"])
+def test_each_account_is_made_at_both_servers_with_no_rights(service: str) -> None:
+    roles = (_ROOT / "deploy/compose/database-roles.sql").read_text()
+
+    assert f"('isoline_{service}')" in roles
+    assert f'{{"name": "isoline_{service}", ' in _BROKER_USERS
+    assert "GRANT" not in roles
+    assert f'"user": "isoline_{service}"' not in _BROKER_USERS
 
 
 def test_the_balancer_stops_using_a_gateway_long_before_it_stops_accepting() -> None:
