@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -58,13 +59,32 @@ def a_silent_host() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@contextmanager
+def a_closing_host() -> Iterator[str]:
+    """A host that accepts connections and closes them, like a balancer whose server is away."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closing = threading.Thread(target=_close_each, args=(listener,), daemon=True)
+        closing.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        closing.join()
+
+
+def _close_each(listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            connection.recv(65536)  # with bytes unread it would be a reset
+            connection.close()
+
+
 def url_of(database_url: str, *hosts: str, query: str = "") -> str:
     parts = urlsplit(database_url)
     login = parts.netloc.rpartition("@")[0]
     return f"postgresql://{login}@{','.join(hosts)}{parts.path}{query}"
 
 
-@pytest.mark.parametrize("other", [a_dead_host, a_silent_host])
+@pytest.mark.parametrize("other", [a_dead_host, a_silent_host, a_closing_host])
 @pytest.mark.parametrize("query", ["", "?target_session_attrs=read-write&sslmode=disable"])
 async def test_the_host_that_answers_is_used_and_asked_first_from_then_on(
     database_url: str, live: str, other: Other, query: str

@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg.exceptions import (
-    CannotConnectNowError,
     ClientConfigurationError,
+    OperatorInterventionError,
+    PostgresConnectionError,
     TargetServerAttributeNotMatched,
 )
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE: Final = "target_session_attrs"
 _NAME: Final = "application_name"
+
+# Errors with which another host is tried: this one is away, starting, leaving or of another kind. A balancer
+# whose server is away accepts a connection and closes it, which is a PostgresConnectionError.
+_OF_HOST: Final = (
+    OSError,
+    OperatorInterventionError,
+    PostgresConnectionError,
+    TargetServerAttributeNotMatched,
+)
 
 _log = Logger(__name__)
 
@@ -74,7 +84,7 @@ class Hosts:
                 )
             except ClientConfigurationError:
                 raise
-            except (OSError, CannotConnectNowError, TargetServerAttributeNotMatched) as error:
+            except _OF_HOST as error:
                 if len(self._urls) == 1:
                     raise
                 is_other = isinstance(error, TargetServerAttributeNotMatched)
