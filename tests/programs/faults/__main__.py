@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.programs.faults import catalogue  # noqa: F401 - importing it enters every fault
 from tests.programs.faults.fault import CATALOGUE, Fault
@@ -28,6 +28,13 @@ _KEPT: Final = Path("var/faults")
 _MOST_DUPLICATES: Final = 0.01
 _NO_FAULT: Final = "nothing"
 _MIX: Final = "mix"
+
+
+class Servers(NamedTuple):
+    """The servers of an installation: nodes of RabbitMQ, and whether PostgreSQL has a standby."""
+
+    nodes: int
+    has_standby: bool
 
 
 @dataclass
@@ -61,12 +68,13 @@ async def main(arguments: argparse.Namespace) -> int:
     chosen = [it for name, it in CATALOGUE.items() if not arguments.only or arguments.only in name]
     found = Findings()
     mixes = arguments.only in {None, _MIX}
-    for nodes in sorted({it.nodes for it in chosen} | ({1} if mixes else set())):
-        mix_s = 60 * arguments.minutes if nodes == 1 and mixes else 0
+    usual = Servers(nodes=1, has_standby=False)
+    for servers in sorted({_servers_of(it) for it in chosen} | ({usual} if mixes else set())):
+        mix_s = 60 * arguments.minutes if servers == usual and mixes else 0
         # First a load that nothing disturbs: what processes take then is what they are held to.
-        first = [CATALOGUE[_NO_FAULT]] if nodes == 1 else []
-        faults = first + [it for it in chosen if it.nodes == nodes and it not in first]
-        await _run(faults, found, nodes=nodes, seed=arguments.seed, mix_s=mix_s)
+        first = [CATALOGUE[_NO_FAULT]] if servers == usual else []
+        faults = first + [it for it in chosen if _servers_of(it) == servers and it not in first]
+        await _run(faults, found, servers=servers, seed=arguments.seed, mix_s=mix_s)
     sys.stdout.write(f"\n{table(found.outcomes)}\n\n")
     for breach in (broken := found.broken(is_whole=not arguments.only))[:50]:
         sys.stdout.write(f"BROKEN {breach}\n")
@@ -82,9 +90,13 @@ async def main(arguments: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
-async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, mix_s: float) -> None:
-    """Run these faults on an installation of their own, whose RabbitMQ has so many nodes, then the mix."""
-    async with open_installation(nodes=nodes) as installation:
+def _servers_of(fault: Fault) -> Servers:
+    return Servers(fault.nodes, fault.has_standby)
+
+
+async def _run(faults: list[Fault], found: Findings, *, servers: Servers, seed: int, mix_s: float) -> None:
+    """Run these faults on an installation of their own, with such servers, then the mix."""
+    async with open_installation(**servers._asdict()) as installation:
         try:
             for fault in faults:
                 found.add(await run_fault(installation, fault))
@@ -92,7 +104,7 @@ async def _run(faults: list[Fault], found: Findings, *, nodes: int, seed: int, m
             found.footprints = found.footprints or installation.footprints()
             found.servers = await _versions(installation)
         finally:
-            _keep_logs(installation, nodes)
+            _keep_logs(installation, servers)
 
 
 async def _mix(installation: Installation, found: Findings, *, seed: int, until_s: float) -> None:
@@ -117,13 +129,14 @@ async def _versions(installation: Installation) -> dict[str, str]:
     return {"PostgreSQL": str(found[0]), "RabbitMQ": rabbitmq}
 
 
-def _keep_logs(installation: Installation, nodes: int) -> None:
-    kept = _KEPT / ("cluster" if nodes > 1 else "")
+def _keep_logs(installation: Installation, servers: Servers) -> None:
+    kept = _KEPT / ("cluster" if servers.nodes > 1 else "standby" if servers.has_standby else "")
     kept.mkdir(parents=True, exist_ok=True)
     for log in (
         *installation.logs.glob("*.log"),
         *installation.logs.glob("disk/*.log"),
         *installation.logs.glob("rabbitmq/*.log"),
+        *installation.logs.glob("pgbouncer/*.log"),
     ):
         shutil.copy(log, kept)
 

@@ -21,6 +21,7 @@ class Fault(NamedTuple):
         prepare: What is done before ECGs come in.
         restore: What is done after the verdict.
         nodes: How many nodes the RabbitMQ has that it happens to.
+        has_standby: Whether the PostgreSQL that it happens to has a synchronous standby.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Fault(NamedTuple):
     prepare: Harm | None = None
     restore: Harm | None = None
     nodes: int = 1
+    has_standby: bool = False
 
 
 CATALOGUE: Final[dict[str, Fault]] = {}
@@ -43,11 +45,12 @@ def fault(
     prepare: Harm | None = None,
     restore: Harm | None = None,
     nodes: int = 1,
+    has_standby: bool = False,
 ) -> Callable[[Harm], Harm]:
     """Add the function to the catalogue."""
 
     def enter(harm: Harm) -> Harm:
-        CATALOGUE[name] = Fault(name, harm, spares_clients, random, prepare, restore, nodes)
+        CATALOGUE[name] = Fault(name, harm, spares_clients, random, prepare, restore, nodes, has_standby)
         return harm
 
     return enter

@@ -47,6 +47,9 @@ duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each wit
   clocks go on, as they do when a host's clock is set. RabbitMQ's stays: it measures by its monotonic clock.
 * *Two gateways apart*: one gateway alone lives by another clock, 2 s behind, 2 s ahead, then two hours. Each has to take
   what tokens the other has just made, and none of a deleted account after 5 s.
+* *PgBouncer*: in transaction mode, between every service and PostgreSQL, with three sessions for all of them.
+* *Its synchronous standby promoted*: made by `pg_basebackup`; no commit is acknowledged before the standby has it. The
+  services' URL names both hosts. The standby is promoted two seconds after the primary was killed, and stays primary.
 * *RabbitMQ cluster*: three nodes on one host, every queue a quorum queue; services and subscriber know all three and
   begin at different ones. The node comes back and rejoins before the verdict.
 * *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the

@@ -111,6 +111,18 @@ async def read_only(installation: Installation) -> None:
         await installation.until_ready()
 
 
+@fault("PostgreSQL: killed -9, its synchronous standby promoted", random=False, has_standby=True)
+async def promote_standby(installation: Installation) -> None:
+    """Services find the new primary by themselves: their URL names both hosts."""
+    assert installation.standby is not None
+    async with _without_exits(installation):
+        await installation.postgres.kill()
+        await asyncio.sleep(_MOMENT_S)
+        await installation.standby.promote()
+        installation.postgres = installation.standby
+        await installation.until_ready()
+
+
 @fault("PostgreSQL: password rotated", random=False)
 async def rotate_password(installation: Installation) -> None:
     """The services keep the old password until it is valid again."""

@@ -31,6 +31,7 @@ from tests.programs.faults.installation.servers import (
     open_disk,
     open_postgres,
     open_rabbitmq,
+    open_standby,
 )
 from tests.programs.faults.installation.service import THIS_CODE, Service
 from tests.programs.faults.load import PASSWORD
@@ -55,6 +56,7 @@ class Installation:
     Attributes:
         clock: Faked clock of every service and PostgreSQL.
         clock_of_one: Faked clock of one gateway alone.
+        standby: The synchronous standby of `postgres`, whose URL has both hosts then.
     """
 
     postgres: Postgres
@@ -76,6 +78,7 @@ class Installation:
     injected_letters: int = 0
     has_run_release_before: bool = False
     pgbouncer: PgbouncerServer | None = None
+    standby: Postgres | None = None
     plateau: dict[str, Footprint] = field(default_factory=dict)
 
     @property
@@ -154,7 +157,7 @@ class Installation:
 
 
 @asynccontextmanager
-async def open_installation(*, nodes: int = 1) -> AsyncIterator[Installation]:
+async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> AsyncIterator[Installation]:
     """Start an installation on servers of its own, RabbitMQ with so many nodes."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isoline-faults-", dir="/tmp")))
@@ -165,10 +168,17 @@ async def open_installation(*, nodes: int = 1) -> AsyncIterator[Installation]:
         await migrate(postgres.url)
         await postgres.admit(SERVICE_ROLE, SERVICE_PASSWORD)
         await _create_account(postgres.url)
+        standby = None
+        if has_standby:
+            standby = await stack.enter_async_context(
+                open_standby(postgres, folder / "disk" / "standby" / "postgres")
+            )
+        connects = {"postgres": postgres.connect, "rabbitmq": rabbitmq.connect}
+        connects |= {"standby": standby.connect} if standby else {}
         proxies = {
             f"{service}-{server}": await stack.enter_async_context(open_proxy(connect))
             for service in ("gateway", "processor")
-            for server, connect in (("postgres", postgres.connect), ("rabbitmq", rabbitmq.connect))
+            for server, connect in connects.items()
         }
         gateways, processors = (
             [
@@ -190,6 +200,7 @@ async def open_installation(*, nodes: int = 1) -> AsyncIterator[Installation]:
             clock=Clock(folder),
             clock_of_one=Clock(folder, "clock-of-one"),
             logs=folder,
+            standby=standby,
         )
         stack.push_async_callback(installation.end_pgbouncer)
         await installation.until_ready()
@@ -204,15 +215,18 @@ def _broker(kind: str, number: int, proxies: Mapping[str, Proxy], rabbitmq: Rabb
     return ",".join(rabbitmq.urls[first:] + rabbitmq.urls[:first])
 
 
-def _database_url(port: int) -> str:
+def _database_url(kind: str, proxies: Mapping[str, Proxy]) -> str:
+    """The URL of PostgreSQL, and of its standby where there is one."""
     login = f"{SERVICE_ROLE}:{quote(SERVICE_PASSWORD)}"
-    return f"postgresql://{login}@127.0.0.1:{port}/isoline?sslmode=disable"
+    names = (f"{kind}-postgres", f"{kind}-standby")
+    hosts = ",".join(f"127.0.0.1:{proxies[name].port}" for name in names if name in proxies)
+    return f"postgresql://{login}@{hosts}/isoline?sslmode=disable"
 
 
 def _service(kind: str, proxies: Mapping[str, Proxy], broker: str, logs: Path, number: int) -> Service:
     port = free_port()
     environment = {
-        "ISOLINE_DATABASE_URL": _database_url(proxies[f"{kind}-postgres"].port),
+        "ISOLINE_DATABASE_URL": _database_url(kind, proxies),
         "ISOLINE_AMQP_URL": broker,
         "ISOLINE_TOKEN_KEY": _KEY,
         "ISOLINE_HOST": "127.0.0.1",

@@ -19,7 +19,8 @@ import asyncpg
 import orjson
 
 from isoline.embedded import postgres_server
-from isoline.embedded.postgres_location import command_prefix_as
+from isoline.embedded.postgres_leftovers import pid_file_lines
+from isoline.embedded.postgres_location import choose_location, command_prefix_as
 from tests.support.servers.rabbitmq_server import RabbitmqServer, RabbitmqServerError, open_rabbitmq_cluster
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ _OPTIONS: Final = {
     "log_min_duration_statement": "1000",  # what takes so long should be known when a fault fails
     "log_parameter_max_length": "40",
 }
-_ADMISSIONS: Final = "local all isoline trust\nlocal all all scram-sha-256\n"
+_ADMISSIONS: Final = "local all,replication isoline trust\nlocal all all scram-sha-256\n"
 _DISK: Final = "700m"
 _NO_ENVIRONMENT: Final = MappingProxyType[str, str]({})
 _CONNECT_WITHIN_S: Final = 5.0
 _POLL_S: Final = 0.5
+# The last line of the pid file once connections are accepted.
+_USABLE: Final = {"ready", "standby"}
 
 
 class Postgres:
@@ -76,6 +79,39 @@ class Postgres:
                 os.kill(self._server.pid, signal.SIGQUIT)
             await self._server.wait()
         await self._stack.aclose()
+
+    async def kill(self) -> None:
+        """Kill its first process; the others end when they notice."""
+        assert self._server is not None
+        os.kill(self._server.pid, signal.SIGKILL)
+        await self._server.wait()
+        await self._stack.aclose()
+
+    async def make_standby(self, folder: Path) -> Postgres:
+        """Start a standby from a base backup, without which no commit is acknowledged from now on."""
+        assert self._server is not None
+        location = await choose_location(self._server.data)
+        folder.parent.mkdir(mode=0o755)
+        location.give_ownership(folder.parent)
+        sockets = parse_qs(urlsplit(self.url).query)["host"][0]
+        assert await _run(
+            *command_prefix_as(location.account),
+            location.binaries / "pg_basebackup",
+            *("-h", sockets, "-U", "isoline", "-D", folder, "--write-recovery-conf", "--checkpoint=fast"),
+        ), "pg_basebackup failed"
+        standby = Postgres(folder)
+        with patch.object(postgres_server, "_is_ready", _accepts_connections):
+            await standby.start()
+        await self.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await self.query("SELECT pg_reload_conf()")
+        while not await self.query("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"):
+            await asyncio.sleep(_POLL_S)
+        return standby
+
+    async def promote(self) -> None:
+        """Make this standby the primary."""
+        [[is_promoted]] = await self.query("SELECT pg_promote()")
+        assert is_promoted
 
     async def connect(self) -> Streams:
         """A raw connection to the server as it runs now."""
@@ -231,9 +267,23 @@ async def open_postgres(folder: Path) -> AsyncIterator[Postgres]:
 
 
 @asynccontextmanager
+async def open_standby(primary: Postgres, folder: Path) -> AsyncIterator[Postgres]:
+    standby = await primary.make_standby(folder)
+    try:
+        yield standby
+    finally:
+        await standby.stop()
+
+
+@asynccontextmanager
 async def open_rabbitmq(folder: Path, nodes: int) -> AsyncIterator[Rabbitmq]:
     async with open_rabbitmq_cluster(folder, nodes) as servers:
         yield Rabbitmq(servers, folder)
+
+
+def _accepts_connections(data: Path, pid: int) -> bool:
+    lines = pid_file_lines(data)
+    return lines[:1] == [str(pid)] and not _USABLE.isdisjoint(line.strip() for line in lines[7:])
 
 
 def _children_serving(postmaster: int) -> Iterator[int]:
