@@ -48,9 +48,18 @@ async def test_every_ecg_is_completed_and_published_and_replayed_behind_a_pooler
                     installation, "replay", "--owner", "ada", "--why", "to see it work", "--yes"
                 )
                 await subscriber.receive(_ECGS)
+            looked = [
+                await _isoline(installation, *command)
+                for command in (
+                    ("trace", "ada", ecgs[0].body["id"]),
+                    ("ops", "processes"),
+                    ("ops", "backlog"),
+                    ("user", "list"),
+                )
+            ]
             assert await _isoline(installation, "migrate") == 2  # it is told to go to PostgreSQL itself
 
-    assert replayed == 0
+    assert [replayed, *looked] == [0] * 5
     expected = {ecg.body["id"]: ecg.findings for ecg in ecgs}
     for generation, events in ((1, first), (2, subscriber.events)):
         assert Counter(event["data"]["id"] for event in events) == Counter(expected.keys())

@@ -62,10 +62,7 @@ class PostgresTimelines:
 
     async def read(self, owner: str, ecg_id: str) -> Timeline | None:
         source = await self._event_source.uri()
-        async with (
-            self._database.connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._database.connection() as connection:
             ecg = await connection.fetchrow(_ECG, owner, ecg_id)
             if ecg is None:
                 return None
