@@ -36,6 +36,7 @@ class CertificateAuthority:
         self._key = folder / "ca.key"
         _openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=A test's own CA"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # which Python 3.13 asks for
             *("-keyout", str(self._key), "-out", str(self.certificate)),
         )
 
@@ -43,7 +44,7 @@ class CertificateAuthority:
         """A certificate for a server of this name, and its key, as files that every user may read."""
         certificate, key, request = (self._folder / f"{host}.{kind}" for kind in ("pem", "key", "csr"))
         extensions = self._folder / f"{host}.ext"
-        extensions.write_text(f"subjectAltName=DNS:{host}\n")
+        extensions.write_text(f"subjectAltName=DNS:{host}\nauthorityKeyIdentifier=keyid\n")
         _openssl(
             *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={host}"),
             *("-keyout", str(key), "-out", str(request)),
