@@ -105,7 +105,8 @@ class Hosts:
             connection = await _connect_directly(url, timeout_s, server_settings, **settings)
             if connection is not None:
                 return connection
-            _log.info("connections go through a pooler")
+            if not self.is_pooled:  # else another connection found it meanwhile
+                _log.info("connections go through a pooler")
             self.is_pooled = True
         pooled: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
             url,
