@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# An ECG's id, which is in logs and not in errors; and what is in neither: a patient-like name, a run of samples, a
-# password and a token that nothing else would print.
+# An ECG's id, which is in logs and not in errors; and what is in neither: a patient-like name, a run of
+# samples, a password and a token that nothing else would print.
 _ID: Final = "recording-4711"
 _NAME: Final = "Lovelace.Augusta.1815-12-10"
 _SAMPLES: Final = [71234567, -71234567, 71234567]
