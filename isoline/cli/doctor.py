@@ -139,73 +139,82 @@ async def _diagnose(services: Collection[Service], output: Format) -> list[Findi
     return findings
 
 
+# What needs a server is not tried while that does not answer.
+_of_postgresql = partial(Check, needs="postgresql")
+_of_rabbitmq = partial(Check, needs="rabbitmq")
+
+
 def _database_checks(database: Database, services: Collection[Service]) -> Iterator[Check]:
-    backlog = PostgresBacklogReader(database)
-    gateway_settings = _read_if_right(GatewaySettings)
-    most_ecgs = gateway_settings.max_backlog if gateway_settings else None
+    yield from _server_checks(database)
+    yield from _statement_checks(database, services)
+    yield from _backlog_checks(database)
+
+
+def _server_checks(database: Database) -> Iterator[Check]:
     yield Check(
         name="postgresql",
         judge=lambda: _judged(judge_server, read_server(database)),
         remedy="start PostgreSQL, or mend host, role and password in ISOLINE_DATABASE_URL",
         section="postgresql-is-away-or-refuses",
     )
-    yield Check(
+    yield _of_postgresql(
         name="writes",
         judge=lambda: _judged(judge_writes, read_server(database)),
         remedy="promote the standby or name the primary too, or turn default_transaction_read_only off",
         section="postgresql-is-read-only-or-promoted",
-        needs="postgresql",
     )
-    yield Check(
+    yield _of_postgresql(
         name="durability",
         judge=lambda: _judged(judge_durability, read_server(database)),
         remedy="turn the setting of PostgreSQL on",
         section="postgresql-is-read-only-or-promoted",
-        needs="postgresql",
     )
-    yield Check(
+    yield _of_postgresql(
         name="connections",
         judge=lambda: _judged(judge_connections, read_server(database)),
         remedy="run fewer workers, lower ISOLINE_DATABASE_CONNECTIONS or raise max_connections",
         section="postgresql-is-away-or-refuses",
-        needs="postgresql",
     )
-    yield Check(
+    yield _of_postgresql(
         name="clock",
         judge=partial(_judge_clock, database),
         remedy="have both synchronized by NTP",
         section="clocks-are-apart",
-        needs="postgresql",
     )
-    yield Check(
+    yield _of_postgresql(
         name="schema",
         judge=partial(_judge_schema, database),
         remedy="run isoline migrate of the release that is to run",
         section="migrations-are-pending-or-too-new",
-        needs="postgresql",
     )
+
+
+def _statement_checks(database: Database, services: Collection[Service]) -> Iterator[Check]:
     for service in services:
         for name, check in _STATEMENTS[service].items():
-            yield Check(
+            yield _of_postgresql(
                 name=f"{service}: {name}",
                 judge=partial(_judge_statements, partial(check, database)),
                 remedy=f"mend that; for a privilege, run isoline db grant for the {service}'s role",
                 section="postgresql-is-away-or-refuses",
-                needs="postgresql",
             )
-    yield Check(
+
+
+def _backlog_checks(database: Database) -> Iterator[Check]:
+    backlog = PostgresBacklogReader(database)
+    gateway_settings = _read_if_right(GatewaySettings)
+    most_ecgs = gateway_settings.max_backlog if gateway_settings else None
+    yield _of_postgresql(
         name="backlog",
         judge=lambda: _judged(partial(judge_backlog, most_ecgs=most_ecgs), backlog.read()),
         remedy="see that processors are ready, or start more",
         section="ecgs-stay-queued",
-        needs="postgresql",
     )
-    yield Check(
+    yield _of_postgresql(
         name="events",
         judge=lambda: _judged(judge_outbox, backlog.read()),
         remedy="see that processors are ready and RabbitMQ takes messages",
         section="a-subscriber-hears-nothing",
-        needs="postgresql",
     )
 
 
@@ -216,33 +225,29 @@ def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
         remedy="start RabbitMQ, or mend host, account and password in ISOLINE_AMQP_URL",
         section="rabbitmq-is-away-or-refuses",
     )
-    yield Check(
+    yield _of_rabbitmq(
         name="topology",
         judge=lambda: _judged(judge_topology, missing_names(url, topology)),
         remedy="run isoline topology apply, or start a gateway or processor that may declare them",
         section="rabbitmq-is-away-or-refuses",
-        needs="rabbitmq",
     )
-    yield Check(
+    yield _of_rabbitmq(
         name="publishing",
         judge=partial(_judge_publishing, url, topology),
         remedy="free disk or memory of RabbitMQ, or give the account its rights",
         section="rabbitmq-blocks-publishers",
-        needs="rabbitmq",
     )
-    yield Check(
+    yield _of_rabbitmq(
         name="consumers",
         judge=lambda: _judged(judge_consumers, read_queue(url, topology.submitted_queue)),
         remedy="start a processor, or look why its health says that it is not ready",
         section="ecgs-stay-queued",
-        needs="rabbitmq",
     )
-    yield Check(
+    yield _of_rabbitmq(
         name="dead letters",
         judge=lambda: _judged(judge_dead_letters, read_queue(url, topology.dead_letter_queue)),
         remedy="look at them with isoline dlq list, then replay or drop them",
         section="dead-letters",
-        needs="rabbitmq",
     )
 
 
