@@ -93,7 +93,8 @@ def with_middleware(
         if draining.is_set():
             response.force_close()
         duration_s = round(time.perf_counter() - started, 6)
-        _durations_of(request.route, method, response.status).observe(duration_s)
+        known_method = method if method in _METHODS else "other"
+        _durations_of(request.route, known_method, response.status).observe(duration_s)
         _log.info(
             "request",
             method=method,
@@ -119,4 +120,4 @@ def _finalized(request: Request, request_id: str, response: Response) -> Respons
 
 @cache  # to find them by their labels takes longer than to observe
 def _durations_of(route: str | None, method: str, status: int) -> Histogram:
-    return _DURATION.labels(route or "none", method if method in _METHODS else "other", str(status))
+    return _DURATION.labels(route or "none", method, str(status))
