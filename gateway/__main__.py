@@ -23,7 +23,6 @@ from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -34,9 +33,10 @@ from shared.storage.postgres.checks import (
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from gateway.ecgs.feature import EcgPorts
     from shared.ports.accounts import AccountStore
-    from shared.ports.backlog import BacklogReader
     from shared.ports.logins import LoginStore
+    from shared.ports.operators.backlog import BacklogReader
     from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
 

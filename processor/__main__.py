@@ -25,12 +25,12 @@ from shared.runtime.scraped_metrics import ScrapedMetrics
 from shared.runtime.settings import ProcessorSettings, read_settings
 from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.outbox import PostgresOutbox
-from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
 

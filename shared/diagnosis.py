@@ -17,7 +17,7 @@ from shared.domain.errors import IsolineError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.ports.backlog import BacklogState
+    from shared.ports.operators.backlog import BacklogState
     from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
 # An ECG takes milliseconds. A minute is a restart or a burst; after ten nothing can be on its way any more.

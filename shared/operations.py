@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import NotFoundError
-from shared.ports.dead_letters import Decision
+from shared.ports.operators.dead_letters import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from shared.events import EcgKey
-    from shared.ports.dead_letters import DeadLetter, DeadLetters
-    from shared.ports.operations import AuditNote, Operations, Selection
+    from shared.ports.operators.dead_letters import DeadLetter, DeadLetters
+    from shared.ports.operators.operations import AuditNote, Operations, Selection
 
 # Rows that one transaction locks, and processors wait for.
 _PAGE: Final = 1000

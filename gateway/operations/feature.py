@@ -15,7 +15,7 @@ from shared.runtime.scraped_metrics import ScrapedMetrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from shared.ports.backlog import BacklogReader
+    from shared.ports.operators.backlog import BacklogReader
     from shared.runtime.health import HealthPart
 
 

@@ -22,11 +22,10 @@ from isoline.cli import (
     ecgs,
     keys,
     openapi,
-    operations,
     tour,
-    trace,
     user_commands,
 )
+from isoline.cli.operators import operations, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve

@@ -42,7 +42,6 @@ from shared.runtime.process import EXIT_CONFIGURATION
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, GatewaySettings, read_settings
 from shared.storage.pool.database import open_database
 from shared.storage.pool.server import read_clock, read_server
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -51,6 +50,7 @@ from shared.storage.postgres.checks import (
     check_results,
     check_submissions,
 )
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.schema.compatibility import connection_name, read_schema
 
 if TYPE_CHECKING:

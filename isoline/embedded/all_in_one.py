@@ -30,9 +30,9 @@ from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate

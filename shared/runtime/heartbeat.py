@@ -10,14 +10,14 @@ from uuid import uuid4
 
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
-from shared.ports.processes import Presence
+from shared.ports.operators.processes import Presence
 from shared.release import RELEASE
 from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from shared.ports.processes import Processes
+    from shared.ports.operators.processes import Processes
 
 _EVERY_S: Final = 5.0
 _LEAVE_WITHIN_S: Final = 1.0

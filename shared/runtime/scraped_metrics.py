@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, Info, generate_latest
 
 from shared.domain.errors import UnavailableError
-from shared.ports.backlog import BacklogState
+from shared.ports.operators.backlog import BacklogState
 from shared.release import RELEASE
 
 if TYPE_CHECKING:
-    from shared.ports.backlog import BacklogReader
+    from shared.ports.operators.backlog import BacklogReader
     from shared.runtime.health import Health
 
 # A scrape has 10 s by default, and must not end without the metrics that need no PostgreSQL.

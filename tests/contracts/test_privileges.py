@@ -16,13 +16,12 @@ from shared.domain.recording import recording_of
 from shared.events import EcgKey, deleted_event, processed_event
 from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.ports.logins import Login
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
+from shared.ports.operators.processes import Presence
 from shared.ports.outbox import Backoff
-from shared.ports.processes import Presence
 from shared.service import Service
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -34,12 +33,13 @@ from shared.storage.postgres.checks import (
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.operations import PostgresOperations
+from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.processes import PostgresProcesses
 from shared.storage.postgres.recordings import PostgresRecordingStore
-from shared.storage.postgres.timelines import PostgresTimelines
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate

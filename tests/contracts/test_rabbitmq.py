@@ -26,7 +26,7 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import declare_or_check
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
-from shared.ports.dead_letters import Decision
+from shared.ports.operators.dead_letters import Decision
 from shared.runtime.supervision import failure_of
 from tests.contracts.brokers import open_channel, promptly
 from tests.contracts.network import open_network

@@ -19,7 +19,7 @@ from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology, declare
 from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import Event, EventType
-from shared.ports.dead_letters import Decision
+from shared.ports.operators.dead_letters import Decision
 from shared.service import Service
 from tests.contracts.brokers import open_channel, promptly
 from tests.support.logs import capture_logs

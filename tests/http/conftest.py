@@ -31,10 +31,10 @@ from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
-from shared.storage.postgres.backlog import PostgresBacklogReader
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema
 

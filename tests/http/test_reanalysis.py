@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.operations import replay
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import GatewayOnlySettings
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.operations import PostgresOperations
 from tests.http.conftest import open_client, open_test_gateway, open_test_processor
 from tests.http.ecg_requests import get_json, submit
 from tests.support.builders import an_ecg_body

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from isoline.cli.app import app
 from shared.domain.errors import UnavailableError
-from shared.ports.processes import Presence
+from shared.ports.operators.processes import Presence
 from shared.release import RELEASE
 from shared.runtime import heartbeat as heartbeat_module
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.processes import PostgresProcesses
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.schema.migrations import migrate
 from tests.support.builders import a_submission
 from tests.support.logs import capture_logs

@@ -20,10 +20,10 @@ from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from tests.support.builders import SOURCE, AnEventSource, a_submission

@@ -14,12 +14,12 @@ from isoline.cli.app import app
 from shared.domain.errors import NotFoundError
 from shared.events import EcgKey, deleted_event, failed_event, processed_event
 from shared.ports.ecgs import Settlement, Submission
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.operations import PostgresOperations
+from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
-from shared.storage.postgres.timelines import PostgresTimelines
 from tests.support.builders import SOURCE, AnEventSource, an_ecg
 
 if TYPE_CHECKING:

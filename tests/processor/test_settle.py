@@ -25,10 +25,10 @@ from shared.domain.findings import Finding, Series
 from shared.domain.recording import recording_of
 from shared.events import LEGACY_SOURCE, EcgKey, Event, EventType, failed_event, submitted_event
 from shared.ports.ecgs import RecordingSubmission, Settlement, Status, Submission
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.relay import _sweep, run_relay
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.recordings import PostgresRecordingStore
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY
 
-from shared.ports.backlog import BacklogState
+from shared.ports.operators.backlog import BacklogState
 from shared.runtime.scraped_metrics import ScrapedMetrics
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NOTHING_WAITS: Final = BacklogState(0, 0.0, 0, 0.0)
 
 
 class ScriptedBacklog:
-    """A `shared.ports.backlog.BacklogReader` with a given state, or a failure."""
+    """A `shared.ports.operators.backlog.BacklogReader` with a given state, or a failure."""
 
     def __init__(self, outcome: BacklogState | UnavailableError = NOTHING_WAITS) -> None:
         self.outcome = outcome

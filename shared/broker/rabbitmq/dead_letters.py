@@ -18,7 +18,7 @@ from shared.broker.rabbitmq.connection import open_connection_to_any
 from shared.broker.rabbitmq.refusals import translated_failures
 from shared.domain.errors import UnroutableError
 from shared.events import EventType
-from shared.ports.dead_letters import DeadLetter, Decision
+from shared.ports.operators.dead_letters import DeadLetter, Decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ _NAME_LENGTH: Final = 12
 
 
 class RabbitmqDeadLetters:
-    """`shared.ports.dead_letters.DeadLetters` at RabbitMQ."""
+    """`shared.ports.operators.dead_letters.DeadLetters` at RabbitMQ."""
 
     def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
         self._channel = channel

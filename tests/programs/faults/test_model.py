@@ -35,12 +35,12 @@ from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed_event, submitted_event
 from shared.operations import replay
 from shared.ports.ecgs import Settlement
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.relay import _sweep
 from shared.runtime import failpoint
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.operations import PostgresOperations
+from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_submission, an_ecg
 from tests.support.databases import open_empty_database

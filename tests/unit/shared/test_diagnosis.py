@@ -21,7 +21,7 @@ from shared.diagnosis import (
     judge_writes,
 )
 from shared.domain.errors import UnavailableError
-from shared.ports.backlog import BacklogState
+from shared.ports.operators.backlog import BacklogState
 from shared.ports.servers import BrokerNode, DatabaseServer
 
 _SERVER = DatabaseServer("16.1", True, True, "on", "", 10, 100)  # noqa: FBT003 - a row, as it is read

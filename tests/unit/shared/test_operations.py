@@ -8,8 +8,8 @@ import pytest
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import EcgKey
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports.dead_letters import DeadLetter, Decision
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.dead_letters import DeadLetter, Decision
+from shared.ports.operators.operations import AuditNote, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.domain.errors import UnavailableError
-from shared.ports.backlog import BacklogState
+from shared.ports.operators.backlog import BacklogState
 from shared.release import RELEASE
 from shared.runtime import scraped_metrics
 from shared.runtime.health import Health, HealthPart

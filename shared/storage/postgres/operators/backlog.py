@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.ports.backlog import BacklogState
+from shared.ports.operators.backlog import BacklogState
 
 if TYPE_CHECKING:
     from shared.storage.pool.database import Database
@@ -24,7 +24,7 @@ FROM (
 
 
 class PostgresBacklogReader:
-    """`shared.ports.backlog.BacklogReader` on PostgreSQL."""
+    """`shared.ports.operators.backlog.BacklogReader` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shared.ports.processes import Presence, RunningProcess
+from shared.ports.operators.processes import Presence, RunningProcess
 from shared.storage.pool.database import ASYNC_COMMIT_SQL
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ FROM process WHERE seen_at >= now() - interval '1 hour' ORDER BY service, host, 
 
 
 class PostgresProcesses:
-    """`shared.ports.processes.Processes` on PostgreSQL."""
+    """`shared.ports.operators.processes.Processes` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

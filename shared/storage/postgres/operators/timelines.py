@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, final_event_ids
 from shared.observability.tracing import trace_id_of
-from shared.ports.timeline import Moment, Timeline
+from shared.ports.operators.timeline import Moment, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ WHERE event_ids && $1::uuid[] ORDER BY created_at
 
 
 class PostgresTimelines:
-    """`shared.ports.timeline.Timelines` on PostgreSQL.
+    """`shared.ports.operators.timeline.Timelines` on PostgreSQL.
 
     Args:
         event_source: Of the events of this installation; their ids are made of it.

@@ -13,10 +13,10 @@ from isoline.cli.ecgs import Format
 from shared.domain.errors import NotFoundError
 from shared.runtime.settings import EventSettings, read_settings
 from shared.storage.postgres.event_source import PostgresEventSource
-from shared.storage.postgres.timelines import PostgresTimelines
+from shared.storage.postgres.operators.timelines import PostgresTimelines
 
 if TYPE_CHECKING:
-    from shared.ports.timeline import Moment, Timeline
+    from shared.ports.operators.timeline import Moment, Timeline
 
 
 def register(app: typer.Typer) -> None:

@@ -16,13 +16,13 @@ from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
-from shared.ports.dead_letters import Decision
-from shared.ports.operations import AuditNote, Selection
+from shared.ports.operators.dead_letters import Decision
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.pool.database import open_database
-from shared.storage.postgres.backlog import PostgresBacklogReader
-from shared.storage.postgres.operations import PostgresOperations
-from shared.storage.postgres.processes import PostgresProcesses
+from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.operations import PostgresOperations
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.schema.compatibility import check_schema, connection_name
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from shared.events import EcgKey
-    from shared.ports.backlog import BacklogState
-    from shared.ports.dead_letters import DeadLetter, DeadLetters
-    from shared.ports.operations import Operations
-    from shared.ports.processes import RunningProcess
+    from shared.ports.operators.backlog import BacklogState
+    from shared.ports.operators.dead_letters import DeadLetter, DeadLetters
+    from shared.ports.operators.operations import Operations
+    from shared.ports.operators.processes import RunningProcess
 
 _SHOWN_CHARACTERS: Final = 60
 # A process says every 5 s that it is there.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.findings import JsonValue
-    from shared.ports.operations import AuditNote, Selection
+    from shared.ports.operators.operations import AuditNote, Selection
     from shared.storage.pool.database import Database
 
 # $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
@@ -39,7 +39,7 @@ _RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2
 
 
 class PostgresOperations:
-    """`shared.ports.operations.Operations` on PostgreSQL."""
+    """`shared.ports.operators.operations.Operations` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
