@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import hdrs
 from multidict import istr
-from prometheus_client import Histogram
 
 from gateway.http.client_address import ClientAddressResolver
 from gateway.http.content_negotiation import negotiate
 from gateway.http.problems import error_response
 from shared.observability.logs import Logger, log_with
+from shared.observability.loop_metrics import LoopHistogram
 from shared.observability.metrics import DURATION_BUCKETS_S
 from shared.observability.tracing import new_id, span_of, trace_id_of
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.http.router import Router
+    from shared.observability.loop_metrics import LoopDistribution
 
 # Probed every few seconds by monitoring and load balancers.
 _UNLIMITED_PREFIX: Final = "/health/"
@@ -32,7 +33,7 @@ _TRACEPARENT: Final = istr("traceparent")
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-_DURATION: Final = Histogram(
+_DURATION: Final = LoopHistogram(
     "isoline_http_request_duration_seconds",
     "From the end of a request's head to its response.",
     ["route", "method", "status"],
@@ -119,5 +120,5 @@ def _finalized(request: Request, request_id: str, response: Response) -> Respons
 
 
 @cache  # to find them by their labels takes longer than to observe
-def _durations_of(route: str | None, method: str, status: int) -> Histogram:
+def _durations_of(route: str | None, method: str, status: int) -> LoopDistribution:
     return _DURATION.labels(route or "none", method, str(status))

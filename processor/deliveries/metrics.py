@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Gauge, Histogram
 
 from shared.domain.errors import InvalidEcgError
+from shared.observability.loop_metrics import LoopHistogram
 from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATENCY_BUCKETS_S, counters
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ class _Held:
 _held: Final = _Held()
 _HELD: Final = Gauge("isoline_held_ecgs", "ECGs that this processor was given and has not settled.")
 _HELD.set_function(lambda: _held.count)
-_LATENCY: Final = Histogram(
+_LATENCY: Final = LoopHistogram(
     "isoline_ecg_latency_seconds",
     "From an ECG's 202 to its result, in its first generation.",
     buckets=LATENCY_BUCKETS_S,
-)
+).labels()
 
 
 @contextmanager
