@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from isoline.cli.command_database import open_command_database
+from isoline.cli.operators.confirmation import DryRun, Who, Why, Yes, audit_note, is_confirmed
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
 from shared.operations import find_dead_letters, replay, settle_dead_letters
 from shared.ports.operators.dead_letters import Decision
-from shared.ports.operators.operations import AuditNote, Selection
+from shared.ports.operators.operations import Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from shared.events import EcgKey
     from shared.ports.operators.backlog import BacklogState
     from shared.ports.operators.dead_letters import DeadLetter, DeadLetters
-    from shared.ports.operators.operations import Operations
+    from shared.ports.operators.operations import AuditNote, Operations
     from shared.ports.operators.processes import RunningProcess
 
 _SHOWN_CHARACTERS: Final = 60
@@ -44,20 +43,6 @@ dlq = typer.Typer(no_args_is_help=True, help="The dead letters: what could not b
 
 Names = Annotated[list[str] | None, typer.Argument(help="The letters' names, as `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-
-def _check_not_blank(why: str) -> str:
-    if not why.strip():
-        raise typer.BadParameter("it is empty")
-    return why
-
-
-Why = Annotated[
-    str, typer.Option("--why", callback=_check_not_blank, help="The reason, which is kept with your name.")
-]
-Who = Annotated[str | None, typer.Option("--who", help="Your name, if it is not your login's.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -111,7 +96,7 @@ def replay_letters(
     who: Who = None,
 ) -> None:
     """Send dead letters to the processors again."""
-    _settle(Decision.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, note=_audit_note(who, why))
+    _settle(Decision.REPLAY, names or [], every=every, dry_run=dry_run, yes=yes, note=audit_note(who, why))
 
 
 @dlq.command("drop")
@@ -125,7 +110,7 @@ def drop_letters(
     who: Who = None,
 ) -> None:
     """Delete dead letters for good."""
-    _settle(Decision.DROP, names or [], every=every, dry_run=dry_run, yes=yes, note=_audit_note(who, why))
+    _settle(Decision.DROP, names or [], every=every, dry_run=dry_run, yes=yes, note=audit_note(who, why))
 
 
 def replay_ecgs(
@@ -145,8 +130,8 @@ def replay_ecgs(
     aware = since.replace(tzinfo=since.tzinfo or UTC) if since else None
     selection = Selection(id=ecg_id, owner=owner, failed=failed, since=aware)
     count = asyncio.run(_count(selection))
-    if _is_confirmed(f"{count} ECGs will be analysed again", dry_run=dry_run, yes=yes):
-        replayed = asyncio.run(_replay(selection, _audit_note(who, why)))
+    if is_confirmed(f"{count} ECGs will be analysed again", dry_run=dry_run, yes=yes):
+        replayed = asyncio.run(_replay(selection, audit_note(who, why)))
         typer.echo(f"{len(replayed)} ECGs are queued again; the relay tells the processors.")
 
 
@@ -157,20 +142,9 @@ def _settle(
         raise ConfigurationError("name the letters, or say --all")
     chosen = {letter.name for letter in _find(names)}
     verb = decision.name.lower()
-    if _is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
+    if is_confirmed(f"{verb} {len(chosen)} dead letters", dry_run=dry_run, yes=yes):
         asyncio.run(_settle_chosen(chosen, decision, note))
         typer.echo(f"{verb}: {len(chosen)} dead letters.")
-
-
-def _is_confirmed(what: str, *, dry_run: bool, yes: bool) -> bool:
-    if dry_run:
-        typer.echo(f"{what} (nothing was done)")
-        return False
-    return yes or typer.confirm(f"{what}?", abort=True)
-
-
-def _audit_note(who: str | None, why: str) -> AuditNote:
-    return AuditNote(who or os.environ.get("SUDO_USER") or getpass.getuser(), why)
 
 
 def _find(names: Collection[str] = ()) -> list[DeadLetter]:
