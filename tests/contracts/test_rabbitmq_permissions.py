@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ from shared.ports.operators.dead_letters import Decision
 from shared.service import Service
 from tests.contracts.brokers import open_channel, promptly
 from tests.support.logs import capture_logs
+from tests.support.metrics import metric_value
+from tests.support.polling import until
 from tests.support.servers.folders import server_folder
 from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 
@@ -148,6 +151,43 @@ async def test_a_gateway_publishes_a_processor_consumes_and_publishes_and_an_ope
     assert isinstance(unrouted, UnroutableError)  # nobody subscribes
     assert (replayed.body, again.body) == (b"bad", b"bad")
     assert [record for record in records if record["message"] == "broker is away"] == []
+
+
+async def test_a_processor_tells_what_its_queues_hold_and_works_on_without_the_dead_letters(
+    server: RabbitmqServer, own_topology: Topology
+) -> None:
+    await apply(server, own_topology)
+    async with asyncio.timeout(_LIMIT_S):
+        async with (
+            promptly(
+                open_rabbitmq_consumer(
+                    url_of(server, own_topology, Service.PROCESSOR), topology=own_topology, prefetch=2
+                )
+            ) as consumer,
+            promptly(
+                open_rabbitmq_publisher(
+                    url_of(server, own_topology, Service.PROCESSOR), topology=own_topology
+                )
+            ) as publisher,
+        ):
+            await publisher.publish([an_event()] * 5)
+            await (await consumer.receive(1))[0].dead_letter()
+            held = await consumer.receive(1)
+            # One is a dead letter and two are delivered, so that two wait.
+            await until(lambda: queue_gauges() == [2, 1, 2, 1])
+            async with open_channel(server.amqp_url) as channel:
+                await channel.queue_delete(own_topology.dead_letter_queue)
+            await until(lambda: math.isnan(metric_value("isoline_dead_letters")))
+            await consumer.check()
+            await held[0].ack()
+            await until(lambda: queue_gauges()[:3] == [1, 1, 2])
+
+        assert [str(value) for value in queue_gauges()] == ["nan", "nan", "0.0", "nan"]
+
+
+def queue_gauges() -> list[float]:
+    names = ("queue_ready_messages", "queue_consumers", "unacknowledged_messages", "dead_letters")
+    return [metric_value(f"isoline_{name}") for name in names]
 
 
 async def test_a_topology_that_is_missing_is_named_with_the_command_that_makes_it(

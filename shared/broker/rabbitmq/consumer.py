@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pamqp.frame import marshal
 
+from shared.broker.queue_metrics import observe_dead_letters, observe_queue, observing_session
 from shared.broker.rabbitmq.acknowledgements import Acknowledgements, Disposition
 from shared.broker.rabbitmq.aiormq_internals import is_proven, write
 from shared.broker.rabbitmq.connection import ConnectionOptions, keep_connected
@@ -38,6 +40,8 @@ STALLED_AFTER_S: Final = 10.0
 _CANCEL_WITHIN_S: Final = 3.0
 _CONSUME_WITHIN_S: Final = 10.0
 _FLUSH_WITHIN_S: Final = 1.0
+_COUNT_WITHIN_S: Final = 2.0
+_CLOSE_CHANNEL_WITHIN_S: Final = 1.0
 
 
 @asynccontextmanager
@@ -63,7 +67,7 @@ async def open_rabbitmq_consumer(
         connect_timeout_s: Limit of one attempt to connect, and of this opening.
     """
     state = ConnectionState(_NAME)
-    consumer = RabbitmqConsumer(topology.submitted_queue, prefetch=prefetch, is_paused=is_paused, state=state)
+    consumer = RabbitmqConsumer(topology, prefetch=prefetch, is_paused=is_paused, state=state)
     options = ConnectionOptions(
         url=url,
         name=f"{process} consumer",
@@ -78,8 +82,8 @@ async def open_rabbitmq_consumer(
 class RabbitmqConsumer:
     """A `shared.ports.broker.Consumer`."""
 
-    def __init__(self, queue: str, *, prefetch: int, is_paused: bool, state: ConnectionState) -> None:
-        self._name = queue
+    def __init__(self, topology: Topology, *, prefetch: int, is_paused: bool, state: ConnectionState) -> None:
+        self._topology = topology
         self._connection_state = state
         self._prefetch = prefetch
         self._received: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
@@ -113,7 +117,8 @@ class RabbitmqConsumer:
             self._session = session
             try:
                 await self._apply_pause(session)
-                yield partial(_probe, channel, self._name, session)
+                with observing_session(lambda: session.unsettled):
+                    yield partial(_probe, channel, self._topology, session)
             finally:
                 self._session = None
 
@@ -147,7 +152,7 @@ class RabbitmqConsumer:
                 await session.stop()
             else:
                 # aiormq cancels a handler together with its channel, so this one only queues the message.
-                await session.start(self._name, partial(self._on_message, session))
+                await session.start(self._topology.submitted_queue, partial(self._on_message, session))
 
     async def receive(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -183,6 +188,11 @@ class _ConsumerSession:
     def is_live(self) -> bool:
         """Whether deliveries can still be settled; when not, they come again."""
         return not (self.is_closed or self._channel.is_closed)
+
+    @property
+    def unsettled(self) -> int:
+        """Number of deliveries that are not settled."""
+        return self._acknowledgements.unsettled
 
     def add(self, tag: int) -> None:
         """Add a delivery, unsettled."""
@@ -310,14 +320,40 @@ class RabbitmqDelivery:
             await self._session.settle(self.tag, disposition)
 
 
-async def _probe(channel: AbstractChannel, queue: str, session: _ConsumerSession) -> None:
+async def _probe(channel: AbstractChannel, topology: Topology, session: _ConsumerSession) -> None:
     """Ask the broker how many messages are ready, which also shows whether it still answers.
 
     Raises:
         ConnectionError: Messages are ready, the prefetch allows more, and none was delivered for too long.
     """
-    declared = await channel.declare_queue(queue, passive=True)
+    declared = await channel.declare_queue(topology.submitted_queue, passive=True)
     waiting = declared.declaration_result.message_count or 0
+    observe_queue(ready=waiting, consumers=declared.declaration_result.consumer_count or 0)
+    observe_dead_letters(await _count_dead_letters(channel, topology))
     stalled_s = session.stalled_s()
     if waiting and stalled_s > STALLED_AFTER_S:
         raise ConnectionError(f"stalled: {waiting} messages wait and none has come for {stalled_s:.0f} s")
+
+
+async def _count_dead_letters(channel: AbstractChannel, topology: Topology) -> float:
+    """Number of dead letters, or NaN if the broker does not tell: analysis goes on all the same."""
+    count = math.nan
+
+    async def ask() -> None:
+        nonlocal count
+        async with asyncio.timeout(_COUNT_WITHIN_S), _open_another_channel(channel) as own:
+            count = (await own.queue_declare(topology.dead_letter_queue, passive=True)).message_count or 0
+
+    await failure_of(ask())
+    return count
+
+
+@asynccontextmanager
+async def _open_another_channel(channel: AbstractChannel) -> AsyncIterator[UnderlayChannel]:
+    """A channel on the same connection; the broker closes it, and no other, when it refuses something."""
+    own = await (await channel.get_underlay_channel()).connection.channel()
+    try:
+        yield own
+    finally:
+        async with asyncio.timeout(_CLOSE_CHANNEL_WITHIN_S):
+            await own.close()
