@@ -101,9 +101,9 @@ async def open_gateway(
         features.append(
             await enter(
                 open_operations(
-                    _merged([health_parts, *own_parts]),
+                    settings,
+                    health_parts=_merged([health_parts, *own_parts]),
                     backlog=backlog,
-                    host=settings.operations_host,
                     port=operations_port,
                 )
             )

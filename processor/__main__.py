@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.metrics import held_ecgs
 from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
+from shared.backlog_age import health_part_of_backlog_age
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
@@ -74,6 +76,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
             is_paused=True,
         ) as consumer,
     ):
+        backlog = PostgresBacklogReader(database)
         breaker = CircuitBreaker(partial(check_results, database))
         health_parts = {
             "process": health_part_of_process(stop_requested),
@@ -82,6 +85,14 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
             ),
             "broker": HealthPart(check=consumer.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True),
+            "consumer": HealthPart(
+                check=consumer.check_consuming,
+                impact="This processor is given no messages.",
+                fails_after_s=math.inf,  # what keeps it from consuming has a part of its own
+                is_in_memory=True,
+                is_logged=False,
+            ),
+            "backlog_age": health_part_of_backlog_age(backlog, warning_s=settings.backlog_age_warning_s),
             "events": HealthPart(
                 check=publisher.check_last_publish,
                 impact="Results are kept; what is not announced yet goes out once the broker takes it.",
@@ -95,7 +106,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 settings.operations_host,
                 settings.operations_port_of(worker),
                 health=health,
-                metrics=ScrapedMetrics(health, PostgresBacklogReader(database)),
+                metrics=ScrapedMetrics(health, backlog),
             ),
             open_heartbeat(
                 Heartbeat(

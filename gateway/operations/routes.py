@@ -20,7 +20,7 @@ _DEGRADED: Final = {
 _STOPPING: Final = {
     "state": "failing",
     "since": "2026-01-05T09:45:00Z",
-    "reason": "leaving",
+    "reason": "draining: it was told to stop",
     "means": "This process finishes what it has in hand; others take what is new.",
 }
 
@@ -58,9 +58,9 @@ HEALTH_ROUTES: Final = (
                 description="They should not, for these reasons.",
                 model=ReadyResponse,
                 examples={
-                    "leaving": {
+                    "draining": {
                         "status": "not ready",
-                        "reasons": {"process": "leaving"},
+                        "reasons": {"process": "draining: it was told to stop"},
                         "parts": {"process": _STOPPING, "schema": _OK},
                     }
                 },

@@ -109,7 +109,7 @@ async def check_not_stopping(stop_requested: asyncio.Event) -> None:
         UnavailableError: A stop was requested.
     """
     if stop_requested.is_set():
-        raise UnavailableError("leaving", is_logged=True)
+        raise UnavailableError("draining: it was told to stop", is_logged=True)
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -54,6 +54,9 @@ _URI_REFERENCE: Final = (
     r"(#(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~:/?@!$&'()*+,;=-])*)?"
 )
 
+# A week; who does not want to be warned has an installation that nobody waits for.
+_LONGEST_BACKLOG_AGE_S: Final = 7 * 24 * 3600
+
 _LAST_PORT: Final = 65535
 # AMQP names have 255 bytes at most, and the longest of ours 28 behind it.
 _LONGEST_NAMESPACE: Final = 200
@@ -150,10 +153,11 @@ class DatabaseSettings(LogSettings):
 
 
 class OperationsSettings(Settings):
-    """The operations port of a worker; a free port of this machine if none is set."""
+    """The operations port of a worker, a free port of this machine if none is set; and its health."""
 
     operations_host: str = "127.0.0.1"
     operations_port: Port = 0
+    backlog_age_warning_s: Annotated[float, Field(ge=1, le=_LONGEST_BACKLOG_AGE_S)] = 120.0
 
     @property
     def operations_ports(self) -> range:

@@ -352,6 +352,19 @@ class TestConnections:
 
             assert await receive_one(consumer) == b"1"
 
+    async def test_it_says_whether_it_consumes(self, amqp_url: str, topology: Topology) -> None:
+        async with open_network(amqp_url) as network, a_consumer(network.url, topology) as consumer:
+            await consumer.check_consuming()
+            await consumer.pause()
+            with pytest.raises(UnavailableError, match=r"^consuming is paused$"):
+                await consumer.check_consuming()
+            await consumer.resume()
+            await consumer.check_consuming()
+            network.cut()
+            await until(lambda: not consumer.is_connected)
+            with pytest.raises(UnavailableError, match=r"^RabbitMQ: .+"):
+                await consumer.check_consuming()
+
     @pytest.mark.usefixtures("versions")
     async def test_messages_that_were_acked_before_closing_are_not_redelivered(
         self, amqp_url: str, topology: Topology

@@ -92,7 +92,7 @@ class TestHealth:
 
         assert response.status == 503
         assert document["status"] == "not ready"
-        assert document["reasons"] == {"process": "leaving"}
+        assert document["reasons"] == {"process": "draining: it was told to stop"}
         assert document["parts"]["process"]["state"] == "failing"
         assert document["parts"]["schema"]["state"] == "ok"
 

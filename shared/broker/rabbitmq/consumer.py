@@ -103,7 +103,22 @@ class RabbitmqConsumer:
             UnavailableError: They can't, for this reason.
         """
         if self._session is None:
-            raise UnavailableError(f"RabbitMQ: {self._connection_state.reason or 'the connection was lost'}")
+            raise self._not_connected(is_logged=False)
+
+    async def check_consuming(self) -> None:
+        """Return if the broker has it as a consumer of the queue.
+
+        Raises:
+            UnavailableError: It has not: it is not connected, or was paused.
+        """
+        if self._session is None:
+            raise self._not_connected(is_logged=True)
+        if self._session.consumer_tag is None:
+            raise UnavailableError("consuming is paused", is_logged=True)
+
+    def _not_connected(self, *, is_logged: bool) -> UnavailableError:
+        reason = self._connection_state.reason or "the connection was lost"
+        return UnavailableError(f"RabbitMQ: {reason}", is_logged=is_logged)
 
     @asynccontextmanager
     async def attach(

@@ -245,5 +245,5 @@ async def test_a_process_that_is_asked_to_stop_says_so_at_once_and_gives_its_rea
             stopping, document = await ready(watched)
 
     assert (running, stopping) == (200, 503)
-    assert document["reasons"] == {"process": "leaving"}
+    assert document["reasons"] == {"process": "draining: it was told to stop"}
     assert records == [{"message": "not ready", "level": "warning", "parts": ["process"]}]
