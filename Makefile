@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export VENV
 
 help: ## Say what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1\t/' | expand -t 16
 
 run: $(VENV)/.run ## Start everything on this machine, submit a real ECG, show what is found in it
 	@$(BIN)/isoline up
@@ -57,8 +57,12 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, security, compose 
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive gateway shared isoline processor
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
+# RABBITMQ=4 make ... uses the one below instead of this machine's.
 rabbitmq:
-	@scripts/install-rabbitmq
+	@scripts/install-rabbitmq$(RABBITMQ)
+
+rabbitmq4: ## Unpack RabbitMQ 4 into var, for RABBITMQ=4 make test, and RABBITMQ=4 make faults
+	@scripts/install-rabbitmq4
 
 libfaketime:
 	@scripts/install-libfaketime
@@ -100,4 +104,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq libfaketime redis pgbouncer promtool chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool chromium catalogue lock clean ask

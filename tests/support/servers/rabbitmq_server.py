@@ -1,5 +1,8 @@
 """Private RabbitMQ nodes, alone or as a cluster: own ports and data, removed afterwards, as root or not.
 
+They are of this machine's version or, with RABBITMQ=4 in the environment, of the one that
+scripts/install-rabbitmq4 has unpacked.
+
 Debian's `rabbitmq-server` on PATH is a wrapper that refuses every user but its own; the script in
 the library folder, which it would call in the end, refuses nobody.
 """
@@ -24,7 +27,10 @@ from yarl import URL
 
 from tests.support.servers.listeners import listens
 
-_LIBRARY = Path("/usr/lib/rabbitmq/lib")
+_REPOSITORY = Path(__file__).parents[3]
+# The folder below which Debian's packages are, for each value of RABBITMQ.
+_ROOTS = {"": Path("/"), "4": _REPOSITORY / os.environ.get("ISOLINE_VAR", "var") / "rabbitmq4"}
+_SCRIPT = "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 # Neither alarm may go off because the test machine is small.
 _CONFIGURATION = """\
 disk_free_limit.absolute = 1MB
@@ -158,11 +164,21 @@ def rabbitmq_script() -> Path:
     Raises:
         FileNotFoundError: RabbitMQ is not installed.
     """
-    found = sorted(_LIBRARY.glob("rabbitmq_server-*/sbin/rabbitmq-server"))
-    on_path = shutil.which("rabbitmq-server")
+    version, root = _chosen()
+    found = sorted(root.glob(_SCRIPT))
+    on_path = None if version else shutil.which("rabbitmq-server")
     if not found and on_path is None:
-        raise FileNotFoundError("RabbitMQ is not installed: run scripts/install-rabbitmq as root")
+        by = "make rabbitmq4" if version else "scripts/install-rabbitmq as root"
+        raise FileNotFoundError(f"RabbitMQ {version} is not installed: run {by}")
     return found[-1] if found else Path(str(on_path))
+
+
+def _chosen() -> tuple[str, Path]:
+    """The version that RABBITMQ names, empty for this machine's, and the folder below which it is."""
+    version = os.environ.get("RABBITMQ", "")
+    if version not in _ROOTS:
+        raise ValueError(f"RABBITMQ={version}: expected 4, or nothing for this machine's")
+    return version, _ROOTS[version]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -201,7 +217,7 @@ def _peers(names: Sequence[str]) -> str:
 def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
     amqp_port, distribution_port, epmd_port = ports
     return {
-        "PATH": os.environ["PATH"],
+        "PATH": _path(),
         "LANG": "C.UTF-8",
         "HOME": str(home),  # of the Erlang cookie
         "ERL_CRASH_DUMP_BYTES": "0",  # no dump
@@ -221,6 +237,12 @@ def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERL_ARGS,
         "RUNNING_UNDER_SYSTEMD": "true",  # makes the script become the node instead of its parent
     }
+
+
+def _path() -> str:
+    """PATH, with the Erlang first that was unpacked with RabbitMQ."""
+    version, root = _chosen()
+    return f"{root / 'usr/lib/erlang/bin'}:{os.environ['PATH']}" if version else os.environ["PATH"]
 
 
 @asynccontextmanager

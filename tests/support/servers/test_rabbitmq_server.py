@@ -104,11 +104,24 @@ async def test_failure_to_start_reports_the_last_lines_of_the_log(
     await until(lambda: not processes_of(tmp_path))
 
 
-def test_missing_installation_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rabbitmq_server, "_LIBRARY", tmp_path)
+@pytest.mark.parametrize(
+    ("version", "by"), [("", "scripts/install-rabbitmq as root"), ("4", "make rabbitmq4")]
+)
+def test_missing_installation_is_explained(
+    version: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABBITMQ", version)
+    monkeypatch.setitem(rabbitmq_server._ROOTS, version, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(FileNotFoundError, match="scripts/install-rabbitmq"):
+    with pytest.raises(FileNotFoundError, match=by):
+        rabbitmq_script()
+
+
+def test_a_version_that_can_not_be_chosen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ", "5")
+
+    with pytest.raises(ValueError, match="RABBITMQ=5: expected 4, or nothing"):
         rabbitmq_script()
 
 
