@@ -81,13 +81,18 @@ async def main(arguments: argparse.Namespace) -> int:
     if not arguments.only and not broken:
         write_page(
             found.outcomes,
-            command=f"make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}",
+            command=f"{_chosen_rabbitmq()}make faults SEED={arguments.seed} MINUTES={arguments.minutes:g}",
             minutes=(time.monotonic() - begun_s) / 60,
             cores=os.cpu_count() or 0,
             footprints=found.footprints,
             servers=found.servers,
         )
     return 1 if broken else 0
+
+
+def _chosen_rabbitmq() -> str:
+    version = os.environ.get("RABBITMQ")
+    return f"RABBITMQ={version} " if version else ""
 
 
 def _servers_of(fault: Fault) -> Servers:

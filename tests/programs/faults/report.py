@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tests.programs.faults.run import Outcome
 
 _FILE: Final = Path(__file__).parents[3] / "docs" / "faults.md"
+_BEFORE_HEADING: Final = re.compile(r"^(?=## )", re.MULTILINE)
 _LIBRARIES: Final = ("aio-pika", "aiormq", "asyncpg", "aiohttp", "uvloop")
 _HEAD: Final = """\
 | fault | accepted | lost | wrong | missing events | stuck | duplicates | retries | longest stall | drained in |
@@ -22,7 +24,6 @@ _HEAD: Final = """\
 _PAGE: Final = """\
 # What happens when things break
 
-Written by `{command}` ({minutes:.0f} minutes on {cores} cores), and only by a run in which no promise was broken.
 Two gateways behind a balancer, two processors and a subscriber run on a PostgreSQL and a RabbitMQ of the suite's own;
 each connection between a service and a server goes through a proxy. Clients send real ECGs and retry as docs/http.md tells them.
 During each fault some hundred ECGs come in; then the suite waits until nothing is left to do and checks: every 202 is
@@ -31,10 +32,8 @@ there (I4); queues and outbox are empty and dead letters hold what was injected 
 memory is within 1.5 times what it was after the first load, its open files (sockets are files) and threads
 within a dozen and six more (I6).
 
-{table}
-
-Accepted: **{accepted}**; lost: **{lost}**; wrong: **{wrong}**; missing events: **{missing}**; stuck: **{stuck}**;
-duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each with the event id of the first.
+A table for each RabbitMQ that is supported: `make faults` writes that of the one on this machine, `RABBITMQ=4 make faults`
+that of the one from `make rabbitmq4`. Each is written by a run in which no promise was broken, and by no other.
 
 * *lost*: accepted and no longer in the table; *wrong*: another result, state or event than it should have, or two;
   *missing events*: terminal without an event; *stuck*: not done within five minutes.
@@ -54,6 +53,16 @@ duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each wit
   begin at different ones. The node comes back and rejoins before the verdict.
 * *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the
   other, and back; the schema changes before or after them. No service may say meanwhile that the schema is not for it.
+"""
+_PART: Final = """\
+{heading}
+
+Written by `{command}` ({minutes:.0f} minutes on {cores} cores).
+
+{table}
+
+Accepted: **{accepted}**; lost: **{lost}**; wrong: **{wrong}**; missing events: **{missing}**; stuck: **{stuck}**;
+duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each with the event id of the first.
 
 At the end: {resources}.
 
@@ -89,27 +98,35 @@ def write_page(
     footprints: Mapping[str, Footprint],
     servers: Mapping[str, str],
 ) -> None:
-    """Write docs/faults.md."""
+    """Write docs/faults.md, and in it the part of this RabbitMQ; parts of others stay as they are."""
     ours = {name: version(name) for name in _LIBRARIES}
     versions = {"Python": platform.python_version(), **servers, **ours}
-    _FILE.write_text(
-        _PAGE.format(
-            command=command,
-            minutes=minutes,
-            cores=cores,
-            table=table(outcomes),
-            accepted=f"{sum(it.accepted for it in outcomes):,}",
-            lost=_total(outcomes, "lost"),
-            wrong=_total(outcomes, "wrong"),
-            missing=_total(outcomes, "missing event"),
-            stuck=_total(outcomes, "stuck"),
-            duplicates=sum(it.duplicates for it in outcomes),
-            events=f"{sum(it.events for it in outcomes):,}",
-            share=duplicate_share(outcomes),
-            resources="; ".join(f"{name} {it}" for name, it in footprints.items()),
-            versions="Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
-        )
+    heading = f"## RabbitMQ {servers['RabbitMQ'].split('.')[0]}"
+    part = _PART.format(
+        heading=heading,
+        command=command,
+        minutes=minutes,
+        cores=cores,
+        table=table(outcomes),
+        accepted=f"{sum(it.accepted for it in outcomes):,}",
+        lost=_total(outcomes, "lost"),
+        wrong=_total(outcomes, "wrong"),
+        missing=_total(outcomes, "missing event"),
+        stuck=_total(outcomes, "stuck"),
+        duplicates=sum(it.duplicates for it in outcomes),
+        events=f"{sum(it.events for it in outcomes):,}",
+        share=duplicate_share(outcomes),
+        resources="; ".join(f"{name} {it}" for name, it in footprints.items()),
+        versions="Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
     )
+    _FILE.write_text(_with_part(_FILE.read_text(), heading, part))
+
+
+def _with_part(page: str, heading: str, part: str) -> str:
+    """The page with this part in it, in place of one with its heading, in the order of headings."""
+    parts = {it.partition("\n")[0]: it.strip() for it in _BEFORE_HEADING.split(page)[1:]}
+    parts[heading] = part.strip()
+    return "\n\n".join([_PAGE.strip(), *(parts[name] for name in sorted(parts))]) + "\n"
 
 
 def _total(outcomes: Sequence[Outcome], kind: str) -> int:
