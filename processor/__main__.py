@@ -19,6 +19,7 @@ from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
+from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.runtime.operations_port import open_operations_port
@@ -32,6 +33,7 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
@@ -107,6 +109,11 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 settings.operations_port_of(worker),
                 health=health,
                 metrics=ScrapedMetrics(health, backlog),
+            ),
+            open_retention(
+                PostgresRetention(database),
+                older_than=settings.retention_period,
+                ecgs_per_s=settings.retention_ecgs_per_s,
             ),
             open_heartbeat(
                 Heartbeat(

@@ -25,7 +25,7 @@ from isoline.cli import (
     tour,
     user_commands,
 )
-from isoline.cli.operators import operations, trace
+from isoline.cli.operators import operations, prune, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
@@ -51,6 +51,7 @@ ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
 operations.register(app)
 trace.register(app)
+prune.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
 app.command("config")(configuration.show_configuration)

@@ -26,6 +26,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.observability.logs import configure_logs
+from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.storage.pool.database import open_database
@@ -33,6 +34,7 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate
@@ -88,6 +90,11 @@ async def _serve_on(
             database_url, name=connection_name("embedded"), check_schema=check_schema_of
         ) as database,
         broker.consumer(queue, prefetch=settings.prefetch) as consumer,
+        open_retention(
+            PostgresRetention(database),
+            older_than=settings.retention_period,
+            ecgs_per_s=settings.retention_ecgs_per_s,
+        ),
     ):
         ports = ports_on_postgres(database, broker.publisher(), source=settings.source)
         accounts = PostgresAccountStore(database)

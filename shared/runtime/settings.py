@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -321,7 +322,19 @@ class GatewaySettings(
         return _without_sample_secrets(self)
 
 
-class ProcessorOnlySettings(EventSettings):
+class RetentionSettings(Settings):
+    """How long finished ECGs are kept; for ever if it is not set."""
+
+    retention_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
+    retention_ecgs_per_s: Annotated[int, Field(ge=1, le=100_000)] = 500
+
+    @property
+    def retention_period(self) -> timedelta | None:
+        """How long finished ECGs are kept; None for ever."""
+        return None if self.retention_days is None else timedelta(days=self.retention_days)
+
+
+class ProcessorOnlySettings(EventSettings, RetentionSettings):
     """Settings of the processor beside database and broker."""
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches, so that one is always prefetched

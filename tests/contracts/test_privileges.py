@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.ports.logins import Login
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.ports.operators.processes import Presence
+from shared.ports.operators.retention import PrunedPage, PrunedShare
 from shared.ports.outbox import Backoff
 from shared.service import Service
 from shared.storage.pool.database import open_database
@@ -36,6 +37,7 @@ from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
@@ -194,6 +196,20 @@ async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(
     assert [moment.what for moment in timeline.moments] == ["submitted", "queued"]
 
 
+async def test_a_processor_and_an_operator_erase_what_was_finished_long_ago_and_nothing_else(
+    roles: Roles,
+) -> None:
+    before = datetime.now(UTC) - timedelta(days=2)
+    for service in (Service.PROCESSOR, Service.OPERATOR):
+        retention = PostgresRetention(roles.databases[service])
+        assert await retention.prune(before, after_row=0, limit=10) == PrunedPage(0, None)
+        await retention.prune_records()
+    processors = PostgresRetention(roles.databases[Service.PROCESSOR])
+    share = await processors.prune_shared(timedelta(days=2), limit=10, next_round_in=timedelta(minutes=1))
+
+    assert share == PrunedShare(0, 0)
+
+
 @pytest.mark.parametrize(
     ("service", "statement"),
     [
@@ -202,6 +218,8 @@ async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(
         (Service.GATEWAY, "UPDATE ecg_signal SET samples = ''"),
         (Service.GATEWAY, "UPDATE ecg SET owner = 'eve'"),
         (Service.GATEWAY, "DELETE FROM ecg"),
+        (Service.GATEWAY, "SELECT prune_ecgs(now() - interval '1 year', 0, 1, 1, true)"),
+        (Service.GATEWAY, "SELECT prune_records()"),
         (Service.GATEWAY, "DELETE FROM account"),
         (Service.GATEWAY, "TRUNCATE outbox"),
         (Service.GATEWAY, "DROP TABLE outbox"),
@@ -215,12 +233,16 @@ async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(
         (Service.PROCESSOR, "INSERT INTO ecg (owner, id) VALUES ('ada', '1')"),
         (Service.PROCESSOR, "UPDATE ecg SET content_hash = ''"),
         (Service.PROCESSOR, "DELETE FROM ecg_signal"),
+        (Service.PROCESSOR, "DELETE FROM ecg"),
+        (Service.PROCESSOR, "SELECT FROM operation"),
+        (Service.PROCESSOR, "UPDATE retention SET least_age = '0 days'"),
         (Service.PROCESSOR, "SELECT document FROM ecg_insights"),
         (Service.PROCESSOR, "DELETE FROM schema_compatibility"),
         (Service.OPERATOR, "SELECT samples FROM ecg_signal"),
         (Service.OPERATOR, "SELECT document FROM ecg_insights"),
         (Service.OPERATOR, "SELECT bodies FROM outbox"),
         (Service.OPERATOR, "SELECT FROM account"),
+        (Service.OPERATOR, "DELETE FROM ecg"),
         (Service.OPERATOR, "DELETE FROM operation"),
         (Service.OPERATOR, "UPDATE operation SET why = ''"),
     ],

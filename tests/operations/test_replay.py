@@ -36,9 +36,12 @@ _QUEUE: Final = "processor.ecg-submitted"
 _NOTE: Final = AuditNote("ada", "a better insight")
 
 
-async def a_finished_ecg(database: Database, ecg_id: str, *, error: str | None = None) -> None:
+async def a_finished_ecg(
+    database: Database, ecg_id: str, *, error: str | None = None, is_there: bool = False
+) -> None:
     store, key = PostgresEcgStore(database), EcgKey("ada", ecg_id)
-    await store.add([a_submission(ecg_id)])
+    if not is_there:
+        await store.add([a_submission(ecg_id)])
     [claim] = (await store.claim([key], claim_id=uuid4())).claimed
     now = datetime.now(UTC)
     if error is None:

@@ -152,12 +152,12 @@ async def _rows(
     rows: dict[tuple[str, str], asyncpg.Record] = {}
     missing = sorted(submissions, key=_owner_and_id)
     statement = _ADD
-    while missing:  # another process may bring an erased one back, or erase it again, before this one does
+    while missing:  # another process may bring an erased one back, erase or prune it, before this one does
         headers = [submission.encoded_ecg.header.decode() for submission in missing]
         found = await header_column.fetch(connection, statement, *_columns(missing), due_in_s, header=headers)
         rows.update(((row["owner"], row["id"]), row) for row in found)
         missing = [submission for submission in missing if _owner_and_id(submission) not in rows]
-        statement = _ADD_AGAIN  # rows are never deleted
+        statement = _ADD_AGAIN if statement is _ADD else _ADD
     return rows
 
 

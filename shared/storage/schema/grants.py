@@ -35,6 +35,9 @@ WITH privilege AS (
     SELECT relname, attname, acl.* FROM pg_class
     JOIN pg_attribute ON attrelid = pg_class.oid AND NOT attisdropped, aclexplode(attacl) AS acl
     WHERE relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT proname, '', acl.* FROM pg_proc, aclexplode(proacl) AS acl
+    WHERE pronamespace = 'public'::regnamespace
 )
 SELECT rolname, relname, privilege_type, attname FROM privilege JOIN pg_roles ON pg_roles.oid = grantee
 WHERE rolname = ANY ($1)

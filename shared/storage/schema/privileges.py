@@ -46,6 +46,9 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "recording_part": "SELECT",
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies, republished, due_at), DELETE",
         "process": "SELECT, INSERT, UPDATE, DELETE",
+        # A round of the retention, and its record.
+        "retention": "SELECT, UPDATE (next_at, after_row, pruned)",
+        "operation": "INSERT",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -63,6 +66,10 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "process": "SELECT",
     },
 }
+
+# They run with the rights of the tables' owner, and are all that these services may delete of finished ECGs.
+_PRUNE: Final = ("prune_ecgs(timestamptz, bigint, integer, bigint, boolean)", "prune_records()")
+FUNCTIONS: Final[Mapping[Service, tuple[str, ...]]] = {Service.PROCESSOR: _PRUNE, Service.OPERATOR: _PRUNE}
 
 TABLES: Final = sorted({table for tables in PRIVILEGES.values() for table in tables})
 # Identity columns need no privilege; `deploy/compose` once granted their sequences.
@@ -90,6 +97,8 @@ def _statements(role: str, services: set[Service]) -> Iterator[str]:
     for kind, names in ("TABLE", TABLES), ("SEQUENCE", _SEQUENCES):
         yield f"REVOKE ALL ON {kind} {', '.join(f'public.{name}' for name in names)} FROM {grantee}"
         yield f"ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON {kind}S FROM {grantee}"
+    functions = sorted({name for names in FUNCTIONS.values() for name in names})
+    yield f"REVOKE ALL ON FUNCTION {', '.join(f'public.{name}' for name in functions)} FROM {grantee}"
     # Where the database does not belong to who executes this, PostgreSQL warns and goes on.
     yield (
         "DO $do$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), "
@@ -99,6 +108,8 @@ def _statements(role: str, services: set[Service]) -> Iterator[str]:
     for service in sorted(services):
         for table, privileges in PRIVILEGES[service].items():
             yield f"GRANT {privileges} ON TABLE public.{table} TO {grantee}"
+        for function in FUNCTIONS.get(service, ()):
+            yield f"GRANT EXECUTE ON FUNCTION public.{function} TO {grantee}"
 
 
 def _literal(text: str) -> str:
