@@ -32,8 +32,9 @@ def isoline(*arguments: str) -> str:
 def test_each_setting_of_both_services_has_a_line_and_one_more_where_they_differ() -> None:
     lines = isoline().splitlines()
 
-    assert "ISOLINE_DATABASE_URL           postgresql://isoline:***@db/isoline  " in lines[6]
-    assert lines[6].endswith("(environment of gateway, processor)")
+    [url] = [line for line in lines if "ISOLINE_DATABASE_URL " in line]
+    assert "ISOLINE_DATABASE_URL           postgresql://isoline:***@db/isoline  " in url
+    assert url.endswith("(environment of gateway, processor)")
     ports = [line.split()[1:] for line in lines if line.startswith("ISOLINE_OPERATIONS_PORT ")]
     assert ports == [["0", "(default", "of", "gateway)"], ["8081", "(default", "of", "processor)"]]
 
