@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigurationError
@@ -62,7 +62,19 @@ _LAST_PORT: Final = 65535
 # AMQP names have 255 bytes at most, and the longest of ours 28 behind it.
 _LONGEST_NAMESPACE: Final = 200
 _AMQP_NUMBERS: Final = frozenset({"heartbeat", "connection_timeout", "channel_max"})
-Port = Annotated[int, Field(ge=0, le=_LAST_PORT)]  # 0 takes any that is free
+
+
+def _no_service_link(value: object) -> object:
+    """Refuse what Kubernetes puts into a container for a Service called `isoline`: tcp://10.0.0.1:8080."""
+    if isinstance(value, str) and re.match(r"\s*(tcp|udp|sctp)://", value):
+        raise ValueError(
+            "expected a number, and found the address of a Kubernetes Service that shares its name; "
+            "set `enableServiceLinks: false` in the pod, or give the Service another name"
+        )
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=_LAST_PORT), BeforeValidator(_no_service_link)]  # 0 takes a free one
 
 
 def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> AfterValidator:

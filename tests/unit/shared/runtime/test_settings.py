@@ -51,6 +51,19 @@ def test_settings_come_from_the_environment(environment: pytest.MonkeyPatch) -> 
     assert settings.database_url.get_secret_value() == _NEEDED["ISOLINE_DATABASE_URL"]
 
 
+@pytest.mark.parametrize("name", ["ISOLINE_PORT", "ISOLINE_OPERATIONS_PORT"])
+@pytest.mark.parametrize("address", ["tcp://10.96.31.7:8080", "udp://10.96.31.7:8080"])
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_told_from_a_wrong_port(
+    environment: pytest.MonkeyPatch, name: str, address: str
+) -> None:
+    environment.setenv(name, address)
+
+    assert refusal() == (
+        f"{name}: expected a number, and found the address of a Kubernetes Service that shares its name; "
+        "set `enableServiceLinks: false` in the pod, or give the Service another name"
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [("/", ""), ("/isoline", "/isoline"), ("/isoline/", "/isoline"), ("/a-b/c_d/e.f~1/", "/a-b/c_d/e.f~1")],
