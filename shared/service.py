@@ -11,3 +11,4 @@ class Service(StrEnum):
     GATEWAY = "gateway"
     PROCESSOR = "processor"
     OPERATOR = "operator"  # the commands `isoline replay`, `isoline dlq` and `isoline trace`
+    SCALER = "scaler"  # no process of ours: an autoscaler such as KEDA, which asks PostgreSQL what waits

@@ -37,7 +37,9 @@ def permissions_of(services: Collection[Service], topology: Topology) -> Permiss
 
     To declare it they would need more: that is `isoline topology apply`.
     """
-    written, consumed = {topology.exchange}, set()
+    written, consumed = set(), set()
+    if not {*services} <= {Service.SCALER}:
+        written.add(topology.exchange)
     if Service.PROCESSOR in services:
         consumed.add(topology.submitted_queue)
     if Service.OPERATOR in services:

@@ -63,6 +63,8 @@ _CHECKS: Final[dict[Service, tuple[Check, ...]]] = {
     Service.PROCESSOR: (check_results,),
     Service.OPERATOR: (),
 }
+# An autoscaler connects by itself: tests/operations/test_kubernetes.py.
+_SERVICES: Final = (Service.GATEWAY, Service.PROCESSOR, Service.OPERATOR)
 _BACKOFF: Final = Backoff(first_s=0.0, longest_s=60.0)
 
 
@@ -79,7 +81,8 @@ async def roles(database_url: str) -> AsyncIterator[Roles]:
     """A migrated database with a role of each service, granted what it needs."""
     async with AsyncExitStack() as stack:
         names = {
-            service: await stack.enter_async_context(open_role(database_url, service)) for service in Service
+            service: await stack.enter_async_context(open_role(database_url, service))
+            for service in _SERVICES
         }
         await grant(database_url, {role: {service} for service, role in names.items()})
         databases = {
@@ -96,7 +99,7 @@ async def execute(database: Database, statement: str) -> None:
         await connection.execute(statement)
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", _SERVICES)
 async def test_a_service_passes_all_of_its_checks(service: Service, roles: Roles) -> None:
     for check in _CHECKS[service]:
         await check(roles.databases[service])
@@ -106,7 +109,7 @@ async def test_a_service_passes_all_of_its_checks(service: Service, roles: Roles
 
 
 async def test_an_ecg_is_taken_measured_replayed_erased_and_taken_again(roles: Roles) -> None:
-    gateway, processor, operator = (roles.databases[service] for service in Service)
+    gateway, processor, operator = (roles.databases[service] for service in _SERVICES)
     now = datetime.now(UTC)
 
     async def measure(generation: int, *, taken: PostgresEcgStore) -> EventBatch:

@@ -36,6 +36,9 @@ def grant(
     operator: Annotated[
         str | None, typer.Option(help=_ROLE_OF.format("who runs isoline replay and isoline dlq"))
     ] = None,
+    scaler: Annotated[
+        str | None, typer.Option(help=_ROLE_OF.format("an autoscaler, which asks what waits,"))
+    ] = None,
     only_print: Annotated[bool, typer.Option("--print", help="Only print the SQL.")] = False,
 ) -> None:
     """Give the roles of services the privileges that these need, and take all others on Isoline's tables.
@@ -43,12 +46,19 @@ def grant(
     Needs ISOLINE_DATABASE_URL with the owner of the tables, after isoline migrate. Harmless when repeated.
     """
     roles: dict[str, set[Service]] = {}
-    given = {Service.GATEWAY: gateway, Service.PROCESSOR: processor, Service.OPERATOR: operator}
+    given = {
+        Service.GATEWAY: gateway,
+        Service.PROCESSOR: processor,
+        Service.OPERATOR: operator,
+        Service.SCALER: scaler,
+    }
     for service, role in given.items():
         if role:
             roles.setdefault(role, set()).add(service)
     if not roles:
-        raise ConfigurationError("say whose: --gateway ROLE, --processor ROLE, --operator ROLE, or several")
+        raise ConfigurationError(
+            "say whose: --gateway ROLE, --processor ROLE, --operator ROLE, --scaler ROLE, or several"
+        )
     if only_print:
         typer.echo("\n".join(f"{line};" for line in ["BEGIN", *grant_statements(roles), "COMMIT"]))
         return

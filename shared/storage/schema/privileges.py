@@ -65,6 +65,8 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "operation": "SELECT, INSERT",
         "process": "SELECT",
     },
+    # What `deploy/kubernetes` asks, and `isoline ops backlog` too: how many are queued, and for how long.
+    Service.SCALER: {"ecg": "SELECT (due_at, submitted_at, generation)"},
 }
 
 # They run with the rights of the tables' owner, and are all that these services may delete of finished ECGs.
