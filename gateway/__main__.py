@@ -15,6 +15,7 @@ from gateway.ecgs.feature import EcgPorts
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
+from shared.ports.claim_ids import new_process_id
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.heap import share_one_heap
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
@@ -101,6 +102,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
         open_heartbeat(
             Heartbeat(
                 PostgresProcesses(database),
+                process_id=new_process_id(),
                 service="gateway",
                 worker=worker,
                 is_draining=stop_requested.is_set,

@@ -19,6 +19,7 @@ from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
@@ -61,7 +62,7 @@ async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
 
 async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Event, worker: int) -> None:
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
-    topology = Topology(settings.amqp_namespace)
+    topology, process_id = Topology(settings.amqp_namespace), new_process_id()
     async with (
         open_database(
             database_url,
@@ -118,6 +119,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
             open_heartbeat(
                 Heartbeat(
                     PostgresProcesses(database),
+                    process_id=process_id,
                     service="processor",
                     worker=worker,
                     is_draining=stop_requested.is_set,
@@ -134,6 +136,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 event_source=PostgresEventSource(database, source=settings.source),
                 consumer=consumer,
                 breaker=breaker,
+                claim_ids=ClaimIds(process_id),
                 stop_requested=stop_requested,
             )
 

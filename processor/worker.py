@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from processor.deliveries.circuit_breaker import CircuitBreaker
     from shared.domain.insights import Insight
     from shared.ports.broker import Consumer, Delivery, Publisher
+    from shared.ports.claim_ids import ClaimIds
     from shared.ports.ecgs import EcgStore
     from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
@@ -40,6 +41,7 @@ async def run_processor(
     event_source: EventSource,
     consumer: Consumer,
     breaker: CircuitBreaker,
+    claim_ids: ClaimIds,
     stop_requested: asyncio.Event,
 ) -> None:
     """Work until a stop is requested, then settle received deliveries; unsettled ones are delivered again.
@@ -55,6 +57,7 @@ async def run_processor(
         max_attempts=settings.max_attempts,
         batch_samples=settings.batch_samples,
         breaker=breaker,
+        claim_ids=claim_ids,
     )
     relay = partial(
         run_relay,

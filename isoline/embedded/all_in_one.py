@@ -26,6 +26,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.observability.logs import configure_logs
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.settings import EmbeddedSettings, read_settings
@@ -131,6 +132,7 @@ async def _serve_on(
                 event_source=ports.event_source,
                 consumer=consumer,
                 breaker=breaker,
+                claim_ids=ClaimIds(new_process_id()),
                 stop_requested=stop_requested,
             )
 

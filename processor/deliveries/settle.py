@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from processor.analysis import analyse
 from processor.deliveries import ecg_records, metrics
@@ -25,6 +24,7 @@ from shared.domain.errors import (
 from shared.domain.findings import Insights
 from shared.events import failed_event, processed_event
 from shared.observability.logs import Logger
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.ports.ecgs import Settlement
 from shared.publishing import publish_batches
 from shared.runtime import failpoint
@@ -64,6 +64,7 @@ class Dependencies:
         batch_samples: Limit of samples in memory for one batch; a larger ECG is a batch by itself.
         isolation: Held by analyses, exclusively by those of ECGs that were tried before.
         breaker: Interrupts waiting for the store.
+        claim_ids: Name this process in each claim.
     """
 
     store: EcgStore
@@ -75,6 +76,7 @@ class Dependencies:
     batch_samples: int
     isolation: Isolation = field(default_factory=Isolation)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    claim_ids: ClaimIds = field(default_factory=lambda: ClaimIds(new_process_id()))
 
 
 async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencies) -> None:
@@ -132,7 +134,11 @@ async def _claim(
     # An ECG that may have killed a processor is not loaded before this attempt is counted.
     load_samples = 0 if tried_before else deps.batch_samples
     claim = partial(
-        deps.store.claim, keys, claim_id=uuid4(), tried_before=tried_before, load_samples=load_samples
+        deps.store.claim,
+        keys,
+        claim_id=deps.claim_ids.next(),
+        tried_before=tried_before,
+        load_samples=load_samples,
     )
     async with deps.breaker.interrupt_on_open():
         with metrics.CLAIM.time():
@@ -236,7 +242,8 @@ async def _postpone(claim: Claim, error: AnalysisError, deps: Dependencies) -> N
     delay_s = backoff_s(claim.attempt, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
     ecg_records.log_postponed(claim, error, delay_s=delay_s)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):  # of other ECGs in the batch
-        await retry_while_unavailable(partial(deps.store.postpone, [claim.key], delay_s=delay_s))
+        postpone = partial(deps.store.postpone, [claim.key], delay_s=delay_s, reason=str(error))
+        await retry_while_unavailable(postpone)
 
 
 def _settlement(claim: Claim, outcome: Insights | IsolineError, *, source: str, now: datetime) -> Settlement:

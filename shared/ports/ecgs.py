@@ -180,7 +180,8 @@ class EcgStore(Protocol):
 
         An ECG with an earlier attempt is returned in ``Claims.tried_before`` and not claimed, unless
         ``tried_before`` is set. Repeating a call with the same ``claim_id`` counts no second attempt. ECGs
-        that are finished, erased, unknown or of another generation are left out.
+        that are finished, erased, unknown or of another generation are left out. An earlier attempt that has
+        no result by now is noted as such.
 
         The signals of the first ones are loaded too, up to ``load_samples`` together.
         """
@@ -200,8 +201,11 @@ class EcgStore(Protocol):
             The events of those that this call made terminal.
         """
 
-    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
-        """Leave these queued; the relay announces them again after the delay."""
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float, reason: str) -> None:
+        """Leave these queued; the relay announces them again after the delay.
+
+        Why their attempts failed is kept for their timelines.
+        """
 
 
 class RecordingStore(Protocol):

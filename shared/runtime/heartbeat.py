@@ -6,7 +6,6 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
@@ -16,6 +15,7 @@ from shared.runtime.supervision import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
 
     from shared.ports.operators.processes import Processes
 
@@ -30,6 +30,7 @@ class Heartbeat:
 
     Args:
         processes: Keeps what is said.
+        process_id: Made by `shared.ports.claim_ids.new_process_id`.
         service: Its name.
         worker: Its number, from 1.
         is_draining: Whether it leaves.
@@ -40,13 +41,14 @@ class Heartbeat:
         self,
         processes: Processes,
         *,
+        process_id: UUID,
         service: str,
         worker: int,
         is_draining: Callable[[], bool],
         held_ecgs: Callable[[], int] | None = None,
     ) -> None:
         self._processes = processes
-        self._presence = Presence(uuid4(), service, worker, socket.gethostname(), RELEASE)
+        self._presence = Presence(process_id, service, worker, socket.gethostname(), RELEASE)
         self._is_draining = is_draining
         self._held_ecgs = held_ecgs
         self._is_kept = True

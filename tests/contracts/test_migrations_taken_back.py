@@ -60,8 +60,8 @@ _ITS_EVENTS: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER 
 
 
 def without_what_stays(description: list[asyncpg.Record]) -> list[asyncpg.Record]:
-    tables = {"schema_compatibility", "schema_compatibility_pkey", "installation", "installation_pkey"}
-    tables |= {"retention", "retention_pkey"}
+    names = ("schema_compatibility", "installation", "retention", "attempt")
+    tables = {*names, *(f"{name}_pkey" for name in names)}
     columns = ("past_error ", "past_finished_at ")
     return [
         row for row in description if row["relation"] not in tables and not row["part"].startswith(columns)

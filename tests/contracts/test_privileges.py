@@ -129,7 +129,7 @@ async def test_an_ecg_is_taken_measured_replayed_erased_and_taken_again(roles: R
         limit=10,
     )
     await PostgresOutbox(processor).put_back_ecgs(replayed)
-    await PostgresEcgStore(processor).postpone(replayed, delay_s=0)
+    await PostgresEcgStore(processor).postpone(replayed, delay_s=0, reason="why")
     await PostgresOutbox(processor).take_due_ecgs(10, _BACKOFF)
     second = await measure(2, taken=PostgresEcgStore(processor))
     [state] = (await PostgresEcgStore(gateway).find([("ada", "10")])).values()

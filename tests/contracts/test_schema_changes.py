@@ -43,6 +43,8 @@ INSERT INTO recording_part SELECT id, 1, 3, '', 'def' FROM recording;
 INSERT INTO operation (who, why, what, subject) VALUES ('eve', 'why', 'replay', '{}');
 INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
 VALUES (gen_random_uuid(), ARRAY[gen_random_uuid()], '{p}', '{q}', now());
+INSERT INTO attempt (row, generation, attempt, claimed_by, reason)
+SELECT row, 1, 1, gen_random_uuid(), 'why' FROM ecg WHERE id = '3';
 """
 
 

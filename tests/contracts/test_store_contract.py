@@ -724,7 +724,7 @@ class TestClaiming:
             async with database.connection() as connection, connection.transaction():
                 await connection.execute(";".join(changes))
                 claiming = asyncio.ensure_future(claim_all(store, keys))
-                postponing = asyncio.ensure_future(store.postpone(keys, delay_s=100))
+                postponing = asyncio.ensure_future(store.postpone(keys, delay_s=100, reason="why"))
                 await until(partial(are_waiting_for_a_row, database, 2))
             claims, _ = await asyncio.gather(claiming, postponing)
 
@@ -767,8 +767,8 @@ class TestClaiming:
                 await asyncio.gather(
                     claim_all(store, keys),
                     claim_all(store, keys[::-1]),
-                    store.postpone(keys[::-1], delay_s=0),
-                    store.postpone(keys, delay_s=0),
+                    store.postpone(keys[::-1], delay_s=0, reason="why"),
+                    store.postpone(keys, delay_s=0, reason="why"),
                     outbox.put_back_ecgs(keys[::-1]),
                     outbox.put_back_ecgs(keys),
                     outbox.take_due_ecgs(30, _BACKOFF),
@@ -789,7 +789,7 @@ class TestClaiming:
         await execute(database, "SET synchronous_commit = on")  # in the one connection that all of these have
 
         await claim_all(store, keys)
-        await store.postpone(keys, delay_s=0)
+        await store.postpone(keys, delay_s=0, reason="why")
         await outbox.clear([uuid4()])
 
         async with database.connection() as connection:
@@ -998,7 +998,7 @@ class TestPostponing:
     ) -> None:
         keys = await queued(store, "10")
 
-        await store.postpone(keys, delay_s=45)
+        await store.postpone(keys, delay_s=45, reason="why")
 
         assert await state_of(store) is Status.QUEUED
         assert 40 < (await row(database))["due_in_s"] <= 45
@@ -1006,7 +1006,7 @@ class TestPostponing:
     async def test_neighbours_are_not_postponed(self, store: PostgresEcgStore, database: Database) -> None:
         _, key, _ = await queued(store, "before", "10", "after")
 
-        await store.postpone([key], delay_s=45)
+        await store.postpone([key], delay_s=45, reason="why")
 
         assert [(await row(database, ecg_id))["due_in_s"] <= 10 for ecg_id in ("before", "10", "after")] == [
             True,
@@ -1019,7 +1019,7 @@ class TestPostponing:
     ) -> None:
         [settlement] = await settled(store, "10")
 
-        await store.postpone([settlement.claim.key], delay_s=1)
+        await store.postpone([settlement.claim.key], delay_s=1, reason="why")
 
         assert (await row(database))["due_at"] is None
 
@@ -1028,7 +1028,7 @@ class TestPostponing:
     ) -> None:
         [key] = await queued(store, "10")
 
-        await store.postpone([key._replace(generation=2)], delay_s=1000)
+        await store.postpone([key._replace(generation=2)], delay_s=1000, reason="why")
 
         assert (await row(database))["due_in_s"] <= 10
 
@@ -1380,7 +1380,7 @@ async def test_every_method_raises_unavailable_while_storage_is_unavailable() ->
             claim_all(store, [key]),
             store.load([]),
             store.settle([]),
-            store.postpone([key], delay_s=1),
+            store.postpone([key], delay_s=1, reason="why"),
             outbox.take_due_ecgs(1, _BACKOFF),
             outbox.put_back_ecgs([key]),
             outbox.take_due_events(1, _BACKOFF),

@@ -27,6 +27,7 @@ from shared.broker.in_process import InProcessBroker
 from shared.domain.account import Account, Role
 from shared.events import EventType
 from shared.ports.accounts import AccountChanges
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.pool.database import open_database
@@ -108,6 +109,7 @@ async def open_test_processor(database: Database, broker: InProcessBroker) -> As
                 event_source=PostgresEventSource(database),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
+                claim_ids=ClaimIds(new_process_id()),
                 stop_requested=stop_requested,
             )
         )

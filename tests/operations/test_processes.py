@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from isoline.cli.app import app
 from shared.domain.errors import UnavailableError
+from shared.ports.claim_ids import new_process_id
 from shared.ports.operators.processes import Presence
 from shared.release import RELEASE
 from shared.runtime import heartbeat as heartbeat_module
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.processes import PostgresProcesses, find_processes
 from shared.storage.schema.migrations import migrate
 from tests.support.builders import a_submission
 from tests.support.logs import capture_logs
@@ -46,7 +47,9 @@ async def age(database: Database, process_id: UUID, seconds: int) -> None:
         )
 
 
-async def test_a_process_is_known_by_what_it_said_last_until_it_leaves(database: Database) -> None:
+async def test_a_process_is_known_by_what_it_said_last_and_as_ended_once_it_left(
+    database: Database,
+) -> None:
     processes, other = PostgresProcesses(database), a_presence(worker=2)
     presence = a_presence()
     assert await processes.announce(presence)
@@ -60,24 +63,27 @@ async def test_a_process_is_known_by_what_it_said_last_until_it_leaves(database:
     assert second.presence == presence._replace(is_draining=True, held_ecgs=0)
     assert second.started_at == first.started_at
     assert 0 <= second.seen_s < 60
-    assert [process.presence for process in await processes.running()] == [other]
+    [ended, running] = await processes.running()
+    assert (ended.presence.id, ended.presence.held_ecgs) == (presence.id, 0)
+    assert ended.ended_at is not None
+    assert (running.presence, running.ended_at) == (other, None)
 
 
-async def test_one_that_was_killed_is_silent_and_forgotten_after_an_hour(database: Database) -> None:
+async def test_one_that_was_killed_is_silent_for_an_hour_and_known_for_a_week(database: Database) -> None:
     processes = PostgresProcesses(database)
-    killed, long_gone = a_presence(worker=1), a_presence(worker=2)
-    await processes.announce(killed)
-    await processes.announce(long_gone)
-    await age(database, killed.id, 90)
-    await age(database, long_gone.id, 3601)
+    killed, gone, long_gone = (a_presence(worker=number) for number in (1, 2, 3))
+    for presence, seconds in (killed, 90), (gone, 3601), (long_gone, 7 * 24 * 3600 + 1):
+        await processes.announce(presence)
+        await age(database, presence.id, seconds)
 
     [seen] = await processes.running()
-    await processes.announce(a_presence(worker=3))
+    await processes.announce(a_presence(worker=4))
 
     assert seen.presence == killed
     assert 90 <= seen.seen_s < 150
     async with database.connection() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM process") == 2
+        known = await find_processes(connection, [killed.id, gone.id, long_gone.id])
+    assert known.keys() == {killed.id, gone.id}
 
 
 async def test_a_schema_from_before_knows_none(database_url: str) -> None:
@@ -88,6 +94,17 @@ async def test_a_schema_from_before_knows_none(database_url: str) -> None:
         assert not await processes.announce(presence)
         await processes.leave(presence.id)
         assert await processes.running() == []
+
+
+async def test_a_schema_that_keeps_none_that_ended_knows_those_that_run(database_url: str) -> None:
+    await migrate(database_url, to=_SCHEMA_BEFORE + 2)
+    async with open_database(database_url) as database:
+        processes, presence, other = PostgresProcesses(database), a_presence(), a_presence(worker=2)
+        await processes.announce(presence)
+        await processes.announce(other)
+        await processes.leave(presence.id)
+
+        assert [process.presence for process in await processes.running()] == [other]
 
 
 async def test_a_role_without_the_privilege_is_no_outage_and_said_once(
@@ -133,6 +150,7 @@ def a_heartbeat(processes: CountingProcesses, *, draining: asyncio.Event | None 
     draining = draining or asyncio.Event()
     return Heartbeat(
         processes,  # type: ignore[arg-type] # it passes on
+        process_id=new_process_id(),
         service="processor",
         worker=3,
         is_draining=draining.is_set,
@@ -164,7 +182,8 @@ async def test_a_heartbeat_says_what_its_process_does_through_outages_and_that_i
     )
     assert (working.presence.held_ecgs, working.presence.is_draining) == (5, False)
     assert leaving.presence.is_draining
-    assert await PostgresProcesses(database).running() == []
+    [ended] = await PostgresProcesses(database).running()
+    assert ended.ended_at is not None
     assert records == []
 
 
@@ -177,6 +196,9 @@ async def test_the_commands_print_processes_and_the_backlog(
     await processes.announce(gateway)
     await processes.announce(silent)
     await processes.announce(a_presence(worker=2)._replace(is_draining=True))
+    ended = a_presence(worker=3)
+    await processes.announce(ended)
+    await processes.leave(ended.id)
     await age(database, silent.id, 100)
     await PostgresEcgStore(database).add([a_submission("1"), a_submission("2")])
 
@@ -185,12 +207,13 @@ async def test_the_commands_print_processes_and_the_backlog(
         for command in ("processes", "backlog")
     ]
 
-    first, second, third = listed.stdout.splitlines()
+    first, second, third, fourth = listed.stdout.splitlines()
     assert first.startswith("gateway/1 on host-1  0.2.0  since ")
     assert first.endswith("  working")
     assert second.startswith("processor/1 on host-1  0.2.0  since ")
     assert "silent for 10" in second
     assert third.endswith("  draining, holds 7 ECGs")
+    assert "  ended at " in fourth
     assert backlog.stdout.splitlines() == [
         "2 ECGs wait, the oldest for 0 s.",
         "0 event batches wait, the oldest for 0 s.",

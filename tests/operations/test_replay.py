@@ -19,6 +19,7 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
 from shared.operations import replay
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.ports.ecgs import Settlement
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import ProcessorOnlySettings
@@ -130,6 +131,7 @@ async def test_replaying_twice_while_the_relay_runs_does_no_harm(database: Datab
                 event_source=AnEventSource(),
                 consumer=consumer,
                 breaker=CircuitBreaker(),
+                claim_ids=ClaimIds(new_process_id()),
                 stop_requested=stop_requested,
             )
         )

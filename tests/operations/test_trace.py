@@ -13,18 +13,27 @@ from typer.testing import CliRunner
 from isoline.cli.app import app
 from shared.domain.errors import NotFoundError
 from shared.events import EcgKey, deleted_event, failed_event, processed_event
+from shared.ports.claim_ids import ClaimIds, new_process_id, origin_of_claim
 from shared.ports.ecgs import Settlement, Submission
 from shared.ports.operators.operations import AuditNote, Selection
+from shared.ports.operators.processes import Presence
+from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operators.operations import PostgresOperations
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
+from shared.storage.schema.migrations import migrate
 from tests.support.builders import SOURCE, AnEventSource, an_ecg
+from tests.support.databases import open_connection
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import pytest
 
+    from shared.ports.operators.timeline import Moment
     from shared.storage.pool.database import Database
 
 _TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,10 +48,15 @@ async def submit(database: Database, ecg_id: str = "10", *, owner: str = "ada") 
 
 
 async def settle(
-    database: Database, key: EcgKey, *, error: str | None = None, is_published: bool = True
+    database: Database,
+    key: EcgKey,
+    *,
+    error: str | None = None,
+    is_published: bool = True,
+    claim_id: UUID | None = None,
 ) -> None:
     store = PostgresEcgStore(database)
-    [claim] = (await store.claim([key], claim_id=uuid4(), tried_before=True)).claimed
+    [claim] = (await store.claim([key], claim_id=claim_id or uuid4(), tried_before=True)).claimed
     now = datetime.now(UTC)
     if error is None:
         event = processed_event(key, {}, source=SOURCE, now=now, traceparent=None)
@@ -62,10 +76,40 @@ async def replay(database: Database, ecg_id: str = "10") -> EcgKey:
     return key
 
 
-async def moments(database: Database, owner: str = "ada", ecg_id: str = "10") -> list[tuple[int, str, str]]:
+async def read(database: Database, owner: str = "ada", ecg_id: str = "10") -> list[Moment]:
     timeline = await PostgresTimelines(database, AnEventSource()).read(owner, ecg_id)
     assert timeline is not None
-    return [(moment.generation, moment.what, moment.detail) for moment in timeline.moments]
+    return timeline.moments
+
+
+async def moments(database: Database, owner: str = "ada", ecg_id: str = "10") -> list[tuple[int, str, str]]:
+    """All but the attempts."""
+    return [
+        (moment.generation, moment.what, moment.detail)
+        for moment in await read(database, owner, ecg_id)
+        if moment.what != "attempt"
+    ]
+
+
+async def attempts(database: Database) -> list[tuple[int, str]]:
+    return [(moment.generation, moment.detail) for moment in await read(database) if moment.what == "attempt"]
+
+
+async def announce(database: Database, *, worker: int) -> ClaimIds:
+    """A process that makes claims; the host of each is called host-1."""
+    presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0", held_ecgs=0)
+    await PostgresProcesses(database).announce(presence)
+    return ClaimIds(presence.id)
+
+
+async def erase(database: Database) -> None:
+    batch = await PostgresOwnedEcgs(database).erase(
+        "ada",
+        "10",
+        event_of=lambda key: deleted_event(key, source=SOURCE, now=datetime.now(UTC), traceparent=None),
+    )
+    assert batch is not None
+    await PostgresOutbox(database).clear([batch.id])
 
 
 async def test_an_ecg_that_waits_says_how_often_it_was_tried_and_published(database: Database) -> None:
@@ -138,13 +182,7 @@ async def test_another_owners_ecg_of_the_same_id_is_another(database: Database) 
 async def test_an_id_that_was_erased_and_came_again_begins_anew(database: Database) -> None:
     await settle(database, await submit(database))
     await settle(database, await replay(database))
-    batch = await PostgresOwnedEcgs(database).erase(
-        "ada",
-        "10",
-        event_of=lambda key: deleted_event(key, source=SOURCE, now=datetime.now(UTC), traceparent=None),
-    )
-    assert batch is not None
-    await PostgresOutbox(database).clear([batch.id])
+    await erase(database)
     erased = await moments(database)
     await submit(database)
 
@@ -153,6 +191,94 @@ async def test_an_id_that_was_erased_and_came_again_begins_anew(database: Databa
         (3, "submitted"),
         (3, "queued"),
     ]
+
+
+async def test_each_attempt_says_which_process_made_it_and_why_it_had_no_result(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    first, second = await announce(database, worker=1), await announce(database, worker=2)
+    await store.claim([key], claim_id=first.next())
+    await store.claim([key], claim_id=second.next(), tried_before=True)
+    await store.postpone([key], delay_s=0, reason=_WHY)
+    await store.claim([key], claim_id=first.next(), tried_before=True)
+    waiting = await attempts(database)
+    await settle(database, key, claim_id=second.next())
+
+    unfinished, *others = [detail for _, detail in waiting]
+    assert unfinished.startswith(
+        "1 by processor/1 on host-1, 0.2.0: no result when the next attempt began; its process was last seen "
+    )
+    assert others == [
+        f"2 by processor/2 on host-1, 0.2.0: {_WHY}",
+        "3 by processor/1 on host-1, 0.2.0: no result yet",
+    ]
+    *earlier, last = await attempts(database)
+    assert earlier[1] == waiting[1]
+    assert "no result when" in earlier[0][1]
+    assert "no result when" in earlier[2][1]
+    assert last == (1, "4 by processor/2 on host-1, 0.2.0")
+    times = [moment.at for moment in await read(database) if moment.what == "attempt"]
+    assert all(at is not None and abs((datetime.now(UTC) - at).total_seconds()) < 60 for at in times)
+
+
+async def test_an_attempt_that_was_counted_twice_by_nobody_is_noted_once(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    await store.claim([key], claim_id=ClaimIds(new_process_id()).next())
+    again = ClaimIds(new_process_id()).next()
+    for _ in range(2):  # its answer was lost
+        await store.claim([key], claim_id=again, tried_before=True)
+        await store.postpone([key], delay_s=0, reason=_WHY)
+
+    assert len(await attempts(database)) == 2
+
+
+async def test_a_process_that_left_says_when(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    claim_ids = await announce(database, worker=1)
+    claim_id = claim_ids.next()
+    await store.claim([key], claim_id=claim_id)
+    origin = origin_of_claim(claim_id)
+    assert origin is not None
+    await PostgresProcesses(database).leave(origin.process_id)
+    await settle(database, key)
+
+    [(_, first), (_, second)] = await attempts(database)
+    assert "; its process left at " in first
+    assert second == "2 by a process of an earlier release"
+
+
+async def test_attempts_of_earlier_generations_stay_and_go_when_the_ecg_is_erased(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    claim_ids = await announce(database, worker=1)
+    await store.claim([key], claim_id=claim_ids.next())
+    await store.postpone([key], delay_s=0, reason=_WHY)
+    await settle(database, key, error=_WHY, claim_id=claim_ids.next())
+    await settle(database, await replay(database), claim_id=claim_ids.next())
+    kept = await attempts(database)
+    await erase(database)
+    await submit(database)
+
+    by = "by processor/1 on host-1, 0.2.0"
+    assert kept == [(1, f"1 {by}: {_WHY}"), (1, f"2 {by}"), (2, f"1 {by}")]
+    assert await attempts(database) == []
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM attempt") == 0
+
+
+async def test_without_the_table_of_attempts_the_last_one_is_told(database_url: str) -> None:
+    await migrate(database_url, to=14)
+    async with open_connection(database_url) as connection:
+        await connection.execute("DROP TABLE attempt")  # it stays, after it was there once
+    async with open_database(database_url) as database:
+        key, store = await submit(database), PostgresEcgStore(database)
+        claim_ids = await announce(database, worker=1)
+        await store.claim([key], claim_id=claim_ids.next())
+        await store.postpone([key], delay_s=0, reason=_WHY)
+        await settle(database, key, claim_id=claim_ids.next())
+
+        assert await attempts(database) == [(1, "2 by processor/1 on host-1, 0.2.0")]
+        await replay(database)
+        assert await attempts(database) == []
+        await erase(database)
 
 
 async def test_the_command_prints_a_line_for_each_moment_and_the_trace(
@@ -166,12 +292,12 @@ async def test_the_command_prints_a_line_for_each_moment_and_the_trace(
         for arguments in (["ada", "10"], ["ada", "10", "--format", "json"], ["ada", "11"])
     ]
 
-    submitted, failed, trace = table.stdout.splitlines()
+    submitted, _, failed, trace = table.stdout.splitlines()
     assert submitted[10:].split() == [submitted[11:23], "submitted"]
     assert failed.endswith(f"  failed, after 1 attempt: {_WHY}")
     assert trace == f"trace {_TRACE}"
     document = json.loads(as_json.stdout)
     assert document["trace_id"] == _TRACE
-    assert [moment["what"] for moment in document["moments"]] == ["submitted", "failed"]
+    assert [moment["what"] for moment in document["moments"]] == ["submitted", "attempt", "failed"]
     assert isinstance(unknown.exception, NotFoundError)
     assert str(unknown.exception) == "ada never submitted an ECG 11."

@@ -15,6 +15,7 @@ from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, Event, EventType, submitted_event
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.runtime.settings import ProcessorOnlySettings
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.outbox import PostgresOutbox
@@ -108,6 +109,7 @@ async def open_processor(
                 event_source=AnEventSource(),
                 consumer=consumer,
                 breaker=CircuitBreaker(store.check),
+                claim_ids=ClaimIds(new_process_id()),
                 stop_requested=stop_requested,
             )
         )

@@ -114,9 +114,9 @@ class AwayAtFirst(PostgresEcgStore):
         self._refuse_once("settle")
         return await super().settle(settlements)
 
-    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float, reason: str) -> None:
         self._refuse_once("postpone")
-        await super().postpone(keys, delay_s=delay_s)
+        await super().postpone(keys, delay_s=delay_s, reason=reason)
 
     def _refuse_once(self, what: str) -> None:
         self.asked.append(what)

@@ -167,7 +167,7 @@ async def _explain_a_processors(database: ExplainingDatabase, keys: list[EcgKey]
     database.about(f"Settle {_BATCH} claimed ECGs", _BATCH)
     await store.settle([_settlement(claim) for claim in claims])
     database.about(f"Postpone {_BATCH} ECGs", _BATCH)
-    await store.postpone(keys, delay_s=1)
+    await store.postpone(keys, delay_s=1, reason="why")
 
 
 async def _explain_a_relays(database: ExplainingDatabase, keys: list[EcgKey]) -> None:

@@ -178,9 +178,11 @@ async def _running_processes() -> Sequence[RunningProcess]:
 def _process_line(process: RunningProcess) -> str:
     presence = process.presence
     state = "draining" if presence.is_draining else "working"
-    if process.seen_s > _SILENT_AFTER_S:
-        state = f"silent for {process.seen_s:.0f} s"
     held = "" if presence.held_ecgs is None else f", holds {presence.held_ecgs} ECGs"
+    if process.ended_at is not None:
+        state, held = f"ended at {process.ended_at:%H:%M:%S}", ""
+    elif process.seen_s > _SILENT_AFTER_S:
+        state = f"silent for {process.seen_s:.0f} s"
     name = f"{presence.service}/{presence.worker} on {presence.host}"
     return f"{name}  {presence.release}  since {process.started_at:%Y-%m-%d %H:%M:%S}  {state}{held}"
 

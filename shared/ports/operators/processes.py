@@ -14,7 +14,7 @@ class Presence(NamedTuple):
     """What a process says of itself.
 
     Attributes:
-        id: Made when it started.
+        id: Made by `shared.ports.claim_ids.new_process_id` when it started.
         worker: Its number, from 1.
         is_draining: Whether it leaves and takes nothing new.
         held_ecgs: ECGs that it was given and has not settled; None for a gateway.
@@ -34,11 +34,13 @@ class RunningProcess(NamedTuple):
 
     Attributes:
         seen_s: For how many seconds it has said nothing; it speaks every few seconds.
+        ended_at: When it left; None if it works, or was killed.
     """
 
     presence: Presence
     started_at: datetime
     seen_s: float
+    ended_at: datetime | None = None
 
 
 class Processes(Protocol):
@@ -52,7 +54,7 @@ class Processes(Protocol):
         """
 
     async def leave(self, process_id: UUID) -> None:
-        """Say that a process has ended."""
+        """Say that a process has ended; what it tried is known by it for a week."""
 
     async def running(self) -> Sequence[RunningProcess]:
-        """Those that were seen in the last hour, by service, host and worker."""
+        """Those that were seen in the last hour, ended ones too, by service, host and worker."""

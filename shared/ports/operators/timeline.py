@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+UNFINISHED: Final = "no result when the next attempt began"
+"""Why an attempt failed of which nobody said more: its process was killed, or lost what it needed."""
 
 
 class Moment(NamedTuple):
@@ -13,8 +16,8 @@ class Moment(NamedTuple):
 
     Attributes:
         at: None for what is so now, and where the time is not known.
-        what: In a word: ``submitted``, ``completed``, ``failed``, ``replayed``, ``erased``, ``queued``,
-            ``unpublished``.
+        what: In a word: ``submitted``, ``attempt``, ``completed``, ``failed``, ``replayed``, ``erased``,
+            ``queued``, ``unpublished``.
         detail: More of it; empty if there is none.
         generation: To which it happened.
     """

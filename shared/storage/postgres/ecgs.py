@@ -11,6 +11,7 @@ import orjson
 from shared.domain.errors import InvalidEcgError
 from shared.events import EcgKey, EventBatch
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
+from shared.ports.operators.timeline import UNFINISHED
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.pool.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
 from shared.storage.postgres.header_column import HeaderColumn
@@ -102,16 +103,25 @@ coalesce(header, json_build_object(
 )) AS header, encoding, samples
 """
 
+# Migration 0015 made the table, and a role that was granted its privileges before has none on it.
+MAY_NOTE_ATTEMPTS: Final = """
+SELECT coalesce(bool_and(has_table_privilege(to_regclass('attempt'), privilege)), false)
+FROM unnest(ARRAY['SELECT', 'INSERT']) AS privilege
+"""
+INSERT_ATTEMPTS_SQL: Final = "INSERT INTO attempt (row, generation, attempt, claimed_by, reason)"
+
 # An attempt is counted once per claim id, since a claim is repeated if its answer is lost. The signals of the
 # first ECGs, up to $6 samples together, are returned with it, which saves a round trip.
-_CLAIM: Final = f"""
-{FOUND_QUEUED_SQL}, claimed AS (
+_COUNT_ATTEMPT_SQL: Final = f"""
+claimed AS (
     UPDATE ecg SET
         attempts = attempts + (claimed_by IS DISTINCT FROM $4)::integer, claimed_by = $4
     WHERE {STILL_QUEUED_SQL} AND (attempts = 0 OR claimed_by = $4 OR $5)
     RETURNING row, owner, id, generation, attempts, num_samples, traceparent,
         extract(epoch FROM now() - submitted_at)::float8 AS age_s
 )
+"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
+_CLAIMED_SQL: Final = f"""
 SELECT summed.row, owner, id, generation, attempts, num_samples, traceparent, age_s, signal.*
 FROM (
     SELECT *, {_NULL_HEADER_SQL}, sum(num_samples) OVER (ORDER BY row) AS samples_so_far FROM claimed
@@ -122,6 +132,24 @@ LEFT JOIN LATERAL (
 UNION ALL
 SELECT row, owner, id, generation, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found
 WHERE row NOT IN (SELECT row FROM claimed)
+"""  # nosec B608 # noqa: S608 - only the constants above are pasted in
+_CLAIM: Final = f"{FOUND_QUEUED_SQL}, {_COUNT_ATTEMPT_SQL} {_CLAIMED_SQL}"
+
+# Of ECGs that were tried before: also notes that the attempt before has no result yet, unless it is noted why
+# it failed. If another process claimed the ECG since the snapshot of this statement, the attempt before is
+# that one's, which is not known here.
+_CLAIM_AGAIN: Final = f"""
+{FOUND_QUEUED_SQL}, tried AS MATERIALIZED (
+    SELECT row, attempts, claimed_by FROM ecg
+    WHERE row = ANY (ARRAY(SELECT row FROM found)) AND claimed_by <> $4
+), {_COUNT_ATTEMPT_SQL}, unfinished AS (
+    {INSERT_ATTEMPTS_SQL}
+    SELECT row, claimed.generation, tried.attempts, tried.claimed_by, '{UNFINISHED}'
+    FROM claimed JOIN tried USING (row)
+    WHERE tried.attempts = claimed.attempts - 1
+    ON CONFLICT DO NOTHING
+)
+{_CLAIMED_SQL}
 """  # nosec B608 # noqa: S608 - only the constants above are pasted in
 
 _LOAD: Final = f"""
@@ -154,9 +182,17 @@ WITH settled AS (
 SELECT row FROM settled
 """
 
-_POSTPONE: Final = f"""
-{FOUND_QUEUED_SQL}
+_POSTPONE_SQL: Final = f"""
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second' WHERE {STILL_QUEUED_SQL}
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
+_POSTPONE: Final = f"{FOUND_QUEUED_SQL} {_POSTPONE_SQL}"
+_POSTPONE_AND_NOTE: Final = f"""
+{FOUND_QUEUED_SQL}, postponed AS (
+    {_POSTPONE_SQL} RETURNING row, generation, attempts, claimed_by
+)
+{INSERT_ATTEMPTS_SQL}
+SELECT row, generation, attempts, claimed_by, $5 FROM postponed WHERE claimed_by IS NOT NULL
+ON CONFLICT DO NOTHING
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 # Only queued ECGs have a due time, and the index on it holds no others.
@@ -188,7 +224,9 @@ class PostgresEcgStore:
         self, keys: Collection[EcgKey], *, claim_id: UUID, tried_before: bool = False, load_samples: int = 0
     ) -> Claims:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, *key_arrays(keys), claim_id, tried_before, load_samples)
+            notes = tried_before and await connection.fetchval(MAY_NOTE_ATTEMPTS)
+            statement = _CLAIM_AGAIN if notes else _CLAIM
+            rows = await connection.fetch(statement, *key_arrays(keys), claim_id, tried_before, load_samples)
         now_s = time.monotonic()
         claimed = [(_claim(row, now_s), row) for row in rows if row["attempts"] is not None]
         return Claims(
@@ -230,9 +268,12 @@ class PostgresEcgStore:
         settled = {row["row"] for row in rows}
         return EventBatch(batch_id, [each.event for each in in_order if each.claim.row in settled])
 
-    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float) -> None:
+    async def postpone(self, keys: Collection[EcgKey], *, delay_s: float, reason: str) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_POSTPONE, *key_arrays(keys), delay_s)
+            if await connection.fetchval(MAY_NOTE_ATTEMPTS):
+                await connection.execute(_POSTPONE_AND_NOTE, *key_arrays(keys), delay_s, reason)
+            else:
+                await connection.execute(_POSTPONE, *key_arrays(keys), delay_s)
 
 
 class _StoredEcg(NamedTuple):

@@ -52,7 +52,8 @@ _PAGE_OF: Final[dict[Status | None, str]] = {
 # Only an erased ECG has an empty hash. A condition on the status would fit the index of an owner's pages, by
 # which an id is found by reading all ECGs of the owner.
 _LOCK: Final = """
-SELECT row, generation FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> '' FOR NO KEY UPDATE
+SELECT row, generation, coalesce(has_table_privilege(to_regclass('attempt'), 'DELETE'), false) AS has_attempts
+FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> '' FOR NO KEY UPDATE
 """
 
 _ERASE: Final = """
@@ -71,6 +72,8 @@ INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
 SELECT $2::uuid, ARRAY[$3::uuid], ARRAY[$4::text], ARRAY[$5::bytea], now() + $6::float8 * interval '1 second'
 FROM erased
 """
+# Schemas from before 0015 have no such table; a role that was granted its privileges before has none on it.
+_ERASE_ATTEMPTS: Final = "DELETE FROM attempt WHERE row = $1"
 
 
 class PostgresOwnedEcgs:
@@ -97,6 +100,8 @@ class PostgresOwnedEcgs:
                 return None
             batch = EventBatch(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
             await connection.execute(_ERASE, row["row"], batch.id, *batch.events[0], FIRST_DUE_AFTER_S)
+            if row["has_attempts"]:
+                await connection.execute(_ERASE_ATTEMPTS, row["row"])
         return batch
 
 

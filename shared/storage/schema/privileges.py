@@ -36,6 +36,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "recording_part": "INSERT",
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies), DELETE",
         "process": "SELECT, INSERT, UPDATE, DELETE",
+        "attempt": "SELECT, DELETE",
     },
     Service.PROCESSOR: _OF_ALL
     | {
@@ -49,6 +50,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         # A round of the retention, and its record.
         "retention": "SELECT, UPDATE (next_at, after_row, pruned)",
         "operation": "INSERT",
+        "attempt": "SELECT, INSERT",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -64,6 +66,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "outbox": "SELECT (event_ids, republished, due_at, created_at)",
         "operation": "SELECT, INSERT",
         "process": "SELECT",
+        "attempt": "SELECT, INSERT",
     },
     # What `deploy/kubernetes` asks, and `isoline ops backlog` too: how many are queued, and for how long.
     Service.SCALER: {"ecg": "SELECT (due_at, submitted_at, generation)"},

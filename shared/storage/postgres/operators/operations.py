@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from shared.events import EcgKey
+from shared.storage.postgres.ecgs import INSERT_ATTEMPTS_SQL, MAY_NOTE_ATTEMPTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,16 +25,29 @@ status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce
 
 _COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_IS_SELECTED_SQL}"  # nosec B608 # noqa: S608 - a constant
 
-_REPLAY: Final = f"""
+_CHOSEN_SQL: Final = f"""
 WITH chosen AS MATERIALIZED (
-    SELECT row FROM ecg WHERE {_IS_SELECTED_SQL} AND finished_at < $5
+    SELECT row, generation, attempts, claimed_by FROM ecg WHERE {_IS_SELECTED_SQL} AND finished_at < $5
     ORDER BY row LIMIT $6 FOR NO KEY UPDATE
 )
-UPDATE ecg SET generation = generation + 1, status = 'queued', attempts = 0, republished = 0,
+"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
+_NEXT_GENERATION_SQL: Final = """
+UPDATE ecg SET generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0,
     claimed_by = NULL, error = NULL, finished_at = NULL, due_at = now()
 FROM chosen WHERE ecg.row = chosen.row AND status IN ('completed', 'failed')
-RETURNING owner, id, generation
-"""  # nosec B608 # noqa: S608 - only the constants above are pasted in
+RETURNING ecg.row, owner, id, ecg.generation
+"""
+_REPLAY: Final = f"{_CHOSEN_SQL} {_NEXT_GENERATION_SQL}"
+# The row of an ECG tells of its last attempt until its next generation begins.
+_REPLAY_AND_NOTE: Final = f"""
+{_CHOSEN_SQL}, replayed AS ({_NEXT_GENERATION_SQL}), noted AS (
+    {INSERT_ATTEMPTS_SQL}
+    SELECT row, chosen.generation, attempts, claimed_by, NULL FROM chosen JOIN replayed USING (row)
+    WHERE claimed_by IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT row, owner, id, generation FROM replayed
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
 
 _RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
 
@@ -58,8 +72,9 @@ class PostgresOperations:
         self, selection: Selection, note: AuditNote, *, finished_before: datetime, limit: int
     ) -> list[EcgKey]:
         async with self._database.connection() as connection, connection.transaction():
-            rows = await connection.fetch(_REPLAY, *_conditions(selection), finished_before, limit)
-            keys = [EcgKey(*row) for row in rows]
+            statement = _REPLAY_AND_NOTE if await connection.fetchval(MAY_NOTE_ATTEMPTS) else _REPLAY
+            rows = await connection.fetch(statement, *_conditions(selection), finished_before, limit)
+            keys = [EcgKey(row["owner"], row["id"], row["generation"]) for row in rows]
             if keys:
                 subject = {"selection": asdict(selection), "ecgs": [list(key) for key in keys]}
                 await connection.execute(_RECORD, *note, "replay", _json(subject))

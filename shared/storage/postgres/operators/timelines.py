@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.events import EcgKey, final_event_ids
 from shared.observability.tracing import trace_id_of
-from shared.ports.operators.timeline import Moment, Timeline
+from shared.ports.claim_ids import origin_of_claim
+from shared.ports.operators.timeline import UNFINISHED, Moment, Timeline
+from shared.storage.postgres.operators.processes import find_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +16,14 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.ports.claim_ids import ClaimOrigin
     from shared.ports.event_source import EventSource
-    from shared.storage.pool.database import Database
+    from shared.ports.operators.processes import RunningProcess
+    from shared.storage.pool.database import Connection, Database
 
 _ECG: Final = """
-SELECT row, generation, status, attempts, republished, due_at, error, traceparent, submitted_at, finished_at
+SELECT row, generation, status, attempts, claimed_by, republished, due_at, error, traceparent, submitted_at,
+    finished_at
 FROM ecg WHERE owner = $1 AND id = $2
 """
 
@@ -38,8 +43,23 @@ WHERE what = 'replay' AND named.key ->> 0 = $1 AND named.key ->> 1 = $2
 ORDER BY at
 """
 
+# Schemas from before 0015 have no such table; a role that was granted its privileges before has none on it.
+_MAY_READ_ATTEMPTS: Final = "SELECT coalesce(has_table_privilege(to_regclass('attempt'), 'SELECT'), false)"
+_ATTEMPTS: Final = """
+SELECT generation, attempt, claimed_by, reason FROM attempt WHERE row = $1 ORDER BY generation, attempt
+"""
+
 # Of what happens to one generation.
-_PLACES: Final = ("submitted", "replayed", "queued", "completed", "failed", "unpublished", "erased")
+_PLACES: Final = (
+    "submitted",
+    "replayed",
+    "attempt",
+    "queued",
+    "completed",
+    "failed",
+    "unpublished",
+    "erased",
+)
 
 # The outbox is small, unless RabbitMQ is away: then this reads all of it. Its bodies hold results, and are no
 # business of an operator.
@@ -47,6 +67,24 @@ _UNPUBLISHED: Final = """
 SELECT event_ids, created_at, republished, due_at FROM outbox
 WHERE event_ids && $1::uuid[] ORDER BY created_at
 """
+
+
+class _Attempt(NamedTuple):
+    """An attempt at an ECG.
+
+    Attributes:
+        claimed_by: The id of its claim.
+        reason: Why it had no result; None if it had one.
+    """
+
+    generation: int
+    number: int
+    claimed_by: UUID
+    reason: str | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.generation, self.number
 
 
 class PostgresTimelines:
@@ -68,6 +106,7 @@ class PostgresTimelines:
                 return None
             past = await connection.fetch(_PAST_GENERATIONS, ecg["row"], ecg["generation"])
             replays = await connection.fetch(_REPLAYS, owner, ecg_id)
+            attempts = await _read_attempts(connection, ecg)
             generations = {
                 event_id: generation
                 for generation in (*(row["generation"] for row in past), ecg["generation"])
@@ -80,10 +119,56 @@ class PostgresTimelines:
             Moment(ecg["submitted_at"], "submitted", generation - len(replays)),
             *map(_past, past),
             *(Moment(each["at"], "replayed", each["generation"], _by(each)) for each in replays),
+            *attempts,
             _present(ecg),
             *_unpublished(unpublished, generations),
         ]
         return Timeline(sorted(moments, key=_order), trace_id_of(ecg["traceparent"]))
+
+
+async def _read_attempts(connection: Connection, ecg: asyncpg.Record) -> list[Moment]:
+    attempts: list[_Attempt] = []
+    if await connection.fetchval(_MAY_READ_ATTEMPTS):
+        attempts = [_Attempt(*row) for row in await connection.fetch(_ATTEMPTS, ecg["row"])]
+    last = _last_attempt(ecg)
+    if last is not None and last.place not in {attempt.place for attempt in attempts}:
+        attempts.append(last)
+    origins = {attempt.claimed_by: origin_of_claim(attempt.claimed_by) for attempt in attempts}
+    ids = {origin.process_id for origin in origins.values() if origin is not None}
+    processes = await find_processes(connection, ids)
+    return [_attempt_moment(attempt, origins[attempt.claimed_by], processes) for attempt in attempts]
+
+
+def _last_attempt(ecg: asyncpg.Record) -> _Attempt | None:
+    """The one that the row of the ECG tells of."""
+    if ecg["claimed_by"] is None or ecg["status"] == "erased":
+        return None
+    reason = "no result yet" if ecg["finished_at"] is None else None
+    return _Attempt(ecg["generation"], ecg["attempts"], ecg["claimed_by"], reason)
+
+
+def _attempt_moment(
+    attempt: _Attempt, origin: ClaimOrigin | None, processes: Mapping[UUID, RunningProcess]
+) -> Moment:
+    by = "by a process of an earlier release" if origin is None else _name(origin.process_id, processes)
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    if attempt.reason == UNFINISHED and origin is not None and origin.process_id in processes:
+        reason += f"; {_fate(processes[origin.process_id])}"
+    at = None if origin is None else origin.began_at
+    return Moment(at, "attempt", attempt.generation, f"{attempt.number} {by}{reason}")
+
+
+def _name(process_id: UUID, processes: Mapping[UUID, RunningProcess]) -> str:
+    if process_id not in processes:
+        return f"by process {process_id}"
+    presence = processes[process_id].presence
+    return f"by {presence.service}/{presence.worker} on {presence.host}, {presence.release}"
+
+
+def _fate(process: RunningProcess) -> str:
+    if process.ended_at is not None:
+        return f"its process left at {process.ended_at:%H:%M:%S}"
+    return f"its process was last seen {process.seen_s:.0f} s ago"
 
 
 def _past(row: asyncpg.Record) -> Moment:
