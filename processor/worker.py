@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from processor.deliveries.messages import give_back
+from processor.deliveries.prefetch import Prefetch
 from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.fault_injection import injected_insights
 from shared.observability.logs import Logger
@@ -66,6 +67,8 @@ async def run_processor(
         event_source=event_source,
         interval_s=settings.relay_interval_s,
     )
+    prefetch = Prefetch(consumer, deps.pace, most=settings.prefetch, concurrency=settings.concurrency)
+    await prefetch.adjust()
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
             relaying = tasks.create_task(run_supervised(relay, "the relay"))
@@ -73,7 +76,7 @@ async def run_processor(
                 run_supervised(partial(breaker.run, consumer), "the circuit breaker")
             )
             workers = [
-                tasks.create_task(_work(consumer, deps, settings.batch_messages, stop_requested))
+                tasks.create_task(_work(prefetch, deps, settings.batch_messages, stop_requested))
                 for _ in range(settings.concurrency)
             ]
             await stop_requested.wait()
@@ -88,23 +91,26 @@ async def run_processor(
 
 
 async def _work(
-    consumer: Consumer, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
+    prefetch: Prefetch, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
 ) -> None:
     """Settle deliveries until a stop is requested.
 
     Raises:
         RuntimeError: It ended otherwise, for instance by a cancellation from within.
     """
-    failure = await failure_of(_settle_until_stopped(consumer, deps, batch_messages, stop_requested))
+    failure = await failure_of(_settle_until_stopped(prefetch, deps, batch_messages, stop_requested))
     if failure is not None:
         raise RuntimeError("a worker ended") from failure
 
 
 async def _settle_until_stopped(
-    consumer: Consumer, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
+    prefetch: Prefetch, deps: Dependencies, batch_messages: int, stop_requested: asyncio.Event
 ) -> None:
-    while deliveries := await _receive_batch(consumer, batch_messages, stop_requested):
+    while deliveries := await _receive_batch(
+        prefetch.consumer, min(batch_messages, prefetch.batch_messages), stop_requested
+    ):
         await settle_deliveries(deliveries, deps=deps)
+        await prefetch.adjust()
 
 
 async def _receive_batch(consumer: Consumer, limit: int, stop_requested: asyncio.Event) -> list[Delivery]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +15,7 @@ from processor.deliveries import ecg_records, metrics
 from processor.deliveries.circuit_breaker import CircuitBreaker, CircuitOpenError
 from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import read_or_dead_letter
+from processor.deliveries.pace import Pace
 from processor.deliveries.shielding import run_shielded
 from processor.deliveries.tracker import DeliveryTracker
 from shared.domain.errors import (
@@ -48,6 +51,7 @@ _BATCH_ECGS: Final = 512
 # and two threads compete for the interpreter. An ECG of 12 x 5000 samples takes 320 us of CPU in the loop's
 # own thread, 360 to 520 in another and 700 in two.
 _INLINE_SAMPLES: Final = 500_000
+_INLINE_S: Final = 0.02  # they may take longer than expected
 _FIRST_BACKOFF_S: Final = 1.0
 _LONGEST_BACKOFF_S: Final = 60.0
 
@@ -65,6 +69,7 @@ class Dependencies:
         isolation: Held by analyses, exclusively by those of ECGs that were tried before.
         breaker: Interrupts waiting for the store.
         claim_ids: Name this process in each claim.
+        pace: How long ECGs take, which limits how many are claimed at once.
     """
 
     store: EcgStore
@@ -77,6 +82,7 @@ class Dependencies:
     isolation: Isolation = field(default_factory=Isolation)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     claim_ids: ClaimIds = field(default_factory=lambda: ClaimIds(new_process_id()))
+    pace: Pace = field(default_factory=Pace)
 
 
 async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencies) -> None:
@@ -91,6 +97,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     tracker = DeliveryTracker({delivery: await read_or_dead_letter(delivery) for delivery in deliveries})
     if not tracker.unsettled_ecgs:
         return
+    deps.pace.record_messages(len(deliveries), len(tracker.unsettled_ecgs))
     with metrics.holding(len(tracker.unsettled_ecgs)), deps.breaker.give_back_on_open(tracker.give_back):
         try:
             await deps.isolation.isolate_retries(
@@ -103,7 +110,7 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
 async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list[EcgKey]:
     """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
-    for keys in _chunks(tracker.unsettled_ecgs):
+    for keys in _chunks(tracker.unsettled_ecgs, deps.pace):
         claims = await _claim(keys, tracker, deps)
         tried_before += claims.tried_before
         await tracker.mark_settled(
@@ -122,9 +129,12 @@ async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependen
     await tracker.mark_settled({key})
 
 
-def _chunks(keys: Sequence[EcgKey]) -> Iterator[set[EcgKey]]:
-    for start in range(0, len(keys), _BATCH_ECGS):
-        yield set(keys[start : start + _BATCH_ECGS])
+def _chunks(keys: Sequence[EcgKey], pace: Pace) -> Iterator[set[EcgKey]]:
+    start = 0
+    while start < len(keys):
+        end = start + pace.ecgs_to_claim(_BATCH_ECGS)  # as it is once the chunk before was measured
+        yield set(keys[start:end])
+        start = end
 
 
 async def _claim(
@@ -170,7 +180,7 @@ async def _settle(
     tried = [claim for claim in claims if claim.attempt <= deps.max_attempts]
     stored = await _load(tried, loaded, deps)
     with metrics.MEASURE.time():
-        found = await _measure([claim for claim in tried if claim.key in stored], stored, deps.insights)
+        found = await _measure([claim for claim in tried if claim.key in stored], stored, deps)
     tracker.exclude_from_give_back(claim.key for claim in claims)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.event_source.uri)
@@ -212,23 +222,39 @@ async def _conclude(
 
 
 async def _measure(
-    claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], insights: Sequence[Insight]
+    claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], deps: Dependencies
 ) -> dict[EcgKey, Insights | IsolineError]:
     found: dict[EcgKey, Insights | IsolineError] = {}
     for batch in _batches(claims, _INLINE_SAMPLES):
-        measure = partial(_outcomes, [claim.key for claim in batch], stored, insights)
-        if batch[0].num_samples > _INLINE_SAMPLES:
-            found |= await asyncio.to_thread(measure)
-        else:
-            found |= measure()
-            await asyncio.sleep(0)
+        keys = [claim.key for claim in batch]
+        while keys:
+            measure = partial(_outcomes, stored=stored, insights=deps.insights)
+            if deps.pace.is_slow or batch[0].num_samples > _INLINE_SAMPLES:
+                outcomes, seconds = await asyncio.to_thread(measure, keys[:1])
+            else:
+                outcomes, seconds = measure(keys, within_s=_INLINE_S)
+                await asyncio.sleep(0)
+            deps.pace.record_measured(len(outcomes), seconds)
+            found |= outcomes
+            keys = keys[len(outcomes) :]
     return found
 
 
 def _outcomes(
-    keys: Sequence[EcgKey], stored: Mapping[EcgKey, StoredEcg], insights: Sequence[Insight]
-) -> dict[EcgKey, Insights | IsolineError]:
-    return {key: _insights_or_error(stored[key], insights) for key in keys}
+    keys: Sequence[EcgKey],
+    *,
+    stored: Mapping[EcgKey, StoredEcg],
+    insights: Sequence[Insight],
+    within_s: float = math.inf,
+) -> tuple[dict[EcgKey, Insights | IsolineError], float]:
+    """The outcomes of these ECGs, or of the first ones if time runs out; and how many seconds they took."""
+    outcomes: dict[EcgKey, Insights | IsolineError] = {}
+    began_s = time.perf_counter()
+    for key in keys:
+        outcomes[key] = _insights_or_error(stored[key], insights)
+        if time.perf_counter() - began_s > within_s:
+            break
+    return outcomes, time.perf_counter() - began_s
 
 
 def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insights | IsolineError:

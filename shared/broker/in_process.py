@@ -149,6 +149,10 @@ class InProcessConsumer:
             await self._broker.wait_for_change()
         return deliveries
 
+    async def set_prefetch(self, count: int) -> None:
+        self._prefetch = count
+        self._broker.wake_consumers()
+
     async def pause(self) -> list[Delivery]:
         self._is_paused = True
         return []  # nothing is prefetched

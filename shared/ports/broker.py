@@ -59,6 +59,12 @@ class Consumer(Protocol):
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for a delivery, then return those that are there: between 1 and ``limit``, oldest first."""
 
+    async def set_prefetch(self, count: int) -> None:
+        """Let at most so many deliveries be unsettled; those that are unsettled already stay.
+
+        Only new deliveries count: until the others are settled, there may be so many more.
+        """
+
     async def pause(self) -> list[Delivery]:
         """Consume nothing more until `resume`; received deliveries can still be settled.
 

@@ -284,6 +284,55 @@ class TestReceiving:
             assert bodies_of(await third) == [b"3"]
             await first.ack()
 
+    async def test_a_smaller_prefetch_leaves_what_is_unsettled_and_bounds_what_comes(
+        self, broker: BrokerUnderTest
+    ) -> None:
+        async with (
+            broker.publisher() as publisher,
+            broker.consumer(prefetch=3) as consumer,
+        ):
+            await publish(publisher, b"1", b"2", b"3")
+            held = await receive(consumer, 3)
+            await consumer.set_prefetch(1)
+            for delivery in held:
+                await delivery.ack()
+            await publish(publisher, b"4", b"5")
+
+            [fourth] = await receive(consumer, 1)
+            fifth = asyncio.create_task(receive(consumer, 1))
+            done, _ = await asyncio.wait([fifth], timeout=0.3)
+            await fourth.ack()
+
+            assert not done
+            assert bodies_of([fourth, *await fifth]) == [b"4", b"5"]
+
+    async def test_a_larger_prefetch_lets_more_come(self, broker: BrokerUnderTest) -> None:
+        async with broker.publisher() as publisher, broker.consumer(prefetch=1) as consumer:
+            await publish(publisher, b"1", b"2", b"3", b"4")
+            [first] = await receive(consumer, 1)
+
+            await consumer.set_prefetch(10)
+
+            rest = await receive(consumer, 3)
+            assert sorted(bodies_of([first, *rest])) == [b"1", b"2", b"3", b"4"]
+            for delivery in (first, *rest):
+                await delivery.ack()
+
+    async def test_a_prefetch_that_is_set_does_not_resume_a_paused_consumer(
+        self, broker: BrokerUnderTest
+    ) -> None:
+        async with broker.publisher() as publisher, broker.consumer(prefetch=1) as consumer:
+            await consumer.pause()
+            await consumer.set_prefetch(2)
+            await publish(publisher, b"1", b"2")
+            receiving = asyncio.create_task(receive(consumer, 2))
+            done, _ = await asyncio.wait([receiving], timeout=0.3)
+
+            await consumer.resume()
+
+            assert not done
+            assert sorted(bodies_of(await receiving)) == [b"1", b"2"]
+
     async def test_of_two_consumers_each_message_goes_to_one(self, broker: BrokerUnderTest) -> None:
         sent = [b"%d" % number for number in range(10)]
 

@@ -15,6 +15,7 @@ from shared.events import EcgKey, submitted_event
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from tests.processor.conftest import HandedOver, Listener
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight, a_submission, an_ecg
+from tests.support.steady_pace import SteadyPace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ def some_dependencies(
         insights=INSIGHTS + more,
         max_attempts=max_attempts,
         batch_samples=1000,
+        pace=SteadyPace(ecg_s=1e-4),
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from processor.deliveries import settle as delivery
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.isolation import Isolation
+from processor.deliveries.pace import Pace
 from processor.deliveries.settle import Dependencies, settle_deliveries
 from processor.insights.zero_crossings import ZERO_CROSSINGS
 from shared import relay
@@ -35,6 +37,7 @@ from tests.support.builders import SOURCE, AnEventSource, a_lead, a_lead_insight
 from tests.support.logs import capture_logs
 from tests.support.metrics import counting
 from tests.support.polling import until
+from tests.support.steady_pace import SteadyPace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -155,6 +158,27 @@ def _note_thread(threads: dict[int, threading.Thread], signal: Signal, _: Mappin
     return Finding(signal.lead.signal.size)
 
 
+async def _turns_seen(deps: Dependencies, consumer: Consumer) -> list[int]:
+    """How often another task had its turn, at each measurement."""
+    turns = 0
+    seen: list[int] = []
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def note_turn(signal: Signal, _: Mapping[str, Finding]) -> Finding:
+        seen.append(turns)
+        return Finding(signal.lead.signal.size)
+
+    counting = asyncio.create_task(count_turns())
+    await work(replace(deps, insights=[a_lead_insight("noting", note_turn)]), consumer)
+    counting.cancel()
+    return seen
+
+
 def _opening(breaker: CircuitBreaker) -> LeadInsight:
     """While this is measured the circuit opens."""
 
@@ -193,6 +217,7 @@ def deps(database: Database, broker: InProcessBroker) -> Dependencies:
         insights=[ZERO_CROSSINGS, _FRAGILE],
         max_attempts=_MAX_ATTEMPTS,
         batch_samples=1000,
+        pace=SteadyPace(ecg_s=1e-4),
     )
 
 
@@ -739,30 +764,55 @@ class TestMeasuring:
         }
         assert found == {"before": 3, "long": 500_001, "after": 5}
 
-    async def test_the_event_loop_runs_other_tasks_within_a_batch(
+    async def test_slow_ecgs_are_measured_in_a_thread(self, deps: Dependencies, consumer: Consumer) -> None:
+        threads: dict[int, threading.Thread] = {}
+        noting = a_lead_insight("noting", partial(_note_thread, threads))
+        await submit(deps, "short", lead=a_lead(signal=[1] * 3))
+
+        await work(replace(deps, insights=[noting], pace=SteadyPace(ecg_s=0.2)), consumer)
+
+        assert threads[3] is not threading.main_thread()
+
+    async def test_few_slow_ecgs_are_claimed_and_committed_at_once(
         self, deps: Dependencies, consumer: Consumer
     ) -> None:
-        turns = 0
-        seen: list[int] = []
+        await submit(deps, "1", "2", "3", "4", "5")
 
-        async def count_turns() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
+        await work(replace(deps, pace=SteadyPace(ecg_s=0.2)), consumer)
 
-        def note_turn(signal: Signal, _: Mapping[str, Finding]) -> Finding:
-            seen.append(turns)
-            return Finding(signal.lead.signal.size)
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.claimed == [2, 2, 1]
+        assert await states(deps, "1", "5") == {"1": "completed", "5": "completed"}
 
+    async def test_one_ecg_shows_how_long_they_take(self, deps: Dependencies, consumer: Consumer) -> None:
+        pace = Pace()
+        await submit(deps, "1", "2")
+
+        await work(replace(deps, pace=pace), consumer)
+
+        assert isinstance(deps.store, RecordingStore)
+        assert deps.store.claimed == [1, 1]
+        assert pace.ecgs_to_claim(512) > 1
+
+    async def test_ecgs_that_are_slower_than_expected_let_other_tasks_in(
+        self, deps: Dependencies, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_INLINE_S", 0.0)
+        await submit(deps, "1", "2", lead=a_lead(signal=[1] * 3))
+
+        seen = await _turns_seen(deps, consumer)
+
+        assert seen[0] < seen[1]
+
+    async def test_the_event_loop_runs_other_tasks_within_a_batch(
+        self, deps: Dependencies, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_INLINE_S", math.inf)
         for n in range(3):
             await submit(deps, str(n), lead=a_lead(signal=[1] * 200_000))
-        counting = asyncio.create_task(count_turns())
 
-        insights = [a_lead_insight("noting", note_turn)]
-        await work(replace(deps, insights=insights, batch_samples=1_000_000), consumer)
+        seen = await _turns_seen(replace(deps, batch_samples=1_000_000), consumer)
 
-        counting.cancel()
         assert seen[0] == seen[1] < seen[2]  # two are 400,000 samples, three would be too many at once
 
     async def test_no_time_passes_between_the_parts_of_a_batch(

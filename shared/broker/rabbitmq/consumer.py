@@ -86,7 +86,7 @@ class RabbitmqConsumer:
         self._topology = topology
         self._connection_state = state
         self._prefetch = prefetch
-        self._received: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue(prefetch)
+        self._received: asyncio.Queue[RabbitmqDelivery] = asyncio.Queue()  # the prefetch bounds it
         self._session: _ConsumerSession | None = None
         self._is_paused = is_paused
         self._consume_lock = asyncio.Lock()
@@ -127,11 +127,10 @@ class RabbitmqConsumer:
         """Consume on this channel until the broker cancels that, as it does when the queue is deleted."""
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: end("the broker ended the consumer"))
-        await channel.set_qos(prefetch_count=self._prefetch)
-        async with _open_session(underlay, self._prefetch, end) as session:
+        async with _open_session(underlay, end) as session:
             self._session = session
             try:
-                await self._apply_pause(session)
+                await self._apply(session)
                 with observing_session(lambda: session.unsettled):
                     yield partial(_probe, channel, self._topology, session)
             finally:
@@ -142,32 +141,38 @@ class RabbitmqConsumer:
         session.add(delivery.tag)
         await self._received.put(delivery)
 
+    async def set_prefetch(self, count: int) -> None:
+        self._prefetch = count
+        await self._apply_or_end_channel()
+
     async def pause(self) -> list[Delivery]:
         self._is_paused = True
-        await self._apply_pause_or_end_channel()
+        await self._apply_or_end_channel()
         unreceived = [self._received.get_nowait() for _ in range(self._received.qsize())]
         return [delivery for delivery in unreceived if delivery.is_live]
 
     async def resume(self) -> None:
         self._is_paused = False
-        await self._apply_pause_or_end_channel()
+        await self._apply_or_end_channel()
 
-    async def _apply_pause_or_end_channel(self) -> None:
-        """Pause or resume the open session; if that fails, end its channel: the next session starts right."""
+    async def _apply_or_end_channel(self) -> None:
+        """Apply pause and prefetch to the open session; if that fails, end its channel: the next is right."""
         if self._session is not None:
             session = self._session
-            failure = await failure_of(self._apply_pause(session))
+            failure = await failure_of(self._apply(session))
             if failure is not None:
                 session.end_channel(describe_failure(failure))
 
-    async def _apply_pause(self, session: _ConsumerSession) -> None:
-        """Consume or not, as the last call of `pause` or `resume` asked for."""
+    async def _apply(self, session: _ConsumerSession) -> None:
+        """Consume or not, and with that prefetch, as the last calls asked for."""
         async with self._consume_lock:
             if self._is_paused:
                 await session.stop()
             else:
                 # aiormq cancels a handler together with its channel, so this one only queues the message.
-                await session.start(self._topology.submitted_queue, partial(self._on_message, session))
+                await session.start(
+                    self._topology.submitted_queue, self._prefetch, partial(self._on_message, session)
+                )
 
     async def receive(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -185,12 +190,12 @@ class _ConsumerSession:
     Deliveries that are settled at the same time are acknowledged in one write.
     """
 
-    def __init__(self, channel: UnderlayChannel, prefetch: int, end: EndChannel) -> None:
+    def __init__(self, channel: UnderlayChannel, end: EndChannel) -> None:
         self.consumer_tag: str | None = None
         self.is_closed = False
         self._channel = channel
         self.end_channel = end
-        self._prefetch = prefetch
+        self._prefetch = 0
         self._idle_since_s = time.monotonic()
         self._acknowledgements = Acknowledgements()
         self._has_unsent = asyncio.Event()
@@ -216,7 +221,7 @@ class _ConsumerSession:
 
     async def settle(self, tag: int, disposition: Disposition) -> None:
         """Return when the disposition of a delivery was sent, or can't be sent any more."""
-        if self._acknowledgements.unsettled == self._prefetch:
+        if self._acknowledgements.unsettled >= self._prefetch:
             self._idle_since_s = time.monotonic()  # until now the prefetch allowed no other delivery
         self._acknowledgements.settle(tag, disposition)
         if self.is_live:
@@ -229,21 +234,29 @@ class _ConsumerSession:
         return time.monotonic() - self._idle_since_s if is_consuming else 0.0
 
     async def start(
-        self, queue: str, handler: Callable[[DeliveredMessage], Coroutine[None, None, None]]
+        self, queue: str, prefetch: int, handler: Callable[[DeliveredMessage], Coroutine[None, None, None]]
     ) -> None:
-        """Start consuming."""
-        if self.consumer_tag is None:
-            async with asyncio.timeout(_CONSUME_WITHIN_S):
-                consuming = await self._channel.basic_consume(queue, handler)
-            self.consumer_tag = consuming.consumer_tag
-            self._idle_since_s = time.monotonic()
+        """Consume with this prefetch; the broker applies a prefetch to what begins to consume afterwards."""
+        if self.consumer_tag is not None:
+            if prefetch == self._prefetch:
+                return
+            await self._cancel(self.consumer_tag)
+        async with asyncio.timeout(_CONSUME_WITHIN_S):
+            await self._channel.basic_qos(prefetch_count=prefetch)
+            self._prefetch = prefetch
+            consuming = await self._channel.basic_consume(queue, handler)
+        self.consumer_tag = consuming.consumer_tag
+        self._idle_since_s = time.monotonic()
 
     async def stop(self) -> None:
         """Stop consuming."""
         tag, self.consumer_tag = self.consumer_tag, None
         if tag is not None:
-            async with asyncio.timeout(_CANCEL_WITHIN_S):
-                await self._channel.basic_cancel(tag)
+            await self._cancel(tag)
+
+    async def _cancel(self, tag: str) -> None:
+        async with asyncio.timeout(_CANCEL_WITHIN_S):
+            await self._channel.basic_cancel(tag)
 
     async def send_forever(self) -> None:
         """Send dispositions as they are decided, for ever."""
@@ -283,11 +296,9 @@ async def _send_in_one_write(channel: UnderlayChannel, acknowledgements: Acknowl
 
 
 @asynccontextmanager
-async def _open_session(
-    channel: UnderlayChannel, prefetch: int, end: EndChannel
-) -> AsyncIterator[_ConsumerSession]:
+async def _open_session(channel: UnderlayChannel, end: EndChannel) -> AsyncIterator[_ConsumerSession]:
     """A session on this channel that sends acknowledgements until the end."""
-    session = _ConsumerSession(channel, prefetch, end)
+    session = _ConsumerSession(channel, end)
     try:
         async with background_task(session.send_forever, "sending acknowledgements"):
             yield session

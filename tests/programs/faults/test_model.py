@@ -44,6 +44,7 @@ from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.outbox import PostgresOutbox
 from tests.support.builders import SOURCE, AnEventSource, a_lead, a_submission, an_ecg
 from tests.support.databases import open_empty_database
+from tests.support.steady_pace import SteadyPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -290,6 +291,7 @@ class Model(RuleBasedStateMachine):
             insights=INSIGHTS,
             max_attempts=1000,
             batch_samples=4,
+            pace=SteadyPace(ecg_s=1e-4),
         )
         if not (self.broker.is_connected and self.broker.waiting(_QUEUE)):
             return
