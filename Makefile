@@ -28,7 +28,7 @@ logs: ## Show the end of its log
 create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool ## Run every test, on servers of its own
+test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool kustomize ## Run every test, on servers of its own
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
@@ -73,6 +73,9 @@ redis:
 promtool: $(VENV)/.dev
 	@scripts/install-promtool
 
+kustomize: $(VENV)/.dev
+	@scripts/install-kustomize
+
 pgbouncer:
 	@scripts/install-pgbouncer
 
@@ -104,4 +107,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool kustomize chromium catalogue lock clean ask
