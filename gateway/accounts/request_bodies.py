@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from gateway.http.validation import RequestBody, parse_body
-from shared.domain.account import RESERVED_NAMES, USER_NAME
+from shared.domain.account import RESERVED_NAMES, USER_NAME, Role
 
 MAX_PASSWORD_LENGTH: Final = 128
 
@@ -34,7 +34,9 @@ _NewName = Annotated[
     AfterValidator(_new_name),
 ]
 _NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
-_Roles = Annotated[list[Literal["user", "admin"]], Field(min_length=1, max_length=2)]
+_Roles = Annotated[
+    list[Literal["user", "admin", "operator", "observer"]], Field(min_length=1, max_length=len(Role))
+]
 
 
 class CredentialsBody(RequestBody):

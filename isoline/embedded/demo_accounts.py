@@ -24,7 +24,12 @@ class DemoAccount(NamedTuple):
     role: Role
 
 
-DEMO_ACCOUNTS: Final = (DemoAccount("admin", "admin", Role.ADMIN), DemoAccount("demo", "demo", Role.USER))
+DEMO_ACCOUNTS: Final = (
+    DemoAccount("admin", "admin", Role.ADMIN),
+    DemoAccount("demo", "demo", Role.USER),
+    DemoAccount("operator", "operator", Role.OPERATOR),
+    DemoAccount("observer", "observer", Role.OBSERVER),
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -70,6 +75,11 @@ async def check_no_known_passwords_on_network(accounts: AccountStore, host: str)
     if known:
         raise ConfigurationError(
             f"ISOLINE_HOST: {host} can be reached from other machines, and everybody knows the password of "
-            f"{' and '.join(known)}: change it with isoline user password NAME, or delete the account with "
+            f"{_listed(known)}: change it with isoline user password NAME, or delete the account with "
             "isoline user delete NAME, or leave ISOLINE_HOST at 127.0.0.1"
         )
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -13,10 +13,16 @@ RESERVED_NAMES: Final = (".", "..")
 
 
 class Role(StrEnum):
-    """What an account may do: ``user`` submits and reads its own ECGs, ``admin`` administers accounts."""
+    """What an account may do.
+
+    ``user`` submits and reads its own ECGs, ``admin`` administers accounts, ``observer`` reads the state of
+    the installation, and ``operator`` acts on it too.
+    """
 
     USER = "user"
     ADMIN = "admin"
+    OPERATOR = "operator"
+    OBSERVER = "observer"
 
 
 @dataclass(frozen=True, slots=True)

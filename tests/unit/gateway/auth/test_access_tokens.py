@@ -64,7 +64,7 @@ def refusal(tokens: AccessTokens, token: str, *, now: float = _NOW_S) -> Invalid
 
 class TestVerifying:
     def test_a_token_proves_its_caller_until_it_expires(self, tokens: AccessTokens) -> None:
-        token = tokens.issue("ada", [Role.USER, Role.ADMIN], now=_NOW, version=3)
+        token = tokens.issue("ada", Role, now=_NOW, version=3)
 
         assert tokens.verify(token, now=_NOW_S) == VerifiedToken(
             Caller("ada", frozenset(Role), 3), _NOW_S + _LIFETIME_S + LEEWAY_S
