@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.operations import replay
+from shared.operations.replay import replay
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.operators.operations import PostgresOperations

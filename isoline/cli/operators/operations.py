@@ -14,7 +14,8 @@ from isoline.cli.operators.confirmation import DryRun, Who, Why, Yes, audit_note
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError
-from shared.operations import find_dead_letters, replay, settle_dead_letters
+from shared.operations.dead_letters import find_dead_letters, settle_dead_letters
+from shared.operations.replay import replay
 from shared.ports.operators.dead_letters import Decision
 from shared.ports.operators.operations import Selection
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings

@@ -33,7 +33,7 @@ from processor.insights import INSIGHTS
 from shared.broker.in_process import InProcessBroker
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey, EventType, processed_event, submitted_event
-from shared.operations import replay
+from shared.operations.replay import replay
 from shared.ports.ecgs import Settlement
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.relay import _sweep

@@ -7,7 +7,8 @@ import pytest
 
 from shared.domain.errors import NotFoundError, UnavailableError
 from shared.events import EcgKey
-from shared.operations import find_dead_letters, replay, settle_dead_letters
+from shared.operations.dead_letters import find_dead_letters, settle_dead_letters
+from shared.operations.replay import replay
 from shared.ports.operators.dead_letters import DeadLetter, Decision
 from shared.ports.operators.operations import AuditNote, Selection
 
