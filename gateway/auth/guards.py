@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Authenticator
     from gateway.contract.route import Route
+    from gateway.http.caller import Caller
     from gateway.http.memory.body_memory import BodyMemoryBudget
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
@@ -81,23 +83,33 @@ def _require_role(
         ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
     """
 
-    async def guard(request: Request) -> Response:
+    async def authenticate(request: Request) -> Caller:
         try:
-            caller = await authenticator.authenticate(_token(request))
+            return await authenticator.authenticate(_token(request))
         except InvalidTokenError as refused:
             refused_tokens.add(refused)
             detail = "The token is not valid, or no longer: get a new one from POST /token."
             raise unauthorized(detail) from None
-        request.caller = caller
-        await limiter.check(request, caller.name)
-        if not roles & caller.roles:
-            raise DeniedError(
-                f"This needs the role {' or '.join(sorted(roles))}; "
-                f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
-            )
+
+    async def guard(request: Request) -> Response:
+        request.caller = await authenticate(request)
+        await limiter.check(request, request.caller.name)
+        _check_role(request.caller, roles)
+        request.authorize = partial(authorize, request)
         return await handler(request)
 
+    async def authorize(request: Request) -> None:
+        _check_role(await authenticate(request), roles)
+
     return guard
+
+
+def _check_role(caller: Caller, roles: frozenset[Role]) -> None:
+    if not roles & caller.roles:
+        raise DeniedError(
+            f"This needs the role {' or '.join(sorted(roles))}; "
+            f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
+        )
 
 
 def _limit_logins(handler: Handler, *, limiter: RateLimiter) -> Handler:

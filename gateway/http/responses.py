@@ -1,4 +1,4 @@
-"""Responses: prebuilt heads and complete bodies, sent in one write. There is no other kind.
+"""Responses: prebuilt heads and complete bodies, sent in one write; and event streams, sent event by event.
 
 aiohttp builds a head from a dictionary, in ten calls and 11 us of the 50 that a GET would take with it. Here
 most of a head is prebuilt, and the rest takes 2 us.
@@ -7,6 +7,7 @@ most of a head is prebuilt, and the rest takes 2 us.
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -19,7 +20,8 @@ from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, CIMultiDictProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractContextManager
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -41,6 +43,12 @@ class _Sender(Protocol):
     def is_last_response(self) -> bool: ...
 
     def send(self, head: bytes, body: bytes, *, is_last: bool) -> None: ...
+
+
+class _Cancellable(Protocol):
+    """The part of `gateway.http.request.Request` that ends work for a client that has disconnected."""
+
+    def while_connected(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,7 @@ class Response(web.StreamResponse):
         Raises:
             ConnectionError: The client has disconnected.
         """
-        if request.protocol.writing_paused:
-            await request.writer.drain()  # backpressure: the client does not read its responses
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client has disconnected")
+        await _until_writable(request)
         connection = cast("_Sender", request.protocol)
         self._is_persistent = self._is_persistent and request.keep_alive and not connection.is_last_response
         head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
@@ -136,9 +140,77 @@ class Response(web.StreamResponse):
             version, connection = "1", "" if self._is_persistent else _CLOSE
         else:
             version, connection = "0", _KEEP_ALIVE if self._is_persistent else ""
-        length = f"Content-Length: {len(self.body)}\r\n" if self.head.has_body else ""
-        fields = f"{self.head.text}{self._added_headers}{length}{connection}{_date(int(time.time()))}"
+        fields = f"{self.head.text}{self._added_headers}{self._length()}{connection}{_date(int(time.time()))}"
         return f"HTTP/1.{version} {fields}\r\n".encode()
+
+    def _length(self) -> str:
+        return f"Content-Length: {len(self.body)}\r\n" if self.head.has_body else ""
+
+
+class EventStream(Response):
+    """A response that goes on for as long as there are events; the end of its connection ends it.
+
+    An event is asked for when the client has read the one before, so that a slow client misses some and takes
+    no more memory than one event.
+
+    Args:
+        events: In the format of server-sent events.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(_EVENT_STREAM)
+        self._events = events
+        self._request: web.BaseRequest | None = None
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send its head.
+
+        Raises:
+            ConnectionError: The client has disconnected.
+        """
+        self._request = request
+        return await super().prepare(request)
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+        """Send its events until there are no more.
+
+        Raises:
+            ConnectionError: The client has disconnected.
+        """
+        request = cast("web.BaseRequest", self._request)
+        async with aclosing(self._events) as events:
+            if request.method == hdrs.METH_HEAD:
+                return
+            try:
+                with cast("_Cancellable", request).while_connected():
+                    await _send_each(events, request)
+            except Exception:
+                if request.transport is None:
+                    raise ClientConnectionResetError("the client has disconnected") from None
+                raise
+
+    def _length(self) -> str:
+        return ""
+
+
+async def _send_each(events: AsyncGenerator[bytes, None], request: web.BaseRequest) -> None:
+    connection = cast("_Sender", request.protocol)
+    async for event in events:
+        connection.send(event, b"", is_last=True)
+        await _until_writable(request)
+
+
+async def _until_writable(request: web.BaseRequest) -> None:
+    """Wait while the client does not read its responses.
+
+    Raises:
+        ConnectionError: It has disconnected.
+    """
+    if request.protocol.writing_paused:
+        await request.writer.drain()
+    if request.transport is None or request.transport.is_closing():
+        raise ClientConnectionResetError("the client has disconnected")
 
 
 def json_response(
@@ -160,3 +232,11 @@ def _date(second: int) -> str:
 
 
 NO_CONTENT: Final = Head(HTTPStatus.NO_CONTENT)
+# A proxy must neither keep nor collect it.
+_EVENT_STREAM: Final = Head(
+    headers={
+        hdrs.CONTENT_TYPE: "text/event-stream",
+        hdrs.CACHE_CONTROL: "no-store",
+        "X-Accel-Buffering": "no",
+    }
+)
