@@ -36,7 +36,11 @@ _POOLED: Final = (
     "ISOLINE_DATABASE_URL leads to a pooler such as PgBouncer, where two migrations could run at once: "
     "give `isoline migrate` and `isoline db grant` the URL of PostgreSQL itself"
 )
-_LOCK: Final = "SELECT pg_advisory_lock(hashtext('isoline.migrate'))"
+# Tried again and again: a statement that waits for the lock has a snapshot, which an index that is made
+# concurrently under the lock would wait for.
+# It is held until the connection closes.
+_TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('isoline.migrate'))"
+_LOCK_PAUSE_S: Final = 0.1
 
 # A migration that waits for a table lock blocks every later statement on the table. It gives up after half a
 # second, which requests can bear, and tries again, for a minute. Half a second is also less than the second
@@ -135,7 +139,8 @@ async def open_locked_connection(url: str, command: str) -> AsyncIterator[asyncp
     try:
         if hosts.is_pooled:
             raise ConfigurationError(_POOLED)
-        await connection.execute(_LOCK)  # held until the connection closes
+        while not await connection.fetchval(_TRY_LOCK):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(_LOCK_PAUSE_S)
         yield connection
     finally:
         await connection.close()
