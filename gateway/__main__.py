@@ -12,6 +12,8 @@ import typer
 
 from gateway.app import open_gateway
 from gateway.ecgs.feature import EcgPorts
+from gateway.ops.feature import OpsPorts
+from shared.broker.rabbitmq.dead_letters import RabbitmqDeadLetterCounter, open_dead_letters
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
@@ -34,8 +36,13 @@ from shared.storage.postgres.checks import (
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.audit import PostgresAudit
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.finished_ecgs import PostgresFinishedEcgs
+from shared.storage.postgres.operators.outbox_state import PostgresOutboxReader
+from shared.storage.postgres.operators.overview import overview_sources
 from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
@@ -44,13 +51,18 @@ from shared.storage.schema.known_schema import health_parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from shared.ports.broker import Publisher
+    from shared.ports.operators.dead_letters import DeadLetterCounter, DeadLetters
     from shared.storage.pool.database import Database
 
 # 256 open requests are far more objects than the 700 of Python's default, and the collector looked through
 # them again and again: a fifth of the time that a small ECG takes. Five times as many save nothing more.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
+# Operators take none that senders need, and open none before somebody asks.
+_OPERATORS_CONNECTIONS: Final = 2
 
 
 async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
@@ -66,6 +78,7 @@ async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
 
 
 async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event, worker: int) -> None:
+    topology = Topology(settings.amqp_namespace)
     async with (
         open_database(
             settings.database_url.get_secret_value(),
@@ -75,10 +88,17 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
         ) as database,
         open_rabbitmq_publisher(
             settings.amqp_url.get_secret_value(),
-            topology=Topology(settings.amqp_namespace),
+            topology=topology,
             process=process_name("gateway"),
             timeout_s=settings.publish_timeout_s,
         ) as publisher,
+        open_database(
+            settings.urls_of_operators[0],
+            max_connections=_OPERATORS_CONNECTIONS,
+            name=connection_name("gateway ops"),
+            check_schema=check_schema_of,
+            is_for_operators=True,
+        ) as operators_database,
         open_gateway(
             settings,
             token_key=settings.token_key.get_secret_value(),
@@ -86,6 +106,12 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
             backlog=PostgresBacklogReader(database),
+            ops=ops_ports(
+                operators_database,
+                RabbitmqDeadLetterCounter(settings.urls_of_operators[1], topology=topology),
+                partial(open_dead_letters, settings.urls_of_operators[1], topology=topology),
+                source=settings.source,
+            ),
             health_parts={
                 "process": health_part_of_process(stop_requested),
                 **health_parts_of_database(database),
@@ -121,6 +147,24 @@ def ports_on_postgres(database: Database, publisher: Publisher, *, source: str =
         outbox=PostgresOutbox(database),
         publisher=publisher,
         event_source=PostgresEventSource(database, source=source),
+    )
+
+
+def ops_ports(
+    database: Database,
+    dead_letters: DeadLetterCounter,
+    open_letters: Callable[[], AbstractAsyncContextManager[DeadLetters]],
+    *,
+    source: str = "",
+) -> OpsPorts:
+    """The ports of operators, with PostgreSQL as storage."""
+    return OpsPorts(
+        sources=overview_sources(database, dead_letters),
+        ecgs=PostgresFinishedEcgs(database),
+        timelines=PostgresTimelines(database, PostgresEventSource(database, source=source)),
+        outbox=PostgresOutboxReader(database),
+        audit=PostgresAudit(database),
+        open_letters=open_letters,
     )
 
 

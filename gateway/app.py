@@ -27,19 +27,24 @@ from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
 from gateway.operations.feature import open_operations
 from gateway.operations.routes import HEALTH_ROUTES
+from gateway.ops.feature import open_ops
+from gateway.ops.routes import OPS_ROUTES
+from shared.backlog_age import health_part_of_backlog_age
 from shared.release import RELEASE
+from shared.runtime.health import open_health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from gateway.ecgs.feature import EcgPorts
+    from gateway.ops.feature import OpsPorts
     from shared.ports.accounts import AccountStore
     from shared.ports.logins import LoginStore
     from shared.ports.operators.backlog import BacklogReader
     from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
 
-ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *DOCUMENTATION_ROUTES, *HEALTH_ROUTES)
+ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *OPS_ROUTES, *DOCUMENTATION_ROUTES, *HEALTH_ROUTES)
 
 
 def contract(settings: GatewayOnlySettings) -> dict[str, Any]:
@@ -56,6 +61,7 @@ async def open_gateway(
     accounts: AccountStore,
     logins: LoginStore,
     backlog: BacklogReader,
+    ops: OpsPorts,
     health_parts: Mapping[str, HealthPart],
     operations_port: int,
     shares_port: bool = False,
@@ -98,16 +104,14 @@ async def open_gateway(
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
         ]
         own_parts = [monitored.health_parts, *(feature.health_parts for feature in features)]
-        features.append(
+        backlog_age = health_part_of_backlog_age(backlog, warning_s=settings.backlog_age_warning_s)
+        health = await enter(open_health(_merged([health_parts, *own_parts, {"backlog_age": backlog_age}])))
+        features += [
             await enter(
-                open_operations(
-                    settings,
-                    health_parts=_merged([health_parts, *own_parts]),
-                    backlog=backlog,
-                    port=operations_port,
-                )
-            )
-        )
+                open_operations(health, backlog=backlog, host=settings.operations_host, port=operations_port)
+            ),
+            await enter(open_ops(ops, health=health)),
+        ]
         draining = asyncio.Event()
         guards = Guards(
             monitored.authenticator,

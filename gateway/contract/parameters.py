@@ -16,6 +16,11 @@ ECG_ID_SCHEMA: Final[dict[str, Any]] = {
 }
 
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "owner": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 600},
+        "example": "ada",
+        "description": "The owner: an account's name, or `<issuer>#<sub>`.",
+    },
     "id": {"schema": ECG_ID_SCHEMA, "example": "10", "description": "The ECG's id."},
     "name": {
         "schema": {

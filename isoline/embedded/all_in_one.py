@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.__main__ import health_parts_of_database, ports_on_postgres
+from gateway.__main__ import health_parts_of_database, ops_ports, ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from isoline.embedded.postgres_server import PostgresServer
 
 KEY_FILE: Final = "token.key"
+_OPERATORS_CONNECTIONS: Final = 2
 
 
 async def serve(stop_requested: asyncio.Event) -> None:
@@ -90,6 +92,13 @@ async def _serve_on(
         open_database(
             database_url, name=connection_name("embedded"), check_schema=check_schema_of
         ) as database,
+        open_database(
+            database_url,
+            max_connections=_OPERATORS_CONNECTIONS,
+            name=connection_name("embedded ops"),
+            check_schema=check_schema_of,
+            is_for_operators=True,
+        ) as operators_database,
         broker.consumer(queue, prefetch=settings.prefetch) as consumer,
         open_retention(
             PostgresRetention(database),
@@ -97,6 +106,7 @@ async def _serve_on(
             ecgs_per_s=settings.retention_ecgs_per_s,
         ),
     ):
+        letters = broker.operators_letters(queue)
         ports = ports_on_postgres(database, broker.publisher(), source=settings.source)
         accounts = PostgresAccountStore(database)
         if is_local:
@@ -112,6 +122,7 @@ async def _serve_on(
             accounts=accounts,
             logins=PostgresLoginStore(database),
             backlog=PostgresBacklogReader(database),
+            ops=ops_ports(operators_database, letters, lambda: nullcontext(letters), source=settings.source),
             health_parts={
                 "process": health_part_of_process(stop_requested),
                 **health_parts_of_database(database),

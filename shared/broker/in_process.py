@@ -10,14 +10,16 @@ import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING
 
 from shared.broker.publish_metrics import count_publishes
 from shared.domain.errors import UnavailableError, UnroutableError
+from shared.ports.operators.dead_letters import DeadLetter, Decision
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from shared.events import Event
     from shared.ports.broker import Delivery
@@ -86,6 +88,10 @@ class InProcessBroker:
         """The bodies of the queue's dead letters, oldest first."""
         return [message.body for message in self._queues[queue].dead]
 
+    def operators_letters(self, queue: str) -> InProcessDeadLetters:
+        """The dead letters of a queue, for operators."""
+        return InProcessDeadLetters(self, self._queues[queue])
+
     def route(self, event: Event) -> UnroutableError | UnavailableError | None:
         """Add the event's body to each queue that is bound to its type."""
         if not self.is_connected:
@@ -104,6 +110,29 @@ class InProcessBroker:
     async def wait_for_change(self) -> None:
         """Return when a queue or a consumer may have changed."""
         await self._changed.wait()
+
+
+class InProcessDeadLetters:
+    """`DeadLetters` and `DeadLetterCounter` of `shared.ports.operators.dead_letters`."""
+
+    def __init__(self, broker: InProcessBroker, queue: _Queue) -> None:
+        self._broker = broker
+        self._queue = queue
+
+    async def count(self) -> int:
+        return len(self._queue.dead)
+
+    async def settle_each(self, decide: Callable[[DeadLetter], Decision]) -> list[DeadLetter]:
+        messages, self._queue.dead = self._queue.dead, []
+        letters = [DeadLetter(sha256(each.body).hexdigest()[:12], "rejected", each.body) for each in messages]
+        for letter, message in zip(letters, messages, strict=True):
+            decision = decide(letter)
+            if decision is Decision.KEEP:
+                self._queue.dead.append(message)
+            elif decision is Decision.REPLAY:
+                self._queue.waiting.append(_Message(message.body))
+        self._broker.wake_consumers()
+        return letters
 
 
 class InProcessPublisher:

@@ -34,12 +34,16 @@ async def settle_dead_letters(
     *,
     letters: DeadLetters,
     operations: Operations,
-) -> None:
+) -> int:
     """Replay or drop the dead letters of these names, which is recorded first; the others stay.
+
+    Returns:
+        How many were settled: fewer than named, if others were faster.
 
     Raises:
         UnavailableError: Some may have been settled, or none. Settling the same again is safe.
         UnroutableError: A letter can't be replayed, because no processor has declared its queue.
     """
     await operations.record(f"dlq {decision.name.lower()}", [*sorted(names)], note)
-    await letters.settle_each(lambda letter: decision if letter.name in names else Decision.KEEP)
+    present = await letters.settle_each(lambda letter: decision if letter.name in names else Decision.KEEP)
+    return sum(letter.name in names for letter in present)

@@ -106,6 +106,11 @@ def _url(*schemes: str, lists_urls: bool = False, lists_hosts: bool = False) -> 
     return AfterValidator(check)
 
 
+def _optional(check: AfterValidator) -> AfterValidator:
+    """The check of a URL that may be empty."""
+    return AfterValidator(lambda url: check.func(url) if url.get_secret_value() else url)  # type: ignore[call-arg]
+
+
 def _amqp_numbers(url: SecretStr) -> SecretStr:
     """Refuse a parameter that has to be a number and is not: the library would ignore it."""
     for name, value in re.findall(r"[?&]([^=&]*)=([^&,]*)", url.get_secret_value()):
@@ -318,6 +323,15 @@ class GatewayOnlySettings(
             )
 
 
+class OperatorAccessSettings(Settings):
+    """Accounts with an operator's rights at both servers, for the operations API; if empty, the gateway's."""
+
+    operator_database_url: Annotated[
+        SecretStr, _optional(_url("postgresql", "postgres", lists_hosts=True))
+    ] = SecretStr("")
+    operator_amqp_url: Annotated[SecretStr, _optional(_url("amqp", "amqps", lists_urls=True))] = SecretStr("")
+
+
 class TokenKeySettings(Settings):
     """The key that signs tokens."""
 
@@ -325,9 +339,20 @@ class TokenKeySettings(Settings):
 
 
 class GatewaySettings(
-    GatewayOnlySettings, TokenKeySettings, DatabaseSettings, BrokerSettings, WorkerSettings
+    GatewayOnlySettings,
+    TokenKeySettings,
+    DatabaseSettings,
+    BrokerSettings,
+    OperatorAccessSettings,
+    WorkerSettings,
 ):
     """Settings of ``python -m gateway``."""
+
+    @property
+    def urls_of_operators(self) -> tuple[str, str]:
+        """Where the operations API finds PostgreSQL and RabbitMQ."""
+        database_url = self.operator_database_url.get_secret_value() or self.database_url.get_secret_value()
+        return database_url, self.operator_amqp_url.get_secret_value() or self.amqp_url.get_secret_value()
 
     @model_validator(mode="after")
     def _check_no_sample_secrets(self) -> Self:

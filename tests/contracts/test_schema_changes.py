@@ -61,7 +61,7 @@ async def contents(url: str) -> dict[str, list[Any]]:
                 for row in await connection.fetch(f"SELECT * FROM {name} AS t ORDER BY t::text")  # noqa: S608
             ]
             for name in names
-            if name not in {"schema_compatibility", "process"}
+            if name not in {"schema_compatibility", "process", "intake", "throughput"}
         }
 
 

@@ -7,7 +7,7 @@ import base64
 import gzip
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.__main__ import ports_on_postgres
+from gateway.__main__ import ops_ports, ports_on_postgres
 from gateway.app import open_gateway
 from gateway.auth.access_tokens import AccessTokens
 from processor.deliveries.circuit_breaker import CircuitBreaker
@@ -50,12 +50,14 @@ TOKEN_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 PASSWORD: Final = "a good password"
 QUEUE: Final = "processor.ecg-submitted"
 TOKENS: Final = AccessTokens(key=TOKEN_KEY, issuer="isoline", audience="isoline", lifetime_s=900)
-ROLES: Final[Mapping[str, list[Role]]] = {
+ROLES: Final[dict[str, list[Role]]] = {
     "ada": [Role.USER],
     "bob": [Role.USER],
     "root": [Role.ADMIN],
     "both": list(Role),
 }
+# They have no account here: a token does without.
+OPERATORS: Final[dict[str, list[Role]]] = {"olga": [Role.OPERATOR], "otto": [Role.OBSERVER]}
 
 
 class UnchangedAccounts(PostgresAccountStore):
@@ -78,9 +80,11 @@ async def open_test_gateway(
     settings: GatewayOnlySettings | None = None,
     accounts: AccountStore | None = None,
     health_parts: Mapping[str, HealthPart] | None = None,
+    broker: InProcessBroker | None = None,
 ) -> AsyncIterator[str]:
     """Yield the address of a gateway on a free port; it stops without draining."""
     settings = settings or GatewayOnlySettings(host="127.0.0.1", port=0)
+    letters = (broker or _bound_broker()).operators_letters(QUEUE)
     async with open_gateway(
         settings.model_copy(update={"drain_s": 0}),
         token_key=TOKEN_KEY,
@@ -88,6 +92,7 @@ async def open_test_gateway(
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
         backlog=PostgresBacklogReader(database),
+        ops=ops_ports(database, letters, lambda: nullcontext(letters)),
         health_parts=health_parts or {},
         operations_port=0,
     ) as address:
@@ -122,7 +127,9 @@ async def open_client(address: str, name: str | None = None) -> AsyncIterator[ai
     """Yield a client of the gateway with a token of an account's, or without one."""
     headers = {}
     if name is not None:
-        headers["Authorization"] = f"Bearer {TOKENS.issue(name, ROLES[name], now=datetime.now(UTC))}"
+        headers["Authorization"] = (
+            f"Bearer {TOKENS.issue(name, (ROLES | OPERATORS)[name], now=datetime.now(UTC))}"
+        )
     async with aiohttp.ClientSession(
         address, headers=headers, timeout=aiohttp.ClientTimeout(30), auto_decompress=False
     ) as session:
@@ -168,6 +175,10 @@ async def problem_of(response: aiohttp.ClientResponse, status: int) -> dict[str,
 
 @pytest.fixture
 def broker() -> InProcessBroker:
+    return _bound_broker()
+
+
+def _bound_broker() -> InProcessBroker:
     broker = InProcessBroker()
     broker.bind(QUEUE, EventType.SUBMITTED)
     return broker
@@ -180,7 +191,10 @@ async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[
     for name, roles in ROLES.items():
         await accounts.add(Account(name, _password_hash(), frozenset(roles)))
     async with open_test_gateway(
-        database, broker.publisher(), health_parts={"schema": health_part_of_schema(database)}
+        database,
+        broker.publisher(),
+        health_parts={"schema": health_part_of_schema(database)},
+        broker=broker,
     ) as address:
         yield address
 

@@ -33,11 +33,13 @@ async def answer_of(
         examples = operation["requestBody"]["content"]["application/json"]["examples"]
         body = next(iter(examples.values()))["value"]
     path = path.replace("{id}", ecg_id).replace("{name}", "nobody.known").replace("{file}", "page.js")
+    path = path.replace("{owner}", "ada")
     async with client.request(method, path, json=body) as response:
         headers = {
             name: value for name, value in response.headers.items() if name.lower() not in _PASSING_HEADERS
         }
-        return response.status, headers, await response.read()
+        is_endless = response.content_type == "text/event-stream"
+        return response.status, headers, b"" if is_endless else await response.read()
 
 
 async def test_the_contract_is_served_as_it_is_exported(nobody: aiohttp.ClientSession) -> None:
@@ -75,7 +77,7 @@ async def test_a_route_requires_its_role(
 @pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(
     ("method", "path", "operation"),
-    [operation for operation in _OPERATIONS if "{id}" in operation.values[1]],  # type: ignore[operator]
+    [operation for operation in _OPERATIONS if operation.values[1].startswith("/ecg/{id}")],  # type: ignore[union-attr]
 )
 @pytest.mark.parametrize("is_finished", [False, True])
 async def test_another_owners_ecg_looks_like_none(

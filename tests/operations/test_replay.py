@@ -18,9 +18,8 @@ from processor.insights.zero_crossings import ZERO_CROSSINGS
 from processor.worker import run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
-from shared.operations import replay
-from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.operations.replay import replay
+from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.ports.ecgs import Settlement
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.runtime.settings import ProcessorOnlySettings

@@ -7,6 +7,9 @@ confirmed, and only then acked. A crash between the two leaves it there twice, n
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -16,7 +19,7 @@ from aio_pika.exceptions import PublishError
 
 from shared.broker.rabbitmq.connection import open_connection_to_any
 from shared.broker.rabbitmq.refusals import translated_failures
-from shared.domain.errors import UnroutableError
+from shared.domain.errors import UnavailableError, UnroutableError
 from shared.events import EventType
 from shared.ports.operators.dead_letters import DeadLetter, Decision
 
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
 
     from shared.broker.topology import Topology
 
+_NAME: Final = "isoline dlq"
 _TIMEOUT_S: Final = 10.0
+_COUNT_WITHIN_S: Final = 3.0
+_COUNT_EVERY_S: Final = 10.0
 _NAME_LENGTH: Final = 12
 
 
@@ -61,6 +67,42 @@ class RabbitmqDeadLetters:
         await message.ack()
 
 
+class RabbitmqDeadLetterCounter:
+    """`shared.ports.operators.dead_letters.DeadLetterCounter` at RabbitMQ.
+
+    It connects every ten seconds at the most, for a moment, and gives the last answer until then.
+    """
+
+    def __init__(self, url: str, *, topology: Topology) -> None:
+        self._url = url
+        self._topology = topology
+        self._asking = asyncio.Lock()
+        self._asked_s = -math.inf
+        self._answer: int | UnavailableError = 0
+
+    async def count(self) -> int:
+        async with self._asking:
+            if time.monotonic() - self._asked_s >= _COUNT_EVERY_S:
+                self._answer = await self._ask()
+                self._asked_s = time.monotonic()
+        if isinstance(self._answer, UnavailableError):
+            raise self._answer.copy()
+        return self._answer
+
+    async def _ask(self) -> int | UnavailableError:
+        try:
+            async with (
+                translated_failures(),
+                open_connection_to_any(self._url, _NAME, within_s=_COUNT_WITHIN_S) as connection,
+                asyncio.timeout(_COUNT_WITHIN_S),
+            ):
+                channel = await connection.channel()
+                queue = await channel.declare_queue(self._topology.dead_letter_queue, passive=True)
+        except UnavailableError as error:
+            return error
+        return queue.declaration_result.message_count or 0
+
+
 @asynccontextmanager
 async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[RabbitmqDeadLetters]:
     """Open the dead-letter queue of a broker, at the first of its nodes that answers.
@@ -71,7 +113,7 @@ async def open_dead_letters(url: str, *, topology: Topology) -> AsyncIterator[Ra
     async with AsyncExitStack() as opened:
         async with translated_failures():
             connection = await opened.enter_async_context(
-                open_connection_to_any(url, "isoline dlq", within_s=_TIMEOUT_S)
+                open_connection_to_any(url, _NAME, within_s=_TIMEOUT_S)
             )
         yield RabbitmqDeadLetters(await connection.channel(on_return_raises=True), topology)
 

@@ -42,3 +42,14 @@ class DeadLetters(Protocol):
             UnavailableError: Of the broker; letters that were not settled are still there.
             UnroutableError: A letter can't be replayed, because no processor has declared its queue.
         """
+
+
+class DeadLetterCounter(Protocol):
+    """Counts dead letters."""
+
+    async def count(self) -> int:
+        """How many there are.
+
+        Raises:
+            UnavailableError: They can't be counted.
+        """

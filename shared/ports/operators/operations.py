@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -21,12 +21,26 @@ class AuditNote(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Conditions on finished ECGs; those are selected that meet all of the given ones."""
+    """Conditions on finished ECGs; those are selected that meet all of the given ones.
+
+    Attributes:
+        failed: Only failed ones, as those of a ``reason`` are.
+        reason: Why they failed, in the words of their error.
+        since: Finished then or later.
+        until: Finished earlier.
+    """
 
     id: str | None = None
     owner: str | None = None
     failed: bool = False
+    reason: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no condition, so that it selects every finished ECG."""
+        return not any(asdict(self).values())
 
 
 class Operations(Protocol):

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
+
+
+# A process speaks every 5 s.
+_SILENT_AFTER_S: Final = 20.0
+
+
+class ProcessState(StrEnum):
+    """What a process does."""
+
+    WORKING = "working"
+    DRAINING = "draining"
+    PAUSED = "paused"
+    SILENT = "silent"
+    ENDED = "ended"
 
 
 class Presence(NamedTuple):
@@ -18,6 +33,7 @@ class Presence(NamedTuple):
         worker: Its number, from 1.
         is_draining: Whether it leaves and takes nothing new.
         held_ecgs: ECGs that it was given and has not settled; None for a gateway.
+        is_paused: Whether an operator has paused it, so that it takes nothing new.
     """
 
     id: UUID
@@ -27,6 +43,7 @@ class Presence(NamedTuple):
     release: str
     is_draining: bool = False
     held_ecgs: int | None = None
+    is_paused: bool = False
 
 
 class RunningProcess(NamedTuple):
@@ -41,6 +58,17 @@ class RunningProcess(NamedTuple):
     started_at: datetime
     seen_s: float
     ended_at: datetime | None = None
+
+    @property
+    def state(self) -> ProcessState:
+        """What it does, or that nothing was heard of it lately."""
+        if self.ended_at is not None:
+            return ProcessState.ENDED
+        if self.seen_s > _SILENT_AFTER_S:
+            return ProcessState.SILENT
+        if self.presence.is_draining:
+            return ProcessState.DRAINING
+        return ProcessState.PAUSED if self.presence.is_paused else ProcessState.WORKING
 
 
 class Processes(Protocol):

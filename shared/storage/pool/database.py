@@ -69,6 +69,10 @@ SESSION: Final = {
 # large ECGs has three statements.
 ASYNC_COMMIT_SQL: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
 
+_HELP_OF_PRIVILEGE: Final = (
+    "Name a role of `isoline db grant --operator ROLE` in ISOLINE_OPERATOR_DATABASE_URL."
+)
+
 _CONNECTIONS: Final = Gauge("isoline_database_connections", "Connections to PostgreSQL.", ["state"])
 
 _log = Logger(__name__)
@@ -299,6 +303,27 @@ class Database:
             raise failure from error
 
 
+class OperatorDatabase(Database):
+    """A database whose errors tell an operator which privilege is missing, and who gives it."""
+
+    @asynccontextmanager
+    async def connection(self, *, writes: str = "") -> AsyncIterator[Connection]:
+        """As of `Database`.
+
+        Raises:
+            UnavailableError: As of `Database`.
+        """
+        try:
+            async with super().connection(writes=writes) as connection:
+                yield connection
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise
+            raise UnavailableError(
+                str(error), for_sender=f"{error}. {_HELP_OF_PRIVILEGE}", needs_operator=True, is_logged=True
+            ) from error
+
+
 def _terminate(connection: Connection) -> None:
     with suppress(asyncpg.InterfaceError):  # the pool took the lost connection back
         connection.terminate()
@@ -318,6 +343,7 @@ async def open_database(
     max_connections: int = 10,
     name: str = "isoline",
     check_schema: CheckSchema | None = None,
+    is_for_operators: bool = False,
 ) -> AsyncIterator[Database]:
     """Yield a database that connects on first use, and again after an outage.
 
@@ -326,6 +352,8 @@ async def open_database(
         max_connections: Most connections at a time.
         name: Shown in `pg_stat_activity.application_name`.
         check_schema: Distinguishes a column of a pending migration (retry) from a missing one (a defect).
+        is_for_operators: Whether a missing privilege is said to who asked; the metrics of connections are of
+            the service's own alone.
     """
     hosts = Hosts(url)
     connect: Any = hosts.connect  # the stubs ask for each of asyncpg's settings by its name
@@ -345,10 +373,13 @@ async def open_database(
         server_settings=SESSION | {"application_name": name},
     )
     await pool
-    database = Database(pool, hosts, check_schema)
-    _CONNECTIONS.labels("used").set_function(database.used_connections)
-    _CONNECTIONS.labels("open").set_function(pool.get_size)
-    _CONNECTIONS.labels("most").set(max_connections)
+    if is_for_operators:
+        database: Database = OperatorDatabase(pool, hosts, check_schema)
+    else:
+        database = Database(pool, hosts, check_schema)
+        _CONNECTIONS.labels("used").set_function(database.used_connections)
+        _CONNECTIONS.labels("open").set_function(pool.get_size)
+        _CONNECTIONS.labels("most").set(max_connections)
     try:
         yield database
     finally:

@@ -51,6 +51,8 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "retention": "SELECT, UPDATE (next_at, after_row, pruned)",
         "operation": "INSERT",
         "attempt": "SELECT, INSERT",
+        "throughput": "SELECT, INSERT, UPDATE, DELETE",
+        "intake": "SELECT",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -67,6 +69,8 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "operation": "SELECT, INSERT",
         "process": "SELECT",
         "attempt": "SELECT, INSERT",
+        "throughput": "SELECT",
+        "intake": "SELECT, INSERT, UPDATE",
     },
     # What `deploy/kubernetes` asks, and `isoline ops backlog` too: how many are queued, and for how long.
     Service.SCALER: {"ecg": "SELECT (due_at, submitted_at, generation)"},

@@ -9,6 +9,7 @@ import orjson
 
 from shared.events import EcgKey
 from shared.storage.postgres.ecgs import INSERT_ATTEMPTS_SQL, MAY_NOTE_ATTEMPTS
+from shared.storage.postgres.operators.selections import where_sql
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,20 +18,14 @@ if TYPE_CHECKING:
     from shared.ports.operators.operations import AuditNote, Selection
     from shared.storage.pool.database import Database
 
-# $1 id, $2 owner, $3 failed only, $4 finished since; null is no condition.
-_IS_SELECTED_SQL: Final = """
-status IN ('completed', 'failed') AND id = coalesce($1, id) AND owner = coalesce($2, owner)
-    AND (NOT $3 OR status = 'failed') AND finished_at >= coalesce($4, finished_at)
-"""
+_COUNT: Final = "SELECT count(*) FROM ecg WHERE {where}"
 
-_COUNT: Final = f"SELECT count(*) FROM ecg WHERE {_IS_SELECTED_SQL}"  # nosec B608 # noqa: S608 - a constant
-
-_CHOSEN_SQL: Final = f"""
+_CHOSEN_SQL: Final = """
 WITH chosen AS MATERIALIZED (
-    SELECT row, generation, attempts, claimed_by FROM ecg WHERE {_IS_SELECTED_SQL} AND finished_at < $5
-    ORDER BY row LIMIT $6 FOR NO KEY UPDATE
+    SELECT row, generation, attempts, claimed_by FROM ecg WHERE {where} AND finished_at < ${before}
+    ORDER BY row LIMIT ${limit} FOR NO KEY UPDATE
 )
-"""  # nosec B608 # noqa: S608 - only the constant above is pasted in
+"""
 _NEXT_GENERATION_SQL: Final = """
 UPDATE ecg SET generation = ecg.generation + 1, status = 'queued', attempts = 0, republished = 0,
     claimed_by = NULL, error = NULL, finished_at = NULL, due_at = now()
@@ -49,7 +44,7 @@ _REPLAY_AND_NOTE: Final = f"""
 SELECT row, owner, id, generation FROM replayed
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
-_RECORD: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
+RECORD_SQL: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
 
 
 class PostgresOperations:
@@ -64,29 +59,28 @@ class PostgresOperations:
         return now
 
     async def count(self, selection: Selection) -> int:
+        where, arguments = where_sql(selection)
         async with self._database.connection() as connection:
-            count: int = await connection.fetchval(_COUNT, *_conditions(selection))
+            count: int = await connection.fetchval(_COUNT.format(where=where), *arguments)
         return count
 
     async def replay(
         self, selection: Selection, note: AuditNote, *, finished_before: datetime, limit: int
     ) -> list[EcgKey]:
+        where, arguments = where_sql(selection)
+        chosen = {"where": where, "before": len(arguments) + 1, "limit": len(arguments) + 2}
         async with self._database.connection() as connection, connection.transaction():
             statement = _REPLAY_AND_NOTE if await connection.fetchval(MAY_NOTE_ATTEMPTS) else _REPLAY
-            rows = await connection.fetch(statement, *_conditions(selection), finished_before, limit)
+            rows = await connection.fetch(statement.format(**chosen), *arguments, finished_before, limit)
             keys = [EcgKey(row["owner"], row["id"], row["generation"]) for row in rows]
             if keys:
                 subject = {"selection": asdict(selection), "ecgs": [list(key) for key in keys]}
-                await connection.execute(_RECORD, *note, "replay", _json(subject))
+                await connection.execute(RECORD_SQL, *note, "replay", _json(subject))
         return keys
 
     async def record(self, what: str, subject: JsonValue, note: AuditNote) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(_RECORD, *note, what, _json(subject))
-
-
-def _conditions(selection: Selection) -> tuple[object, ...]:
-    return selection.id, selection.owner, selection.failed, selection.since
+            await connection.execute(RECORD_SQL, *note, what, _json(subject))
 
 
 def _json(subject: object) -> str:

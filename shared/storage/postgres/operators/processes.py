@@ -22,11 +22,11 @@ FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
 """
 _MAY_READ: Final = "SELECT coalesce(has_table_privilege(to_regclass('process'), 'SELECT'), false)"
 _EXISTS: Final = "SELECT to_regclass('process') IS NOT NULL"
-# Schemas from before 0015 lack the column.
+# Schemas from before 0015 lack the column `ended_at`.
 _KEEPS_ENDED: Final = """
 SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass('process') AND attname = 'ended_at'
 """
-_NULL_ENDED_AT_SQL: Final = "(SELECT NULL::timestamptz AS ended_at) AS absent"
+_ABSENT_SQL: Final = "(SELECT NULL::timestamptz AS ended_at, false AS is_paused) AS absent"
 
 _ANNOUNCE: Final = f"""
 INSERT INTO process (id, service, worker, host, release, is_draining, held_ecgs)
@@ -43,9 +43,17 @@ _END: Final = """
 UPDATE process SET seen_at = now(), ended_at = now(), held_ecgs = CASE WHEN held_ecgs IS NOT NULL THEN 0 END
 WHERE id = $1
 """
+
+# Schemas from before 0016 lack the column `is_paused`.
+_MAY_BE_PAUSED: Final = """
+SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass('process') AND attname = 'is_paused'
+"""
+_SET_PAUSED: Final = """
+UPDATE process SET is_paused = $2 WHERE id = $1 AND is_paused <> $2
+"""
 _PROCESSES_SQL: Final = f"""
-SELECT process.* FROM {_NULL_ENDED_AT_SQL} CROSS JOIN LATERAL (
-    SELECT id, service, worker, host, release, is_draining, held_ecgs, started_at,
+SELECT process.* FROM {_ABSENT_SQL} CROSS JOIN LATERAL (
+    SELECT id, service, worker, host, release, is_draining, held_ecgs, is_paused, started_at,
         extract(epoch FROM now() - seen_at)::float8 AS seen_s, ended_at
     FROM process WHERE {{which}}
 ) AS process ORDER BY service, host, worker, started_at
@@ -64,8 +72,10 @@ class PostgresProcesses:
         async with self._database.connection() as connection:
             if not await connection.fetchval(_MAY_WRITE):
                 return False
-            if await connection.fetchval(_ANNOUNCE, *presence):
+            if await connection.fetchval(_ANNOUNCE, *presence[:-1]):
                 await connection.execute(_FORGET)
+            if await connection.fetchval(_MAY_BE_PAUSED):
+                await connection.execute(_SET_PAUSED, presence.id, presence.is_paused)
         return True
 
     async def leave(self, process_id: UUID) -> None:
@@ -90,4 +100,4 @@ async def find_processes(connection: Connection, ids: Collection[UUID]) -> dict[
 
 
 def _process(row: asyncpg.Record) -> RunningProcess:
-    return RunningProcess(Presence(*row[:7]), row["started_at"], row["seen_s"], row["ended_at"])
+    return RunningProcess(Presence(*row[:8]), row["started_at"], row["seen_s"], row["ended_at"])

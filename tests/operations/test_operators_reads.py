@@ -1,0 +1,1 @@
+"""What operators read: failed ECGs, their reasons, throughput, the intake, the audit."""
