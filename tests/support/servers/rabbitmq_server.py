@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple
 
 import aio_pika
 import aio_pika.exceptions
@@ -27,10 +28,6 @@ from yarl import URL
 
 from tests.support.servers.listeners import listens
 
-_REPOSITORY = Path(__file__).parents[3]
-# The folder below which Debian's packages are, for each value of RABBITMQ.
-_ROOTS = {"": Path("/"), "4": _REPOSITORY / os.environ.get("ISOLINE_VAR", "var") / "rabbitmq4"}
-_SCRIPT = "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 # Neither alarm may go off because the test machine is small.
 _CONFIGURATION = """\
 disk_free_limit.absolute = 1MB
@@ -53,6 +50,35 @@ _START_S = 120.0  # three nodes on a busy machine; one alone needs 4
 _STOP_S = 30.0
 _POLL_S = 0.05
 _LOG_LINES = 100
+
+
+class _Release(NamedTuple):
+    """Where Debian's packages of a release are, and what its nodes have beside what all have."""
+
+    root: Path
+    configuration: str = ""
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+_SCRIPT = "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
+_UNPACKED = Path(__file__).parents[3] / os.environ.get("ISOLINE_VAR", "var") / "rabbitmq4"
+# RabbitMQ 4 as its later releases are: deprecated features are off, and metadata is in Khepri.
+_DEPRECATED = "amqp_address_v1 global_qos queue_master_locator ram_node_type transient_nonexcl_queues"
+_FEATURES = (
+    "khepri_db message_containers_deaths_v2 quorum_queue_non_voters"
+    " rabbit_exchange_type_local_random rabbitmq_4.0.0"
+)
+_RELEASES = {  # by the value of RABBITMQ
+    "": _Release(Path("/")),
+    "4": _Release(
+        _UNPACKED,
+        "".join(f"deprecated_features.permit.{name} = false\n" for name in _DEPRECATED.split()),
+        {
+            "PATH": f"{_UNPACKED / 'usr/lib/erlang/bin'}:{os.environ['PATH']}",
+            "RABBITMQ_FEATURE_FLAGS": _FEATURES.replace(" ", ","),
+        },
+    ),
+}
 
 
 class RabbitmqServerError(Exception):
@@ -164,8 +190,8 @@ def rabbitmq_script() -> Path:
     Raises:
         FileNotFoundError: RabbitMQ is not installed.
     """
-    version, root = _chosen()
-    found = sorted(root.glob(_SCRIPT))
+    version = os.environ.get("RABBITMQ", "")
+    found = sorted(_chosen().root.glob(_SCRIPT))
     on_path = None if version else shutil.which("rabbitmq-server")
     if not found and on_path is None:
         by = "make rabbitmq4" if version else "scripts/install-rabbitmq as root"
@@ -173,12 +199,11 @@ def rabbitmq_script() -> Path:
     return found[-1] if found else Path(str(on_path))
 
 
-def _chosen() -> tuple[str, Path]:
-    """The version that RABBITMQ names, empty for this machine's, and the folder below which it is."""
+def _chosen() -> _Release:
     version = os.environ.get("RABBITMQ", "")
-    if version not in _ROOTS:
+    if version not in _RELEASES:
         raise ValueError(f"RABBITMQ={version}: expected 4, or nothing for this machine's")
-    return version, _ROOTS[version]
+    return _RELEASES[version]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -201,7 +226,8 @@ def _name(amqp_port: int) -> str:
 def _prepare_home(folder: Path, names: Sequence[str]) -> Path:
     home = folder / "rabbitmq"
     home.mkdir(parents=True)
-    (home / "rabbitmq.conf").write_text(_CONFIGURATION + (_peers(names) if len(names) > 1 else ""))
+    peers = _peers(names) if len(names) > 1 else ""
+    (home / "rabbitmq.conf").write_text(_CONFIGURATION + _chosen().configuration + peers)
     (home / "enabled_plugins").write_text("[].\n")
     cookie = home / ".erlang.cookie"  # else nodes that start at the same time would each write one
     cookie.write_text(secrets.token_hex())
@@ -217,7 +243,7 @@ def _peers(names: Sequence[str]) -> str:
 def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
     amqp_port, distribution_port, epmd_port = ports
     return {
-        "PATH": _path(),
+        "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "HOME": str(home),  # of the Erlang cookie
         "ERL_CRASH_DUMP_BYTES": "0",  # no dump
@@ -236,13 +262,8 @@ def _environment(home: Path, ports: Sequence[int]) -> Mapping[str, str]:
         "RABBITMQ_LOGS": "-",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERL_ARGS,
         "RUNNING_UNDER_SYSTEMD": "true",  # makes the script become the node instead of its parent
+        **_chosen().environment,
     }
-
-
-def _path() -> str:
-    """PATH, with the Erlang first that was unpacked with RabbitMQ."""
-    version, root = _chosen()
-    return f"{root / 'usr/lib/erlang/bin'}:{os.environ['PATH']}" if version else os.environ["PATH"]
 
 
 @asynccontextmanager

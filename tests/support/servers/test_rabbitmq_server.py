@@ -111,7 +111,7 @@ def test_missing_installation_is_explained(
     version: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RABBITMQ", version)
-    monkeypatch.setitem(rabbitmq_server._ROOTS, version, tmp_path)
+    monkeypatch.setitem(rabbitmq_server._RELEASES, version, rabbitmq_server._Release(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(FileNotFoundError, match=by):
