@@ -49,6 +49,9 @@ that of the one from `make rabbitmq4`. Each is written by a run in which no prom
 * *PgBouncer*: in transaction mode, between every service and PostgreSQL, with three sessions for all of them.
 * *Its synchronous standby promoted*: made by `pg_basebackup`; no commit is acknowledged before the standby has it. The
   services' URL names both hosts. The standby is promoted two seconds after the primary was killed, and stays primary.
+* *Lost, a base backup restored*: the backup is made by `pg_basebackup` while ECGs come in; a second later PostgreSQL is killed, and
+  starts with the backup in the place of its data. ECGs that were accepted in between are gone and not counted as accepted;
+  each other one has to be terminal within a minute after the services are ready.
 * *RabbitMQ cluster*: three nodes on one host, every queue a quorum queue; services and subscriber know all three and
   begin at different ones. The node comes back and rejoins before the verdict.
 * *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the

@@ -61,10 +61,11 @@ async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECG
     breaches = await _broken_by(_prepare(installation, fault))
     deliveries, received = installation.listener.deliveries.total(), len(installation.listener.received_s)
     load = Load(installation.balancer.address, ecgs, f"{len(installation.known)}")
+    installation.load = load
     breaches = breaches or await _broken_by(_load_and_harm(installation, fault, load))
     breaches += _broken_by_load(load, ecgs, spares_clients=fault.spares_clients)
     installation.known |= load.ecgs
-    installation.accepted |= load.accepted
+    installation.accepted |= load.accepted - installation.forgotten
     loaded_s = time.monotonic()
     breaches += await until_quiet(installation, within_s=_QUIET_WITHIN_S)
     drain_s = time.monotonic() - loaded_s

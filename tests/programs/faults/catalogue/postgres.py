@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MOMENT_S: Final = 2.0
 _LOST: Final = 25
 _POLL_S: Final = 0.05
+_GAP_S: Final = 1.0
+_TERMINAL_WITHIN_S: Final = 60.0
 
 
 @fault("PostgreSQL: a backend killed -9")
@@ -121,6 +123,40 @@ async def promote_standby(installation: Installation) -> None:
         await installation.standby.promote()
         installation.postgres = installation.standby
         await installation.until_ready()
+
+
+@fault("PostgreSQL: lost, a base backup from under load restored", random=False)
+async def restore_backup(installation: Installation) -> None:
+    """Services go on with what was in the backup; subscribers may hear again what they have heard."""
+    postgres = installation.postgres
+    backup = installation.logs / "disk" / f"backup-{len(installation.accepted)}" / "postgres"
+    async with _without_exits(installation):
+        await postgres.back_up(backup)
+        await asyncio.sleep(_GAP_S)
+        await postgres.kill()
+        await postgres.restore(backup)
+        await _forget_what_came_after_the_backup(installation)
+        await installation.until_ready()
+        async with asyncio.timeout(_TERMINAL_WITHIN_S):
+            await _until_terminal(installation)
+
+
+async def _forget_what_came_after_the_backup(installation: Installation) -> None:
+    assert installation.load is not None
+    accepted = list(installation.load.accepted)
+    gone = await installation.postgres.query(
+        "SELECT id FROM unnest($1::text[]) AS accepted (id) WHERE id NOT IN (SELECT id FROM ecg)", accepted
+    )
+    installation.forgotten |= {row["id"] for row in gone}
+
+
+async def _until_terminal(installation: Installation) -> None:
+    """Return when all ECGs that are there now are terminal."""
+    [[last]] = await installation.postgres.query("SELECT max(row) FROM ecg")
+    while await installation.postgres.query(
+        "SELECT FROM ecg WHERE status = 'queued' AND row <= $1 LIMIT 1", last
+    ):
+        await asyncio.sleep(_POLL_S)
 
 
 @fault("PostgreSQL: password rotated", random=False)

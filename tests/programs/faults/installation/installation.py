@@ -34,7 +34,7 @@ from tests.programs.faults.installation.servers import (
     open_standby,
 )
 from tests.programs.faults.installation.service import THIS_CODE, Service
-from tests.programs.faults.load import PASSWORD
+from tests.programs.faults.load import PASSWORD, Load
 from tests.support.servers.pgbouncer import PgbouncerServer
 from tests.support.servers.services import free_port
 
@@ -57,6 +57,8 @@ class Installation:
         clock: Faked clock of every service and PostgreSQL.
         clock_of_one: Faked clock of one gateway alone.
         standby: The synchronous standby of `postgres`, whose URL has both hosts then.
+        load: What comes in while a fault is injected.
+        forgotten: ECGs that were accepted after the backup was taken that was restored.
     """
 
     postgres: Postgres
@@ -80,6 +82,8 @@ class Installation:
     pgbouncer: PgbouncerServer | None = None
     standby: Postgres | None = None
     plateau: dict[str, Footprint] = field(default_factory=dict)
+    load: Load | None = None
+    forgotten: set[str] = field(default_factory=set)
 
     @property
     def services(self) -> list[Service]:

@@ -89,16 +89,7 @@ class Postgres:
 
     async def make_standby(self, folder: Path) -> Postgres:
         """Start a standby from a base backup, without which no commit is acknowledged from now on."""
-        assert self._server is not None
-        location = await choose_location(self._server.data)
-        folder.parent.mkdir(mode=0o755)
-        location.give_ownership(folder.parent)
-        sockets = parse_qs(urlsplit(self.url).query)["host"][0]
-        assert await _run(
-            *command_prefix_as(location.account),
-            location.binaries / "pg_basebackup",
-            *("-h", sockets, "-U", "isoline", "-D", folder, "--write-recovery-conf", "--checkpoint=fast"),
-        ), "pg_basebackup failed"
+        await self.back_up(folder, "--write-recovery-conf")
         standby = Postgres(folder)
         with patch.object(postgres_server, "_is_ready", _accepts_connections):
             await standby.start()
@@ -107,6 +98,26 @@ class Postgres:
         while not await self.query("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"):
             await asyncio.sleep(_POLL_S)
         return standby
+
+    async def back_up(self, folder: Path, *options: str) -> None:
+        """Make a base backup, while whatever comes in goes on."""
+        assert self._server is not None
+        location = await choose_location(self._server.data)
+        folder.parent.mkdir(mode=0o755)
+        location.give_ownership(folder.parent)
+        sockets = parse_qs(urlsplit(self.url).query)["host"][0]
+        assert await _run(
+            *command_prefix_as(location.account),
+            location.binaries / "pg_basebackup",
+            *("-h", sockets, "-U", "isoline", "-D", folder, "--checkpoint=fast"),
+            *options,
+        ), "pg_basebackup failed"
+
+    async def restore(self, folder: Path) -> None:
+        """Start with a base backup in the place of the data that it had, which are removed."""
+        shutil.rmtree(self._folder)
+        self._folder = folder
+        await self.start()
 
     async def promote(self) -> None:
         """Make this standby the primary."""
