@@ -14,17 +14,17 @@ from shared.storage.schema.migrations import migrate
 from tests.support.servers.folders import server_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 # No test outlives its server, so that nothing has to reach the disk.
 _FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @asynccontextmanager
-async def open_private_postgres() -> AsyncIterator[str]:
+async def open_private_postgres(options: Mapping[str, str] = _FAST) -> AsyncIterator[str]:
     """Yield the URL of a PostgreSQL whose data are removed afterwards."""
     with server_folder() as folder:
-        async with open_postgres_server(folder / "postgres", _FAST) as server:
+        async with open_postgres_server(folder / "postgres", options) as server:
             yield server.url
 
 
