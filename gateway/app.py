@@ -103,7 +103,8 @@ async def open_gateway(
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
         ]
-        own_parts = [monitored.health_parts, *(feature.health_parts for feature in features)]
+        own_parts = [counter_store.health_parts, monitored.health_parts]
+        own_parts += [feature.health_parts for feature in features]
         backlog_age = health_part_of_backlog_age(backlog, warning_s=settings.backlog_age_warning_s)
         health = await enter(open_health(_merged([health_parts, *own_parts, {"backlog_age": backlog_age}])))
         features += [

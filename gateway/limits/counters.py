@@ -9,10 +9,15 @@ import asyncio
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.domain.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.runtime.health import HealthPart
 
 # 25 MB at most.
 MAX_COUNTERS: Final = 100_000
@@ -163,10 +168,12 @@ class CounterStore:
     Attributes:
         redis: Counters that all gateways share, if there are any.
         max_counters: How many each keeps in memory.
+        health_parts: What works only while Redis does.
     """
 
     redis: Counters | None = None
     max_counters: int = MAX_COUNTERS
+    health_parts: Mapping[str, HealthPart] = field(default_factory=dict)
 
     def counters(self) -> Counters:
         """Counters that a restart of Redis may reset."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from gateway.limits.counters import Count, CounterStore
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.runtime.health import HealthPart
 from shared.runtime.outages import Outages
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 0.5
 _RETRY_AFTER_S: Final = 5.0
 _PREFIX: Final = "isoline:"
+_IMPACT: Final = "Each gateway counts requests and failed logins by itself: limits hold per gateway."
 # As a transaction it would be five commands, which cost redis-py nearly twice the CPU.
 _INCREMENT: Final = """
 local count = redis.call("INCR", KEYS[1])
@@ -41,6 +44,7 @@ class RedisCounters:
         self._failures = failures
         self._increment = client.register_script(_INCREMENT)
         self._retry_at = 0.0
+        self._reason = ""
         self._outages = Outages("Redis; this gateway counts by itself")
 
     async def count(self, key: str, expires_in_s: int) -> Count:
@@ -60,16 +64,22 @@ class RedisCounters:
         with self._circuit_breaker():
             await self._client.delete(*(_PREFIX + key for key in keys))
 
+    async def check(self) -> None:
+        """Return if Redis answers."""
+        with self._circuit_breaker():
+            await self._client.ping()
+
     @contextmanager
     def _circuit_breaker(self) -> Iterator[None]:
         if time.monotonic() < self._retry_at:
-            raise UnavailableError("Redis failed a moment ago")
+            raise UnavailableError(f"Redis does not answer: {self._reason}")
         try:
             yield
         except self._failures as error:
             self._retry_at = time.monotonic() + _RETRY_AFTER_S
-            self._outages.record_failure(type(error).__name__)
-            raise UnavailableError("Redis failed") from error
+            self._reason = type(error).__name__
+            self._outages.record_failure(self._reason)
+            raise UnavailableError(f"Redis does not answer: {self._reason}") from error
         self._outages.record_success()
 
 
@@ -102,4 +112,6 @@ async def open_counter_store(redis_url: str | None) -> AsyncIterator[CounterStor
     except ValueError:
         raise ConfigurationError("ISOLINE_REDIS_URL: expected redis://[:password@]host[:port]") from None
     async with client:
-        yield CounterStore(RedisCounters(client, (RedisError, OSError, TimeoutError)))
+        counters = RedisCounters(client, (RedisError, OSError, TimeoutError))
+        part = HealthPart(check=counters.check, impact=_IMPACT, fails_after_s=math.inf, is_logged=False)
+        yield CounterStore(counters, health_parts={"limits": part})

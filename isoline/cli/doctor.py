@@ -15,6 +15,7 @@ import typer
 
 from gateway.auth.database_clock import LEEWAY_S
 from gateway.formats.spool import SpoolDirectory
+from gateway.limits.redis_counters import open_counter_store
 from isoline.cli.configuration import Format, FormatOption, Service, read_each
 from shared.broker.inspection import check_publishing, missing_names, read_nodes, read_queue
 from shared.broker.topology import Topology
@@ -37,7 +38,7 @@ from shared.diagnosis import (
     judge_topology,
     judge_writes,
 )
-from shared.domain.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.process import EXIT_CONFIGURATION
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, GatewaySettings, read_settings
 from shared.storage.pool.database import open_database
@@ -134,6 +135,15 @@ async def _diagnose(services: Collection[Service], output: Format) -> list[Findi
                     section="a-disk-is-full",
                 )
             )
+            if redis_url := gateway_settings.redis_url_or_none():
+                checks.append(
+                    Check(
+                        name="redis",
+                        judge=partial(_judge_redis, redis_url),
+                        remedy="start Redis, or mend ISOLINE_REDIS_URL",
+                        section="redis-is-away",
+                    )
+                )
         findings = await diagnose(checks, within_s=_WITHIN_S)
         _print(findings, output)  # before connections are closed, which may hang
     return findings
@@ -294,6 +304,16 @@ async def _judge_spool(settings: GatewaySettings) -> Judgement:
     SpoolDirectory(settings.spool_dir, max_bytes=settings.max_spooled_bytes).check()
     disk = await asyncio.to_thread(shutil.disk_usage, settings.spool_dir or tempfile.gettempdir())
     return judge_spool(free_bytes=disk.free, most_bytes=settings.workers * settings.max_spooled_bytes)
+
+
+async def _judge_redis(url: str) -> Judgement:
+    async with open_counter_store(url) as store:
+        try:
+            for part in store.health_parts.values():
+                await part.check()
+        except UnavailableError as error:
+            return Judgement(Verdict.WARNING, f"{error}; each gateway keeps limits by itself")
+    return Judgement(Verdict.OK, "Redis answers")
 
 
 def _read_if_right(kind: type[_S]) -> _S | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -296,6 +297,21 @@ class TestRedis:
 
         assert counts == list(range(1, 101))
         assert time.monotonic() - begun < 3
+
+    async def test_its_health_is_redis_s(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_counters, "_RETRY_AFTER_S", 0.0)
+        async with open_counter_store(redis_server.url) as store:
+            limits = store.health_parts["limits"]
+            await limits.check()
+            await redis_server.stop()
+            with pytest.raises(UnavailableError, match=r"^Redis does not answer: ConnectionError$"):
+                await limits.check()
+            await redis_server.start()
+            await limits.check()
+
+        assert math.isinf(limits.fails_after_s)
 
     async def test_while_redis_is_unavailable_it_is_not_asked_each_time(
         self, redis_server: RedisServer

@@ -299,6 +299,15 @@ async def test_a_spool_that_is_not_there_has_failed(monkeypatch: pytest.MonkeyPa
     assert not_well(findings) == {"spool": "failed"}
 
 
+async def test_redis_away_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOLINE_REDIS_URL", f"redis://:{_CANARY}@127.0.0.1:1")
+
+    _, findings = await diagnosis("gateway")
+
+    assert findings["redis"]["verdict"] == "warning"
+    assert "ConnectionError" in findings["redis"]["reason"]
+
+
 async def test_wrong_settings_are_told_with_what_can_still_be_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
