@@ -16,15 +16,15 @@ from shared.runtime.health import HealthPart
 if TYPE_CHECKING:
     from shared.ports.operators.backlog import BacklogReader
 
-# Parts are checked once a second, and to read the backlog is to read the row of each queued ECG.
-_READ_EVERY_S: Final = 10.0
+# Parts are checked once a second. To read the backlog is to read each queued ECG's row: 20,000 in 6 ms.
+_READ_EVERY_S: Final = 5.0
 
 
 def health_part_of_backlog_age(reader: BacklogReader, *, warning_s: float) -> HealthPart:
     """The age of the oldest queued ECG.
 
     Args:
-        reader: Of the backlog, asked every 10 s.
+        reader: Of the backlog, asked every 5 s.
         warning_s: The age above which the part is degraded.
     """
     return HealthPart(
@@ -35,7 +35,7 @@ def health_part_of_backlog_age(reader: BacklogReader, *, warning_s: float) -> He
 
 
 class _BacklogAge:
-    """The age of the oldest queued ECG, at most 10 s ago."""
+    """The age of the oldest queued ECG, at most 5 s ago."""
 
     def __init__(self, reader: BacklogReader, warning_s: float) -> None:
         self._reader = reader

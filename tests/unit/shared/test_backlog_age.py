@@ -56,7 +56,7 @@ async def test_an_ecg_that_waits_for_too_long_is_told_with_the_setting_that_says
     assert unknown == "PostgreSQL: no answer in time"
 
 
-async def test_the_backlog_is_read_every_ten_seconds_and_judged_each_time(
+async def test_the_backlog_is_read_every_five_seconds_and_judged_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now_s = [1000.0]
@@ -66,7 +66,7 @@ async def test_the_backlog_is_read_every_ten_seconds_and_judged_each_time(
 
     first = await reason(part)
     backlog.outcome = a_backlog(0)
-    now_s[0] += 9.9
+    now_s[0] += 4.9
     again = await reason(part)
     now_s[0] += 0.1
 
