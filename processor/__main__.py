@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from processor.deliveries.circuit_breaker import CircuitBreaker
-from processor.deliveries.metrics import held_ecgs
+from processor.deliveries.intake_gate import IntakeGate
+from processor.deliveries.metrics import SETTLED_COUNTS, held_ecgs
 from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.backlog_age import health_part_of_backlog_age
@@ -27,14 +28,17 @@ from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import process_name, run_until_signal, this_worker
 from shared.runtime.scraped_metrics import ScrapedMetrics
 from shared.runtime.settings import ProcessorSettings, read_settings
+from shared.runtime.supervision import background_task
 from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
+from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
@@ -81,6 +85,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
     ):
         backlog = PostgresBacklogReader(database)
         breaker = CircuitBreaker(partial(check_results, database))
+        gate = IntakeGate(consumer, PostgresIntake(database))
         health_parts = {
             "process": health_part_of_process(stop_requested),
             **health_parts_of_schema(database, impact=NO_ANALYSIS_IMPACT),
@@ -92,6 +97,13 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 check=consumer.check_consuming,
                 impact="This processor is given no messages.",
                 fails_after_s=math.inf,  # what keeps it from consuming has a part of its own
+                is_in_memory=True,
+                is_logged=False,
+            ),
+            "intake": HealthPart(
+                check=gate.check,
+                impact=gate.IMPACT,
+                fails_after_s=math.inf,
                 is_in_memory=True,
                 is_logged=False,
             ),
@@ -124,8 +136,11 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                     worker=worker,
                     is_draining=stop_requested.is_set,
                     held_ecgs=held_ecgs,
+                    is_paused=gate.is_paused,
+                    settled=(SETTLED_COUNTS, PostgresThroughput(database)),
                 )
             ),
+            background_task(gate.run, "reading the intake"),
         ):
             await run_processor(
                 settings,
@@ -134,7 +149,8 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 outbox=PostgresOutbox(database),
                 publisher=publisher,
                 event_source=PostgresEventSource(database, source=settings.source),
-                consumer=consumer,
+                consumer=gate,
+                is_intake_paused=gate.is_paused,
                 breaker=breaker,
                 claim_ids=ClaimIds(process_id),
                 stop_requested=stop_requested,

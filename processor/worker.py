@@ -15,7 +15,7 @@ from shared.relay import run_relay
 from shared.runtime.supervision import failure_of, run_supervised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from processor.deliveries.circuit_breaker import CircuitBreaker
     from shared.domain.insights import Insight
@@ -44,6 +44,7 @@ async def run_processor(
     breaker: CircuitBreaker,
     claim_ids: ClaimIds,
     stop_requested: asyncio.Event,
+    is_intake_paused: Callable[[], bool] = lambda: False,
 ) -> None:
     """Work until a stop is requested, then settle received deliveries; unsettled ones are delivered again.
 
@@ -66,6 +67,7 @@ async def run_processor(
         publisher=publisher,
         event_source=event_source,
         interval_s=settings.relay_interval_s,
+        is_intake_paused=is_intake_paused,
     )
     prefetch = Prefetch(consumer, deps.pace, most=settings.prefetch, concurrency=settings.concurrency)
     await prefetch.adjust()

@@ -20,6 +20,8 @@ from shared.runtime.outages import Outages
 from shared.runtime.retry import backoff_s
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.ports.broker import Publisher
     from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
@@ -35,18 +37,34 @@ _REPUBLISHED: Final = counters(
 _log = Logger(__name__)
 
 
+def _never() -> bool:
+    return False
+
+
 async def run_relay(
-    *, outbox: Outbox, publisher: Publisher, event_source: EventSource, interval_s: float
+    *,
+    outbox: Outbox,
+    publisher: Publisher,
+    event_source: EventSource,
+    interval_s: float,
+    is_intake_paused: Callable[[], bool] = _never,
 ) -> None:
     """Sweep forever: ten times as often while pages are full, with backoff while a service is unavailable.
 
     So a backlog drains at 10 pages per interval at the most, which leaves capacity for new submissions.
+
+    Args:
+        outbox: What is due.
+        publisher: Publishes it.
+        event_source: Of the events.
+        interval_s: Between two sweeps.
+        is_intake_paused: Whether no processor takes ECGs, so that they are not announced in vain.
     """
     failures, outages = 0, Outages("the relay")
     while True:
         began_s = time.monotonic()
         try:
-            is_full = await _sweep(outbox, publisher, event_source)
+            is_full = await _sweep(outbox, publisher, event_source, announces=not is_intake_paused())
             failures = 0
             outages.record_success()
         except UnavailableError as error:
@@ -57,14 +75,16 @@ async def run_relay(
         await asyncio.sleep(pause_s / 10 if is_full else pause_s)
 
 
-async def _sweep(outbox: Outbox, publisher: Publisher, event_source: EventSource) -> bool:
-    """Publish one page of due ECGs and events; whether more may be due.
+async def _sweep(
+    outbox: Outbox, publisher: Publisher, event_source: EventSource, *, announces: bool = True
+) -> bool:
+    """Publish one page of due events, and of due ECGs if they are announced; whether more may be due.
 
     Raises:
         UnavailableError: Broker or database; without the broker nothing is asked of the database.
     """
     await publisher.check()
-    announced = await _announce_due(outbox, publisher, await event_source.uri())
+    announced = await _announce_due(outbox, publisher, await event_source.uri()) if announces else 0
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
         await publish_batches(batches, outbox=outbox, publisher=publisher)

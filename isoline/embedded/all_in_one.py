@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from contextlib import nullcontext
 from functools import partial
@@ -20,6 +21,8 @@ from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.state import EmbeddedState, hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
+from processor.deliveries.intake_gate import IntakeGate
+from processor.deliveries.metrics import SETTLED_COUNTS, held_ecgs
 from processor.insights import INSIGHTS
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.in_process import InProcessBroker
@@ -30,13 +33,18 @@ from shared.observability.logs import configure_logs
 from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process
+from shared.runtime.heartbeat import Heartbeat, open_heartbeat
 from shared.runtime.settings import EmbeddedSettings, read_settings
+from shared.runtime.supervision import background_task
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.intake import PostgresIntake
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
+from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate
@@ -115,6 +123,7 @@ async def _serve_on(
             await check_no_known_passwords_on_network(accounts, settings.host)
         await PostgresOutbox(database).make_all_due()
         breaker = CircuitBreaker(partial(check_results, database))
+        gate, process_id = IntakeGate(consumer, PostgresIntake(database)), new_process_id()
         gateway = open_gateway(
             settings,
             token_key=token_key(settings.var),
@@ -129,10 +138,31 @@ async def _serve_on(
                 "analysis": HealthPart(
                     check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
                 ),
+                "intake": HealthPart(
+                    check=gate.check,
+                    impact=gate.IMPACT,
+                    fails_after_s=math.inf,
+                    is_in_memory=True,
+                    is_logged=False,
+                ),
             },
             operations_port=settings.operations_port,
         )
-        async with asyncio.TaskGroup() as tasks:  # both drain at the same time, each within its limit
+        heartbeat = Heartbeat(
+            PostgresProcesses(database),
+            process_id=process_id,
+            service="embedded",
+            worker=1,
+            is_draining=stop_requested.is_set,
+            held_ecgs=held_ecgs,
+            is_paused=gate.is_paused,
+            settled=(SETTLED_COUNTS, PostgresThroughput(database)),
+        )
+        async with (
+            open_heartbeat(heartbeat),
+            background_task(gate.run, "reading the intake"),
+            asyncio.TaskGroup() as tasks,  # both drain at the same time, each within its limit
+        ):
             tasks.create_task(_run_gateway(gateway, stop_requested, ready))
             await run_processor(
                 settings,
@@ -141,9 +171,10 @@ async def _serve_on(
                 outbox=ports.outbox,
                 publisher=ports.publisher,
                 event_source=ports.event_source,
-                consumer=consumer,
+                consumer=gate,
+                is_intake_paused=gate.is_paused,
                 breaker=breaker,
-                claim_ids=ClaimIds(new_process_id()),
+                claim_ids=ClaimIds(process_id),
                 stop_requested=stop_requested,
             )
 

@@ -12,6 +12,7 @@ from prometheus_client import Gauge, Histogram
 from shared.domain.errors import InvalidEcgError
 from shared.observability.loop_metrics import LoopHistogram
 from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATENCY_BUCKETS_S, counters
+from shared.ports.operators.throughput import SettledCounts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -62,6 +63,10 @@ _LATENCY: Final = LoopHistogram(
 ).labels()
 
 
+SETTLED_COUNTS: Final = SettledCounts()
+"""What this process has settled and its heartbeat has not said yet."""
+
+
 @contextmanager
 def holding(num_ecgs: int) -> Iterator[None]:
     """Count so many ECGs as held by this process while the context is open."""
@@ -97,6 +102,11 @@ def observe_settled(settlements: Collection[Settlement]) -> None:
     _SETTLED["completed"].inc(len(settlements) - failed)
     _BATCH_SIZE.observe(len(settlements))
     now_s = time.monotonic()
-    for settlement in settlements:
-        if settlement.claim.key.generation == 1:
-            _LATENCY.observe(now_s - settlement.claim.stored_s)
+    latencies_s = [
+        now_s - settlement.claim.stored_s
+        for settlement in settlements
+        if settlement.claim.key.generation == 1
+    ]
+    for latency_s in latencies_s:
+        _LATENCY.observe(latency_s)
+    SETTLED_COUNTS.add(completed=len(settlements) - failed, failed=failed, latencies_s=latencies_s)

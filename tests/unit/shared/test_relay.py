@@ -68,6 +68,16 @@ class TestAnnouncing:
 
         assert outbox.asked_for == [_PAGE]
 
+    async def test_while_the_intake_is_paused_only_events_are_published(self) -> None:
+        outbox = ScriptedOutbox(ecgs=[ecgs(1)], batches=[[an_event_batch()]])
+        publisher = ScriptedPublisher()
+
+        await relay._sweep(outbox, publisher, AnEventSource(), announces=False)
+
+        assert outbox.asked_for == [_PAGE]
+        assert len(publisher.published) == 1
+        assert len(outbox.cleared) == 1
+
     async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_unavailable(
         self, pauses: Pauses
     ) -> None:

@@ -1,1 +1,0 @@
-"""What operators read: failed ECGs, their reasons, throughput, the intake, the audit."""
