@@ -25,7 +25,7 @@ from isoline.cli import (
     tour,
     user_commands,
 )
-from isoline.cli.operators import operations, prune, trace
+from isoline.cli.operators import dead_letters, ops, prune, replay, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
@@ -49,7 +49,9 @@ app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
 ecgs.register(app)
 app.add_typer(openapi.app, name="openapi")
-operations.register(app)
+ops.register(app)
+dead_letters.register(app)
+replay.register(app)
 trace.register(app)
 prune.register(app)
 app.command("gateway")(gateway.__main__.main)
