@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from shared.broker.rabbitmq.dead_letters import RabbitmqDeadLetterCounter, open_
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
+from shared.opentelemetry.switch import open_traces
 from shared.ports.claim_ids import new_process_id
 from shared.runtime.health import HealthPart, health_part_of_process
 from shared.runtime.heap import share_one_heap
@@ -80,6 +82,7 @@ async def serve(stop_requested: asyncio.Event, *, workers: str | None) -> None:
 async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event, worker: int) -> None:
     topology = Topology(settings.amqp_namespace)
     async with (
+        open_traces("gateway", os.environ, worker=worker),
         open_database(
             settings.database_url.get_secret_value(),
             max_connections=settings.database_connections,

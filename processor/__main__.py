@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
 from shared.observability.logs import configure_logs
+from shared.opentelemetry.switch import open_traces
 from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process, open_health
@@ -68,6 +70,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     topology, process_id = Topology(settings.amqp_namespace), new_process_id()
     async with (
+        open_traces("processor", os.environ, worker=worker),
         open_database(
             database_url,
             max_connections=settings.database_connections,

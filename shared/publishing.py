@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter
 
-from shared.domain.errors import UnroutableError
-from shared.events import EventBatch, subject_of
+from shared.domain.errors import UnavailableError, UnroutableError
+from shared.events import EventBatch, subject_of, traceparent_of
 from shared.observability.logs import Logger
+from shared.observability.tracing import SpanKind, now_ns, present_tracer, record_spans
 from shared.runtime import failpoint
 
 if TYPE_CHECKING:
@@ -31,15 +32,23 @@ _DROPPED: Final = Counter(
 _log = Logger(__name__)
 
 
-async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publisher: Publisher) -> None:
+async def publish_batches(
+    batches: Sequence[EventBatch], *, outbox: Outbox, publisher: Publisher, by: str | None = None
+) -> None:
     """Publish event batches of the outbox and clear the events that the broker confirmed.
 
     The others stay there and are due again later; unrouted ones are dropped after a grace of 60 s.
 
+    Args:
+        batches: Of the outbox.
+        outbox: Where they are.
+        publisher: To the broker.
+        by: Who publishes them, for their traces, if that is not who made them.
+
     Raises:
         UnavailableError: Some that were published may not be cleared; they will be published again.
     """
-    outcomes = iter(await publisher.publish([event for batch in batches for event in batch.events]))
+    outcomes = iter(await _publish([event for batch in batches for event in batch.events], publisher, by))
     failpoint.reach("after-event")
     published: list[UUID] = []
     rests: list[EventBatch] = []
@@ -60,6 +69,34 @@ async def publish_batches(batches: Sequence[EventBatch], *, outbox: Outbox, publ
         await outbox.keep_unconfirmed(rest)
     if unrouted and (dropped := await outbox.drop_unrouted(list(unrouted))):
         _note_dropped([event for batch_id in dropped for event in unrouted[batch_id]])
+
+
+async def _publish(
+    events: Sequence[Event], publisher: Publisher, by: str | None
+) -> Sequence[UnroutableError | UnavailableError | None]:
+    """Publish events, each in a span of its trace."""
+    if present_tracer() is None:
+        return await publisher.publish(events)
+    began_ns = now_ns()
+    outcomes: Sequence[UnroutableError | UnavailableError | None]
+    outcomes = [UnavailableError("the wait for the broker was cut short")] * len(events)
+    try:
+        outcomes = await publisher.publish(events)
+    except UnavailableError as error:
+        outcomes = [error] * len(events)
+        raise
+    finally:
+        for event, outcome in zip(events, outcomes, strict=True):
+            record_spans(
+                f"publish {event.type}",
+                [traceparent_of(event)],
+                began_ns=began_ns,
+                kind=SpanKind.PRODUCER,
+                failure=None if outcome is None else str(outcome),
+                isoline__published_by=by,
+                isoline__batch__events=len(events),
+            )
+    return outcomes
 
 
 def _note_dropped(events: Sequence[Event]) -> None:

@@ -14,19 +14,22 @@ from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted_event
 from shared.observability.logs import Logger
 from shared.observability.metrics import counters
+from shared.observability.tracing import SpanKind, now_ns, record_spans
 from shared.ports.outbox import REPUBLISH_BACKOFF
 from shared.publishing import publish_batches
 from shared.runtime.outages import Outages
 from shared.runtime.retry import backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from shared.events import Event
     from shared.ports.broker import Publisher
     from shared.ports.event_source import EventSource
-    from shared.ports.outbox import Outbox
+    from shared.ports.outbox import DueEcg, Outbox
 
 _PAGE: Final = 512
+_BY_RELAY: Final = "relay"
 
 _REPUBLISHED: Final = counters(
     "isoline_relay_republished_total",
@@ -87,7 +90,7 @@ async def _sweep(
     announced = await _announce_due(outbox, publisher, await event_source.uri()) if announces else 0
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
-        await publish_batches(batches, outbox=outbox, publisher=publisher)
+        await publish_batches(batches, outbox=outbox, publisher=publisher, by=_BY_RELAY)
         _REPUBLISHED["events"].inc(sum(len(batch.events) for batch in batches))
     return announced == _PAGE or sum(len(batch.events) for batch in batches) >= _PAGE
 
@@ -98,16 +101,32 @@ async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> in
     Raises:
         UnavailableError: The broker did not confirm some of them; those are put back.
     """
-    keys = await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
-    batches = [keys[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(keys), MAX_ECGS_PER_EVENT)]
-    events = [submitted_event(batch, source=source, now=datetime.now(UTC)) for batch in batches]
+    ecgs = await outbox.take_due_ecgs(_PAGE, REPUBLISH_BACKOFF)
+    batches = [ecgs[start : start + MAX_ECGS_PER_EVENT] for start in range(0, len(ecgs), MAX_ECGS_PER_EVENT)]
+    events = [_submitted(batch, source) for batch in batches]
+    began_ns = now_ns()
     outcomes = await publisher.publish(events) if events else []
     failures = [failure for failure in outcomes if failure is not None]
+    record_spans(
+        "publish ecg.submitted",
+        (ecg.traceparent for ecg in ecgs),
+        began_ns=began_ns,
+        kind=SpanKind.PRODUCER,
+        failure=str(failures[0]) if failures else None,
+        isoline__published_by=_BY_RELAY,
+        isoline__batch__ecgs=len(ecgs),
+    )
     if failures:
-        unconfirmed = [keys for keys, failure in zip(batches, outcomes, strict=True) if failure is not None]
-        await outbox.put_back_ecgs([key for batch in unconfirmed for key in batch])
+        unconfirmed = [batch for batch, failure in zip(batches, outcomes, strict=True) if failure is not None]
+        await outbox.put_back_ecgs([ecg.key for batch in unconfirmed for ecg in batch])
         raise UnavailableError(f"ECGs could not be announced: {failures[0]}")
-    if keys:
-        _REPUBLISHED["ecgs"].inc(len(keys))
-        _log.info("queued ECGs were announced again", count=len(keys))
-    return len(keys)
+    if ecgs:
+        _REPUBLISHED["ecgs"].inc(len(ecgs))
+        _log.info("queued ECGs were announced again", count=len(ecgs))
+    return len(ecgs)
+
+
+def _submitted(ecgs: Sequence[DueEcg], source: str) -> Event:
+    """The event carries the trace of its first ECG, as that of a gateway does; each ECG's own is stored."""
+    keys = [ecg.key for ecg in ecgs]
+    return submitted_event(keys, source=source, now=datetime.now(UTC), traceparent=ecgs[0].traceparent)

@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted_event
 from shared.observability.metrics import BATCH_BUCKETS
+from shared.observability.tracing import SpanKind, now_ns, record_spans
 from shared.runtime import failpoint
 from shared.runtime.outages import Outages
 from shared.runtime.supervision import background_task, run_supervised
@@ -129,8 +130,16 @@ class SubmissionBatcher:
             stored: Keys of ECGs with their trace contexts. An event carries that of its first ECG; each ECG's
                 own is stored with it.
         """
-        began_s = time.monotonic()
+        began_s, began_ns = time.monotonic(), now_ns()
         failures = [failure for failure in await self._publish(stored) if failure is not None]
+        record_spans(
+            "publish ecg.submitted",
+            (traceparent for _, traceparent in stored),
+            began_ns=began_ns,
+            kind=SpanKind.PRODUCER,
+            failure=str(failures[0]) if failures else None,
+            isoline__batch__ecgs=len(stored),
+        )
         if failures:
             self._outages.record_failure(str(failures[0]), waited_s=time.monotonic() - began_s)
         else:
@@ -212,6 +221,7 @@ class SubmissionBatcher:
     async def _store_batch(self, batch: Sequence[_PendingSubmission], tasks: asyncio.TaskGroup) -> None:
         """Store a batch and resolve its futures; those of new ECGs after the announcement."""
         _BATCH_SIZE.observe(len(batch))
+        began_ns = now_ns()
         try:
             receipts = await self._store.add([pending.submission for pending in batch])
         except UnavailableError as error:
@@ -220,6 +230,12 @@ class SubmissionBatcher:
         except Exception as error:  # noqa: BLE001 - one bad submission must not fail the others of its batch
             await self._store_each(batch, error, tasks)
         else:
+            record_spans(
+                "commit",
+                (pending.submission.traceparent for pending in batch),
+                began_ns=began_ns,
+                isoline__batch__ecgs=len(batch),
+            )
             failpoint.reach("after-commit-before-publish")
             await self._resolve(batch, receipts, tasks)
 

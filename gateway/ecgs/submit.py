@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.domain.errors import ConflictError
+from shared.observability.tracing import now_ns, record_spans
 from shared.runtime import failpoint
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ async def submit_recording(
 ) -> Receipt:
     """As `submit`, for an ECG that is stored in parts and not in a batch."""
     backlog.check()
+    began_ns = now_ns()
     receipt = await store.add(submission)
+    record_spans("commit", [submission.traceparent], began_ns=began_ns)
     failpoint.reach("after-commit-before-publish")
     if receipt.is_new:
         await batcher.announce([(receipt.key, submission.traceparent)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import hdrs
@@ -15,7 +16,7 @@ from gateway.http.problems import error_response
 from shared.observability.logs import Logger, log_with
 from shared.observability.loop_metrics import LoopHistogram
 from shared.observability.metrics import DURATION_BUCKETS_S
-from shared.observability.tracing import new_id, span_of, trace_id_of
+from shared.observability.tracing import SpanKind, new_id, present_tracer, span_of, trace_id_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.http.responses import Response
     from gateway.http.router import Router
     from shared.observability.loop_metrics import LoopDistribution
+    from shared.observability.tracing import Span, Tracer
 
 # Probed every few seconds by monitoring and load balancers.
 _UNLIMITED_PREFIX: Final = "/health/"
@@ -69,6 +71,7 @@ def with_middleware(
         draining: Once set, every response closes its connection.
     """
     resolver = ClientAddressResolver(proxies)
+    tracer = present_tracer()
 
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
@@ -78,6 +81,11 @@ def with_middleware(
         # A request without a trace starts one, under its own id.
         trace_id = trace_id_of(request.headers.get(_TRACEPARENT)) or request_id
         request.traceparent = span_of(trace_id, request_id)
+        span = None
+        if tracer is not None:
+            span = _begin_span(tracer, request, trace_id, request_id)
+            if span is not None and trace_id == request_id:
+                request_id = trace_id = trace_id_of(span.traceparent) or trace_id
         log_with(request_id=request_id, trace_id=trace_id)
         method = request.method
         try:
@@ -104,9 +112,39 @@ def with_middleware(
             duration_s=duration_s,
             **request.log_fields,
         )
+        if span is not None:
+            _end_span(span, request, known_method, response.status, request_id)
         return response
 
     return handle
+
+
+def _begin_span(tracer: Tracer, request: Request, trace_id: str, request_id: str) -> Span | None:
+    """Begin the span of a request, which its rows and events continue; None if it is not sampled.
+
+    Nobody looks for the trace of a probe.
+    """
+    span = None
+    if not request.rel_url.raw_path.startswith(_UNLIMITED_PREFIX):
+        parent = None if trace_id == request_id else request.headers.get(_TRACEPARENT)
+        span = tracer.begin(request.method, SpanKind.SERVER, parent=parent)
+    if span is None:
+        request.traceparent = span_of(trace_id, request_id, flags="00")
+    else:
+        request.traceparent = span.traceparent
+    return span
+
+
+def _end_span(span: Span, request: Request, method: str, status: int, request_id: str) -> None:
+    span.end(
+        name=method if request.route is None else f"{method} {request.route}",
+        failure="" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
+        http__request__method=method,
+        http__route=request.route,
+        http__response__status_code=status,
+        isoline__request_id=request_id,
+        isoline__ecg=request.log_fields.get("ecg"),
+    )
 
 
 def _finalized(request: Request, request_id: str, response: Response) -> Response:

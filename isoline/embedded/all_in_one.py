@@ -30,6 +30,7 @@ from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.events import EventType
 from shared.observability.logs import configure_logs
+from shared.opentelemetry.switch import open_traces
 from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.retention import open_retention
 from shared.runtime.health import HealthPart, health_part_of_process
@@ -97,6 +98,7 @@ async def _serve_on(
     broker, queue = InProcessBroker(), Topology().submitted_queue
     broker.bind(queue, EventType.SUBMITTED)
     async with (
+        open_traces("embedded", os.environ),
         open_database(
             database_url, name=connection_name("embedded"), check_schema=check_schema_of
         ) as database,

@@ -17,6 +17,7 @@ from processor.deliveries.isolation import Isolation
 from processor.deliveries.messages import read_or_dead_letter
 from processor.deliveries.pace import Pace
 from processor.deliveries.shielding import run_shielded
+from processor.deliveries.spans import EcgSpans
 from processor.deliveries.tracker import DeliveryTracker
 from shared.domain.errors import (
     AnalysisError,
@@ -27,6 +28,7 @@ from shared.domain.errors import (
 from shared.domain.findings import Insights
 from shared.events import failed_event, processed_event
 from shared.observability.logs import Logger
+from shared.observability.tracing import now_ns
 from shared.ports.claim_ids import ClaimIds, new_process_id
 from shared.ports.ecgs import Settlement
 from shared.publishing import publish_batches
@@ -94,38 +96,45 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
     kept until they can be committed. On cancellation a commit that has begun is finished and its deliveries
     are acknowledged; the others come again.
     """
+    received_ns = now_ns()
     tracker = DeliveryTracker({delivery: await read_or_dead_letter(delivery) for delivery in deliveries})
     if not tracker.unsettled_ecgs:
         return
     deps.pace.record_messages(len(deliveries), len(tracker.unsettled_ecgs))
+    spans = EcgSpans(received_ns)
     with metrics.holding(len(tracker.unsettled_ecgs)), deps.breaker.give_back_on_open(tracker.give_back):
         try:
             await deps.isolation.isolate_retries(
-                partial(_settle_together, tracker, deps), partial(_settle_alone, tracker=tracker, deps=deps)
+                partial(_settle_together, tracker, spans, deps),
+                partial(_settle_alone, tracker=tracker, spans=spans, deps=deps),
             )
         except CircuitOpenError:
             await tracker.give_back()
+        finally:
+            spans.end_unsettled()
 
 
-async def _settle_together(tracker: DeliveryTracker, deps: Dependencies) -> list[EcgKey]:
+async def _settle_together(tracker: DeliveryTracker, spans: EcgSpans, deps: Dependencies) -> list[EcgKey]:
     """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
     for keys in _chunks(tracker.unsettled_ecgs, deps.pace):
-        claims = await _claim(keys, tracker, deps)
+        claims = await _claim(keys, tracker, spans, deps)
         tried_before += claims.tried_before
         await tracker.mark_settled(
             keys.difference(claims.tried_before, (claim.key for claim in claims.claimed))
         )
         for batch in _batches(claims.claimed, deps.batch_samples):
-            await _settle(batch, claims.loaded, tracker, deps)
+            await _settle(batch, claims.loaded, tracker, spans, deps)
     return tried_before
 
 
-async def _settle_alone(key: EcgKey, *, tracker: DeliveryTracker, deps: Dependencies) -> None:
-    claims = await _claim({key}, tracker, deps, tried_before=True)
+async def _settle_alone(
+    key: EcgKey, *, tracker: DeliveryTracker, spans: EcgSpans, deps: Dependencies
+) -> None:
+    claims = await _claim({key}, tracker, spans, deps, tried_before=True)
     for claim in claims.claimed:
         ecg_records.log_repeated_attempt(claim)
-    await _settle(claims.claimed, claims.loaded, tracker, deps)
+    await _settle(claims.claimed, claims.loaded, tracker, spans, deps)
     await tracker.mark_settled({key})
 
 
@@ -138,7 +147,12 @@ def _chunks(keys: Sequence[EcgKey], pace: Pace) -> Iterator[set[EcgKey]]:
 
 
 async def _claim(
-    keys: Collection[EcgKey], tracker: DeliveryTracker, deps: Dependencies, *, tried_before: bool = False
+    keys: Collection[EcgKey],
+    tracker: DeliveryTracker,
+    spans: EcgSpans,
+    deps: Dependencies,
+    *,
+    tried_before: bool = False,
 ) -> Claims:
     tracker.check()
     # An ECG that may have killed a processor is not loaded before this attempt is counted.
@@ -151,11 +165,14 @@ async def _claim(
         load_samples=load_samples,
     )
     async with deps.breaker.interrupt_on_open():
+        began_ns = now_ns()
         with metrics.CLAIM.time():
             claims = await retry_while_unavailable(claim)
     metrics.count_claims(claims, are_repeated=tried_before)
     failpoint.reach("after-claim")
-    return claims
+    claimed = spans.begin(claims.claimed)
+    spans.record("claim", claimed, began_ns=began_ns)
+    return claims._replace(claimed=claimed)
 
 
 def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim]]:
@@ -173,14 +190,18 @@ def _batches(claims: Sequence[Claim], batch_samples: int) -> Iterator[list[Claim
 
 
 async def _settle(
-    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], tracker: DeliveryTracker, deps: Dependencies
+    claims: Sequence[Claim],
+    loaded: dict[EcgKey, StoredEcg],
+    tracker: DeliveryTracker,
+    spans: EcgSpans,
+    deps: Dependencies,
 ) -> None:
     tracker.check()
     exhausted = [claim for claim in claims if claim.attempt > deps.max_attempts]
     tried = [claim for claim in claims if claim.attempt <= deps.max_attempts]
-    stored = await _load(tried, loaded, deps)
+    stored = await _load(tried, loaded, spans, deps)
     with metrics.MEASURE.time():
-        found = await _measure([claim for claim in tried if claim.key in stored], stored, deps)
+        found = await _measure([claim for claim in tried if claim.key in stored], stored, spans, deps)
     tracker.exclude_from_give_back(claim.key for claim in claims)
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.event_source.uri)
@@ -195,63 +216,76 @@ async def _settle(
             metrics.count_failure(outcome)
         if isinstance(outcome, AnalysisError) and claim.attempt < deps.max_attempts:
             await _postpone(claim, outcome, deps)
+            spans.end(claim.key, failure=str(outcome))
         elif outcome is not None:
             settlements.append(_settlement(claim, outcome, source=source, now=now))
-    await run_shielded(_conclude(settlements, claims, tracker, deps))
+    await run_shielded(_conclude(settlements, claims, tracker, spans, deps))
 
 
 async def _load(
-    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], deps: Dependencies
+    claims: Sequence[Claim], loaded: dict[EcgKey, StoredEcg], spans: EcgSpans, deps: Dependencies
 ) -> Mapping[EcgKey, StoredEcg]:
     """The stored ECGs of these claims: those that were loaded with the claims, and the others now."""
     stored = {claim.key: loaded.pop(claim.key) for claim in claims if claim.key in loaded}
     missing = [claim for claim in claims if claim.key not in stored]
     if missing:
         async with deps.breaker.interrupt_on_open():
+            began_ns = now_ns()
             with metrics.LOAD.time():
                 stored |= await retry_while_unavailable(partial(deps.store.load, missing))
+        spans.record("load", missing, began_ns=began_ns)
     return stored
 
 
 async def _conclude(
-    settlements: Sequence[Settlement], claims: Sequence[Claim], tracker: DeliveryTracker, deps: Dependencies
+    settlements: Sequence[Settlement],
+    claims: Sequence[Claim],
+    tracker: DeliveryTracker,
+    spans: EcgSpans,
+    deps: Dependencies,
 ) -> None:
     if settlements:
-        await _commit_and_publish(settlements, deps)
+        await _commit_and_publish(settlements, spans, deps)
+        for settlement in settlements:
+            spans.end(settlement.claim.key, failure=settlement.error)
     await tracker.mark_settled([claim.key for claim in claims])
 
 
 async def _measure(
-    claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], deps: Dependencies
+    claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], spans: EcgSpans, deps: Dependencies
 ) -> dict[EcgKey, Insights | IsolineError]:
     found: dict[EcgKey, Insights | IsolineError] = {}
+    measure = partial(_outcomes, stored=stored, spans=spans, insights=deps.insights)
     for batch in _batches(claims, _INLINE_SAMPLES):
-        keys = [claim.key for claim in batch]
-        while keys:
-            measure = partial(_outcomes, stored=stored, insights=deps.insights)
+        left = batch
+        while left:
             if deps.pace.is_slow or batch[0].num_samples > _INLINE_SAMPLES:
-                outcomes, seconds = await asyncio.to_thread(measure, keys[:1])
+                outcomes, seconds = await asyncio.to_thread(measure, left[:1])
             else:
-                outcomes, seconds = measure(keys, within_s=_INLINE_S)
+                outcomes, seconds = measure(left, within_s=_INLINE_S)
                 await asyncio.sleep(0)
             deps.pace.record_measured(len(outcomes), seconds)
             found |= outcomes
-            keys = keys[len(outcomes) :]
+            left = left[len(outcomes) :]
     return found
 
 
 def _outcomes(
-    keys: Sequence[EcgKey],
+    claims: Sequence[Claim],
     *,
     stored: Mapping[EcgKey, StoredEcg],
+    spans: EcgSpans,
     insights: Sequence[Insight],
     within_s: float = math.inf,
 ) -> tuple[dict[EcgKey, Insights | IsolineError], float]:
     """The outcomes of these ECGs, or of the first ones if time runs out; and how many seconds they took."""
     outcomes: dict[EcgKey, Insights | IsolineError] = {}
-    began_s = time.perf_counter()
-    for key in keys:
-        outcomes[key] = _insights_or_error(stored[key], insights)
+    are_traced, began_ns, began_s = not spans.are_none, now_ns(), time.perf_counter()
+    for claim in claims:
+        outcomes[claim.key] = _insights_or_error(stored[claim.key], insights)
+        if are_traced:
+            spans.record("measure", [claim], began_ns=began_ns)
+            began_ns = now_ns()
         if time.perf_counter() - began_s > within_s:
             break
     return outcomes, time.perf_counter() - began_s
@@ -285,11 +319,13 @@ def _failed_settlement(claim: Claim, error: str, *, source: str, now: datetime) 
     return Settlement(claim, event, error=error)
 
 
-async def _commit_and_publish(settlements: Sequence[Settlement], deps: Dependencies) -> None:
+async def _commit_and_publish(settlements: Sequence[Settlement], spans: EcgSpans, deps: Dependencies) -> None:
     failpoint.reach("before-commit")
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
+        began_ns = now_ns()
         with metrics.COMMIT.time():
             batch = await retry_while_unavailable(partial(deps.store.settle, settlements))
+    spans.record("commit", [settlement.claim for settlement in settlements], began_ns=began_ns)
     failpoint.reach("after-commit")
     events = {event.id for event in batch.events}
     settled = [settlement for settlement in settlements if settlement.event.id in events]

@@ -28,10 +28,17 @@ RECORDING_FIRST_DUE_AFTER_S: Final = 60.0
 REPUBLISH_BACKOFF: Final = Backoff(first_s=10.0, longest_s=300.0)
 
 
+class DueEcg(NamedTuple):
+    """A queued ECG that is to be announced again, and the trace context of its submission."""
+
+    key: EcgKey
+    traceparent: str | None
+
+
 class Outbox(Protocol):
     """ECGs and events that still have to be published. Every method raises UnavailableError."""
 
-    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[DueEcg]:
         """Queued ECGs whose due time has passed; it moves out by the backoff.
 
         A due time further ahead than the longest backoff counts as passed: a clock was set back.

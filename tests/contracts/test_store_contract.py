@@ -116,6 +116,10 @@ async def erase(database: Database, *ids: str, owner: str = "ada") -> None:
     await asyncio.gather(*(ecgs.erase(owner, ecg_id, event_of=event_of) for ecg_id in ids))
 
 
+async def due_keys(outbox: PostgresOutbox, limit: int, backoff: Backoff) -> list[EcgKey]:
+    return [ecg.key for ecg in await outbox.take_due_ecgs(limit, backoff)]
+
+
 async def claim_all(store: PostgresEcgStore, keys: Collection[EcgKey]) -> list[Claim]:
     """Claim them all, tried before or not."""
     return (await store.claim(keys, claim_id=uuid4(), tried_before=True)).claimed
@@ -344,7 +348,7 @@ class TestAdding:
     ) -> None:
         await queued(store, "10", "11")
         await make_due(database)
-        keys = await outbox.take_due_ecgs(10, _BACKOFF)
+        keys = await due_keys(outbox, 10, _BACKOFF)
         await store.settle([failure(claim) for claim in await claim_all(store, keys)])
         await erase(database, "10", "11")
         sent = {ecg_id: Submission("ada", an_ecg(ecg_id), "00-trace") for ecg_id in ("10", "new")}
@@ -771,7 +775,7 @@ class TestClaiming:
                     store.postpone(keys, delay_s=0, reason="why"),
                     outbox.put_back_ecgs(keys[::-1]),
                     outbox.put_back_ecgs(keys),
-                    outbox.take_due_ecgs(30, _BACKOFF),
+                    due_keys(outbox, 30, _BACKOFF),
                 )
             settled_by = await asyncio.gather(
                 store.settle([completion(claim) for claim in claims]),
@@ -1039,14 +1043,14 @@ class TestDueEcgs:
     ) -> None:
         await queued(store, "10")
 
-        assert await outbox.take_due_ecgs(10, _BACKOFF) == []
+        assert await due_keys(outbox, 10, _BACKOFF) == []
 
     async def test_what_is_finished_is_not_taken(
         self, store: PostgresEcgStore, outbox: PostgresOutbox
     ) -> None:
         await settled(store, "10")
 
-        assert await outbox.take_due_ecgs(10, _BACKOFF) == []
+        assert await due_keys(outbox, 10, _BACKOFF) == []
 
     async def test_what_is_taken_is_due_again_after_twice_the_time(
         self, store: PostgresEcgStore, outbox: PostgresOutbox, database: Database
@@ -1056,7 +1060,7 @@ class TestDueEcgs:
 
         for _ in range(8):
             await make_due(database)
-            assert await outbox.take_due_ecgs(10, _BACKOFF) == [key]
+            assert await due_keys(outbox, 10, _BACKOFF) == [key]
             due_in_s.append((await row(database))["due_in_s"])
 
         assert [round(due, -1) for due in due_in_s] == [10, 20, 40, 80, 160, 300, 300, 300]
@@ -1069,7 +1073,7 @@ class TestDueEcgs:
 
         for _ in range(3):
             await make_due(database)
-            await outbox.take_due_ecgs(10, Backoff(first_s=100, longest_s=150))
+            await due_keys(outbox, 10, Backoff(first_s=100, longest_s=150))
             due_in_s.append((await row(database))["due_in_s"])
 
         assert [round(due, -1) for due in due_in_s] == [100, 150, 150]
@@ -1081,7 +1085,7 @@ class TestDueEcgs:
         await execute(database, "UPDATE ecg SET due_at = now() + interval '11 minutes' WHERE id = 'ahead'")
         await execute(database, "UPDATE ecg SET due_at = now() + interval '9 minutes' WHERE id = 'waiting'")
 
-        taken = await outbox.take_due_ecgs(10, _BACKOFF)
+        taken = await due_keys(outbox, 10, _BACKOFF)
 
         assert [key.id for key in taken] == ["ahead"]
         assert 5 < (await row(database, "ahead"))["due_in_s"] <= 10
@@ -1098,7 +1102,7 @@ class TestDueEcgs:
 
         await read_in_no_order(database)
 
-        taken = await outbox.take_due_ecgs(5, _BACKOFF)
+        taken = await due_keys(outbox, 5, _BACKOFF)
 
         assert {key.id for key in taken} == {"0", "1", "2", "3", "5"}
 
@@ -1109,8 +1113,8 @@ class TestDueEcgs:
         await execute(database, "UPDATE ecg SET due_at = now() - id::integer * interval '1 second'")
         await read_in_no_order(database)
 
-        first = await outbox.take_due_ecgs(5, _BACKOFF)
-        second = await outbox.take_due_ecgs(20, _BACKOFF)
+        first = await due_keys(outbox, 5, _BACKOFF)
+        second = await due_keys(outbox, 20, _BACKOFF)
 
         assert {key.id for key in first} == {"15", "16", "17", "18", "19"}
         assert len(second) == 15
@@ -1122,7 +1126,7 @@ class TestDueEcgs:
         await make_due(database)
 
         async with asyncio.timeout(_LIMIT_S):
-            taken = await asyncio.gather(*(outbox.take_due_ecgs(10, _BACKOFF) for _ in range(4)))
+            taken = await asyncio.gather(*(due_keys(outbox, 10, _BACKOFF) for _ in range(4)))
 
         assert sorted(key for some in taken for key in some) == sorted(keys)
 
@@ -1135,7 +1139,7 @@ class TestDueEcgs:
 
         async with database.connection() as connection, connection.transaction(), asyncio.timeout(_LIMIT_S):
             await connection.execute("SELECT 1 FROM ecg WHERE id IN ('10', 'ahead') FOR UPDATE")
-            taken = await outbox.take_due_ecgs(10, _BACKOFF)
+            taken = await due_keys(outbox, 10, _BACKOFF)
 
         assert [key.id for key in taken] == ["11"]
 
@@ -1144,7 +1148,7 @@ class TestDueEcgs:
     ) -> None:
         keys = await queued(store, "10")
         await make_due(database)
-        await outbox.take_due_ecgs(10, _BACKOFF)
+        await due_keys(outbox, 10, _BACKOFF)
 
         await outbox.put_back_ecgs(keys)
 
@@ -1158,7 +1162,7 @@ class TestDueEcgs:
         keys = await queued(store, "10")
         for _ in range(2):
             await make_due(database)
-            await outbox.take_due_ecgs(10, _BACKOFF)
+            await due_keys(outbox, 10, _BACKOFF)
         republished = []
 
         for _ in range(3):
@@ -1185,7 +1189,7 @@ class TestDueEcgs:
 
         await outbox.make_all_due()
 
-        assert sorted(await outbox.take_due_ecgs(10, _BACKOFF)) == sorted(keys)
+        assert sorted(await due_keys(outbox, 10, _BACKOFF)) == sorted(keys)
         assert events_of(await outbox.take_due_events(10, _BACKOFF)) == [settlement.event]
 
     async def test_a_finished_ecg_is_not_put_back(
@@ -1381,7 +1385,7 @@ async def test_every_method_raises_unavailable_while_storage_is_unavailable() ->
             store.load([]),
             store.settle([]),
             store.postpone([key], delay_s=1, reason="why"),
-            outbox.take_due_ecgs(1, _BACKOFF),
+            due_keys(outbox, 1, _BACKOFF),
             outbox.put_back_ecgs([key]),
             outbox.take_due_events(1, _BACKOFF),
             outbox.clear([]),

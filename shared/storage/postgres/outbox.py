@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.events import EcgKey, Event, EventBatch, EventType
+from shared.ports.outbox import DueEcg
 from shared.storage.pool.database import ASYNC_COMMIT_SQL
 from shared.storage.postgres.ecgs import FOUND_QUEUED_SQL, STILL_QUEUED_SQL, key_arrays
 
@@ -44,7 +45,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE ecg SET due_at = {_DUE_AFTER_BACKOFF_SQL}, republished = republished + 1
 WHERE row = ANY (ARRAY(SELECT row FROM due UNION ALL SELECT row FROM too_far_ahead)) AND finished_at IS NULL
-RETURNING owner, id, generation
+RETURNING owner, id, generation, traceparent
 """  # nosec B608 # noqa: S608 - only the constant above is pasted in
 
 _PUT_BACK_ECGS: Final = f"""
@@ -100,10 +101,10 @@ class PostgresOutbox:
         async with self._database.connection() as connection:
             await connection.execute(_MAKE_DUE)
 
-    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[DueEcg]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_TAKE_ECGS, limit, *_due_times_s(backoff))
-        return [EcgKey(*row) for row in rows]
+        return [DueEcg(EcgKey(*row[:3]), row["traceparent"]) for row in rows]
 
     async def put_back_ecgs(self, keys: Collection[EcgKey]) -> None:
         async with self._database.connection() as connection:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
-    from shared.ports.outbox import Backoff
+    from shared.ports.outbox import Backoff, DueEcg
 
 
 class ScriptedOutbox:
@@ -22,7 +22,7 @@ class ScriptedOutbox:
     def __init__(
         self,
         *,
-        ecgs: Sequence[list[EcgKey]] = (),
+        ecgs: Sequence[list[DueEcg]] = (),
         batches: Sequence[list[EventBatch]] = (),
         is_away: bool = False,
     ) -> None:
@@ -36,7 +36,7 @@ class ScriptedOutbox:
         self.kept: list[EventBatch] = []
         self.dropped: list[UUID] = []
 
-    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[EcgKey]:
+    async def take_due_ecgs(self, limit: int, backoff: Backoff) -> list[DueEcg]:
         self.asked_for.append(limit)
         self.backoffs.append(backoff)
         return next(self._ecgs, [])

@@ -12,7 +12,7 @@ import pytest
 from shared import relay
 from shared.domain.errors import UnavailableError
 from shared.events import EcgKey
-from shared.ports.outbox import Backoff
+from shared.ports.outbox import Backoff, DueEcg
 from shared.relay import run_relay
 from shared.runtime import outages
 from tests.support.builders import AnEventSource
@@ -27,8 +27,8 @@ _AWAY: Final = UnavailableError("the broker is away")
 _KNOWN: Final = UnavailableError("the broker is away", is_logged=True)
 
 
-def ecgs(count: int) -> list[EcgKey]:
-    return [EcgKey("ada", str(number)) for number in range(count)]
+def ecgs(count: int) -> list[DueEcg]:
+    return [DueEcg(EcgKey("ada", str(number)), None) for number in range(count)]
 
 
 def announced(publisher: ScriptedPublisher) -> list[list[str]]:
@@ -43,7 +43,7 @@ class TestAnnouncing:
         await pauses.sweep(1, ScriptedOutbox(ecgs=[ecgs(130)]), publisher)
 
         assert list(map(len, announced(publisher))) == [64, 64, 2]
-        assert list(chain.from_iterable(announced(publisher))) == [key.id for key in ecgs(130)]
+        assert list(chain.from_iterable(announced(publisher))) == [ecg.key.id for ecg in ecgs(130)]
 
     async def test_what_is_published_again_is_counted(self, pauses: Pauses) -> None:
         what = [("isoline_relay_republished_total", {"what": what}) for what in ("ecgs", "events")]
@@ -59,7 +59,7 @@ class TestAnnouncing:
 
         await pauses.sweep(1, outbox, ScriptedPublisher(None, _AWAY, None))
 
-        assert outbox.put_back_keys == ecgs(129)[64:128]
+        assert outbox.put_back_keys == [ecg.key for ecg in ecgs(129)[64:128]]
 
     async def test_events_wait_while_ecgs_can_not_be_announced(self, pauses: Pauses) -> None:
         outbox = ScriptedOutbox(ecgs=[ecgs(1)], batches=[[an_event_batch()]])
