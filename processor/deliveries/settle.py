@@ -26,7 +26,7 @@ from shared.domain.errors import (
     UnavailableError,
 )
 from shared.domain.findings import Insights
-from shared.events import failed_event, processed_event
+from shared.events import MAX_ECGS_PER_EVENT, failed_event, processed_event, submitted_event
 from shared.observability.logs import Logger
 from shared.observability.tracing import now_ns
 from shared.ports.claim_ids import ClaimIds, new_process_id
@@ -71,7 +71,7 @@ class Dependencies:
         isolation: Held by analyses, exclusively by those of ECGs that were tried before.
         breaker: Interrupts waiting for the store.
         claim_ids: Name this process in each claim.
-        pace: How long ECGs take, which limits how many are claimed at once.
+        pace: How long ECGs take, which limits how many are claimed at once and how many are kept.
     """
 
     store: EcgStore
@@ -117,7 +117,10 @@ async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencie
 async def _settle_together(tracker: DeliveryTracker, spans: EcgSpans, deps: Dependencies) -> list[EcgKey]:
     """Settle the ECGs without an earlier attempt; return the others."""
     tried_before: list[EcgKey] = []
-    for keys in _chunks(tracker.unsettled_ecgs, deps.pace):
+    unsettled: Sequence[EcgKey] = tracker.unsettled_ecgs
+    while unsettled:
+        size = deps.pace.ecgs_to_claim(_BATCH_ECGS)
+        keys, unsettled = set(unsettled[:size]), unsettled[size:]
         claims = await _claim(keys, tracker, spans, deps)
         tried_before += claims.tried_before
         await tracker.mark_settled(
@@ -125,6 +128,7 @@ async def _settle_together(tracker: DeliveryTracker, spans: EcgSpans, deps: Depe
         )
         for batch in _batches(claims.claimed, deps.batch_samples):
             await _settle(batch, claims.loaded, tracker, spans, deps)
+        unsettled = await _offer_to_others(unsettled, tracker, deps)
     return tried_before
 
 
@@ -138,12 +142,23 @@ async def _settle_alone(
     await tracker.mark_settled({key})
 
 
-def _chunks(keys: Sequence[EcgKey], pace: Pace) -> Iterator[set[EcgKey]]:
-    start = 0
-    while start < len(keys):
-        end = start + pace.ecgs_to_claim(_BATCH_ECGS)  # as it is once the chunk before was measured
-        yield set(keys[start:end])
-        start = end
+async def _offer_to_others(
+    keys: Sequence[EcgKey], tracker: DeliveryTracker, deps: Dependencies
+) -> Sequence[EcgKey]:
+    """Announce anew, in parts, what would take this processor too long; return what it keeps."""
+    kept = deps.pace.ecgs_to_keep(len(keys))
+    if kept == len(keys):
+        return keys
+    tracker.check()
+    size = min(kept, MAX_ECGS_PER_EVENT)
+    parts = [keys[start : start + size] for start in range(kept, len(keys), size)]
+    async with deps.breaker.interrupt_on_open():
+        source = await retry_while_unavailable(deps.event_source.uri)
+    now = datetime.now(UTC)
+    outcomes = await deps.publisher.publish([submitted_event(part, source=source, now=now) for part in parts])
+    offered = list(zip(parts, outcomes, strict=True))
+    await tracker.mark_settled([key for part, failure in offered if failure is None for key in part])
+    return [*keys[:kept], *(key for part, failure in offered if failure is not None for key in part)]
 
 
 async def _claim(

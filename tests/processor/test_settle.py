@@ -233,6 +233,12 @@ async def submit(
     return keys
 
 
+async def submit_unannounced(deps: Dependencies, count: int) -> list[EcgKey]:
+    """Keep so many ECGs."""
+    submissions = [Submission("ada", an_ecg(str(number)), None) for number in range(count)]
+    return [receipt.key for receipt in await deps.store.add(submissions)]
+
+
 async def announce(deps: Dependencies, *keys: EcgKey) -> None:
     await deps.publisher.publish([submitted_event(keys, source=SOURCE, now=datetime.now(UTC))])
 
@@ -783,6 +789,36 @@ class TestMeasuring:
         assert isinstance(deps.store, RecordingStore)
         assert deps.store.claimed == [2, 2, 1]
         assert await states(deps, "1", "5") == {"1": "completed", "5": "completed"}
+
+    async def test_slow_ecgs_of_one_message_are_announced_anew_for_other_processors(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        keys = await submit_unannounced(deps, 20)
+        await announce(deps, *keys)
+
+        await work(replace(deps, pace=SteadyPace(ecg_s=0.2)), consumer)
+        broker.disconnect()  # what is not acknowledged would be redelivered
+        broker.reconnect()
+
+        offered = [json.loads(body)["data"]["ecgs"] for body in broker.waiting(_QUEUE)]
+        assert list(map(len, offered)) == [5, 5, 3]
+        assert len(published(broker)) == 2 + 5
+        assert {each["id"] for part in offered for each in part}.isdisjoint(
+            event["data"]["id"] for event in published(broker)
+        )
+
+    async def test_slow_ecgs_that_can_not_be_announced_anew_are_settled_here(
+        self, deps: Dependencies, broker: InProcessBroker, consumer: Consumer
+    ) -> None:
+        keys = await submit_unannounced(deps, 20)
+        await announce(deps, *keys)
+        async with asyncio.timeout(_LIMIT_S):
+            deliveries = await consumer.receive(100)
+            broker.disconnect()
+            await settle_deliveries(deliveries, deps=replace(deps, pace=SteadyPace(ecg_s=0.2)))
+
+        ids = [key.id for key in keys]
+        assert await states(deps, *ids) == dict.fromkeys(ids, "completed")
 
     async def test_one_ecg_shows_how_long_they_take(self, deps: Dependencies, consumer: Consumer) -> None:
         pace = Pace()
