@@ -17,6 +17,7 @@ import processor.__main__
 from isoline import client
 from isoline.cli import (
     account_administration,
+    bench,
     configuration,
     doctor,
     ecgs,
@@ -54,6 +55,7 @@ dead_letters.register(app)
 replay.register(app)
 trace.register(app)
 prune.register(app)
+bench.register(app)
 app.command("gateway")(gateway.__main__.main)
 app.command("processor")(processor.__main__.main)
 app.command("config")(configuration.show_configuration)

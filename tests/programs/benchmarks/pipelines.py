@@ -111,28 +111,36 @@ class Pipeline:
 @asynccontextmanager
 async def open_isoline(servers: Servers, **settings: str) -> AsyncIterator[Pipeline]:
     """Ours: ``python -m gateway`` and ``python -m processor``; their logs go to files beside the servers."""
+    port, health_port = free_port(), free_port()
+    environment = await prepare_isoline(servers, gateway_port=port, processor_port=health_port, **settings)
+    addresses = {"gateway": f"http://127.0.0.1:{port}", "processor": f"http://127.0.0.1:{health_port}"}
+    commands = {module: ["-m", module] for module in addresses}
+    async with _open_pair(commands, addresses, environment, servers) as pids:
+        yield Pipeline(address=addresses["gateway"], database_url=servers.database_url, processes=pids)
+
+
+async def prepare_isoline(
+    servers: Servers, *, gateway_port: int, processor_port: int, **settings: str
+) -> dict[str, str]:
+    """Make the tables, an account and a subscriber's queue; the environment of a gateway and a processor."""
     await migrate(servers.database_url)
     await _create_account(servers.database_url)
-    port, health_port = free_port(), free_port()
     environment = {
         "ISOLINE_DATABASE_URL": servers.database_url,
         "ISOLINE_AMQP_URL": servers.amqp_url,
         "ISOLINE_TOKEN_KEY": TOKEN_KEY,
         "ISOLINE_HOST": "127.0.0.1",
-        "ISOLINE_PORT": str(port),
+        "ISOLINE_PORT": str(gateway_port),
         "ISOLINE_HEALTH_HOST": "127.0.0.1",
-        "ISOLINE_HEALTH_PORT": str(health_port),
+        "ISOLINE_HEALTH_PORT": str(processor_port),
         "PYTHONPATH": str(_ROOT),
         **_SETTINGS,
         **{name: value for name, value in os.environ.items() if name.startswith("ISOLINE_")},
         **settings,
     }
-    addresses = {"gateway": f"http://127.0.0.1:{port}", "processor": f"http://127.0.0.1:{health_port}"}
-    commands = {module: ["-m", module] for module in addresses}
     exchange = Topology(environment.get("ISOLINE_AMQP_NAMESPACE", "")).exchange
     await subscribe(servers.amqp_url, exchange, EventType.PROCESSED)
-    async with _open_pair(commands, addresses, environment, servers) as pids:
-        yield Pipeline(address=addresses["gateway"], database_url=servers.database_url, processes=pids)
+    return environment
 
 
 @asynccontextmanager
