@@ -29,6 +29,8 @@ from gateway.operations.feature import open_operations
 from gateway.operations.routes import HEALTH_ROUTES
 from gateway.ops.feature import open_ops
 from gateway.ops.routes import OPS_ROUTES
+from gateway.pages.handlers import PageHandlers
+from gateway.pages.routes import PAGE_ROUTES
 from shared.backlog_age import health_part_of_backlog_age
 from shared.release import RELEASE
 from shared.runtime.health import open_health
@@ -44,7 +46,14 @@ if TYPE_CHECKING:
     from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
 
-ROUTES: Final = (*ECG_ROUTES, *ACCOUNT_ROUTES, *OPS_ROUTES, *DOCUMENTATION_ROUTES, *HEALTH_ROUTES)
+ROUTES: Final = (
+    *ECG_ROUTES,
+    *ACCOUNT_ROUTES,
+    *OPS_ROUTES,
+    *DOCUMENTATION_ROUTES,
+    *PAGE_ROUTES,
+    *HEALTH_ROUTES,
+)
 
 
 def contract(settings: GatewayOnlySettings) -> dict[str, Any]:
@@ -102,6 +111,7 @@ async def open_gateway(
                 clock=clock,
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
+            Feature(routes=PAGE_ROUTES, handlers=PageHandlers()),
         ]
         own_parts = [counter_store.health_parts, monitored.health_parts]
         own_parts += [feature.health_parts for feature in features]

@@ -31,5 +31,6 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "example": "grace@example.org",
         "description": "The account's name.",
     },
+    "folder": {"schema": {"type": "string"}, "example": "parts", "description": "The files' folder."},
     "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
 }

@@ -1,4 +1,4 @@
-"""Browsers for tests of pages: they reach no host but this one, and note what they ask for and complain of."""
+"""Browsers for tests of pages: they reach no host but this one, and note requests and complaints."""
 
 from __future__ import annotations
 

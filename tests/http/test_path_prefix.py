@@ -102,6 +102,20 @@ async def test_the_contract_and_its_page_have_the_path_prefix(below: str) -> Non
     assert len(linked) == 5
 
 
+async def test_the_page_of_operators_loads_all_of_its_files_below_the_path_prefix(below: str) -> None:
+    async with open_client(f"{below}/") as nobody:
+        page = await _text(nobody, f"{below}/ops")
+        waiting = [urljoin(f"{below}/ops", link) for link in re.findall(r'(?:src|href)="([^"]+)"', page)]
+        loaded = set()
+        while waiting:
+            loaded.add(url := waiting.pop())
+            imports = re.findall(r'from "([^"]+)"', await _text(nobody, url))
+            waiting += {urljoin(url, link) for link in imports}.difference(loaded)
+
+    assert {url.removeprefix(below).split("/")[1] for url in loaded} == {"pages"}
+    assert len(loaded) > 20
+
+
 @pytest.mark.parametrize(
     "headers", [{"X-Forwarded-Prefix": "/evil"}, {"X-Forwarded-Prefix": "//evil.example"}]
 )
