@@ -24,7 +24,7 @@ from shared.storage.postgres.operators.throughput import PostgresThroughput
 from tests.support.builders import SOURCE, a_submission
 
 if TYPE_CHECKING:
-    from click.testing import Result
+    from typer.testing import Result
 
     from shared.storage.pool.database import Database
 
@@ -39,7 +39,8 @@ def _settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ops(*arguments: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, app, ["ops", *arguments])
+    result: Result = await asyncio.to_thread(CliRunner().invoke, app, ["ops", *arguments])
+    return result
 
 
 async def lines(*arguments: str) -> list[str]:
