@@ -8,7 +8,7 @@ from typing import Final
 # processor that dies leaves so much to be analysed one by one.
 _CLAIM_S: Final = 0.5
 # What one processor holds no other can measure; but it has to last until the broker delivers more.
-_HOLD_S: Final = 1.0
+_HOLD_S: Final = 0.5
 # An ECG that takes longer is measured in a thread: the hand-over takes 0.1 ms and more.
 _SLOW_S: Final = 0.01
 _SHORTEST_S: Final = 1e-6
@@ -45,13 +45,13 @@ class Pace:
         return 1 if self._ecg_s is None else _limited(_CLAIM_S / self._ecg_s, 1, most)
 
     def ecgs_to_keep(self, count: int) -> int:
-        """How many of these to measure here: all, or those of a second if they would take more than two."""
+        """How many of these to measure here: all, or half a second of them if they take more than one."""
         if self._ecg_s is None or count * self._ecg_s <= 2 * _HOLD_S:
             return count
         return _limited(_HOLD_S / self._ecg_s, 1, count)
 
     def messages_to_hold(self, most: int, *, concurrency: int) -> int:
-        """How many messages take a second, with one for each concurrent batch at least."""
+        """How many messages take half a second, with one for each concurrent batch at least."""
         least = min(concurrency, most)
         if self._ecg_s is None:
             return least

@@ -43,8 +43,8 @@ class TestPace:
         assert not pace.is_slow
         assert pace.ecgs_to_claim(512) == 512
 
-    def test_as_many_messages_are_held_as_take_a_second(self) -> None:
-        assert Pace(ecg_s=0.25).messages_to_hold(320, concurrency=1) == 4
+    def test_as_many_messages_are_held_as_take_half_a_second(self) -> None:
+        assert Pace(ecg_s=0.25).messages_to_hold(320, concurrency=1) == 2
 
     def test_messages_that_name_many_ecgs_count_for_more(self) -> None:
         pace = Pace(ecg_s=0.01)
@@ -52,13 +52,13 @@ class TestPace:
         for _ in range(50):
             pace.record_messages(2, 40)
 
-        assert pace.messages_to_hold(320, concurrency=1) == 5
+        assert pace.messages_to_hold(320, concurrency=1) == 2
 
-    def test_of_more_than_two_seconds_one_is_kept(self) -> None:
+    def test_of_more_than_a_second_half_a_second_is_kept(self) -> None:
         pace = Pace(ecg_s=0.25)
 
-        assert pace.ecgs_to_keep(8) == 8
-        assert pace.ecgs_to_keep(9) == 4
+        assert pace.ecgs_to_keep(4) == 4
+        assert pace.ecgs_to_keep(5) == 2
 
     def test_one_ecg_is_kept_however_long_it_takes(self) -> None:
         assert Pace(ecg_s=60.0).ecgs_to_keep(64) == 1
@@ -105,8 +105,8 @@ class TestPrefetch:
         pace.record_measured(1, 0.1)
         await prefetch.adjust()
 
-        assert consumer.prefetches == [1, 10]
-        assert prefetch.batch_messages == 10
+        assert consumer.prefetches == [1, 5]
+        assert prefetch.batch_messages == 5
 
     async def test_the_broker_is_not_asked_for_a_small_change(self) -> None:
         consumer, pace = RecordingConsumer(), Pace(ecg_s=0.1)
@@ -116,7 +116,7 @@ class TestPrefetch:
         pace.record_measured(1, 0.13)
         await prefetch.adjust()
 
-        assert consumer.prefetches == [10]
+        assert consumer.prefetches == [5]
 
     async def test_fast_ecgs_give_all_that_is_allowed(self) -> None:
         consumer, pace = RecordingConsumer(), Pace(ecg_s=0.01)
@@ -127,4 +127,4 @@ class TestPrefetch:
             pace.record_measured(64, 0.01)
         await prefetch.adjust()
 
-        assert consumer.prefetches == [100, 320]
+        assert consumer.prefetches == [50, 320]
