@@ -10,9 +10,13 @@ import aio_pika
 import aiohttp
 import pytest
 
+from gateway.accounts.password_hashing import PasswordHashing
+from gateway.accounts.use_cases import create_account
 from shared.broker.permissions import permissions_of
 from shared.broker.topology import Topology, declare
+from shared.domain.account import Role
 from shared.service import Service
+from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.schema.grants import grant
 from tests.e2e.conftest import PASSWORD, Installation, Subscriber
 from tests.support.roles import open_role
@@ -20,6 +24,8 @@ from tests.support.tls import TlsServers, database_url_by_tls, open_postgres_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from shared.storage.pool.database import Database
 
 _WITHIN_S: Final = 60.0
 _ECG: Final = {
@@ -102,3 +108,57 @@ async def test_an_ecg_goes_all_the_way_with_the_rights_of_its_services_and_no_ot
     assert {name: part["state"] for name, part in parts.items() if part["state"] != "ok"} == {}
     records = limited.records("gateway") + limited.records("processor")
     assert [record for record in records if record["level"] in {"warning", "error"}] == []
+
+
+async def test_a_gateway_serves_operators_only_with_an_operators_rights(
+    limited: Installation, servers: TlsServers, topology: Topology, database: Database
+) -> None:
+    await create_account(
+        "olga",
+        PASSWORD,
+        [Role.OPERATOR],
+        accounts=PostgresAccountStore(database),
+        passwords=PasswordHashing(),
+    )
+    replay = {"filter": {"owner": "ada"}, "expected": 0, "reason": "why"}
+    pause = {"state": "paused", "reason": "why"}
+    requests: list[tuple[str, str, object]] = [
+        ("GET", "overview", None),
+        ("GET", "audit", None),
+        ("GET", "dead-letters", None),
+        ("PUT", "intake", pause),
+        ("POST", "replays", replay),
+    ]
+    async with await aio_pika.connect(servers.rabbitmq.amqp_url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(topology.dead_letter_exchange)
+        await exchange.publish(aio_pika.Message(b"no event"), "")
+    be(limited, Service.GATEWAY)
+
+    refused = await answers(limited, requests)
+    for server in ("DATABASE", "AMQP"):
+        operators = limited.environment[f"{Service.OPERATOR}_{server}_URL"]
+        limited.environment[f"ISOLINE_OPERATOR_{server}_URL"] = operators
+    served = await answers(limited, requests)
+
+    assert [status for status, _ in served] == [200] * len(requests), served
+    assert "permission denied for table throughput" in refused[0][1]
+    assert "permission denied for table operation" in refused[1][1]
+    assert "ISOLINE_OPERATOR_DATABASE_URL" in refused[1][1]
+    assert "ISOLINE_OPERATOR_AMQP_URL" in refused[2][1]
+    assert [status for status, _ in refused[:4]] == [503] * 4
+
+
+async def answers(
+    installation: Installation, requests: list[tuple[str, str, object]]
+) -> list[tuple[int, str]]:
+    """Status and body of each of these requests of an operator, from a gateway that is started for them."""
+    await installation.start_gateway()
+    answered = []
+    async with asyncio.timeout(_WITHIN_S), aiohttp.ClientSession(installation.address) as client:
+        async with client.post("/token", json={"user": "olga", "password": PASSWORD}) as answer:
+            client.headers["Authorization"] = f"Bearer {(await answer.json())['access_token']}"
+        for method, path, body in requests:
+            async with client.request(method, f"/ops/api/{path}", json=body) as answer:
+                answered.append((answer.status, await answer.text()))
+    return answered
