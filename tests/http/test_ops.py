@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -23,7 +24,7 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.throughput import PostgresThroughput
-from tests.http.conftest import QUEUE, TOKENS, open_client, problem_of
+from tests.http.conftest import QUEUE, TOKENS, open_client, open_test_gateway, problem_of
 from tests.support.builders import SOURCE, a_submission
 from tests.support.polling import until
 
@@ -380,6 +381,39 @@ class TestStream:
             names = [name async for name, _ in read_events(response)]
 
         assert names[-1] == "end"
+
+    async def test_a_viewer_who_goes_away_is_watched_for_no_longer(
+        self, gateway: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        feeds: list[overview_feed.OverviewFeed] = []
+        events = overview_feed.OverviewFeed.events
+
+        def noted(feed: overview_feed.OverviewFeed) -> Any:
+            feeds.append(feed)
+            return events(feed)
+
+        monkeypatch.setattr(overview_feed.OverviewFeed, "events", noted)
+        async with open_client(gateway, "otto") as client:
+            async with asyncio.timeout(30), client.get("/ops/api/stream") as response:
+                await anext(read_events(response))
+            [feed] = feeds
+
+        await until(lambda: feed._viewers == 0)
+
+    async def test_streams_end_when_the_gateway_drains(
+        self, database: Database, broker: InProcessBroker
+    ) -> None:
+        async with AsyncExitStack() as opened:
+            gateway = AsyncExitStack()
+            address = await gateway.enter_async_context(open_test_gateway(database, broker.publisher()))
+            client = await opened.enter_async_context(open_client(address, "otto"))
+            response = await opened.enter_async_context(client.get("/ops/api/stream"))
+            events = read_events(response)
+            async with asyncio.timeout(10):  # less than the 20 s that open requests are waited for
+                await anext(events)
+                await gateway.aclose()
+                async for _ in events:
+                    pass
 
 
 async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
