@@ -11,7 +11,7 @@ from shared.ports.operators.finished_ecgs import (
     FinishedPage,
     FinishedPosition,
 )
-from shared.storage.postgres.operators.selections import where_sql
+from shared.storage.postgres.operators.selections import allow_reading_whole_table, where_sql
 
 if TYPE_CHECKING:
     from shared.ports.operators.operations import Selection
@@ -48,6 +48,7 @@ class PostgresFinishedEcgs:
             arguments += after
         statement = _PAGE.format(where=where, limit=limit + 1)
         async with self._database.connection() as connection, connection.transaction():
+            await allow_reading_whole_table(connection, selection)
             as_of = await connection.fetchval(_NOW)
             rows = await connection.fetch(statement, *arguments)
         shown = rows[:limit]

@@ -9,7 +9,7 @@ import orjson
 
 from shared.events import EcgKey
 from shared.storage.postgres.ecgs import INSERT_ATTEMPTS_SQL, MAY_NOTE_ATTEMPTS
-from shared.storage.postgres.operators.selections import where_sql
+from shared.storage.postgres.operators.selections import allow_reading_whole_table, where_sql
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,7 +60,8 @@ class PostgresOperations:
 
     async def count(self, selection: Selection) -> int:
         where, arguments = where_sql(selection)
-        async with self._database.connection() as connection:
+        async with self._database.connection() as connection, connection.transaction():
+            await allow_reading_whole_table(connection, selection)
             count: int = await connection.fetchval(_COUNT.format(where=where), *arguments)
         return count
 
