@@ -250,7 +250,7 @@ def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
     yield _of_rabbitmq(
         name="consumers",
         judge=lambda: _judged(judge_consumers, read_queue(url, topology.submitted_queue)),
-        remedy="start a processor, or look why its health says that it is not ready",
+        remedy="start a processor, look why its health says that it is not ready, or resume paused ones",
         section="ecgs-stay-queued",
     )
     yield _of_rabbitmq(
