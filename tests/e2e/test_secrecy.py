@@ -1,7 +1,8 @@
-"""Secrets in good and bad requests (canaries) are in no log line and in no error."""
+"""Secrets in good and bad requests (canaries) are in no log line, in no error and in no span."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +12,13 @@ import pytest
 
 from tests.e2e.conftest import PASSWORD, Installation
 from tests.support.builders import a_binary_body, an_ecg_body
+from tests.support.servers.otlp import open_collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_WITHIN_S: Final = 60.0
 # An ECG's id, which is in logs and not in errors; and what is in neither: a patient-like name, a run of
 # samples, a password and a token that nothing else would print.
 _ID: Final = "recording-4711"
@@ -49,16 +52,19 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_no_log_line_and_no_error_repeats_what_was_sent(installation: Installation, logs: Path) -> None:
-    await installation.start_gateway()
-    await installation.start_processor()
-
-    async with aiohttp.ClientSession(installation.address) as session:
-        async with session.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
-            token = (await answer.json())["access_token"]
-        errors = [text async for text in _errors(session, token)]
-        async with session.get(f"/ecg/{_ID}?wait=20", headers={"Authorization": f"Bearer {token}"}) as answer:
-            assert (await answer.json())["status"] == "completed"
+async def test_no_log_line_no_error_and_no_span_repeats_what_was_sent(
+    installation: Installation, logs: Path
+) -> None:
+    async with open_collector() as collector:
+        installation.environment |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
+        await installation.start_gateway()
+        await installation.start_processor()
+        errors, token = await _send_canaries(installation)
+        async with asyncio.timeout(_WITHIN_S):
+            spans = await collector.until(lambda spans: any(span.name == "analyse" for span in spans))
 
     assert len(errors) > 20
     for error in errors:
@@ -68,6 +74,20 @@ async def test_no_log_line_and_no_error_repeats_what_was_sent(installation: Inst
     for line in lines:
         json.loads(line)
         assert not [canary for canary in (*_CANARIES, token) if canary in line], line
+    assert len(spans) > 20
+    for span in spans:
+        assert not [canary for canary in (*_CANARIES, token) if canary in repr(span)], span
+
+
+async def _send_canaries(installation: Installation) -> tuple[list[str], str]:
+    """The answers that were errors, and the token."""
+    async with aiohttp.ClientSession(installation.address) as session:
+        async with session.post("/token", json={"user": "ada", "password": PASSWORD}) as answer:
+            token = (await answer.json())["access_token"]
+        errors = [text async for text in _errors(session, token)]
+        async with session.get(f"/ecg/{_ID}?wait=20", headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert (await answer.json())["status"] == "completed"
+    return errors, token
 
 
 async def _errors(session: aiohttp.ClientSession, token: str) -> Any:
