@@ -231,6 +231,16 @@ async def test_an_attempt_that_was_counted_twice_by_nobody_is_noted_once(databas
     assert len(await attempts(database)) == 2
 
 
+async def test_a_process_that_lived_on_gave_the_ecg_back_or_was_slower(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    await store.claim([key], claim_id=(await announce(database, worker=1)).next())
+    await settle(database, key)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE attempt SET noted_at = noted_at - interval '20 seconds'")
+
+    assert "its process lived on" in (await attempts(database))[0][1]
+
+
 async def test_a_process_that_left_says_when(database: Database) -> None:
     key, store = await submit(database), PostgresEcgStore(database)
     claim_ids = await announce(database, worker=1)

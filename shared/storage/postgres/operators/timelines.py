@@ -46,8 +46,12 @@ ORDER BY at
 # Schemas from before 0015 have no such table; a role that was granted its privileges before has none on it.
 _MAY_READ_ATTEMPTS: Final = "SELECT coalesce(has_table_privilege(to_regclass('attempt'), 'SELECT'), false)"
 _ATTEMPTS: Final = """
-SELECT generation, attempt, claimed_by, reason FROM attempt WHERE row = $1 ORDER BY generation, attempt
+SELECT generation, attempt, claimed_by, reason, extract(epoch FROM now() - noted_at)::float8 AS noted_s
+FROM attempt WHERE row = $1 ORDER BY generation, attempt
 """
+
+# A process says every 5 s that it is there; one that was killed may have done so just before.
+_LIVED_ON_S: Final = 10.0
 
 # Of what happens to one generation.
 _PLACES: Final = (
@@ -75,12 +79,14 @@ class _Attempt(NamedTuple):
     Attributes:
         claimed_by: The id of its claim.
         reason: Why it had no result; None if it had one.
+        noted_s: How long ago that was noted.
     """
 
     generation: int
     number: int
     claimed_by: UUID
     reason: str | None
+    noted_s: float = 0.0
 
     @property
     def place(self) -> tuple[int, int]:
@@ -153,7 +159,7 @@ def _attempt_moment(
     by = "by a process of an earlier release" if origin is None else _name(origin.process_id, processes)
     reason = f": {attempt.reason}" if attempt.reason else ""
     if attempt.reason == UNFINISHED and origin is not None and origin.process_id in processes:
-        reason += f"; {_fate(processes[origin.process_id])}"
+        reason += f"; {_fate(processes[origin.process_id], attempt.noted_s)}"
     at = None if origin is None else origin.began_at
     return Moment(at, "attempt", attempt.generation, f"{attempt.number} {by}{reason}")
 
@@ -165,7 +171,10 @@ def _name(process_id: UUID, processes: Mapping[UUID, RunningProcess]) -> str:
     return f"by {presence.service}/{presence.worker} on {presence.host}, {presence.release}"
 
 
-def _fate(process: RunningProcess) -> str:
+def _fate(process: RunningProcess, noted_s: float) -> str:
+    """What became of a process whose attempt had no result when the next one began, so long ago."""
+    if noted_s - process.seen_s > _LIVED_ON_S:
+        return "its process lived on: it gave the ECG back, or was slower"
     if process.ended_at is not None:
         return f"its process left at {process.ended_at:%H:%M:%S}"
     return f"its process was last seen {process.seen_s:.0f} s ago"
