@@ -109,6 +109,8 @@ class ScriptedOperations:
         self.problems: dict[str, tuple[int, str]] = {}
         self.roles = [Role.OPERATOR]
         self.is_away = False
+        self.token_lifetime_s = 900
+        self.logins: list[str] = []
         self.asked: list[tuple[str, Json]] = []
         self.sent: list[tuple[str, Json]] = []
 
@@ -116,12 +118,18 @@ class ScriptedOperations:
         """Answer the requests of this page."""
         await page.route("**/ops/api/**", self._answer)
         await page.route("**/token", self._sign_in)
+        await page.route("**/token/refresh", self._sign_in)
         await page.route("**/token/revoke", lambda route: route.fulfill(status=204))
 
     async def _sign_in(self, route: Route) -> None:
-        token = TOKENS.issue("olga", self.roles, now=datetime.now(UTC))
+        self.logins.append(json.loads(route.request.post_data or "{}").get("refresh_token", ""))
         await route.fulfill(
-            json={"access_token": token, "refresh_token": "r", "token_type": "Bearer", "expires_in": 900}
+            json={
+                "access_token": TOKENS.issue("olga", self.roles, now=datetime.now(UTC)),
+                "refresh_token": f"refresh token {len(self.logins)}",
+                "token_type": "Bearer",
+                "expires_in": self.token_lifetime_s,
+            }
         )
 
     async def _answer(self, route: Route) -> None:

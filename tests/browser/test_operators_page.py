@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,7 @@ from tests.browser.scripted_operations import (
     before,
 )
 from tests.browser.visits import open_visit, picture
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +33,23 @@ if TYPE_CHECKING:
 _REASONS: Final = ("Given up after 5 attempts.", "Division by zero in lead V2", "Not enough memory")
 _OWNERS: Final = ("ada", "bob", "grace@example.org", "https://login.example.org/realms/hospital#7c9e6679")
 _MARKUP: Final = '<img src="x" onerror="document.title = 0">'
+# Shows each list of numbers in turn; returns those that are shown wrong, or not by the nodes from before.
+_CHANGE_A_LIST: Final = """
+async (lists) => {
+  const { showItems } = await import("./pages/parts/keyed_children.js");
+  const parent = document.createElement("ul");
+  const create = (number) => Object.assign(document.createElement("li"), { textContent: number });
+  let before = [];
+  return lists.filter((list) => {
+    showItems(parent, list, { key: (number) => number, create });
+    const after = [...parent.children];
+    const kept = before.filter((node) => list.includes(Number(node.textContent)));
+    const isRight = after.map((node) => Number(node.textContent)).join() === list.join();
+    before = after;
+    return !isRight || !kept.every((node) => after.includes(node));
+  });
+}
+"""
 _QUEUED: Final = {"queued_ecgs": 1200, "oldest_ecg_s": 240.0, "unpublished_batches": 0, "oldest_batch_s": 0.0}
 
 
@@ -119,6 +138,7 @@ class TestHealthSentence:
                 "Oldest ECG waits 4 min: no processor is attached.",
             ),
             ({"processes": {}}, "No processor is attached: ECGs will wait."),
+            ({"processes": {"embedded": {"working": 1}}}, "All is well: 0 waiting, 60.0 per s."),
             ({"backlog": _QUEUED}, "Oldest ECG waits 4 min: 3 processors work on 1,200 ECGs."),
             (
                 {"dead_letters": {"waiting": 1, "reason": ""}},
@@ -145,7 +165,7 @@ class TestHealthSentence:
 
     async def test_says_all_else_that_is_amiss(self, page_of_operators: Page) -> None:
         overview = an_overview(
-            backlog={**_QUEUED, "unpublished_batches": 2, "oldest_batch_s": 75.0},
+            backlog={**_QUEUED, "unpublished_batches": 2, "oldest_batch_s": 181.0},
             dead_letters={"waiting": 2, "reason": ""},
             processes={"gateway": {"silent": 1}, "processor": {"working": 1}},
         )
@@ -179,6 +199,15 @@ async def test_a_duration_has_at_most_two_units(page_of_operators: Page, seconds
     said = await _call(page_of_operators, "parts/numbers.js", "durationText", seconds)
 
     assert said.replace("\u00a0", " ") == text
+
+
+async def test_a_list_that_changes_is_shown_in_order_by_the_same_nodes(page_of_operators: Page) -> None:
+    random = Random(1)  # noqa: S311 - not for secrets
+    lists = [random.sample(range(12), random.randint(0, 12)) for _ in range(300)]
+
+    wrong = await page_of_operators.evaluate(_CHANGE_A_LIST, lists)
+
+    assert wrong == []
 
 
 async def test_data_are_shown_as_text(browser: Browser, gateway_alone: str, api: ScriptedOperations) -> None:
@@ -454,6 +483,16 @@ class TestAccount:
 
             await expect(page.get_by_label("Owner")).to_have_value("ada")
             await expect(page.get_by_label("Select ada/4")).to_be_checked()
+
+    async def test_stays_signed_in_beyond_a_token_each_refresh_token_being_used_once(
+        self, browser: Browser, gateway_alone: str, api: ScriptedOperations
+    ) -> None:
+        api.token_lifetime_s = 1
+        async with a_visit(browser, gateway_alone, api) as visit:
+            await until(lambda: len(api.logins) > 2)
+            await expect(visit.page.get_by_role("button", name="Sign out")).to_be_visible()
+
+        assert api.logins == ["", *(f"refresh token {number + 1}" for number in range(len(api.logins) - 1))]
 
     async def test_leaves_nothing_in_the_browser(
         self, browser: Browser, gateway_alone: str, api: ScriptedOperations

@@ -1,8 +1,8 @@
 // The view of finished ECGs: grouped by reason, filtered, selected, replayed.
 
 import { announce } from "../parts/announcer.js";
-import { goTo } from "../parts/address.js";
-import { element, setShown, setText } from "../parts/elements.js";
+import { addressOf, goTo } from "../parts/address.js";
+import { element, setAttribute, setShown, setText } from "../parts/elements.js";
 import { Loader } from "../parts/loader.js";
 import { counted, countText } from "../parts/numbers.js";
 import { ecgList } from "./ecg_list.js";
@@ -13,6 +13,8 @@ import { ReplayProgress } from "./replay_progress.js";
 
 const PAGE = 50;
 const MOST_SHOWN = 500; // the API's largest page; a filter shows what is beyond
+const MOST_REASONS = 100; // that the API counts
+const MOST_REPLAYED = 100_000; // that the API replays at a time
 // While nothing tells of a change, so often; at once when the count of failed ECGs changes.
 const RELOAD_MS = 10_000;
 
@@ -31,7 +33,7 @@ class EcgsView {
   #filter = {};
   #isOpen = false;
   #shown = PAGE;
-  #matching = { count: 0, asOf: null };
+  #matching = { count: 0, asOf: null, isCounted: false };
   #failedBefore = null;
   #heading = element("h2", { tabindex: -1 });
   #form = filterForm((filter) => goTo("ecgs", filter));
@@ -50,6 +52,7 @@ class EcgsView {
     onclick: () => this.#replaySelected(),
   });
   #summary = element("p", { class: "summary" });
+  #timeline = element("a", { hidden: true });
   #progress;
   #groupLoader;
   #listLoader;
@@ -65,7 +68,7 @@ class EcgsView {
       () => this.#loadEcgs(),
       (page) => this.#showEcgs(page),
     );
-    const chosen = [this.#heading, this.#form.node, this.#command.node, this.#progress.node];
+    const chosen = [this.#heading, this.#form.node, this.#command.node, this.#timeline, this.#progress.node];
     const groups = [this.#groupLoader.status, this.#groups.node];
     const actions = element(
       "div",
@@ -91,6 +94,9 @@ class EcgsView {
     setText(this.#heading, filter.failed ? "Failed ECGs" : "Finished ECGs");
     this.#form.show(filter);
     this.#command.show(filter);
+    setText(this.#timeline, `Timeline of ${filter.owner}/${filter.id}, finished or not`);
+    setAttribute(this.#timeline, "href", addressOf("ecg", { owner: filter.owner, id: filter.id }));
+    setShown(this.#timeline, Boolean(filter.owner && filter.id));
     this.#list.clear();
     this.#groupLoader.reset();
     this.#listLoader.reset();
@@ -124,7 +130,7 @@ class EcgsView {
   #showGroups({ groups, as_of: asOf }) {
     const chosen = groups.filter(({ reason }) => !this.#filter.reason || reason === this.#filter.reason);
     const count = chosen.reduce((sum, { ecgs }) => sum + ecgs, 0);
-    this.#matching = { count, asOf };
+    this.#matching = { count, asOf, isCounted: groups.length < MOST_REASONS || Boolean(this.#filter.reason) };
     this.#groups.show(groups, this.#filter);
     setShown(this.#groups.node, groups.length > 0);
     this.#showActions();
@@ -142,15 +148,13 @@ class EcgsView {
   }
 
   #showActions() {
-    const { count } = this.#matching;
+    const { count, isCounted } = this.#matching;
     const selected = this.#list.selected().length;
-    setText(
-      this.#summary,
-      this.#filter.failed ? `${counted(count, "failed ECG matches", "failed ECGs match")}` : "",
-    );
+    const isReplayable = this.#filter.failed === true && isCounted && count <= MOST_REPLAYED;
+    setText(this.#summary, this.#filter.failed ? summaryOf(this.#matching) : "");
     setText(this.#allButton, `Replay all ${countText(count)} that match…`);
     setText(this.#selectedButton, `Replay ${countText(selected)} selected…`);
-    setShown(this.#allButton, this.#filter.failed === true && count > 0);
+    setShown(this.#allButton, isReplayable && count > 0);
     setShown(this.#selectedButton, selected > 0);
   }
 
@@ -176,6 +180,17 @@ class EcgsView {
     else this.#progress.begin(replayed, this.#filter, asOf);
     this.#reload();
   }
+}
+
+function summaryOf({ count, isCounted, asOf }) {
+  if (asOf === null) return "";
+  const matches = counted(count, "failed ECG matches", "failed ECGs match");
+  if (!isCounted)
+    return `${matches} for the ${MOST_REASONS} most frequent reasons: choose one to replay all of it`;
+  const isTooMany = count > MOST_REPLAYED;
+  return isTooMany
+    ? `${matches}, too many to replay here: narrow the filter, or use isoline replay`
+    : matches;
 }
 
 /** Whether the gateway finds what a filter selects without reading all ECGs. */

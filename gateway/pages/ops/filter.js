@@ -8,7 +8,7 @@ const TIMES = { since: "Finished since", until: "Finished before" };
 const WORDS = ["failed", ...Object.keys(TEXTS), ...Object.keys(TIMES)];
 const COPIED_MS = 2000;
 
-/** The filter of an address' parameters, of which other words are left out. */
+/** The filter of an address' parameters, without other words; a reason is one of failed ECGs. */
 export function filterOf(parameters) {
   const filter = {};
   for (const word of WORDS) {
@@ -16,7 +16,7 @@ export function filterOf(parameters) {
       filter[word] = word === "failed" ? true : parameters[word];
     }
   }
-  return filter;
+  return filter.reason ? { failed: true, ...filter } : filter;
 }
 
 /** The filter as the API takes it. */

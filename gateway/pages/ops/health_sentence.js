@@ -6,8 +6,11 @@ import { showItems } from "../parts/keyed_children.js";
 import { countText, counted, durationText, rateText } from "../parts/numbers.js";
 import { timeText } from "../parts/times.js";
 
-// An ECG or an event that has waited for longer is late.
-const LATE_S = 60;
+// What has waited for longer is late, as it is for the alerts in deploy/observability.
+const LATE_ECG_S = 120;
+const LATE_EVENT_S = 180;
+// Parts of health that have a sentence of their own.
+const TOLD_APART = ["intake", "backlog_age"];
 // Failures are worth a sentence from this part of the ECGs on.
 const MANY_FAILED = 0.05;
 
@@ -70,7 +73,7 @@ function gateway({ health }) {
 }
 
 function processors({ processes, backlog }) {
-  const { working = 0, draining = 0, paused = 0 } = processes.processor ?? {};
+  const { working = 0, draining = 0, paused = 0 } = processing(processes);
   if (working + draining + paused > 0) return null;
   if (!backlog.queued_ecgs)
     return { kind: "processors", level: "bad", text: "No processor is attached: ECGs will wait." };
@@ -89,10 +92,10 @@ function intake({ intake: { state, who, since }, backlog }) {
 }
 
 function age({ processes, backlog, intake: { state } }) {
-  const { working = 0 } = processes.processor ?? {};
-  if (backlog.oldest_ecg_s <= LATE_S || working === 0 || state === "paused") return null;
-  const processing = counted(working, "processor works", "processors work");
-  const atWork = `${processing} on ${counted(backlog.queued_ecgs, "ECG")}`;
+  const { working = 0 } = processing(processes);
+  if (backlog.oldest_ecg_s <= LATE_ECG_S || working === 0 || state === "paused") return null;
+  const workers = counted(working, "processor works", "processors work");
+  const atWork = `${workers} on ${counted(backlog.queued_ecgs, "ECG")}`;
   return {
     kind: "age",
     level: "bad",
@@ -106,7 +109,7 @@ function silent({ processes }) {
   return {
     kind: "silent",
     level: "warn",
-    text: `${counted(count, "process has", "processes have")} stopped without leaving.`,
+    text: `${counted(count, "process has", "processes have")} stopped without leaving within the hour.`,
   };
 }
 
@@ -119,7 +122,7 @@ function failures({ throughput: { now } }) {
 }
 
 function outbox({ backlog: { unpublished_batches: batches, oldest_batch_s: age_s } }) {
-  if (age_s <= LATE_S) return null;
+  if (age_s <= LATE_EVENT_S) return null;
   const inOutbox = counted(batches, "batch", "batches");
   const text = `Oldest event waits ${durationText(age_s)} to be published: ${inOutbox} in the outbox.`;
   return { kind: "outbox", level: "warn", text };
@@ -135,8 +138,15 @@ function deadLetters({ dead_letters: { waiting, reason } }) {
 }
 
 function degraded({ health }) {
-  const parts = Object.entries(health.parts ?? {}).filter(([, part]) => part.state === "degraded");
+  const parts = Object.entries(health.parts).filter(
+    ([name, part]) => part.state === "degraded" && !TOLD_APART.includes(name),
+  );
   if (!parts.length) return null;
   const text = parts.map(([name, part]) => `${name} is degraded: ${part.reason}`).join(" ");
   return { kind: "degraded", level: "warn", text };
+}
+
+/** Processes that analyse ECGs, by state: an embedded one is gateway and processor. */
+function processing({ processor, embedded }) {
+  return processor ?? embedded ?? {};
 }

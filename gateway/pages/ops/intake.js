@@ -51,6 +51,7 @@ async function changeIntake(api, { state, title, explanation, label, isDangerous
 
 function sentence(state, who, why, since) {
   if (!since) return "Processors take ECGs.";
-  const known = `by ${who} since ${timeText(since)}: ${why}`;
-  return state === "paused" ? `Paused ${known}` : `Processors take ECGs. Resumed ${known}`;
+  const time = timeText(since);
+  if (state === "paused") return `Paused by ${who} since ${time}: ${why}`;
+  return `Processors take ECGs. Resumed by ${who} at ${time}: ${why}`;
 }

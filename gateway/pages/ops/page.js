@@ -96,6 +96,7 @@ function showSession() {
     main.focus({ preventScroll: true });
   } else {
     live.stop();
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     form.say(session.endReason);
     form.focus();
   }

@@ -70,8 +70,8 @@ export class LiveUpdates extends EventTarget {
       await this.#read(abort);
       this.#retry(abort, "The gateway ended the connection.", { isEnd: true });
     } catch (error) {
-      if (error instanceof ProblemError && error.status === 403) this.#refuse(error.message);
-      else this.#retry(abort, error.message);
+      if (error instanceof ProblemError && error.status === 403) this.#refuse(abort, error.message);
+      else this.#retry(abort, abort.signal.aborted ? "The gateway fell silent." : error.message);
     }
   }
 
@@ -91,7 +91,8 @@ export class LiveUpdates extends EventTarget {
     }
   }
 
-  #refuse(reason) {
+  #refuse(abort, reason) {
+    if (this.#abort !== abort) return;
     this.#isWanted = false;
     this.reason = reason;
     this.#tell("refused");
