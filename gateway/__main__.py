@@ -102,6 +102,15 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             check_schema=check_schema_of,
             is_for_operators=True,
         ) as operators_database,
+        open_heartbeat(
+            Heartbeat(
+                PostgresProcesses(database),
+                process_id=new_process_id(),
+                service="gateway",
+                worker=worker,
+                is_draining=stop_requested.is_set,
+            )
+        ),
         open_gateway(
             settings,
             token_key=settings.token_key.get_secret_value(),
@@ -127,15 +136,6 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             },
             operations_port=settings.operations_port_of(worker),
             shares_port=settings.workers > 1,
-        ),
-        open_heartbeat(
-            Heartbeat(
-                PostgresProcesses(database),
-                process_id=new_process_id(),
-                service="gateway",
-                worker=worker,
-                is_draining=stop_requested.is_set,
-            )
         ),
     ):
         await stop_requested.wait()

@@ -8,6 +8,9 @@ from uuid import uuid4
 
 from typer.testing import CliRunner
 
+from gateway import app as gateway_app
+from gateway.__main__ import _serve_alone as serve_gateway
+from gateway.auth.signing_keys import new_seed
 from isoline.cli.app import app
 from shared.domain.errors import UnavailableError
 from shared.ports.claim_ids import new_process_id
@@ -15,6 +18,7 @@ from shared.ports.operators.processes import Presence
 from shared.release import RELEASE
 from shared.runtime import heartbeat as heartbeat_module
 from shared.runtime.heartbeat import Heartbeat, open_heartbeat
+from shared.runtime.settings import GatewaySettings, read_settings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operators.processes import PostgresProcesses, find_processes
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from shared.storage.pool.database import Database
 
 _SCHEMA_BEFORE: Final = 12
+_LIMIT_S: Final = 60
 
 
 def a_presence(service: str = "processor", *, worker: int = 1, held_ecgs: int | None = 7) -> Presence:
@@ -185,6 +190,43 @@ async def test_a_heartbeat_says_what_its_process_does_through_outages_and_that_i
     [ended] = await PostgresProcesses(database).running()
     assert ended.ended_at is not None
     assert records == []
+
+
+async def test_a_gateway_is_seen_draining_until_it_has_answered_what_it_has(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DATABASE_URL": database_url,
+        "AMQP_URL": "amqp://127.0.0.1:1/",
+        "TOKEN_KEY": new_seed(),
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+    }.items():
+        monkeypatch.setenv(f"ISOLINE_{name}", value)
+    monkeypatch.setattr(heartbeat_module, "_EVERY_S", 0.01)
+    stop_requested, has_answered = asyncio.Event(), asyncio.Event()
+
+    async def drain(*_: object, **__: object) -> None:
+        await has_answered.wait()
+
+    monkeypatch.setattr(gateway_app, "_drain", drain)
+
+    async def is_draining() -> bool:
+        [process] = await PostgresProcesses(database).running()
+        return process.presence.is_draining
+
+    async with asyncio.timeout(_LIMIT_S):
+        serving = asyncio.create_task(serve_gateway(read_settings(GatewaySettings), stop_requested, 1))
+        await until(PostgresProcesses(database).running)
+        stop_requested.set()
+        await until(is_draining)
+        [draining] = await PostgresProcesses(database).running()
+        has_answered.set()
+        await serving
+
+    [ended] = await PostgresProcesses(database).running()
+    assert draining.ended_at is None
+    assert ended.ended_at is not None
 
 
 async def test_the_commands_print_processes_and_the_backlog(
