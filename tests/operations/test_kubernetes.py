@@ -40,7 +40,7 @@ from tests.support.metrics import metrics_of
 from tests.support.roles import open_role, url_of_role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic import BaseModel
     from pydantic_settings import BaseSettings
@@ -152,6 +152,19 @@ def test_the_image_is_ours_of_this_release() -> None:
     assert base == {f"isoline:{version('isoline')}"}
 
 
+def secrets_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Each secret that a pod mounts, with its key and the file that has it."""
+    [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == "secrets"]
+    whole = volume.get("secret", {})
+    sources = [(whole.get("secretName"), whole.get("items", []))] + [
+        (source["secret"]["name"], source["secret"]["items"])
+        for source in volume.get("projected", {}).get("sources", [])
+    ]
+    for name, items in sources:
+        for item in items:
+            yield name, item["key"], item["path"]
+
+
 def settings_of(pod: Mapping[str, Any], secrets: Path) -> dict[str, str]:
     """The environment of a pod's first container, and its secrets as files in a folder."""
     maps = {called(object_): object_["data"] for object_ in of_kind("ConfigMap")}
@@ -160,13 +173,12 @@ def settings_of(pod: Mapping[str, Any], secrets: Path) -> dict[str, str]:
     for source in container["envFrom"]:
         environment |= maps[f"ConfigMap/{source['configMapRef']['name']}"]
     [mount] = [each for each in container["volumeMounts"] if each["name"] == "secrets"]
-    [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == "secrets"]
     assert mount["mountPath"] == environment["ISOLINE_SECRETS_DIR"]
-    for item in volume["secret"]["items"]:
+    for _, key, path in secrets_of(pod):
         # As Kubernetes mounts them: files of a folder that is replaced as a whole.
         (secrets / "..data").mkdir(exist_ok=True)
-        (secrets / "..data" / item["path"]).write_text(_A_SECRET[item["key"]])
-        (secrets / item["path"]).symlink_to(Path("..data") / item["path"])
+        (secrets / "..data" / path).write_text(_A_SECRET[key])
+        (secrets / path).symlink_to(Path("..data") / path)
     return environment | {"ISOLINE_SECRETS_DIR": str(secrets)}
 
 
@@ -290,12 +302,10 @@ def test_a_port_that_a_service_or_a_policy_names_is_one_of_its_pods() -> None:
 def test_no_secret_is_in_the_tree_and_each_that_is_read_is_in_the_table_with_its_keys() -> None:
     rows = re.findall(r"^\| `(isoline-[a-z-]+)` \| (`.*?`) \| ", _DOCUMENT, re.MULTILINE)
     documented = {name: set(re.findall(r"`([^`]+)`", keys)) for name, keys in rows}
-    read: dict[str, set[str]] = {
-        volume["secret"]["secretName"]: {item["key"] for item in volume["secret"]["items"]}
-        for pod in _PODS.values()
-        for volume in pod["spec"]["volumes"]
-        if "secret" in volume
-    }
+    read: dict[str, set[str]] = {}
+    for pod in _PODS.values():
+        for name, key, _ in secrets_of(pod):
+            read.setdefault(name, set()).add(key)
     for reference in of_kind("TriggerAuthentication")[0]["spec"]["secretTargetRef"]:
         read.setdefault(reference["name"], set()).add(reference["key"])
 
@@ -304,15 +314,12 @@ def test_no_secret_is_in_the_tree_and_each_that_is_read_is_in_the_table_with_its
 
 
 def test_a_process_has_the_secret_of_its_service_and_no_other() -> None:
-    assert {
-        name: [volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume]
-        for name, pod in _PODS.items()
-    } == {
-        "isoline-gateway": ["isoline-gateway"],
-        "isoline-processor": ["isoline-processor"],
-        "isoline-operator": ["isoline-operator"],
-        "isoline-migrate": ["isoline-database-owner"],
-        "isoline-topology": ["isoline-broker-administrator"],
+    assert {name: {secret for secret, _, _ in secrets_of(pod)} for name, pod in _PODS.items()} == {
+        "isoline-gateway": {"isoline-gateway", "isoline-operator"},
+        "isoline-processor": {"isoline-processor"},
+        "isoline-operator": {"isoline-operator"},
+        "isoline-migrate": {"isoline-database-owner"},
+        "isoline-topology": {"isoline-broker-administrator"},
     }
 
 
