@@ -14,18 +14,34 @@ async def failure_of(call: Awaitable[object]) -> Exception | None:
     """Await a call into a library and return the exception that it raised, or None.
 
     A channel that closes ends the calls on it with its own exception, CancelledError included. That counts as
-    a cancellation only when this task was cancelled.
+    a cancellation only when this task was cancelled; and then it is one, whatever the call made of it: aiormq
+    raises the reason why a channel closed in place of a cancellation that comes at the same time.
     """
+    task = asyncio.current_task()
+    earlier = 0 if task is None else task.cancelling()
+    failure: Exception | None = None
     try:
         await call
     except asyncio.CancelledError:
-        task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return ConnectionError("cancelled from within: the channel was lost")
+        failure = ConnectionError("cancelled from within: the channel was lost")
     except Exception as error:  # noqa: BLE001 - RuntimeError and a bare Exception are among its failures
-        return error
-    return None
+        failure = error
+    if task is not None and task.cancelling() > earlier:
+        raise asyncio.CancelledError from failure
+    return failure
+
+
+def raise_if_cancelled() -> None:
+    """Cancel this task if it was asked to, and a library that it called did not let that through.
+
+    Raises:
+        CancelledError: It was.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def run_supervised(work: Callable[[], Awaitable[object]], name: str) -> NoReturn:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import warnings
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -259,6 +259,46 @@ class TestConnections:
         await asyncio.wait([waiting], timeout=1)
 
         assert waiting.cancelled()
+
+    async def test_a_cancellation_of_ours_stays_one_when_the_library_raises_something_else(self) -> None:
+        async def closed_channel() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionError("the channel was closed") from None
+
+        waiting = asyncio.create_task(failure_of(closed_channel()))
+        await asyncio.sleep(0)
+
+        waiting.cancel()
+        await asyncio.wait([waiting], timeout=1)
+
+        assert waiting.cancelled()
+
+    async def test_a_cancellation_that_the_library_suppresses_still_ends_reconnecting(
+        self, amqp_url: str, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_closing = asyncio.Event()
+
+        async def suppress_cancellation(*arguments: Any) -> bool:  # as a channel that closes may
+            await declare_or_check(*arguments)
+            is_closing.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return True
+
+        async def stay_connected() -> None:
+            async with a_publisher(amqp_url, topology):
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(rabbitmq, "declare_or_check", suppress_cancellation)
+        connecting = asyncio.create_task(stay_connected())
+        await is_closing.wait()
+
+        connecting.cancel()
+        await asyncio.wait([connecting], timeout=5)
+
+        assert connecting.cancelled()
 
     @pytest.mark.usefixtures("versions")
     async def test_each_publish_on_a_connection_that_is_cut_has_an_outcome(

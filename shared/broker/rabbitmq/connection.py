@@ -28,7 +28,7 @@ from shared.broker.rabbitmq.nodes import urls_of_nodes
 from shared.broker.rabbitmq.refusals import describe_failure
 from shared.broker.topology import declare_or_check
 from shared.runtime.retry import backoff_s
-from shared.runtime.supervision import background_task, failure_of
+from shared.runtime.supervision import background_task, failure_of, raise_if_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,6 +163,8 @@ async def _time_limit(limit_s: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(limit_s):
             yield
+            # The library's `Channel.close` suppresses it when the channel ends at the same time.
+            raise_if_cancelled()
     except TimeoutError:
         raise ConnectionError(f"no answer within {limit_s:g} s") from None
 
