@@ -14,11 +14,13 @@ from shared.domain.account import Account, Role
 from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import EcgKey, deleted_event, processed_event
+from shared.operations.overview import read_overview
 from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.ports.logins import Login
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.ports.operators.processes import Presence
 from shared.ports.operators.retention import PrunedPage, PrunedShare
+from shared.ports.operators.throughput import SettledCounts
 from shared.ports.outbox import Backoff
 from shared.service import Service
 from shared.storage.pool.database import open_database
@@ -34,10 +36,16 @@ from shared.storage.postgres.checks import (
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.audit import PostgresAudit
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.finished_ecgs import PostgresFinishedEcgs
+from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.operations import PostgresOperations
+from shared.storage.postgres.operators.outbox_state import PostgresOutboxReader
+from shared.storage.postgres.operators.overview import overview_sources
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
+from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
@@ -182,6 +190,35 @@ async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
     assert await accounts.add(Account("bob", "hash", frozenset({Role.ADMIN})))
     assert await accounts.delete("ada")
     assert [account.name for account in await accounts.page(limit=10)] == ["bob"]
+
+
+async def test_an_operator_reads_and_does_all_that_the_operations_api_offers(roles: Roles) -> None:
+    database, processor = roles.databases[Service.OPERATOR], roles.databases[Service.PROCESSOR]
+    note, counts = AuditNote("olga", "why"), SettledCounts()
+    counts.add(completed=3, failed=1, latencies_s=[0.02])
+
+    assert await PostgresThroughput(processor).add(uuid4(), counts)
+    assert (await PostgresIntake(database).change(note, is_paused=True)).is_paused
+    assert (await PostgresIntake(processor).read()).is_paused
+    overview = await read_overview(overview_sources(database, NoDeadLetters()))
+    page = await PostgresFinishedEcgs(database).page(Selection(owner="ada"), limit=1)
+    failures = await PostgresFinishedEcgs(database).failures(Selection(failed=True), limit=1)
+    [record] = await PostgresAudit(database).page(limit=1)
+
+    assert overview.throughput.hour.completed == 3
+    assert (page.ecgs, failures.groups) == ([], [])
+    assert record.what == "pause"
+    assert await PostgresOutboxReader(database).waiting(limit=1) == []
+    for service in (Service.GATEWAY, Service.PROCESSOR):
+        with pytest.raises(UnavailableError, match="permission denied"):
+            await PostgresIntake(roles.databases[service]).change(note, is_paused=False)
+
+
+class NoDeadLetters:
+    """Counts none: RabbitMQ has its own rights."""
+
+    async def count(self) -> int:
+        return 0
 
 
 async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(roles: Roles) -> None:

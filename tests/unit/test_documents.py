@@ -15,8 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from prometheus_client import REGISTRY
+from typer.testing import CliRunner
 
 from gateway.ecgs.query_parameters import MAX_WAIT_S
+from gateway.ops.routes import OPS_ROUTES
+from isoline.cli.app import app
+from shared.domain.account import Role
 from shared.domain.errors import ConfigurationError
 from shared.events import EcgKey, processed_event
 from shared.runtime.settings import (
@@ -346,6 +350,25 @@ def test_each_file_that_the_architecture_names_is_there() -> None:
 
     assert len(files) > 20
     assert [file for file in files if not (_ROOT / file).is_file()] == []
+
+
+def test_the_table_of_the_operations_api_names_each_route_with_its_role_and_commands_that_exist() -> None:
+    section = (_ROOT / "docs/operations.md").read_text().split("\n## Operations API\n")[1].split("\n## ")[0]
+    rows = re.findall(
+        r"^\| `([A-Z]+ /ops\S+)`(?:, `\.\.\.(\S+)`)? \| (\w+) \| .* \|(.*)\|$", section, re.MULTILINE
+    )
+    named = {}
+    for route, other, role, _ in rows:
+        for path in (route, re.sub(r"/\w+$", other, route)) if other else (route,):
+            named[path] = role
+
+    assert named == {
+        f"{route.method} {route.path}": "observer" if Role.OBSERVER in route.roles else "operator"
+        for route in OPS_ROUTES
+    }
+    for command in re.findall(r"`isoline ([^`]*)`", " ".join(commands for *_, commands in rows)):
+        words = [word for word in command.split() if not word.startswith("--")]
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, command
 
 
 def test_the_index_of_the_migrations_names_each_in_order() -> None:
