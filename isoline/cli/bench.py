@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(context: typer.Context) -> None:
-    """Measure: scale, growth, plans, soak (--help lists them). Needs a developer's checkout."""
+    """Measure: scale, simulate, growth, plans, soak (--help lists them). Needs a developer's checkout."""
     sys.exit(_benchmarks(Path(isoline.__file__).parents[1]).main(context.args))
 
 

@@ -13,6 +13,7 @@ from tests.programs.benchmarks.at_scale.growth import show_growth
 from tests.programs.benchmarks.at_scale.plans import show_plans
 from tests.programs.benchmarks.at_scale.soak import soak
 from tests.programs.benchmarks.comparison import compare
+from tests.programs.benchmarks.scaling.replicas import Simulation, show_simulation
 from tests.programs.benchmarks.scaling.scale import Scale, show_scale
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def _asked_for(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
             return soak(arguments.minutes)
         case "scale":
             return show_scale(_scale(arguments))
+        case "simulate":
+            return show_simulation(_simulation(arguments))
         case _:
             return compare(only=arguments.only, is_quick=arguments.quick)
 
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     soaking = commands.add_parser("soak", help="70 %% of capacity for a while")
     soaking.add_argument("--minutes", type=int, default=10)
     _add_scale(commands.add_parser("scale", help="what processors do beside one, with an insight that waits"))
+    _add_simulation(commands.add_parser("simulate", help="latency by load and processes, by measured costs"))
     return parser
 
 
@@ -78,6 +82,29 @@ def _scale(arguments: argparse.Namespace) -> Scale:
         wait_ms=arguments.wait_ms,
         seconds=arguments.seconds,
         are_late=arguments.late,
+    )
+
+
+def _add_simulation(parser: argparse.ArgumentParser) -> None:
+    usual = Simulation()
+    parser.add_argument("--recording", choices=("small", "standard"), default=usual.recording)
+    parser.add_argument("--rates", type=float, nargs="+", default=list(usual.rates), help="ECGs per second")
+    parser.add_argument("--gateways", type=int, default=0, help="as many as the load needs if not given")
+    parser.add_argument("--processors", type=int, default=0, help="likewise")
+    parser.add_argument("--wait-ms", type=float, default=0.0, help="what an insight waits for each ECG")
+    parser.add_argument("--burst", type=int, default=1, help="ECGs that arrive in one moment")
+    parser.add_argument("--check", action="store_true", help="measure costs, and compare with a real run")
+
+
+def _simulation(arguments: argparse.Namespace) -> Simulation:
+    return Simulation(
+        recording=arguments.recording,
+        rates=arguments.rates,
+        gateways=arguments.gateways,
+        processors=arguments.processors,
+        wait_ms=arguments.wait_ms,
+        burst=arguments.burst,
+        is_checked=arguments.check,
     )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.programs.benchmarks.load.wrk import LoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.programs.benchmarks.load.requests import Requests
 
@@ -45,11 +45,29 @@ async def submit_at_rate(
     Raises:
         LoadError: Some were refused, or not completed when the answer came.
     """
-    run = _Run(_Connections(address), _Connections(address), questions)
+    arrivals_s = [offset / rate_per_s for offset in range(int(rate_per_s * seconds))]
+    return await submit_at(address, submissions, questions, first, arrivals_s)
+
+
+async def submit_at(
+    address: str,
+    submissions: Requests,
+    questions: Requests,
+    first: int,
+    arrivals_s: Sequence[float],
+    *,
+    ask_about_every: int = _ASK_ABOUT_EVERY,
+) -> Latencies:
+    """Submit at these times, and ask about the result of one in so many, or of none if that is 0.
+
+    Raises:
+        LoadError: Some were refused, or not completed when the answer came.
+    """
+    run = _Run(_Connections(address), _Connections(address), questions, ask_about_every)
     await run.open()
     begun_s = time.monotonic()  # the loop's own clock has steps of a millisecond
-    for offset in range(int(rate_per_s * seconds)):
-        intended_s = begun_s + offset / rate_per_s
+    for offset, at_s in enumerate(arrivals_s):
+        intended_s = begun_s + at_s
         await asyncio.sleep(max(intended_s - time.monotonic(), 0.0))
         run.submit(submissions.numbered(first + offset), first + offset, intended_s)
     await run.until_answered()
@@ -64,11 +82,14 @@ def percentile(values: list[float], percent: float) -> float:
 class _Run:
     """What is under way, and what came of it."""
 
-    def __init__(self, submitting: _Connections, asking: _Connections, questions: Requests) -> None:
+    def __init__(
+        self, submitting: _Connections, asking: _Connections, questions: Requests, ask_about_every: int
+    ) -> None:
         self.latencies = Latencies([], [])
         self._submitting = submitting
         self._asking = asking
         self._questions = questions
+        self._ask_about_every = ask_about_every
         self._under_way = 0
         self._refusals: list[bytes] = []
 
@@ -99,7 +120,7 @@ class _Run:
         self.latencies.submit_s.append(now_s - intended_s)
         if not head.startswith(_ACCEPTED):
             self._refusals.append(head)
-        elif number % _ASK_ABOUT_EVERY == 0:
+        elif self._ask_about_every and number % self._ask_about_every == 0:
             self._under_way += 1
             self._asking.send(self._questions.numbered(number), partial(self._on_result, now_s))
 
