@@ -160,6 +160,35 @@ async def test_an_ecg_is_taken_measured_replayed_erased_and_taken_again(roles: R
     assert receipt.key.generation == 3
 
 
+async def test_attempts_are_noted_by_processors_kept_by_operators_and_erased_by_gateways(
+    roles: Roles,
+) -> None:
+    gateway, processor, operator = (roles.databases[service] for service in _SERVICES)
+    store, operations = PostgresEcgStore(processor), PostgresOperations(operator)
+    [receipt] = await PostgresEcgStore(gateway).add([a_submission("10")])
+    keys = [receipt.key]
+
+    await store.claim(keys, claim_id=uuid4())
+    await store.claim(keys, claim_id=uuid4(), tried_before=True)
+    await store.postpone(keys, delay_s=0, reason="why")
+    [claim] = (await store.claim(keys, claim_id=uuid4(), tried_before=True)).claimed
+    now = datetime.now(UTC)
+    event = processed_event(claim.key, {}, source=SOURCE, now=now, traceparent=None)
+    await store.settle([Settlement(claim, event, document={"leads": []})])
+    await operations.replay(
+        Selection(owner="ada"), AuditNote("olga", "why"), finished_before=await operations.now(), limit=10
+    )
+    timeline = await PostgresTimelines(operator, PostgresEventSource(operator)).read("ada", "10")
+    await PostgresOwnedEcgs(gateway).erase(
+        "ada", "10", event_of=lambda key: deleted_event(key, source=SOURCE, now=now, traceparent=None)
+    )
+
+    assert timeline is not None
+    assert [moment.what for moment in timeline.moments].count("attempt") == 3
+    async with gateway.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM attempt") == 0
+
+
 async def test_a_long_ecg_is_taken_by_one_role_and_read_by_the_other(roles: Roles) -> None:
     recording = recording_of(an_ecg(), block_samples=2)
     store = PostgresEcgStore(roles.databases[Service.PROCESSOR])

@@ -109,11 +109,11 @@ async def test_one_tree_leads_from_the_request_to_the_event(
     analysis = the_span(below, "analyse")
     assert analysis.service == "isoline-processor"
     assert (analysis.attributes["isoline.ecg"], analysis.attributes["isoline.attempt"]) == ("ada/10", 1)
-    stages = children(spans, analysis.span_id)
+    stages = [span for span in children(spans, analysis.span_id) if not _by_relay(span)]
     assert [span.name for span in stages] == _STAGES
     assert all(analysis.began_ns <= span.began_ns <= span.ended_ns <= analysis.ended_ns for span in stages)
     assert event["traceparent"] == f"00-{_TRACE_ID}-{analysis.span_id}-01"
-    assert [span.failure for span in spans] == [None] * 8
+    assert {span.failure for span in spans} == {None}
     assert re.fullmatch(f"00-{_TRACE_ID}-[0-9a-f]{{16}}-00", unsampled["traceparent"])
 
 

@@ -274,6 +274,16 @@ async def test_attempts_of_earlier_generations_stay_and_go_when_the_ecg_is_erase
         assert await connection.fetchval("SELECT count(*) FROM attempt") == 0
 
 
+async def test_attempts_go_with_an_ecg_that_is_deleted_whole(database: Database) -> None:
+    key, store = await submit(database), PostgresEcgStore(database)
+    await store.claim([key], claim_id=uuid4())
+    await store.postpone([key], delay_s=0, reason=_WHY)
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM ecg")
+
+        assert await connection.fetchval("SELECT count(*) FROM attempt") == 0
+
+
 async def test_without_the_table_of_attempts_the_last_one_is_told(database_url: str) -> None:
     await migrate(database_url, to=14)
     async with open_connection(database_url) as connection:
