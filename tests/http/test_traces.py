@@ -10,8 +10,10 @@ import pytest
 
 from gateway.ecgs import handlers
 from shared.events import EventType
+from shared.observability.tracing import recording_with
 from tests.http.conftest import QUEUE
 from tests.support.builders import a_binary_ecg, an_ecg_body
+from tests.support.spans import RememberingTracer
 
 if TYPE_CHECKING:
     import aiohttp
@@ -85,3 +87,21 @@ async def test_an_erasure_is_announced_in_the_trace_of_its_request(
         assert response.status == 204
 
     assert traces(broker, subscriber) == [_TRACE_ID]
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.usefixtures("_stored")
+async def test_a_submission_has_a_span_of_its_commit_and_one_of_its_announcement(
+    ada: aiohttp.ClientSession, form: str
+) -> None:
+    tracer = RememberingTracer()
+
+    with recording_with(tracer):
+        async with ada.post("/ecg/process", **_FORMS[form]) as response:
+            assert response.status == 202
+
+    assert [span.name for span in tracer.spans] == ["commit", "publish ecg.submitted"]
+    [parent] = {span.parent for span in tracer.spans}
+    assert parent is not None
+    assert parent.split("-")[1] == _TRACE_ID
+    assert {span.failure for span in tracer.spans} == {None}
