@@ -40,13 +40,29 @@ def _valid_cursor(cursor: str) -> str:
     return cursor
 
 
-def _without_nul(text: str) -> str:
+def without_nul(text: str) -> str:
+    """A text that PostgreSQL can hold, for ``AfterValidator``.
+
+    Raises:
+        PydanticCustomError: It has a U+0000.
+    """
     if "\0" in text:
         raise PydanticCustomError("text", "expected a text without U+0000")
     return text
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
+# The pattern says in the contract what the validator says to senders.
+_WITHOUT_NUL: Final = {"pattern": "^[^\\u0000]*$"}
+OwnerText = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_OWNER_LENGTH, json_schema_extra=_WITHOUT_NUL),
+    AfterValidator(without_nul),
+]
+ReasonText = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_REASON_LENGTH, json_schema_extra=_WITHOUT_NUL),
+    AfterValidator(without_nul),
+]
 
 
 class FilterQuery(Query):
@@ -56,7 +72,7 @@ class FilterQuery(Query):
         Literal["failed"] | None, Field(description="Only ECGs that failed.", examples=["failed"])
     ] = None
     owner: Annotated[
-        Annotated[Text, Field(min_length=1, max_length=MAX_OWNER_LENGTH)] | None,
+        OwnerText | None,
         Field(description="Only this owner's.", examples=["ada"]),
     ] = None
     id: Annotated[
@@ -64,7 +80,7 @@ class FilterQuery(Query):
         Field(description="Only ECGs of this id.", examples=["10"]),
     ] = None
     reason: Annotated[
-        Annotated[Text, Field(min_length=1, max_length=MAX_REASON_LENGTH)] | None,
+        ReasonText | None,
         Field(
             description="Only ECGs that failed for this reason, in the words of the list.",
             examples=["Given up after 5 attempts."],

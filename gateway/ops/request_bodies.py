@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.http.validation import RequestBody
-from gateway.ops.query_parameters import ECG_ID_PATTERN, MAX_OWNER_LENGTH, MAX_REASON_LENGTH, Text
+from gateway.ops.query_parameters import ECG_ID_PATTERN, OwnerText, ReasonText, without_nul
 from gateway.ops.times import Time
 from shared.ports.operators.operations import Selection
 
@@ -25,30 +25,46 @@ def _not_blank(text: str) -> str:
 
 
 _Why = Annotated[
-    Text,
-    Field(max_length=_MAX_WHY_LENGTH, pattern=r"\S", description="Kept in the audit, with your name."),
+    str,
+    Field(
+        max_length=_MAX_WHY_LENGTH,
+        description="Kept in the audit, with your name.",
+        json_schema_extra={"pattern": r"^[^\u0000]*\S[^\u0000]*$"},
+    ),
+    AfterValidator(without_nul),
     AfterValidator(_not_blank),
 ]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Name no default: an absent field is not null."""
+    schema.pop("default", None)
+
+
+_ABSENT: Final[Any] = None
+_MayBeAbsent: Final = Field(json_schema_extra=_without_default)
 
 
 class FilterBody(RequestBody):
     """The conditions on finished ECGs, at least one, in the words of the list's query."""
 
-    status: Literal["failed"] | None = None
-    owner: Annotated[Text, Field(min_length=1, max_length=MAX_OWNER_LENGTH)] | None = None
-    id: Annotated[str, Field(pattern=ECG_ID_PATTERN)] | None = None
-    reason: Annotated[Text, Field(min_length=1, max_length=MAX_REASON_LENGTH)] | None = None
-    since: Time | None = None
-    until: Time | None = None
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    status: Annotated[Literal["failed"], _MayBeAbsent] = _ABSENT
+    owner: OwnerText = ""
+    id: Annotated[str, Field(pattern=ECG_ID_PATTERN)] = ""
+    reason: ReasonText = ""
+    since: Annotated[Time, _MayBeAbsent] = _ABSENT
+    until: Annotated[Time, _MayBeAbsent] = _ABSENT
 
     @property
     def selection(self) -> Selection:
         """The conditions as the use cases take them."""
         return Selection(
-            id=self.id,
-            owner=self.owner,
+            id=self.id or None,
+            owner=self.owner or None,
             failed=self.status == "failed",
-            reason=self.reason,
+            reason=self.reason or None,
             since=self.since,
             until=self.until,
         )

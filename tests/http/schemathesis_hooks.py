@@ -9,6 +9,8 @@ import schemathesis
 from hypothesis import strategies as st
 
 from gateway.ecgs.query_parameters import encode_cursor
+from gateway.ops.query_parameters import encode_position
+from shared.ports.operators.finished_ecgs import FinishedPosition
 from shared.ports.owned_ecgs import PagePosition
 
 _LONGEST_NAME: Final = 32
@@ -23,14 +25,19 @@ schemathesis.openapi.format(
     "isoline-cursor",
     st.builds(PagePosition, _TIMES, st.from_regex("[a-z0-9]{1,9}", fullmatch=True)).map(encode_cursor),
 )
+schemathesis.openapi.format(
+    "isoline-finished-cursor",
+    st.builds(FinishedPosition, _TIMES, st.integers(1, 2**63 - 1)).map(encode_position),
+)
 
 
 @schemathesis.hook
 def map_case(_: Any, case: Any) -> Any:
     """Fix bodies that are valid only by the schema; deliberately invalid ones stay as they are."""
     is_good = case.meta is not None and case.meta.generation.mode.is_positive
-    if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
+    if is_good and isinstance(case.body, dict):
         case.body = _integral(case.body)
+    if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
         for index, lead in enumerate(case.body["leads"]):
             _mend(lead, index)
     return case
