@@ -1,11 +1,11 @@
-"""Erase ECGs that were finished long ago, page by page and at a bounded rate."""
+"""Erase ECGs that were finished long ago, page by page and at a bounded rate, and keep partitions ready."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 # A page is a transaction: it holds up a submission or a replay that needs one of its rows, 50 ms or so.
 PAGE: Final = 500
 _COUNTED_PAGE: Final = 10_000
+
+# A partition has the signals of eleven hours of 100 ECGs a second, or an eighth of what is kept if that is
+# more: for each, a look-up takes 5 us. What is kept for ever is in partitions as wide as all before together.
+_LEAST_ROWS: Final = 4_000_000
+_PARTS: Final = 8
+_EXTEND_EVERY_S: Final = 60.0
+# A backup may hold the table for hours, and each try holds up others for 300 ms.
+_EXTEND_AGAIN_S: Final = 600.0
 
 _NEXT_ROUND_IN: Final = timedelta(minutes=10)
 # Who has no page to erase looks again after so long: another process is at it, or the next round is not due.
@@ -87,8 +95,8 @@ async def prune(
             break
         row = page.last_row
         await asyncio.sleep(_pause_s(page.ecgs, time.monotonic() - began_s, ecgs_per_s))
-    await retention.prune_records()
     await operations.record("pruned", {**subject, "ecgs": ecgs}, note)
+    await _prune_the_rest(finished_before, ecgs_per_s=ecgs_per_s, retention=retention)
     return ecgs
 
 
@@ -96,13 +104,30 @@ async def prune(
 async def open_retention(
     retention: Retention, *, older_than: timedelta | None, ecgs_per_s: int
 ) -> AsyncIterator[None]:
-    """Erase what was finished longer ago while the context is open; nothing if all is kept for ever."""
-    if older_than is None:
+    """Erase what was finished longer ago, unless None, and keep partitions ready, while it is open."""
+    async with AsyncExitStack() as stack:
+        extend = partial(keep_partitions_ready, 1 if older_than is None else _PARTS, retention=retention)
+        await stack.enter_async_context(background_task(extend, "the partitions"))
+        if older_than is not None:
+            run = partial(run_retention, older_than, ecgs_per_s=ecgs_per_s, retention=retention)
+            await stack.enter_async_context(background_task(run, "the retention"))
         yield
-        return
-    run = partial(run_retention, older_than, ecgs_per_s=ecgs_per_s, retention=retention)
-    async with background_task(run, "the retention"):
-        yield
+
+
+async def keep_partitions_ready(parts: int, *, retention: Retention) -> None:
+    """Have a partition ready for signals that are to come, forever; each as wide as such a part of all."""
+    outages = Outages("adding a partition for signals")
+    while True:
+        pause_s = _EXTEND_EVERY_S
+        try:
+            if await retention.extend_partitions(least_rows=_LEAST_ROWS, parts=parts):
+                _log.info("a partition for signals was added")
+            outages.record_success()
+        except UnavailableError as error:
+            pause_s = _EXTEND_AGAIN_S
+            if not error.is_logged:
+                outages.record_failure(str(error))
+        await asyncio.sleep(pause_s)
 
 
 async def run_retention(older_than: timedelta, *, ecgs_per_s: int, retention: Retention) -> None:
@@ -113,7 +138,8 @@ async def run_retention(older_than: timedelta, *, ecgs_per_s: int, retention: Re
         try:
             share = await retention.prune_shared(older_than, limit=PAGE, next_round_in=_NEXT_ROUND_IN)
             if share is not None and share.round_ecgs is not None:
-                await retention.prune_records()
+                finished_before = await retention.now() - older_than
+                await _prune_the_rest(finished_before, ecgs_per_s=ecgs_per_s, retention=retention)
             outages.record_success()
         except UnavailableError as error:
             share = None
@@ -126,6 +152,19 @@ async def run_retention(older_than: timedelta, *, ecgs_per_s: int, retention: Re
         if share.round_ecgs:
             _log.info("ECGs that were finished long ago are erased", count=share.round_ecgs)
         await asyncio.sleep(_pause_s(share.ecgs, time.monotonic() - began_s, ecgs_per_s))
+
+
+async def _prune_the_rest(finished_before: datetime, *, ecgs_per_s: int, retention: Retention) -> None:
+    """Erase what is left when ECGs are erased: their signals, and records."""
+    await retention.prune_records()
+    while await retention.drop_signals():
+        _log.info("a partition of signals was dropped")
+    while True:
+        began_s = time.monotonic()
+        signals = await retention.prune_signals(finished_before, limit=PAGE)
+        if not signals:
+            return
+        await asyncio.sleep(_pause_s(signals, time.monotonic() - began_s, ecgs_per_s))
 
 
 def _pause_s(ecgs: int, took_s: float, ecgs_per_s: int) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EXPLAIN: Final = "ANALYZE, BUFFERS, FORMAT JSON"
 _EACH: Final = 20_000
 _OWNER: Final = "ada"
-_TABLES: Final = {"ecg", "ecg_signal", "ecg_insights", "outbox"}
+_TABLES: Final = {"ecg", "ecg_signal_0", "ecg_signal_rest", "ecg_insights", "outbox"}
 
 # Settling, the dearest, changes six indexes of three tables, each of three pages from root to leaf. Reading
 # what an owner has queued would take hundreds.

@@ -201,6 +201,13 @@ async def test_a_long_ecg_is_taken_by_one_role_and_read_by_the_other(roles: Role
 
     [ecg] = [stored.decode() for stored in loaded.values()]
     assert ecg.header == an_ecg().header
+    await PostgresOwnedEcgs(roles.databases[Service.GATEWAY]).erase(
+        "ada",
+        ecg.header.id,
+        event_of=lambda key: deleted_event(key, source=SOURCE, now=datetime.now(UTC), traceparent=None),
+    )
+    async with open_connection(roles.url) as owner:
+        assert await owner.fetchval("SELECT count(*) FROM recording_part") == 0
 
 
 async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
@@ -325,9 +332,12 @@ async def test_a_service_may_do_nothing_that_it_need_not_do(
 
 async def test_each_table_is_some_services_or_no_service_may_use_it(database_url: str) -> None:
     async with open_connection(database_url) as connection:
-        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        rows = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition"
+        )
 
-    others = {row["tablename"] for row in rows}.difference(TABLES)
+    others = {row["relname"] for row in rows}.difference(TABLES)
 
     assert {name for name in others if not name.startswith("_pogo")} == set(), (
         "say in shared/storage/schema/privileges.py which service does what with it"

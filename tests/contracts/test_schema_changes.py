@@ -18,7 +18,8 @@ _LIMIT_S: Final = 60
 _STATED: Final = "SELECT migration_id, oldest_code FROM schema_compatibility ORDER BY migration_id"
 _TABLES: Final = """
 SELECT relname FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname !~ '^_pogo' ORDER BY relname
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND relname !~ '^_pogo' ORDER BY relname
 """
 
 _WAITING_FOR_TABLES: Final = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"

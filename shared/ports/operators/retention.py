@@ -64,5 +64,23 @@ class Retention(Protocol):
             UnavailableError: Also while the schema is older, or the role lacks the right.
         """
 
+    async def drop_signals(self) -> bool:
+        """Drop the oldest partition of signals whose ECGs are all erased; whether there was one.
+
+        Signals of ECGs that `prune` erased wait for this if they are all of one time.
+        """
+
+    async def prune_signals(self, finished_before: datetime, *, limit: int) -> int:
+        """Erase signals that wait in vain, since an ECG of their partition stays; how many.
+
+        Of partitions in which nothing is younger than that.
+        """
+
+    async def extend_partitions(self, *, least_rows: int, parts: int) -> bool:
+        """Add a partition for signals if none as wide as such a part of all is ready; whether one was added.
+
+        Without it nothing fails: signals beyond the last partition are in one that does not end.
+        """
+
     async def prune_records(self) -> None:
         """Delete logins that can't be continued any more, and records of operations of 400 days ago."""

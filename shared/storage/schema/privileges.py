@@ -77,8 +77,16 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
 }
 
 # They run with the rights of the tables' owner, and are all that these services may delete of finished ECGs.
-_PRUNE: Final = ("prune_ecgs(timestamptz, bigint, integer, bigint, boolean)", "prune_records()")
-FUNCTIONS: Final[Mapping[Service, tuple[str, ...]]] = {Service.PROCESSOR: _PRUNE, Service.OPERATOR: _PRUNE}
+_PRUNE: Final = (
+    "prune_ecgs(timestamptz, bigint, integer, bigint, boolean)",
+    "prune_signals(timestamptz, integer)",
+    "drop_signal_partition()",
+    "prune_records()",
+)
+FUNCTIONS: Final[Mapping[Service, tuple[str, ...]]] = {
+    Service.PROCESSOR: (*_PRUNE, "extend_signal_partitions(bigint, integer)"),
+    Service.OPERATOR: _PRUNE,
+}
 
 TABLES: Final = sorted({table for tables in PRIVILEGES.values() for table in tables})
 # Identity columns need no privilege; `deploy/compose` once granted their sequences.

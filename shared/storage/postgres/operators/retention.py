@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 _MOST_SAMPLES: Final = 10_000_000
 
 # Schemas from before 0014 have no such function; a role that was granted its rights before may not call it.
-_MAY_PRUNE: Final = """
-SELECT coalesce(has_function_privilege(
-    to_regprocedure('prune_ecgs(timestamptz, bigint, integer, bigint, boolean)'), 'EXECUTE'
-), false)
-"""
+_PRUNE_ECGS: Final = "prune_ecgs(timestamptz, bigint, integer, bigint, boolean)"
+# Schemas from before 0020 have no partitions; nor may a role use these that was granted its rights before.
+_MAY_CALL: Final = "SELECT coalesce(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false)"
+_DROP_SIGNALS: Final = "drop_signal_partition()"
+_PRUNE_SIGNALS: Final = "prune_signals(timestamptz, integer)"
+_EXTEND: Final = "extend_signal_partitions(bigint, integer)"
+
 _PRUNE: Final = "SELECT last_row, pruned FROM prune_ecgs($1, $2, $3, $4, $5)"
 
 # A time that is far ahead was set before the clock was set back.
@@ -76,14 +78,35 @@ class PostgresRetention:
                 await connection.execute(_END_SHARE, 0, 0, next_round_in)
                 return PrunedShare(page.ecgs, share["pruned"] + page.ecgs)
 
+    async def drop_signals(self) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await _fetch_if_there(connection, _DROP_SIGNALS))
+
+    async def prune_signals(self, finished_before: datetime, *, limit: int) -> int:
+        async with self._database.connection() as connection:
+            erased: int | None = await _fetch_if_there(connection, _PRUNE_SIGNALS, finished_before, limit)
+        return erased or 0
+
+    async def extend_partitions(self, *, least_rows: int, parts: int) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await _fetch_if_there(connection, _EXTEND, least_rows, parts))
+
     async def prune_records(self) -> None:
         async with self._database.connection() as connection:
             await _check_may_prune(connection)
             await connection.execute("SELECT prune_records()")
 
 
+async def _fetch_if_there(connection: Connection, signature: str, *arguments: object) -> Any:
+    """The value of a function that this schema may lack, or this role the right to call: then None."""
+    if not await connection.fetchval(_MAY_CALL, signature):
+        return None
+    places = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
+    return await connection.fetchval(f"SELECT {signature.partition('(')[0]}({places})", *arguments)
+
+
 async def _check_may_prune(connection: Connection) -> None:
-    if not await connection.fetchval(_MAY_PRUNE):
+    if not await connection.fetchval(_MAY_CALL, _PRUNE_ECGS):
         raise UnavailableError(
             "the role may not erase old ECGs: run `isoline migrate`, then `isoline db grant`",
             needs_operator=True,

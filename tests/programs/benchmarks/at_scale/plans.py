@@ -19,8 +19,9 @@ _MAX_BACKLOG: Final = 100_000
 _WITHIN_S: Final = 60.0
 
 _BYTES: Final = """
-SELECT sum(pg_total_relation_size(relation::regclass)) / (SELECT count(*) FROM ecg)
-FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS relation
+SELECT sum(pg_total_relation_size(relid)) / (SELECT count(*) FROM ecg)
+FROM unnest('{ecg,ecg_signal,ecg_insights}'::text[]) AS name,
+    LATERAL (SELECT name::regclass AS relid UNION SELECT relid FROM pg_partition_tree(name::regclass)) AS tree
 """
 _DUE: Final = "UPDATE ecg SET due_at = now() - interval '1 second' WHERE id LIKE 'queued-_____'"
 _ERASED: Final = f"""
