@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 _EVERY_S: Final = 2.0
+# So viewers hear within 10 s that PostgreSQL does not answer. A reading is given up after a longer time.
+_TOLD_WITHIN_S: Final = 5.0
 # An operator has a page or two open. Each takes a connection for as long as it is.
 _MOST_VIEWERS: Final = 64
 
@@ -39,11 +41,14 @@ class OverviewFeed:
 
     async def run(self) -> None:
         """Read forever, while there are viewers."""
-        while True:
-            await self._is_watched.wait()
-            self._latest = await self._event()
-            self._tell()
-            await asyncio.sleep(_EVERY_S)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._is_watched.wait()
+                reading = tasks.create_task(self._event())
+                while not (await asyncio.wait({reading}, timeout=_TOLD_WITHIN_S))[0]:
+                    self._tell(_unavailable("PostgreSQL does not answer in time."))
+                self._tell(reading.result())
+                await asyncio.sleep(_EVERY_S)
 
     def check_capacity(self) -> None:
         """Return if there may be another viewer.
@@ -73,9 +78,10 @@ class OverviewFeed:
     def end(self) -> None:
         """End all streams, and those that begin later."""
         self._is_ended = True
-        self._tell()
+        self._tell(self._latest)
 
-    def _tell(self) -> None:
+    def _tell(self, event: bytes) -> None:
+        self._latest = event
         self._has_changed.set()
         self._has_changed = asyncio.Event()
 
@@ -83,10 +89,14 @@ class OverviewFeed:
         try:
             return server_sent_event("overview", await self._read())
         except UnavailableError as error:
-            return server_sent_event("unavailable", {"reason": error.for_sender or str(error)})
+            return _unavailable(error.for_sender or str(error))
         except Exception as error:  # noqa: BLE001 - the gateway must not end for it
             _log.error("the overview could not be read", exc_info=error)
-            return server_sent_event("unavailable", {"reason": "Something in Isoline failed."})
+            return _unavailable("Something in Isoline failed.")
+
+
+def _unavailable(reason: str) -> bytes:
+    return server_sent_event("unavailable", {"reason": reason})
 
 
 def server_sent_event(name: str, document: Mapping[str, object]) -> bytes:

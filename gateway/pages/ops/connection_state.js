@@ -18,6 +18,7 @@ export function connectionState(live) {
 function sentence({ state, since, reason, retryAt }) {
   if (state === "live") return "Live";
   if (state === "connecting") return "Connecting…";
+  if (state === "late") return `Nothing heard since ${timeText(since)}`;
   if (state === "paused") return "Paused while hidden";
   if (state === "offline") return `Offline since ${timeText(since)}: ${reason} Next try ${timeText(retryAt)}`;
   return "";

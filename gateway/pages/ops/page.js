@@ -105,6 +105,7 @@ function showSession() {
 /** What was shown last is no news when the gateway can't be reached, or tells this account nothing. */
 function showState() {
   if (live.state === "offline") health.unavailable(`offline since ${timeText(live.since)}.`);
+  else if (live.state === "late") health.unavailable(`nothing heard since ${timeText(live.since)}.`);
   else if (live.state === "refused") health.unavailable(live.reason);
 }
 

@@ -5,14 +5,16 @@ import { readEvents } from "./event_stream.js";
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
-// An event comes every 2 s: after this time without one the connection is taken for dead.
+// An event comes every 2 s, or 5 s later with a reason. Without any for so long what is shown is old, and then the
+// connection is taken for dead.
+const LATE_MS = 8000;
 const SILENT_MS = 15_000;
 
 /**
  * Tells by events "event" (detail: {name, data}) and "state" how it goes.
  *
- * state is "connecting", "live", "paused" (the page is hidden), "offline" (`since`, `reason`, next try at
- * `retryAt`), "refused" (`reason`: the account may not have them) or "stopped".
+ * state is "connecting", "live", "late" (none came lately: `since`), "paused" (the page is hidden), "offline"
+ * (`since`, `reason`, next try at `retryAt`), "refused" (`reason`: the account may not) or "stopped".
  */
 export class LiveUpdates extends EventTarget {
   #api;
@@ -76,7 +78,10 @@ export class LiveUpdates extends EventTarget {
   }
 
   async #read(abort) {
-    const watchdog = new Watchdog(SILENT_MS, () => abort.abort());
+    const watchdog = new Watchdog({
+      [LATE_MS]: () => this.#tell("late"),
+      [SILENT_MS]: () => abort.abort(),
+    });
     try {
       watchdog.feed();
       const response = await this.#api.open(this.#path, { signal: abort.signal });
@@ -111,6 +116,7 @@ export class LiveUpdates extends EventTarget {
 
   #tell(state) {
     if (state === "offline") this.since ??= new Date();
+    else if (state === "late") this.since ??= new Date(Date.now() - LATE_MS);
     else if (state === "live") this.since = null;
     else if (state === this.state) return;
     this.state = state;
@@ -118,21 +124,20 @@ export class LiveUpdates extends EventTarget {
   }
 }
 
-/** Calls back when it was not fed for some time. */
+/** Calls back each time that it was not fed for so many milliseconds. */
 class Watchdog {
-  #timer = null;
+  #timers = [];
 
-  constructor(limitMs, onSilence) {
-    this.limitMs = limitMs;
-    this.onSilence = onSilence;
+  constructor(callbacks) {
+    this.callbacks = Object.entries(callbacks);
   }
 
   feed() {
     this.stop();
-    this.#timer = setTimeout(this.onSilence, this.limitMs);
+    this.#timers = this.callbacks.map(([limitMs, callback]) => setTimeout(callback, Number(limitMs)));
   }
 
   stop() {
-    clearTimeout(this.#timer);
+    for (const timer of this.#timers) clearTimeout(timer);
   }
 }

@@ -88,6 +88,24 @@ async def test_a_reading_that_fails_is_told_and_tried_again(failure: Exception, 
     assert seen == [b'event: unavailable\ndata: {"reason":"%b"}\n\n' % reason] * 2
 
 
+async def test_a_reading_that_takes_long_is_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview_feed, "_TOLD_WITHIN_S", 0.01)
+    answer = asyncio.Event()
+
+    async def read() -> Mapping[str, object]:
+        await answer.wait()
+        return {}
+
+    async with open_overview_feed(read) as feed:
+        before = await some(feed, 2)
+        answer.set()
+        while (after := (await some(feed, 1))[0]) in before:
+            pass
+
+    assert before == [b'event: unavailable\ndata: {"reason":"PostgreSQL does not answer in time."}\n\n'] * 2
+    assert after == b"event: overview\ndata: {}\n\n"
+
+
 async def test_streams_end_with_the_feed_and_none_begins_later() -> None:
     async with asyncio.timeout(_LIMIT_S):
         async with open_overview_feed(Reads()) as feed:
