@@ -33,7 +33,8 @@ memory is within 1.5 times what it was after the first load, its open files (soc
 within a dozen and six more (I6).
 
 A table for each RabbitMQ that is supported: `make faults` writes that of the one on this machine, `RABBITMQ=4 make faults`
-that of the one from `make rabbitmq4`. Each is written by a run in which no promise was broken, and by no other.
+that of the one from `make rabbitmq4`, which keeps its metadata in Khepri and refuses what is deprecated. Each is written by a
+run in which no promise was broken, and by no other.
 
 * *lost*: accepted and no longer in the table; *wrong*: another result, state or event than it should have, or two;
   *missing events*: terminal without an event; *stuck*: not done within five minutes.
