@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from gateway.app import ROUTES
-from gateway.ops import overview_feed
+from gateway.ops import feature, overview_feed
 from gateway.ops.routes import OPS_ROUTES
 from shared.domain.account import Account, Role
 from shared.events import EcgKey, Event, EventType, failed_event
@@ -24,12 +24,12 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.throughput import PostgresThroughput
-from tests.http.conftest import QUEUE, TOKENS, open_client, open_test_gateway, problem_of
+from tests.http.conftest import QUEUE, TOKENS, open_client, open_raw, open_test_gateway, problem_of
 from tests.support.builders import SOURCE, a_submission
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     import aiohttp
 
@@ -399,6 +399,43 @@ class TestStream:
             [feed] = feeds
 
         await until(lambda: feed._viewers == 0)
+
+    async def test_a_viewer_who_reads_nothing_is_given_no_more_events(
+        self, database: Database, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def large(*_: object) -> dict[str, object]:
+            return {"padding": "x" * 8_000_000}  # more than the kernel's buffers hold
+
+        taken: list[int] = []
+        events = overview_feed.OverviewFeed.events
+
+        async def counted(feed: overview_feed.OverviewFeed) -> AsyncGenerator[bytes, None]:
+            viewer = len(taken)
+            taken.append(0)
+            async with aclosing(events(feed)) as each:
+                async for event in each:
+                    taken[viewer] += 1
+                    yield event
+
+        monkeypatch.setattr(overview_feed.OverviewFeed, "events", counted)
+        monkeypatch.setattr(feature, "overview_document", large)
+        token = TOKENS.issue("otto", [Role.OBSERVER], now=datetime.now(UTC))
+        request = f"GET /ops/api/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+        async with (
+            asyncio.timeout(60),
+            open_test_gateway(database, broker.publisher()) as address,
+            open_raw(address) as (reader, writer),
+            open_client(address, "otto") as client,
+        ):
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(request.encode())
+            await until(lambda: taken == [1])
+            async with client.get("/ops/api/stream") as response:
+                while taken[1] < 6:
+                    assert await response.content.read(1_000_000)
+            writer.transport.abort()
+
+        assert taken[0] <= 2
 
     async def test_streams_end_when_the_gateway_drains(
         self, database: Database, broker: InProcessBroker
