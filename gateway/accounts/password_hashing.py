@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from argon2 import PasswordHasher
@@ -38,7 +39,7 @@ class PasswordHashing:
             max_queued=_MAX_QUEUED,
             refusal="Too many logins at a time; try again shortly.",
         )
-        self._dummy_hash = _HASHER.hash("a password that nobody has")
+        self._dummy_hash = _dummy_hash()
 
     async def hash(self, password: str, entry: QueueEntry = UNSHARED_ENTRY) -> str:
         """The password's Argon2id hash in PHC form.
@@ -68,6 +69,11 @@ class PasswordHashing:
     def needs_rehash(self, account: Account) -> bool:
         """Whether the account's hash was made with other parameters than today's."""
         return _HASHER.check_needs_rehash(account.password_hash)
+
+
+@cache
+def _dummy_hash() -> str:
+    return _HASHER.hash("a password that nobody has")
 
 
 def _verify(hash_: str, password: str) -> bool:

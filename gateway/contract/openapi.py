@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -218,6 +219,11 @@ def _schemas(routes: Iterable[Route]) -> Json:
         models |= {declared.model: None for declared in route.responses.values() if declared.model}
         models |= {route.request: None} if route.request else {}
         models |= {form.header: None for form in route.forms}
+    return _schemas_of(tuple(models))
+
+
+@cache  # half the time in which a gateway starts, and tests start many in one process
+def _schemas_of(models: tuple[type[BaseModel], ...]) -> Json:
     _, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -242,7 +248,9 @@ def _with_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:
         ("AccountBody", "password"): {"minLength": settings.password_min_length},
         ("PasswordBody", "password"): {"minLength": settings.password_min_length},
     }
+    limited = dict(schemas)
     for (model, name), limit in limits.items():
-        if model in schemas:
-            schemas[model]["properties"][name] |= limit
-    return schemas
+        if model in limited:
+            properties = limited[model]["properties"]
+            limited[model] = limited[model] | {"properties": properties | {name: properties[name] | limit}}
+    return limited
