@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Installation
     from tests.support.servers.otlp import Collector, ReceivedSpan, Spans
 
-_WITHIN_S: Final = 60.0
+_WITHIN_S: Final = 180.0
 _TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 _SPAN_OF_CLIENT: Final = "00f067aa0ba902b7"
 _ECG: Final = {"date": "2026-01-05", "leads": [{"name": "I", "signal": [1, -1, 1]}]}
