@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).parents[2]
 _README: Final = (_ROOT / "README.md").read_text()
 _HTTP: Final = (_ROOT / "docs/http.md").read_text()
+_OPERATIONS_API: Final = (
+    (_ROOT / "docs/operations.md").read_text().split("\n## Operations API\n")[1].split("\n## ")[0]
+)
 _CLIENTS: Final = (_ROOT / "docs/clients.md").read_text()
 _CONSOLE: Final = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _MAKE_RUN: Final = "$ make run\n"
@@ -60,7 +63,9 @@ def test_the_first_result_is_what_make_run_prints(started: Started) -> None:
     assert re.fullmatch(pattern, started.printed)
 
 
-@pytest.mark.parametrize("document", [_README, _HTTP], ids=["README.md", "docs/http.md"])
+@pytest.mark.parametrize(
+    "document", [_README, _HTTP, _OPERATIONS_API], ids=["README.md", "docs/http.md", "docs/operations.md"]
+)
 def test_a_tour_prints_what_it_shows(embedded: Embedded, document: str) -> None:
     blocks = [block for block in _CONSOLE.findall(document) if not block.startswith(_MAKE_RUN)]
     lines = "".join(blocks).replace("localhost:8080", embedded.address).splitlines()
