@@ -369,6 +369,23 @@ class TestReplay:
         chosen = {"status": "failed", "reason": _REASONS[1], "until": api.documents["failures"]["as_of"]}
         assert api.sent == [("replays", {"filter": chosen, "expected": 167, "reason": "fixed in 0.2.1"})]
 
+    async def test_is_not_offered_before_the_filter_is_counted(
+        self, browser: Browser, gateway_alone: str, api: ScriptedOperations
+    ) -> None:
+        async with open_visit(browser, gateway_alone) as visit:
+            page = visit.page
+            await api.serve(page)
+            await page.goto(f"{gateway_alone}/ops#ecgs?failed")
+            await sign_in(page)
+            await page.get_by_label("Select ada/4").check()
+            await expect(page.get_by_role("button", name="Replay", exact=False)).to_have_count(2)
+
+            api.problems["failures"] = (503, "PostgreSQL is away.")
+            await page.get_by_role("link", name=_REASONS[1]).click()
+
+            await expect(page.get_by_text("PostgreSQL is away.")).to_be_visible()
+            await expect(page.get_by_role("button", name="Replay", exact=False)).to_have_count(0)
+
     async def test_that_is_refused_says_so_in_the_dialog(
         self, browser: Browser, gateway_alone: str, api: ScriptedOperations
     ) -> None:

@@ -15,6 +15,7 @@ const PAGE = 50;
 const MOST_SHOWN = 500; // the API's largest page; a filter shows what is beyond
 const MOST_REASONS = 100; // that the API counts
 const MOST_REPLAYED = 100_000; // that the API replays at a time
+const NOT_COUNTED = { count: 0, asOf: null, isCounted: false };
 // While nothing tells of a change, so often; at once when the count of failed ECGs changes.
 const RELOAD_MS = 10_000;
 
@@ -33,7 +34,7 @@ class EcgsView {
   #filter = {};
   #isOpen = false;
   #shown = PAGE;
-  #matching = { count: 0, asOf: null, isCounted: false };
+  #matching = NOT_COUNTED;
   #failedBefore = null;
   #heading = element("h2", { tabindex: -1 });
   #form = filterForm((filter) => goTo("ecgs", filter));
@@ -86,7 +87,7 @@ class EcgsView {
     this.#reload();
   }
 
-  /** Show another filter, and nothing that was selected by the one before. */
+  /** Show another filter; what was counted and selected by the one before can't be replayed any more. */
   #begin(filter) {
     this.#isOpen = true;
     this.#filter = filter;
@@ -97,6 +98,7 @@ class EcgsView {
     setText(this.#timeline, `Timeline of ${filter.owner}/${filter.id}, finished or not`);
     setAttribute(this.#timeline, "href", addressOf("ecg", { owner: filter.owner, id: filter.id }));
     setShown(this.#timeline, Boolean(filter.owner && filter.id));
+    this.#matching = NOT_COUNTED;
     this.#list.clear();
     this.#groupLoader.reset();
     this.#listLoader.reset();

@@ -75,8 +75,11 @@ export function commandLineToCopy() {
   const code = element("code");
   const copy = element("button", { type: "button", class: "small" }, "Copy");
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    setText(copy, "Copied");
+    const isCopied = await navigator.clipboard.writeText(code.textContent).then(
+      () => true,
+      () => false,
+    );
+    setText(copy, isCopied ? "Copied" : "Not copied");
     setTimeout(() => setText(copy, "Copy"), COPIED_MS);
   });
   setShown(copy, Boolean(navigator.clipboard)); // which browsers have on secure addresses alone

@@ -46,7 +46,10 @@ export class ReplayProgress {
     if (replay.isSeen) this.#show(waiting);
     replay.isOver = replay.isSeen && waiting === 0;
     replay.isSeen = true; // the first overview may have been read before the replay
-    if (replay.isOver) await this.#tellOutcome(replay);
+    if (!replay.isOver) return;
+    await this.#tellOutcome(replay).catch(() => {
+      replay.isOver = false; // the next update asks again
+    });
   }
 
   async #tellOutcome({ filter, count, at }) {
