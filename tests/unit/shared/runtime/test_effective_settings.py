@@ -46,7 +46,9 @@ def test_a_setting_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch, tmp
 def test_no_secret_is_shown(kind: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = [name for name, field in kind.model_fields.items() if field.annotation is SecretStr]
     for name in secrets:
-        scheme = {"database_url": "postgresql", "amqp_url": "amqp", "redis_url": "redis"}.get(name)
+        scheme = {"database_url": "postgresql", "amqp_url": "amqp", "redis_url": "redis"}.get(
+            name.removeprefix("operator_")
+        )
         url = f"{scheme}://isoline:canary@host/name?password=canary"
         monkeypatch.setenv(f"ISOLINE_{name.upper()}", url if scheme else "canary")
 
