@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import expect
 
-from tests.browser.visits import SLOWEST_MS, open_visit, picture
+from tests.browser.visits import open_visit, picture
 from tests.http.conftest import ROLES, TOKENS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def test_a_developer_reads_the_contract_and_tries_it_with_a_token(
 async def _try_the_contract(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     await page.goto(f"{visit.address}/docs")
-    await expect(page.get_by_role("heading", name="Isoline")).to_be_visible(timeout=SLOWEST_MS)
+    await expect(page.get_by_role("heading", name="Isoline")).to_be_visible()
     await expect(page.get_by_text("Warning")).to_have_count(0)
     await page.screenshot(path=picture(tmp_path, "docs"))
 
@@ -47,6 +47,6 @@ async def _try_the_contract(visit: Visit, tmp_path: Path) -> None:
     await submit.get_by_role("button", name="Try it out").click()
     await submit.get_by_role("button", name="Execute").click()
     answer = submit.locator(".live-responses-table tbody .response-col_status").first
-    await expect(answer).to_contain_text("202", timeout=SLOWEST_MS)
+    await expect(answer).to_contain_text("202")
     await submit.scroll_into_view_if_needed()
     await page.screenshot(path=picture(tmp_path, "tried"))

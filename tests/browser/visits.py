@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-SLOWEST_MS: Final = 20_000
+SLOWEST_MS: Final = 60_000
+expect.set_options(timeout=SLOWEST_MS)
 
 
 class Visit:
