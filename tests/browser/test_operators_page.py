@@ -50,6 +50,12 @@ async (lists) => {
   });
 }
 """
+_HIDE: Final = """
+(isHidden) => {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
 _QUEUED: Final = {"queued_ecgs": 1200, "oldest_ecg_s": 240.0, "unpublished_batches": 0, "oldest_batch_s": 0.0}
 
 
@@ -540,6 +546,24 @@ async def test_a_gateway_that_is_away_is_said_and_found_again(
         api.is_away = False
         await expect(_health(page)).to_contain_text("All is well")
         await expect(page.locator(".connection").get_by_text("Offline since")).to_be_hidden()
+
+
+async def test_nothing_is_asked_while_the_page_is_hidden(
+    browser: Browser, gateway_alone: str, api: ScriptedOperations
+) -> None:
+    async with a_visit(browser, gateway_alone, api) as visit:
+        page = visit.page
+        await expect(_health(page)).to_contain_text("All is well")
+        await page.evaluate(_HIDE, arg=True)
+        await expect(page.locator(".connection")).to_have_text("Paused while hidden")
+        api.overview["dead_letters"]["waiting"] = 3
+        before = len(visit.asked)
+        await page.wait_for_timeout(2500)  # a stream would be opened again within 1.25 s
+        assert len(visit.asked) == before
+
+        await page.evaluate(_HIDE, arg=False)
+
+        await expect(_health(page)).to_contain_text("3 dead letters wait for a decision.")
 
 
 async def test_keys_alone_lead_through_sign_in_filter_and_replay(
