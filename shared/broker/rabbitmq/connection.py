@@ -152,8 +152,9 @@ async def _use_channel(
         while not ended.done():
             await asyncio.wait([ended], timeout=probe_after_s)
             if not ended.done():
-                async with _time_limit(_PROBE_WITHIN_S):
-                    await probe()
+                with options.state.asking():
+                    async with _time_limit(_PROBE_WITHIN_S):
+                        await probe()
                 options.state.mark_connected()
             probe_after_s = _PROBE_EVERY_S
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A probe begins every 5 s: a broker that is frozen is told within 8 s, and kept for as long as it may answer.
+_SLOW_AFTER_S: Final = 3.0
 _MOST_REASONS: Final = 32  # of several nodes each may have its own
 
 _log = Logger(__name__)
@@ -30,15 +36,27 @@ class ConnectionState:
         self._name = name
         self._logged: set[str] = set()
         self._lost_s = time.monotonic()
+        self._asked_s: float | None = None
 
     def check(self) -> None:
-        """Return if the connection is open.
+        """Return if the connection is open, and the broker answers on it.
 
         Raises:
-            UnavailableError: It is not, for this reason.
+            UnavailableError: Not so, for this reason.
         """
         if self.reason:
             raise UnavailableError(f"RabbitMQ: {self.reason}")
+        if self._asked_s is not None and time.monotonic() - self._asked_s > _SLOW_AFTER_S:
+            raise UnavailableError(f"RabbitMQ: no answer within {_SLOW_AFTER_S:g} s")
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """The broker is being asked something on the connection, and has answered at the end."""
+        self._asked_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked_s = None
 
     def mark_lost(self, reason: str) -> None:
         """The connection is not open; logged once per reason."""

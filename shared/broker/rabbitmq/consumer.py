@@ -104,6 +104,7 @@ class RabbitmqConsumer:
         """
         if self._session is None:
             raise self._not_connected(is_logged=False)
+        self._connection_state.check()
 
     async def check_consuming(self) -> None:
         """Return if the broker has it as a consumer of the queue.

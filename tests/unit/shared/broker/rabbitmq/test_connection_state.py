@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from shared.broker.rabbitmq.connection_state import ConnectionState
+from shared.domain.errors import UnavailableError
 from tests.support.clocks import stopped_clock
 from tests.support.logs import capture_logs
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_the_duration_of_an_outage_is_logged_however_many_attempts_failed(
@@ -26,3 +24,19 @@ def test_the_duration_of_an_outage_is_logged_however_many_attempts_failed(
     away, connected = records
     assert (away["message"], connected["message"]) == ("broker is away", "broker is connected")
     assert connected["was_away_s"] == 40
+
+
+def test_a_broker_that_has_not_answered_for_three_seconds_is_not_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = stopped_clock(monkeypatch)
+    state = ConnectionState("consumer")
+    state.mark_connected()
+
+    with state.asking():
+        clock.now_s += 2.9
+        state.check()
+        clock.now_s += 0.2
+        with pytest.raises(UnavailableError, match=r"^RabbitMQ: no answer within 3 s$"):
+            state.check()
+    state.check()
