@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from shared.domain.errors import IsolineError
+from shared.ports.operators.processes import ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.ports.operators.backlog import BacklogState
+    from shared.ports.operators.processes import RunningProcess
     from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
 # An ECG takes milliseconds. A minute is a restart or a burst; after ten nothing can be on its way any more.
@@ -246,6 +248,16 @@ def judge_consumers(queue: QueueState) -> Judgement:
     if not queue.consumers:
         return Judgement(Verdict.FAILED, f"no processor consumes; {waiting}")
     return Judgement(Verdict.OK, f"{queue.consumers} workers of processors consume; {waiting}")
+
+
+def judge_processes(processes: Sequence[RunningProcess]) -> Judgement:
+    """Whether all that were there in the last hour, and have not left, still say so."""
+    silent = [it for it in processes if it.state is ProcessState.SILENT]
+    there = [it for it in processes if it.state not in {ProcessState.SILENT, ProcessState.ENDED}]
+    if not silent:
+        return Judgement(Verdict.OK, f"{len(there)} gateways and processors say that they are there")
+    names = ", ".join(f"{it.presence.service}/{it.presence.worker} on {it.presence.host}" for it in silent)
+    return Judgement(Verdict.WARNING, f"frozen, killed or cut off: {names}; {len(there)} others are there")
 
 
 def judge_dead_letters(queue: QueueState) -> Judgement:

@@ -32,6 +32,7 @@ from shared.diagnosis import (
     judge_durability,
     judge_nodes,
     judge_outbox,
+    judge_processes,
     judge_schema,
     judge_server,
     judge_spool,
@@ -52,6 +53,7 @@ from shared.storage.postgres.checks import (
     check_submissions,
 )
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.schema.compatibility import connection_name, read_schema
 
 if TYPE_CHECKING:
@@ -225,6 +227,12 @@ def _backlog_checks(database: Database) -> Iterator[Check]:
         judge=lambda: _judged(judge_outbox, backlog.read()),
         remedy="see that processors are ready and RabbitMQ takes messages",
         section="a-subscriber-hears-nothing",
+    )
+    yield _of_postgresql(
+        name="processes",
+        judge=lambda: _judged(judge_processes, PostgresProcesses(database).running()),
+        remedy="look at each by its log and its health; isoline ops processes shows all",
+        section="a-process-is-silent",
     )
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-# A process speaks every 5 s.
-_SILENT_AFTER_S: Final = 20.0
+# A process speaks every 5 s. An operator has to hear within 10 that one is frozen.
+_SILENT_AFTER_S: Final = 9.0
 
 
 class ProcessState(StrEnum):

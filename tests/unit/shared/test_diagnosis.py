@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,12 +17,15 @@ from shared.diagnosis import (
     judge_durability,
     judge_nodes,
     judge_outbox,
+    judge_processes,
     judge_server,
     judge_spool,
     judge_writes,
 )
 from shared.domain.errors import UnavailableError
+from shared.ports.claim_ids import new_process_id
 from shared.ports.operators.backlog import BacklogState
+from shared.ports.operators.processes import Presence, RunningProcess
 from shared.ports.servers import BrokerNode, DatabaseServer
 
 _SERVER = DatabaseServer("16.1", True, True, "on", "", 10, 100)  # noqa: FBT003 - a row, as it is read
@@ -163,3 +167,20 @@ def test_rabbitmq_is_as_well_as_its_nodes() -> None:
 def test_a_disk_with_less_room_than_may_be_spooled_is_warned_of() -> None:
     assert judge_spool(free_bytes=10, most_bytes=10).verdict is Verdict.OK
     assert judge_spool(free_bytes=9, most_bytes=10).verdict is Verdict.WARNING
+
+
+def test_a_process_that_says_nothing_is_named_and_one_that_has_left_is_not() -> None:
+    now = datetime.now(UTC)
+
+    def a_process(worker: int, *, seen_s: float, ended_at: datetime | None = None) -> RunningProcess:
+        presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0")
+        return RunningProcess(presence, now, seen_s, ended_at)
+
+    there, silent = a_process(1, seen_s=8.0), a_process(2, seen_s=10.0)
+    left = a_process(3, seen_s=100.0, ended_at=now)
+
+    assert judge_processes([there, left]).verdict is Verdict.OK
+    assert judge_processes([there, silent, left]) == (
+        Verdict.WARNING,
+        "frozen, killed or cut off: processor/2 on host-1; 1 others are there",
+    )
