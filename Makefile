@@ -43,6 +43,9 @@ mutants: $(VENV)/.dev ## Change our code in one place at a time: which test noti
 bench: $(VENV)/.dev rabbitmq wrk ## Measure Isoline beside its baselines (QUICK=1, ONLY=name), write var/bench/latest.json
 	@$(BIN)/python -m tests.programs.benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
+outages: $(VENV)/.dev rabbitmq redis ## Take every server away under load: how soon does each place tell why? (ONLY=name)
+	@$(BIN)/python -m tests.programs.outages $(if $(ONLY),--only "$(ONLY)")
+
 hostile: $(VENV)/.dev rabbitmq ## Measure what hostile clients cost a gateway (ONLY=text of a shape)
 	@$(BIN)/python -m tests.programs.hostile $(if $(ONLY),--only "$(ONLY)")
 
@@ -108,4 +111,4 @@ $(VENV)/.python: ask
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool kustomize chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile outages faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool kustomize chromium catalogue lock clean ask

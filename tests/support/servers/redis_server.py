@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
     from pathlib import Path
+    from signal import Signals
 
 _READY_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.02
@@ -48,6 +49,11 @@ class RedisServer:
         """Delete everything, as eviction would."""
         async with Redis.from_url(self.url) as client:
             await client.flushall()
+
+    def send(self, number: Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def stop(self) -> None:
         """Stop it."""

@@ -47,6 +47,7 @@ _EACH: Final = 2
 # The services own nothing in the database and prove who they are.
 SERVICE_ROLE: Final = "isoline_service"
 SERVICE_PASSWORD: Final = "a rotated password"
+OBSERVER: Final = "olga"
 
 
 @dataclass(kw_only=True)
@@ -171,7 +172,7 @@ async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> Asy
         rabbitmq = await stack.enter_async_context(open_rabbitmq(folder, nodes))
         await migrate(postgres.url)
         await postgres.admit(SERVICE_ROLE, SERVICE_PASSWORD)
-        await _create_account(postgres.url)
+        await _create_accounts(postgres.url)
         standby = None
         if has_standby:
             standby = await stack.enter_async_context(
@@ -258,10 +259,11 @@ async def _running(services: list[Service]) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
-async def _create_account(url: str) -> None:
+async def _create_accounts(url: str) -> None:
     async with open_database(url) as database:
         accounts = PostgresAccountStore(database)
-        await create_account("ada", PASSWORD, [Role.USER], accounts=accounts, passwords=PasswordHashing())
+        for name, role in ("ada", Role.USER), (OBSERVER, Role.OBSERVER):
+            await create_account(name, PASSWORD, [role], accounts=accounts, passwords=PasswordHashing())
 
 
 _KEY: Final = base64.b64encode(secrets.token_bytes(32)).decode()

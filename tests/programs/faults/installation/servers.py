@@ -61,6 +61,12 @@ class Postgres:
         assert self._server is not None
         return self._server.url
 
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+        assert self._server is not None
+        return self._server.pid
+
     async def start(self, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> None:
         """Start it, with these additions to its environment."""
         # Only once the user was changed: what root leaves in shared memory, nobody else can use.
