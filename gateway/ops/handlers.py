@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from gateway.http.query_parameters import read_query
 from gateway.http.responses import EventStream, Response, json_response
 from gateway.http.validation import parse_body
 from gateway.ops import documents
-from gateway.ops.overview_feed import server_sent_event
+from gateway.ops.overview_feed import NO_ANSWER, TOLD_WITHIN_S, server_sent_event
 from gateway.ops.query_parameters import (
     AuditQuery,
     FilterQuery,
@@ -61,7 +62,11 @@ class OpsHandlers:
 
     async def get_overview(self, _: Request) -> Response:
         """How the installation does."""
-        return json_response(await overview_document(self.sources, self.health))
+        try:
+            async with asyncio.timeout(TOLD_WITHIN_S):
+                return json_response(await overview_document(self.sources, self.health))
+        except TimeoutError:
+            raise UnavailableError(NO_ANSWER, for_sender=NO_ANSWER) from None
 
     async def get_stream(self, request: Request) -> Response:
         """Each overview as an event, while the caller may see it."""

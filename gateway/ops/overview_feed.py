@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 2.0
 # So viewers hear within 10 s that PostgreSQL does not answer. A reading is given up after a longer time.
-_TOLD_WITHIN_S: Final = 5.0
+TOLD_WITHIN_S: Final = 5.0
+NO_ANSWER: Final = "PostgreSQL does not answer in time."
 # An operator has a page or two open. Each takes a connection for as long as it is.
 _MOST_VIEWERS: Final = 64
 
@@ -45,8 +46,8 @@ class OverviewFeed:
             while True:
                 await self._is_watched.wait()
                 reading = tasks.create_task(self._event())
-                while not (await asyncio.wait({reading}, timeout=_TOLD_WITHIN_S))[0]:
-                    self._tell(_unavailable("PostgreSQL does not answer in time."))
+                while not (await asyncio.wait({reading}, timeout=TOLD_WITHIN_S))[0]:
+                    self._tell(_unavailable(NO_ANSWER))
                 self._tell(reading.result())
                 await asyncio.sleep(_EVERY_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -9,6 +10,7 @@ from gateway.contract.route import Route, RouteResponse
 from gateway.ops import response_bodies as bodies
 from gateway.ops.handlers import OpsHandlers
 from gateway.ops.query_parameters import AuditQuery, FilterQuery, FinishedEcgsQuery
+from gateway.ops.reasons import with_reason
 from gateway.ops.request_bodies import IntakeBody, LettersBody, ReplayBody
 from shared.domain.account import Role
 
@@ -69,7 +71,7 @@ def _ok(model: type, description: str, example: object) -> dict[HTTPStatus, Rout
     return {HTTPStatus.OK: RouteResponse(description=description, model=model, examples={"one": example})}
 
 
-OPS_ROUTES: Final = (
+_ROUTES: Final = (
     Route(
         method="GET",
         path="/ops/api/overview",
@@ -277,3 +279,6 @@ OPS_ROUTES: Final = (
         responses=_ok(bodies.IntakeResponse, "It is so now.", _INTAKE),
     ),
 )
+
+# Each tells operators why PostgreSQL or RabbitMQ can't be used.
+OPS_ROUTES: Final = tuple(replace(route, handler=with_reason(route.handler)) for route in _ROUTES)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shared.runtime.health import Health
 
 # A scrape has 10 s by default, and must not end without the metrics that need no PostgreSQL.
-_READ_WITHIN_S: Final = 3.0
+_READ_WITHIN_S: Final = 2.0
 _UNKNOWN: Final = BacklogState(*[math.nan] * 4)  # type: ignore[arg-type] # gauges take it
 
 _BUILD: Final = Info("isoline_build", "The release of this process, and its Python.")

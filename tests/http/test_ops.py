@@ -343,6 +343,20 @@ class TestActing:
         ]
 
 
+async def test_an_operator_hears_why_something_is_unavailable(
+    olga: aiohttp.ClientSession, database: Database
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE operation RENAME TO away")
+
+    async with olga.get("/ops/api/audit") as response:
+        problem = await response.json()
+
+    assert response.status == 503
+    assert problem["detail"].startswith("PostgreSQL: ")
+    assert "42P01" in problem["detail"]
+
+
 def letters(*names: str) -> dict[str, Any]:
     return {"names": names, "reason": _WHY}
 

@@ -89,7 +89,7 @@ async def test_a_reading_that_fails_is_told_and_tried_again(failure: Exception, 
 
 
 async def test_a_reading_that_takes_long_is_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview_feed, "_TOLD_WITHIN_S", 0.01)
+    monkeypatch.setattr(overview_feed, "TOLD_WITHIN_S", 0.01)
     answer = asyncio.Event()
 
     async def read() -> Mapping[str, object]:
