@@ -169,15 +169,25 @@ def test_a_disk_with_less_room_than_may_be_spooled_is_warned_of() -> None:
     assert judge_spool(free_bytes=9, most_bytes=10).verdict is Verdict.WARNING
 
 
+def a_process(
+    worker: int, *, seen_s: float, started_s: float = 0.0, ended_at: datetime | None = None
+) -> RunningProcess:
+    presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0")
+    return RunningProcess(presence, datetime.fromtimestamp(started_s, UTC), seen_s, ended_at)
+
+
+def test_a_process_that_was_started_again_is_not_missed_and_one_of_two_is() -> None:
+    killed = [a_process(1, seen_s=60.0), a_process(1, seen_s=60.0)]
+    again = [a_process(1, seen_s=1.0, started_s=5.0), a_process(1, seen_s=1.0, started_s=6.0)]
+
+    assert judge_processes([*killed, *again]).verdict is Verdict.OK
+    assert judge_processes([*killed, *again[:1]]).reason.count("processor/1 on host-1") == 1
+    assert judge_processes([*killed, a_process(2, seen_s=1.0, started_s=5.0)]).reason.count("host-1") == 2
+
+
 def test_a_process_that_says_nothing_is_named_and_one_that_has_left_is_not() -> None:
-    now = datetime.now(UTC)
-
-    def a_process(worker: int, *, seen_s: float, ended_at: datetime | None = None) -> RunningProcess:
-        presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0")
-        return RunningProcess(presence, now, seen_s, ended_at)
-
     there, silent = a_process(1, seen_s=8.0), a_process(2, seen_s=10.0)
-    left = a_process(3, seen_s=100.0, ended_at=now)
+    left = a_process(3, seen_s=100.0, ended_at=datetime.now(UTC))
 
     assert judge_processes([there, left]).verdict is Verdict.OK
     assert judge_processes([there, silent, left]) == (
