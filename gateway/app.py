@@ -19,14 +19,14 @@ from gateway.contract.pages import DocumentationHandlers
 from gateway.contract.routes import DOCUMENTATION_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
+from gateway.health.feature import open_operations
+from gateway.health.routes import HEALTH_ROUTES
 from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.middleware import with_middleware
 from gateway.http.router import Router
 from gateway.http.server import open_server
 from gateway.limits.rate_limiter import Policy, RateLimiter
 from gateway.limits.redis_counters import open_counter_store
-from gateway.operations.feature import open_operations
-from gateway.operations.routes import HEALTH_ROUTES
 from gateway.ops.feature import open_ops
 from gateway.ops.routes import OPS_ROUTES
 from gateway.pages.handlers import PageHandlers

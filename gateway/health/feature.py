@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.contract.feature import Feature
-from gateway.operations.handlers import HealthHandlers
-from gateway.operations.routes import HEALTH_ROUTES
+from gateway.health.handlers import HealthHandlers
+from gateway.health.routes import HEALTH_ROUTES
 from shared.runtime.operations_port import open_operations_port
 from shared.runtime.scraped_metrics import ScrapedMetrics
 

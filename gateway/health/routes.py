@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway.contract.route import Route, RouteResponse
-from gateway.operations.handlers import HealthHandlers
-from gateway.operations.response_bodies import LiveResponse, ReadyResponse
+from gateway.health.handlers import HealthHandlers
+from gateway.health.response_bodies import LiveResponse, ReadyResponse
 
 _TAG: Final = "Service"
 _OK: Final = {"state": "ok", "since": "2026-01-05T08:00:00Z"}
