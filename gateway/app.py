@@ -19,7 +19,7 @@ from gateway.contract.pages import DocumentationHandlers
 from gateway.contract.routes import DOCUMENTATION_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
-from gateway.health.feature import open_operations
+from gateway.health.feature import open_health_feature
 from gateway.health.routes import HEALTH_ROUTES
 from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.middleware import with_middleware
@@ -119,7 +119,9 @@ async def open_gateway(
         health = await enter(open_health(_merged([health_parts, *own_parts, {"backlog_age": backlog_age}])))
         features += [
             await enter(
-                open_operations(health, backlog=backlog, host=settings.operations_host, port=operations_port)
+                open_health_feature(
+                    health, backlog=backlog, host=settings.operations_host, port=operations_port
+                )
             ),
             await enter(open_ops(ops, health=health)),
         ]

@@ -1,4 +1,4 @@
-"""The feature of operations: whether the gateway is alive and ready."""
+"""The feature of health: whether the gateway is alive and ready."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_operations(
+async def open_health_feature(
     health: Health, *, backlog: BacklogReader, host: str, port: int
 ) -> AsyncIterator[Feature]:
     """Yield the feature; the port is open for as long as the context is.
