@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _FOLDER: Final = Path(__file__).parent
 _WITHIN_S: Final = 300.0
 _CALLERS: Final = {"user": "ada", "admin": "root", "operator": "olga", "nobody": None}
-# Each caller is refused what is not for it; only the operator's own paths are tried as an operator.
-_PATHS_OF: Final = {"olga": "^/ops/api/(?!stream)"}
+# An operator tries the operations API, and the others all but that: `test_ops` holds who is refused there.
+_PATHS_OF_OPERATORS: Final = ["--include-path-regex", "^/ops/api/(?!stream)"]
+_PATHS_OF_OTHERS: Final = ["--exclude-path-regex", "^/(ops|pages)"]
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ async def test_a_gateway_keeps_its_contract(gateway: str, caller: str, tmp_path:
     status, printed = await _schemathesis(gateway, _CALLERS[caller], tmp_path)
 
     assert status == 0, printed
-    assert re.search(r"[0-9]{3} generated, [0-9]{3} passed", printed), printed
+    assert re.search(r"[0-9]{3,} generated, [0-9]{3,} passed", printed), printed
 
 
 async def _schemathesis(address: str, name: str | None, folder: Path) -> tuple[int, str]:
@@ -52,7 +53,7 @@ async def _schemathesis(address: str, name: str | None, folder: Path) -> tuple[i
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_FOLDER / "schemathesis.toml")),
         *("run", f"{address}/openapi.json", "--no-color", "--checks", "all", *headers),
-        *(["--include-path-regex", _PATHS_OF[name]] if name in _PATHS_OF else []),
+        *(_PATHS_OF_OPERATORS if name in OPERATORS else _PATHS_OF_OTHERS),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
