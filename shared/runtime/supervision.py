@@ -28,7 +28,9 @@ async def failure_of(call: Awaitable[object]) -> Exception | None:
         failure = ConnectionError("cancelled from within: the channel was lost")
     except Exception as error:  # noqa: BLE001 - RuntimeError and a bare Exception are among its failures
         failure = error
-    if task is not None and task.cancelling() > earlier:
+    # A task group of Python 3.11 cancels the task that it ends with a failure, and does not take that back.
+    was_cancelled = task is not None and task.cancelling() > earlier
+    if was_cancelled and not isinstance(failure, ExceptionGroup):
         raise asyncio.CancelledError from failure
     return failure
 

@@ -36,6 +36,18 @@ async def test_the_cause_is_in_the_error() -> None:
     assert repr(raised.value.__cause__) == "ValueError('why')"
 
 
+async def test_a_failure_within_a_group_of_tasks_of_the_work_is_the_cause() -> None:
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_end_after(0.01, ValueError("why")))
+
+    with pytest.raises(RuntimeError, match="the work ended") as raised:
+        async with background_task(work, "the work"):
+            await asyncio.sleep(10)
+
+    assert isinstance(raised.value.__cause__, ExceptionGroup)
+
+
 async def test_cancellation_ends_the_work_quietly() -> None:
     ended = asyncio.Event()
 
