@@ -36,14 +36,18 @@ def virtual_host_of(amqp_url: str) -> str:
     return URL(amqp_url).path.removeprefix("/") or "/"
 
 
-def management_url_of(amqp_url: str) -> str:
-    """Where RabbitMQ's management API is by default, beside this URL, for the same user."""
+def management_url_of(amqp_url: str, given: str | None = None) -> str:
+    """Where RabbitMQ's management API is: beside this URL, and as its user, by default."""
     url = URL(amqp_url)
+    user, password = url.user or "guest", url.password or "guest"
+    if given is not None:
+        named = URL(given)
+        return given if named.user else str(named.with_user(user).with_password(password))
     is_tls = url.scheme == "amqps"
     base = URL.build(
         scheme="https" if is_tls else "http",
-        user=url.user or "guest",
-        password=url.password or "guest",
+        user=user,
+        password=password,
         host=url.host or "localhost",
         port=_PORTS[url.scheme],
     )

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from yarl import URL
 
 from isoline.cli.app import app
+from shared.broker.management_api import management_url_of
 from shared.broker.topology import Topology, check_declared
 from shared.domain.errors import ConfigurationError
 from tests.contracts.brokers import open_channel
@@ -158,3 +159,17 @@ def test_grant_goes_with_users(arguments: list[str], monkeypatch: pytest.MonkeyP
 
     assert isinstance(error, ConfigurationError)
     assert str(error).startswith("--grant goes with the users")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (None, "http://ada:secret@rabbitmq:15672"),
+        ("http://other:1", "http://ada:secret@other:1"),
+        ("https://root:pw@other", "https://root:pw@other"),
+    ],
+)
+def test_the_management_api_is_asked_as_the_user_of_the_broker_unless_another_is_named(
+    given: str | None, used: str
+) -> None:
+    assert management_url_of("amqp://ada:secret@rabbitmq/x", given).rstrip("/") == used

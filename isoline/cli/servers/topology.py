@@ -96,7 +96,7 @@ def _grant(url: str, management: str | None, users: dict[str, Permissions]) -> N
     try:
         changes = asyncio.run(
             management_api.set_permissions(
-                management or management_url_of(first), users, virtual_host=virtual_host_of(first)
+                management_url_of(first, management), users, virtual_host=virtual_host_of(first)
             )
         )
     except UnavailableError as error:
