@@ -316,6 +316,8 @@ async def test_a_processor_and_an_operator_erase_what_was_finished_long_ago_and_
         (Service.PROCESSOR, "DELETE FROM schema_compatibility"),
         (Service.OPERATOR, "SELECT samples FROM ecg_signal"),
         (Service.OPERATOR, "SELECT document FROM ecg_insights"),
+        (Service.OPERATOR, "INSERT INTO ecg_insights (row, generation, document) VALUES (1, 1, '{}')"),
+        (Service.OPERATOR, "UPDATE ecg_insights SET past_finished_at = now()"),
         (Service.OPERATOR, "SELECT bodies FROM outbox"),
         (Service.OPERATOR, "SELECT FROM account"),
         (Service.OPERATOR, "DELETE FROM ecg"),

@@ -60,10 +60,8 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
             "SELECT, "
             "UPDATE (generation, status, attempts, claimed_by, republished, due_at, error, finished_at)"
         ),
-        # The trigger `generation_is_kept` writes; no result can be read.
-        "ecg_insights": (
-            "SELECT (row, generation, past_error, past_finished_at), INSERT, UPDATE (past_finished_at)"
-        ),
+        # No result can be read, and none be written: the trigger `generation_is_kept` has the owner's rights.
+        "ecg_insights": "SELECT (row, generation, past_error, past_finished_at)",
         # Bodies of events hold results.
         "outbox": "SELECT (event_ids, republished, due_at, created_at)",
         "operation": "SELECT, INSERT",
