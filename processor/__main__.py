@@ -103,13 +103,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 is_in_memory=True,
                 is_logged=False,
             ),
-            "intake": HealthPart(
-                check=gate.check,
-                impact=gate.IMPACT,
-                fails_after_s=math.inf,
-                is_in_memory=True,
-                is_logged=False,
-            ),
+            "intake": gate.health_part,
             "backlog_age": health_part_of_backlog_age(backlog, warning_s=settings.backlog_age_warning_s),
             "events": HealthPart(
                 check=publisher.check_last_publish,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from contextlib import nullcontext
 from functools import partial
@@ -140,13 +139,7 @@ async def _serve_on(
                 "analysis": HealthPart(
                     check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
                 ),
-                "intake": HealthPart(
-                    check=gate.check,
-                    impact=gate.IMPACT,
-                    fails_after_s=math.inf,
-                    is_in_memory=True,
-                    is_logged=False,
-                ),
+                "intake": gate.health_part,
             },
             operations_port=settings.operations_port,
         )

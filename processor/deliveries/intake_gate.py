@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from processor.deliveries.messages import give_back
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
 from shared.ports.operators.intake import IntakeState
+from shared.runtime.health import HealthPart
 
 if TYPE_CHECKING:
     from shared.ports.broker import Consumer, Delivery
@@ -33,8 +35,6 @@ class IntakeGate:
         intake: Read every five seconds; while it can't be read, what was read last counts.
     """
 
-    IMPACT: Final = _PAUSED_IMPACT
-
     def __init__(self, consumer: Consumer, intake: Intake) -> None:
         self._consumer = consumer
         self._intake = intake
@@ -45,6 +45,17 @@ class IntakeGate:
     def is_paused(self) -> bool:
         """Whether an operator has paused it."""
         return self._state.is_paused
+
+    @property
+    def health_part(self) -> HealthPart:
+        """Degraded while an operator has paused it, and never failing: a restart would change nothing."""
+        return HealthPart(
+            check=self.check,
+            impact=_PAUSED_IMPACT,
+            fails_after_s=math.inf,
+            is_in_memory=True,
+            is_logged=False,
+        )
 
     async def check(self) -> None:
         """Return unless an operator has paused it.
