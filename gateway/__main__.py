@@ -95,13 +95,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             process=process_name("gateway"),
             timeout_s=settings.publish_timeout_s,
         ) as publisher,
-        open_database(
-            settings.urls_of_operators[0],
-            max_connections=_OPERATORS_CONNECTIONS,
-            name=connection_name("gateway ops"),
-            check_schema=check_schema_of,
-            is_for_operators=True,
-        ) as operators_database,
+        open_operators_database(settings.urls_of_operators[0], "gateway") as operators_database,
         open_heartbeat(
             Heartbeat(
                 PostgresProcesses(database),
@@ -150,6 +144,17 @@ def ports_on_postgres(database: Database, publisher: Publisher, *, source: str =
         outbox=PostgresOutbox(database),
         publisher=publisher,
         event_source=PostgresEventSource(database, source=source),
+    )
+
+
+def open_operators_database(url: str, service: str) -> AbstractAsyncContextManager[Database]:
+    """The database for `/ops`, with connections of its own."""
+    return open_database(
+        url,
+        max_connections=_OPERATORS_CONNECTIONS,
+        name=connection_name(f"{service} ops"),
+        check_schema=check_schema_of,
+        is_for_operators=True,
     )
 
 

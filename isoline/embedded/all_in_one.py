@@ -8,7 +8,12 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.__main__ import health_parts_of_database, ops_ports, ports_on_postgres
+from gateway.__main__ import (
+    health_parts_of_database,
+    open_operators_database,
+    ops_ports,
+    ports_on_postgres,
+)
 from gateway.app import open_gateway
 from gateway.auth.signing_keys import new_seed, read_keys
 from isoline.embedded.demo_accounts import (
@@ -57,7 +62,6 @@ if TYPE_CHECKING:
     from isoline.embedded.postgres_server import PostgresServer
 
 KEY_FILE: Final = "token.key"
-_OPERATORS_CONNECTIONS: Final = 2
 
 
 async def serve(stop_requested: asyncio.Event) -> None:
@@ -101,13 +105,7 @@ async def _serve_on(
         open_database(
             database_url, name=connection_name("embedded"), check_schema=check_schema_of
         ) as database,
-        open_database(
-            database_url,
-            max_connections=_OPERATORS_CONNECTIONS,
-            name=connection_name("embedded ops"),
-            check_schema=check_schema_of,
-            is_for_operators=True,
-        ) as operators_database,
+        open_operators_database(database_url, "embedded") as operators_database,
         broker.consumer(queue, prefetch=settings.prefetch) as consumer,
         open_retention(
             PostgresRetention(database),
