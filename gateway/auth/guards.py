@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
@@ -95,7 +94,7 @@ def _require_role(
         request.caller = await authenticate(request)
         await limiter.check(request, request.caller.name)
         _check_role(request.caller, roles)
-        request.authorize = partial(authorize, request)
+        request.authorize = authorize
         return await handler(request)
 
     async def authorize(request: Request) -> None:

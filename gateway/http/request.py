@@ -26,7 +26,7 @@ _MAX_TYPE_LENGTH: Final = 256
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
 
-async def _allow() -> None:
+async def _allow(_: Request) -> None:
     pass
 
 
@@ -45,7 +45,8 @@ class Request(web.BaseRequest):
         rate_limit_policies: The limits that it was counted against, and
         rate_limits_left: what is left of them, both as in draft-ietf-httpapi-ratelimit-headers-10.
         log_fields: Fields of its log record that its handler knows.
-        authorize: Returns if its caller may still do this, else raises; for responses that last.
+        authorize: Returns if the caller of the given request may still do this, else raises; for responses
+            that last. It holds no request: a cycle would keep each one until the next collection.
     """
 
     refusal: ProblemError | None = None
@@ -55,7 +56,7 @@ class Request(web.BaseRequest):
     peeked = b""
     rate_limit_policies = rate_limits_left = ""
     log_fields: Mapping[str, Any] = _NO_PARAMETERS
-    authorize: Callable[[], Awaitable[None]] = staticmethod(_allow)
+    authorize: Callable[[Request], Awaitable[None]] = staticmethod(_allow)
     _caller: Caller | None = None
     _memory_budget: BodyMemoryBudget | None = None
     _memory: BodyMemory | None = None

@@ -178,7 +178,7 @@ async def _authorized(events: AsyncGenerator[bytes, None], request: Request) -> 
     async with aclosing(events):
         async for event in events:
             try:
-                await request.authorize()
+                await request.authorize(request)
             except (ProblemError, DeniedError, UnavailableError) as error:
                 yield server_sent_event("end", {"reason": str(error)})
                 return
