@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.ports.operators.backlog import BacklogState
+    from shared.ports.operators.intake import IntakeState
     from shared.ports.operators.processes import RunningProcess
     from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
@@ -190,11 +191,12 @@ def judge_clock(database_s: float, *, asked_s: float, answered_s: float, leeway_
     return Judgement(Verdict.OK, f"this machine's clock and PostgreSQL's differ by {abs(ahead_s):.1f} s")
 
 
-def judge_backlog(backlog: BacklogState, *, most_ecgs: int | None) -> Judgement:
-    """Whether ECGs are worked off, and submissions taken.
+def judge_backlog(backlog: BacklogState, intake: IntakeState, *, most_ecgs: int | None) -> Judgement:
+    """Whether ECGs are worked off, and submissions taken. What waits since an operator said so is no failure.
 
     Args:
         backlog: What waits.
+        intake: Whether processors may take it.
         most_ecgs: Queued ECGs at which a gateway takes no more; None if that is not known here.
     """
     reason = f"{backlog.queued_ecgs} ECGs are queued"
@@ -202,7 +204,14 @@ def judge_backlog(backlog: BacklogState, *, most_ecgs: int | None) -> Judgement:
         reason += f", the oldest for {backlog.oldest_ecg_s:.0f} s"
     if most_ecgs is not None and backlog.queued_ecgs >= most_ecgs:
         return Judgement(Verdict.FAILED, f"{reason}; submissions are refused from {most_ecgs} on")
-    return Judgement(_by_age(backlog.oldest_ecg_s), reason)
+    verdict = _by_age(backlog.oldest_ecg_s)
+    if intake.is_paused and verdict is not Verdict.OK:
+        return Judgement(Verdict.WARNING, f"{reason}; {_pause_of(intake)}")
+    return Judgement(verdict, reason)
+
+
+def _pause_of(intake: IntakeState) -> str:
+    return f"the processors are paused since {intake.since:%Y-%m-%d %H:%M:%S} by {intake.who}: {intake.why}"
 
 
 def judge_outbox(backlog: BacklogState) -> Judgement:
@@ -242,9 +251,11 @@ def judge_topology(missing: Sequence[str]) -> Judgement:
     return Judgement(Verdict.OK, "the exchanges and queues are there")
 
 
-def judge_consumers(queue: QueueState) -> Judgement:
-    """Whether processors are attached."""
+def judge_consumers(queue: QueueState, intake: IntakeState) -> Judgement:
+    """Whether processors are attached; paused ones are not, because an operator said so."""
     waiting = f"{queue.messages} messages are ready"
+    if intake.is_paused:
+        return Judgement(Verdict.WARNING, f"{_pause_of(intake)}; {waiting}")
     if not queue.consumers:
         return Judgement(Verdict.FAILED, f"no processor consumes; {waiting}")
     return Judgement(Verdict.OK, f"{queue.consumers} workers of processors consume; {waiting}")
@@ -257,7 +268,7 @@ def judge_processes(processes: Sequence[RunningProcess]) -> Judgement:
     missed = _without_successor(silent, there)
     if not missed:
         return Judgement(Verdict.OK, f"{len(there)} gateways and processors say that they are there")
-    names = ", ".join("{}/{} on {}".format(*_place_of(it)) for it in missed)
+    names = "; ".join(f"{it.presence.name}, last heard of at {it.seen_at:%H:%M:%S}" for it in missed)
     return Judgement(Verdict.WARNING, f"frozen, killed or cut off: {names}; {len(there)} others are there")
 
 

@@ -46,6 +46,7 @@ def process_document(process: RunningProcess) -> Document:
         "service": presence.service,
         "worker": presence.worker,
         "host": presence.host,
+        "pid": presence.pid,
         "version": presence.release,
         "since": process.started_at,
         "seen_s": process.seen_s,

@@ -114,6 +114,7 @@ class ProcessResponse(ResponseBody):
     service: str
     worker: int
     host: str
+    pid: Annotated[int | None, Field(description="Its number on its host; null if an earlier release runs.")]
     version: str
     since: datetime
     seen_s: Annotated[

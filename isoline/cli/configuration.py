@@ -11,7 +11,7 @@ import typer
 
 from shared.domain.errors import ConfigurationError
 from shared.runtime.effective_settings import effective_settings
-from shared.runtime.settings import EmbeddedSettings, GatewaySettings, ProcessorSettings
+from shared.runtime.settings import EmbeddedSettings, GatewaySettings, OperatorSettings, ProcessorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ class Service(StrEnum):
     GATEWAY = "gateway"
     PROCESSOR = "processor"
     EMBEDDED = "embedded"
+    OPERATOR = "operator"  # the commands of operators
 
 
 class Format(StrEnum):
@@ -40,6 +41,7 @@ SETTINGS: Final[Mapping[Service, type[BaseSettings]]] = {
     Service.GATEWAY: GatewaySettings,
     Service.PROCESSOR: ProcessorSettings,
     Service.EMBEDDED: EmbeddedSettings,
+    Service.OPERATOR: OperatorSettings,
 }
 
 # A problem begins with the name of its setting, and a semicolon may be inside one.

@@ -40,6 +40,7 @@ from shared.diagnosis import (
     judge_writes,
 )
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.ports.operators.intake import IntakeState
 from shared.runtime.process import EXIT_CONFIGURATION
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, GatewaySettings, read_settings
 from shared.storage.pool.database import open_database
@@ -47,12 +48,14 @@ from shared.storage.pool.server import read_clock, read_server
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
+    check_operations,
     check_reading,
     check_recordings,
     check_results,
     check_submissions,
 )
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.schema.compatibility import connection_name, read_schema
 
@@ -82,6 +85,7 @@ _STATEMENTS: Final[Mapping[Service, Mapping[str, _StatementCheck]]] = {
         "accounts": check_accounts,
     },
     Service.PROCESSOR: {"storing results": check_results},
+    Service.OPERATOR: {"replaying": check_operations},
 }
 
 _S = TypeVar("_S", bound="BaseSettings")
@@ -89,7 +93,7 @@ _S = TypeVar("_S", bound="BaseSettings")
 
 def diagnose_installation(
     service: Annotated[
-        Literal[Service.GATEWAY, Service.PROCESSOR] | None,
+        Literal[Service.GATEWAY, Service.PROCESSOR, Service.OPERATOR] | None,
         typer.Argument(help="With the settings and rights of which; else of both services."),
     ] = None,
     output: FormatOption = Format.TEXT,
@@ -115,6 +119,7 @@ async def _diagnose(services: Collection[Service], output: Format) -> list[Findi
                 section="a-process-does-not-start",
             )
         ]
+        database: Database | None = None
         if database_settings := _read_if_right(DatabaseSettings):
             database = await opened.enter_async_context(
                 open_database(
@@ -126,7 +131,10 @@ async def _diagnose(services: Collection[Service], output: Format) -> list[Findi
             checks += _database_checks(database, services)
         if broker_settings := _read_if_right(BrokerSettings):
             checks += _broker_checks(
-                broker_settings.amqp_url.get_secret_value(), Topology(broker_settings.amqp_namespace)
+                broker_settings.amqp_url.get_secret_value(),
+                Topology(broker_settings.amqp_namespace),
+                partial(_read_intake, database),
+                services,
             )
         if Service.GATEWAY in services and (gateway_settings := _read_if_right(GatewaySettings)):
             checks.append(
@@ -207,7 +215,8 @@ def _statement_checks(database: Database, services: Collection[Service]) -> Iter
             yield _of_postgresql(
                 name=f"{service}: {name}",
                 judge=partial(_judge_statements, partial(check, database)),
-                remedy=f"mend that; for a privilege, run isoline db grant for the {service}'s role",
+                remedy=f"mend that; for a privilege, run isoline db grant --{service} ROLE, or run "
+                "isoline doctor with the service whose role this is",
                 section="postgresql-is-away-or-refuses",
             )
 
@@ -218,7 +227,7 @@ def _backlog_checks(database: Database) -> Iterator[Check]:
     most_ecgs = gateway_settings.max_backlog if gateway_settings else None
     yield _of_postgresql(
         name="backlog",
-        judge=lambda: _judged(partial(judge_backlog, most_ecgs=most_ecgs), backlog.read()),
+        judge=partial(_judge_backlog, database, most_ecgs),
         remedy="see that processors are ready, or start more",
         section="ecgs-stay-queued",
     )
@@ -236,7 +245,12 @@ def _backlog_checks(database: Database) -> Iterator[Check]:
     )
 
 
-def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
+def _broker_checks(
+    url: str,
+    topology: Topology,
+    read_intake: Callable[[], Awaitable[IntakeState]],
+    services: Collection[Service],
+) -> Iterator[Check]:
     yield Check(
         name="rabbitmq",
         judge=lambda: _judged(judge_nodes, read_nodes(url)),
@@ -249,15 +263,16 @@ def _broker_checks(url: str, topology: Topology) -> Iterator[Check]:
         remedy="run isoline topology apply, or start a gateway or processor that may declare them",
         section="rabbitmq-is-away-or-refuses",
     )
-    yield _of_rabbitmq(
-        name="publishing",
-        judge=partial(_judge_publishing, url, topology),
-        remedy="free disk or memory of RabbitMQ, or give the account its rights",
-        section="rabbitmq-blocks-publishers",
-    )
+    if set(services) != {Service.OPERATOR}:  # who may publish no event
+        yield _of_rabbitmq(
+            name="publishing",
+            judge=partial(_judge_publishing, url, topology),
+            remedy="free disk or memory of RabbitMQ, or give the account its rights",
+            section="rabbitmq-blocks-publishers",
+        )
     yield _of_rabbitmq(
         name="consumers",
-        judge=lambda: _judged(judge_consumers, read_queue(url, topology.submitted_queue)),
+        judge=partial(_judge_consumers, url, topology, read_intake),
         remedy="start a processor, look why its health says that it is not ready, or resume paused ones",
         section="ecgs-stay-queued",
     )
@@ -301,6 +316,28 @@ async def _judge_clock(database: Database) -> Judgement:
 async def _judge_statements(check: Callable[[], Awaitable[None]]) -> Judgement:
     await check()
     return Judgement(Verdict.OK, "PostgreSQL executes the statements")
+
+
+async def _judge_backlog(database: Database, most_ecgs: int | None) -> Judgement:
+    backlog = await PostgresBacklogReader(database).read()
+    return judge_backlog(backlog, await _read_intake(database), most_ecgs=most_ecgs)
+
+
+async def _judge_consumers(
+    url: str, topology: Topology, read_intake: Callable[[], Awaitable[IntakeState]]
+) -> Judgement:
+    queue = await read_queue(url, topology.submitted_queue)
+    return judge_consumers(queue, await read_intake())
+
+
+async def _read_intake(database: Database | None) -> IntakeState:
+    """Whether processors may take ECGs; that they may, where PostgreSQL does not say."""
+    if database is None:
+        return IntakeState()
+    try:
+        return await PostgresIntake(database).read()
+    except UnavailableError:  # the lines of PostgreSQL tell of it
+        return IntakeState()
 
 
 async def _judge_publishing(url: str, topology: Topology) -> Judgement:

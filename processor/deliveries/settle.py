@@ -30,7 +30,7 @@ from shared.events import MAX_ECGS_PER_EVENT, failed_event, processed_event, sub
 from shared.observability.logs import Logger
 from shared.observability.tracing import now_ns
 from shared.ports.claim_ids import ClaimIds, new_process_id
-from shared.ports.ecgs import Settlement
+from shared.ports.ecgs import Settlement, given_up_after
 from shared.publishing import publish_batches
 from shared.runtime import failpoint
 from shared.runtime.retry import backoff_s, retry_while_unavailable
@@ -221,8 +221,10 @@ async def _settle(
     async with deps.breaker.interrupt_on_open(only_if_draining=True):
         source = await retry_while_unavailable(deps.event_source.uri)
     now = datetime.now(UTC)
-    given_up = f"Given up after {deps.max_attempts} attempts."
-    settlements = [_failed_settlement(claim, given_up, source=source, now=now) for claim in exhausted]
+    settlements = [
+        _failed_settlement(claim, given_up_after(claim.attempt - 1), source=source, now=now)
+        for claim in exhausted
+    ]
     for _ in exhausted:
         metrics.count_failure(None)
     for claim in tried:

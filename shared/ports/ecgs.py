@@ -109,6 +109,16 @@ class Claim(NamedTuple):
     stored_s: float
 
 
+def given_up_after(attempts: int) -> str:
+    """Why an ECG failed that was tried so often without a result."""
+    return f"Given up after {attempts} attempt{'' if attempts == 1 else 's'}."
+
+
+def attempts_of_claims(claims: int, error: str | None) -> int:
+    """How often an ECG was tried that was claimed so often: the claim that gives it up is no attempt."""
+    return claims - 1 if error == given_up_after(claims - 1) else claims
+
+
 class StoredEcg(Protocol):
     """An ECG that was read from storage but is not decoded yet."""
 

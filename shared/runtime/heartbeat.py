@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -54,7 +55,7 @@ class Heartbeat:
         settled: tuple[SettledCounts, Throughput] | None = None,
     ) -> None:
         self._processes = processes
-        self._presence = Presence(process_id, service, worker, socket.gethostname(), RELEASE)
+        self._presence = Presence(process_id, service, worker, socket.gethostname(), RELEASE, pid=os.getpid())
         self._is_draining = is_draining
         self._held_ecgs = held_ecgs
         self._is_paused = is_paused

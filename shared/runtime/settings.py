@@ -382,6 +382,10 @@ class ProcessorOnlySettings(EventSettings, RetentionSettings):
     relay_interval_s: Annotated[float, Field(ge=_SHORTEST_S, le=60)] = 1.0
 
 
+class OperatorSettings(DatabaseSettings, BrokerSettings):
+    """Everything that the commands of operators need on real servers."""
+
+
 class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings, WorkerSettings):
     """Settings of ``python -m processor``."""
 

@@ -42,7 +42,7 @@ async def test_an_ecg_that_killed_two_processors_names_both(
 
     first, second = [line for line in told.splitlines() if "  attempt, " in line]
     assert "  attempt, 1 by processor/1 on " in first
-    assert "no result when the next attempt began; its process was last seen" in first
+    assert "no result when the next attempt began; its process was last heard of at " in first
     assert "  attempt, 2 by processor/1 on " in second
     assert second.endswith(": no result yet")
     assert "queued, after 2 attempts" in told

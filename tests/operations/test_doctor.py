@@ -19,8 +19,10 @@ from isoline.cli import doctor
 from isoline.cli.app import app
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.topology import declare
+from shared.ports.operators.operations import AuditNote
 from shared.service import Service
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.schema.compatibility import NEWEST_SCHEMA
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate
@@ -207,6 +209,33 @@ async def test_a_processor_needs_what_is_granted_to_one_and_says_what_it_lacks(
     assert status == 1
     assert not_well(revoked) == {"processor: storing results": "failed"}
     assert "permission denied" in revoked["processor: storing results"]["reason"]
+
+
+async def test_an_operator_needs_what_is_granted_to_one_and_nothing_of_a_gateway(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in ("TOKEN_KEY", "SPOOL_DIR"):
+        monkeypatch.delenv(f"ISOLINE_{setting}", raising=False)
+    async with open_role(database_url, "operator") as role:
+        await grant(database_url, {role: {Service.OPERATOR}})
+        monkeypatch.setenv("ISOLINE_DATABASE_URL", url_of_role(database_url, role))
+        _, of_operator = await diagnosis("operator")
+        status, of_gateway = await diagnosis("gateway")
+
+    assert not_well(of_operator) == {}
+    assert of_operator["operator: replaying"]["verdict"] == "ok"
+    assert status != 0
+    assert "isoline db grant --gateway ROLE" in of_gateway["gateway: storing ECGs"]["remedy"]
+
+
+async def test_a_paused_processor_is_a_warning_that_names_who_paused_it(database: Database) -> None:
+    note = AuditNote("olga", "a disk is replaced")
+    await PostgresIntake(database).change(note, is_paused=True)
+
+    status, findings = await diagnosis()
+
+    assert (status, findings["consumers"]["verdict"]) == (0, "warning")
+    assert "by olga: a disk is replaced" in findings["consumers"]["reason"]
 
 
 async def test_a_missing_queue_is_named(amqp_url: str, topology: Topology) -> None:

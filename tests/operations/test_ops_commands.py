@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from shared.storage.pool.database import Database
 
+_HEARD_OF: Final = "Each hears of it within 5 s, and says so itself within 5 s more (isoline ops processes)."
 _WHY: Final = "Given up after 5 attempts."
 
 
@@ -100,7 +101,7 @@ async def test_failed_ecgs_are_listed_and_counted_by_the_words_of_a_replay(datab
     ]
     assert [line[21:26] for line in of_bob] == ["bob/2"]
     assert first_only[1:] == ["These are the last 1; there are more."]
-    assert [line.split(",")[0].strip() for line in grouped] == ["2 of 2 owners", "1 of 1 owners"]
+    assert [line.split(",")[0].strip() for line in grouped] == ["2 of 2 owners", "1 of 1 owner"]
     assert nothing == []
 
 
@@ -136,10 +137,10 @@ async def test_the_processors_are_paused_and_resumed_each_with_a_reason() -> Non
     resumed = await lines("resume", "--why", "done", "--who", "olga", "--yes")
 
     assert asked == ["all processors will be paused (nothing was done)"]
-    assert paused == [shown[4]]
+    assert paused == [shown[4], _HEARD_OF]
     assert shown[4].startswith("The processors are paused since ")
     assert shown[4].endswith(" by olga: a disk is replaced")
-    assert resumed == ["The processors take ECGs."]
+    assert resumed == ["The processors take ECGs.", _HEARD_OF]
     assert [line[21:] for line in await lines("audit")] == [
         'olga: resume "intake"  done',
         'olga: pause "intake"  a disk is replaced',

@@ -40,7 +40,7 @@ _LIMIT_S: Final = 60
 
 
 def a_presence(service: str = "processor", *, worker: int = 1, held_ecgs: int | None = 7) -> Presence:
-    return Presence(uuid4(), service, worker, "host-1", "0.2.0", held_ecgs=held_ecgs)
+    return Presence(uuid4(), service, worker, "host-1", "0.2.0", held_ecgs=held_ecgs, pid=4711)
 
 
 async def age(database: Database, process_id: UUID, seconds: int) -> None:
@@ -109,7 +109,7 @@ async def test_a_schema_that_keeps_none_that_ended_knows_those_that_run(database
         await processes.announce(other)
         await processes.leave(presence.id)
 
-        assert [process.presence for process in await processes.running()] == [other]
+        assert [process.presence for process in await processes.running()] == [other._replace(pid=None)]
 
 
 async def test_a_role_without_the_privilege_is_no_outage_and_said_once(
@@ -250,9 +250,9 @@ async def test_the_commands_print_processes_and_the_backlog(
     ]
 
     first, second, third, fourth = listed.stdout.splitlines()
-    assert first.startswith("gateway/1 on host-1  0.2.0  since ")
+    assert first.startswith("gateway/1 on host-1, pid 4711  0.2.0  since ")
     assert first.endswith("  working")
-    assert second.startswith("processor/1 on host-1  0.2.0  since ")
+    assert second.startswith("processor/1 on host-1, pid 4711  0.2.0  since ")
     assert "silent for 10" in second
     assert third.endswith("  draining, holds 7 ECGs")
     assert "  ended at " in fourth

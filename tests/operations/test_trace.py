@@ -14,11 +14,12 @@ from isoline.cli.app import app
 from shared.domain.errors import NotFoundError
 from shared.events import EcgKey, deleted_event, failed_event, processed_event
 from shared.ports.claim_ids import ClaimIds, new_process_id, origin_of_claim
-from shared.ports.ecgs import Settlement, Submission
+from shared.ports.ecgs import Settlement, Submission, given_up_after
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.ports.operators.processes import Presence
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.operators.finished_ecgs import PostgresFinishedEcgs
 from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.timelines import PostgresTimelines
@@ -157,6 +158,18 @@ async def test_a_finished_one_says_after_how_many_attempts_and_whether_its_event
     assert unpublished[2].startswith("published again 0 times")
 
 
+async def test_the_claim_that_gives_an_ecg_up_is_no_attempt(database: Database) -> None:
+    key, claims = await submit(database), await announce(database, worker=1)
+    for _ in range(2):
+        await PostgresEcgStore(database).claim([key], claim_id=claims.next(), tried_before=True)
+    await settle(database, key, claim_id=claims.next(), error=given_up_after(2))
+
+    assert (await moments(database))[1] == (1, "failed", "after 2 attempts: Given up after 2 attempts.")
+    assert [detail[0] for _, detail in await attempts(database)] == ["1", "2"]
+    [ecg] = (await PostgresFinishedEcgs(database).page(Selection(failed=True), limit=9)).ecgs
+    assert ecg.attempts == 2
+
+
 async def test_an_event_of_an_earlier_generation_may_wait_too(database: Database) -> None:
     await settle(database, await submit(database), is_published=False)
     await replay(database)
@@ -205,7 +218,8 @@ async def test_each_attempt_says_which_process_made_it_and_why_it_had_no_result(
 
     unfinished, *others = [detail for _, detail in waiting]
     assert unfinished.startswith(
-        "1 by processor/1 on host-1, 0.2.0: no result when the next attempt began; its process was last seen "
+        "1 by processor/1 on host-1, 0.2.0: no result when the next attempt began; "
+        "its process was last heard of at "
     )
     assert others == [
         f"2 by processor/2 on host-1, 0.2.0: {_WHY}",

@@ -30,7 +30,7 @@ const TILES = [
   {
     title: "Failed",
     value: ({ throughput }) => countText(throughput.hour.failed),
-    detail: ({ failed_ecgs: failed }) => `in the last hour\n${countText(failed)} in all`,
+    detail: ({ failed_ecgs: failed }) => `in the last hour\n${countText(failed)} still failed, of any age`,
   },
 ];
 

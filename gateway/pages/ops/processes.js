@@ -29,12 +29,13 @@ export function processesPart({ api }) {
   };
 }
 
-function keyOf({ service, host, worker, since }) {
-  return [service, host, worker, since].join("\n");
+function keyOf({ service, host, worker, pid, since }) {
+  return [service, host, worker, pid, since].join("\n");
 }
 
-function createRow({ service, host, worker }) {
-  const name = element("span", {}, `${service} ${worker} at ${host}`);
+function createRow({ service, host, worker, pid }) {
+  const process = pid === null ? "" : `, pid ${pid}`;
+  const name = element("span", {}, `${service} ${worker} at ${host}${process}`);
   const cells = [name, element("span", { class: "state" }), "", "", timeElement(), ""];
   return rowOf(COLUMNS, cells);
 }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from shared.ports.operators.throughput import SettledCounts
 
 _MOST_REASONS: Final = 100
+_HEARD_OF: Final = "Each hears of it within 5 s, and says so itself within 5 s more (isoline ops processes)."
 
 ops = typer.Typer(
     no_args_is_help=True, help="What runs, what waits, what failed, and pausing the processors."
@@ -99,8 +100,9 @@ def list_failed(
     )
     if group:
         for each in asyncio.run(_read_failures(selection)).groups:
+            owners = "1 owner" if each.owners == 1 else f"{each.owners} owners"
             typer.echo(
-                f"{each.ecgs:>7} of {each.owners} owners, "
+                f"{each.ecgs:>7} of {owners}, "
                 f"{each.first_at:%Y-%m-%d %H:%M:%S} to {each.last_at:%Y-%m-%d %H:%M:%S}: {each.reason}"
             )
         return
@@ -135,6 +137,7 @@ def pause(*, why: Why, dry_run: DryRun = False, yes: Yes = False, who: Who = Non
     """Pause all processors: they take no ECGs and settle what they hold; gateways go on taking ECGs."""
     if is_confirmed("all processors will be paused", dry_run=dry_run, yes=yes):
         typer.echo(_intake_line(asyncio.run(_change_intake(audit_note(who, why), is_paused=True))))
+        typer.echo(_HEARD_OF)
 
 
 @ops.command("resume")
@@ -142,6 +145,7 @@ def resume(*, why: Why, dry_run: DryRun = False, yes: Yes = False, who: Who = No
     """Let the processors take ECGs again."""
     if is_confirmed("the processors will take ECGs again", dry_run=dry_run, yes=yes):
         typer.echo(_intake_line(asyncio.run(_change_intake(audit_note(who, why), is_paused=False))))
+        typer.echo(_HEARD_OF)
 
 
 class _NoBroker:
@@ -247,5 +251,4 @@ def _process_line(process: RunningProcess) -> str:
         state, held = f"ended at {process.ended_at:%H:%M:%S}", ""
     elif process.state is ProcessState.SILENT:
         state = f"silent for {process.seen_s:.0f} s"
-    name = f"{presence.service}/{presence.worker} on {presence.host}"
-    return f"{name}  {presence.release}  since {process.started_at:%Y-%m-%d %H:%M:%S}  {state}{held}"
+    return f"{presence.name}  {presence.release}  since {process.started_at:%Y-%m-%d %H:%M:%S}  {state}{held}"

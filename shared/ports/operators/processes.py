@@ -34,6 +34,7 @@ class Presence(NamedTuple):
         is_draining: Whether it leaves and takes nothing new.
         held_ecgs: ECGs that it was given and has not settled; None for a gateway.
         is_paused: Whether an operator has paused it, so that it takes nothing new.
+        pid: Its number on its host; None if an earlier release did not say it.
     """
 
     id: UUID
@@ -44,18 +45,27 @@ class Presence(NamedTuple):
     is_draining: bool = False
     held_ecgs: int | None = None
     is_paused: bool = False
+    pid: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Which it is, for operators: ``processor/1 on host-1, pid 4711``."""
+        pid = "" if self.pid is None else f", pid {self.pid}"
+        return f"{self.service}/{self.worker} on {self.host}{pid}"
 
 
 class RunningProcess(NamedTuple):
     """A process that was seen lately.
 
     Attributes:
-        seen_s: For how many seconds it has said nothing; it speaks every few seconds.
+        seen_at: When it last spoke, by PostgreSQL's clock.
+        seen_s: For how many seconds it has said nothing since; it speaks every few seconds.
         ended_at: When it left; None if it works, or was killed.
     """
 
     presence: Presence
     started_at: datetime
+    seen_at: datetime
     seen_s: float
     ended_at: datetime | None = None
 

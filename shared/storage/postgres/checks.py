@@ -17,6 +17,8 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
+from shared.storage.postgres.operators.intake import PostgresIntake
+from shared.storage.postgres.operators.operations import dry_run_replay
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import dry_run_erase
 from shared.storage.postgres.recordings import dry_run_add_recording
@@ -100,3 +102,13 @@ async def check_results(database: Database) -> None:
     await store.settle([])
     await PostgresOutbox(database).clear([])
     await database.check_writes(RESULTS)
+
+
+async def check_operations(database: Database) -> None:
+    """Return if ECGs can be replayed and that be recorded, and the intake be read.
+
+    Raises:
+        UnavailableError: They can't, for this reason.
+    """
+    await dry_run_replay(database)
+    await PostgresIntake(database).read()

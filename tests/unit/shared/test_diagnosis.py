@@ -14,6 +14,7 @@ from shared.diagnosis import (
     judge_backlog,
     judge_clock,
     judge_connections,
+    judge_consumers,
     judge_durability,
     judge_nodes,
     judge_outbox,
@@ -25,10 +26,14 @@ from shared.diagnosis import (
 from shared.domain.errors import UnavailableError
 from shared.ports.claim_ids import new_process_id
 from shared.ports.operators.backlog import BacklogState
+from shared.ports.operators.intake import IntakeState
 from shared.ports.operators.processes import Presence, RunningProcess
-from shared.ports.servers import BrokerNode, DatabaseServer
+from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
 _SERVER = DatabaseServer("16.1", True, True, "on", "", 10, 100)  # noqa: FBT003 - a row, as it is read
+_PAUSED = IntakeState(
+    is_paused=True, who="olga", why="a disk is replaced", since=datetime(2026, 1, 31, 8, tzinfo=UTC)
+)
 
 
 async def well() -> Judgement:
@@ -144,13 +149,25 @@ def test_a_clock_is_off_only_beyond_the_leeway_and_the_time_of_the_answer(
     [(0, Verdict.OK), (59.9, Verdict.OK), (60, Verdict.WARNING), (600, Verdict.FAILED)],
 )
 def test_what_waits_is_judged_by_its_age(age_s: float, verdict: Verdict) -> None:
-    assert judge_backlog(BacklogState(1, age_s, 0, 0.0), most_ecgs=None).verdict is verdict
+    assert judge_backlog(BacklogState(1, age_s, 0, 0.0), IntakeState(), most_ecgs=None).verdict is verdict
     assert judge_outbox(BacklogState(0, 0.0, 1, age_s)).verdict is verdict
 
 
 def test_a_backlog_at_its_limit_has_failed_however_young_it_is() -> None:
-    assert judge_backlog(BacklogState(99, 1.0, 0, 0.0), most_ecgs=100).verdict is Verdict.OK
-    assert judge_backlog(BacklogState(100, 1.0, 0, 0.0), most_ecgs=100).verdict is Verdict.FAILED
+    for intake in (IntakeState(), _PAUSED):
+        assert judge_backlog(BacklogState(99, 1.0, 0, 0.0), intake, most_ecgs=100).verdict is Verdict.OK
+        assert judge_backlog(BacklogState(100, 1.0, 0, 0.0), intake, most_ecgs=100).verdict is Verdict.FAILED
+
+
+def test_a_pause_is_no_failure_and_says_who_paused_and_why() -> None:
+    old = judge_backlog(BacklogState(1, 1e4, 0, 0.0), _PAUSED, most_ecgs=None)
+    alone = judge_consumers(QueueState(3, 0), _PAUSED)
+
+    for verdict, reason in (old, alone):
+        assert verdict is Verdict.WARNING
+        assert "paused since 2026-01-31 08:00:00 by olga: a disk is replaced" in reason
+    assert judge_consumers(QueueState(3, 0), IntakeState()).verdict is Verdict.FAILED
+    assert judge_consumers(QueueState(3, 2), IntakeState()).verdict is Verdict.OK
 
 
 def test_rabbitmq_is_as_well_as_its_nodes() -> None:
@@ -172,8 +189,9 @@ def test_a_disk_with_less_room_than_may_be_spooled_is_warned_of() -> None:
 def a_process(
     worker: int, *, seen_s: float, started_s: float = 0.0, ended_at: datetime | None = None
 ) -> RunningProcess:
-    presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0")
-    return RunningProcess(presence, datetime.fromtimestamp(started_s, UTC), seen_s, ended_at)
+    presence = Presence(new_process_id(), "processor", worker, "host-1", "0.2.0", pid=4711)
+    seen_at = datetime(2026, 1, 31, 18, 3, 45, tzinfo=UTC)
+    return RunningProcess(presence, datetime.fromtimestamp(started_s, UTC), seen_at, seen_s, ended_at)
 
 
 def test_a_process_that_was_started_again_is_not_missed_and_one_of_two_is() -> None:
@@ -190,7 +208,9 @@ def test_a_process_that_says_nothing_is_named_and_one_that_has_left_is_not() -> 
     left = a_process(3, seen_s=100.0, ended_at=datetime.now(UTC))
 
     assert judge_processes([there, left]).verdict is Verdict.OK
-    assert judge_processes([there, silent, left]) == (
-        Verdict.WARNING,
-        "frozen, killed or cut off: processor/2 on host-1; 1 others are there",
+    verdict, reason = judge_processes([there, silent, left])
+    assert verdict is Verdict.WARNING
+    assert reason == (
+        "frozen, killed or cut off: processor/2 on host-1, pid 4711, last heard of at 18:03:45; "
+        "1 others are there"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from shared.ports.ecgs import attempts_of_claims
 from shared.ports.operators.finished_ecgs import (
     FailureGroup,
     Failures,
@@ -14,6 +15,8 @@ from shared.ports.operators.finished_ecgs import (
 from shared.storage.postgres.operators.selections import allow_reading_whole_table, where_sql
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from shared.ports.operators.operations import Selection
     from shared.storage.pool.database import Database
 
@@ -54,7 +57,7 @@ class PostgresFinishedEcgs:
         shown = rows[:limit]
         has_more = len(rows) > limit
         position = FinishedPosition(shown[-1]["finished_at"], shown[-1]["row"]) if has_more else None
-        return FinishedPage([FinishedEcg(*tuple(row)[:-1]) for row in shown], position, as_of)
+        return FinishedPage([_finished(row) for row in shown], position, as_of)
 
     async def failures(self, selection: Selection, *, limit: int) -> Failures:
         where, arguments = where_sql(selection, is_failed=True)
@@ -63,3 +66,8 @@ class PostgresFinishedEcgs:
             as_of = await connection.fetchval(_NOW)
             rows = await connection.fetch(statement, *arguments)
         return Failures([FailureGroup(*row) for row in rows], as_of)
+
+
+def _finished(row: asyncpg.Record) -> FinishedEcg:
+    ecg = FinishedEcg(*tuple(row)[:-1])
+    return ecg._replace(attempts=attempts_of_claims(ecg.attempts, ecg.reason))

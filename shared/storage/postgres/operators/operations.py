@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from shared.events import EcgKey
+from shared.ports.operators.operations import AuditNote, Selection
 from shared.storage.postgres.ecgs import INSERT_ATTEMPTS_SQL, MAY_NOTE_ATTEMPTS
 from shared.storage.postgres.operators.selections import allow_reading_whole_table, where_sql
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.findings import JsonValue
-    from shared.ports.operators.operations import AuditNote, Selection
     from shared.storage.pool.database import Database
 
 _COUNT: Final = "SELECT count(*) FROM ecg WHERE {where}"
@@ -45,6 +45,12 @@ SELECT row, owner, id, generation FROM replayed
 """  # nosec B608 # noqa: S608 - only constants are pasted in
 
 RECORD_SQL: Final = "INSERT INTO operation (who, why, what, subject) VALUES ($1, $2, $3, $4::json)"
+
+
+_RECORD_NOTHING: Final = """
+INSERT INTO operation (who, why, what, subject) SELECT '', '', '', 'null'::json WHERE false
+"""
+_NO_ECG: Final = Selection(id="", owner="")
 
 
 class PostgresOperations:
@@ -82,6 +88,19 @@ class PostgresOperations:
     async def record(self, what: str, subject: JsonValue, note: AuditNote) -> None:
         async with self._database.connection() as connection:
             await connection.execute(RECORD_SQL, *note, what, _json(subject))
+
+
+async def dry_run_replay(database: Database) -> None:
+    """Execute what replays ECGs and records that, without any.
+
+    Raises:
+        UnavailableError: It can't be executed.
+    """
+    operations = PostgresOperations(database)
+    now = await operations.now()
+    await operations.replay(_NO_ECG, AuditNote("", ""), finished_before=now, limit=0)
+    async with database.connection() as connection:
+        await connection.execute(_RECORD_NOTHING)
 
 
 def _json(subject: object) -> str:

@@ -22,11 +22,13 @@ FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
 """
 _MAY_READ: Final = "SELECT coalesce(has_table_privilege(to_regclass('process'), 'SELECT'), false)"
 _EXISTS: Final = "SELECT to_regclass('process') IS NOT NULL"
-# Schemas from before 0015 lack the column `ended_at`.
-_KEEPS_ENDED: Final = """
-SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass('process') AND attname = 'ended_at'
+# Schemas from before 0015 lack the column `ended_at`, from before 0016 `is_paused`, from before 0022 `pid`.
+_HAS_COLUMN: Final = """
+SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass('process') AND attname = $1
 """
-_ABSENT_SQL: Final = "(SELECT NULL::timestamptz AS ended_at, false AS is_paused) AS absent"
+_ABSENT_SQL: Final = """
+(SELECT NULL::timestamptz AS ended_at, false AS is_paused, NULL::integer AS pid) AS absent
+"""
 
 _ANNOUNCE: Final = f"""
 INSERT INTO process (id, service, worker, host, release, is_draining, held_ecgs)
@@ -44,17 +46,12 @@ UPDATE process SET seen_at = now(), ended_at = now(), held_ecgs = CASE WHEN held
 WHERE id = $1
 """
 
-# Schemas from before 0016 lack the column `is_paused`.
-_MAY_BE_PAUSED: Final = """
-SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass('process') AND attname = 'is_paused'
-"""
-_SET_PAUSED: Final = """
-UPDATE process SET is_paused = $2 WHERE id = $1 AND is_paused <> $2
-"""
+_SET_PAUSED: Final = "UPDATE process SET is_paused = $2 WHERE id = $1 AND is_paused <> $2"
+_SET_PID: Final = "UPDATE process SET pid = $2 WHERE id = $1"
 _PROCESSES_SQL: Final = f"""
 SELECT process.* FROM {_ABSENT_SQL} CROSS JOIN LATERAL (
-    SELECT id, service, worker, host, release, is_draining, held_ecgs, is_paused, started_at,
-        extract(epoch FROM now() - seen_at)::float8 AS seen_s, ended_at
+    SELECT id, service, worker, host, release, is_draining, held_ecgs, is_paused, pid,
+        started_at, seen_at, extract(epoch FROM now() - seen_at)::float8 AS seen_s, ended_at
     FROM process WHERE {{which}}
 ) AS process ORDER BY service, host, worker, started_at
 """  # nosec B608 # noqa: S608 - only constants are pasted in
@@ -72,16 +69,18 @@ class PostgresProcesses:
         async with self._database.connection() as connection:
             if not await connection.fetchval(_MAY_WRITE):
                 return False
-            if await connection.fetchval(_ANNOUNCE, *presence[:-1]):
+            if await connection.fetchval(_ANNOUNCE, *presence[:7]):
                 await connection.execute(_FORGET)
-            if await connection.fetchval(_MAY_BE_PAUSED):
+                if await connection.fetchval(_HAS_COLUMN, "pid"):
+                    await connection.execute(_SET_PID, presence.id, presence.pid)
+            if await connection.fetchval(_HAS_COLUMN, "is_paused"):
                 await connection.execute(_SET_PAUSED, presence.id, presence.is_paused)
         return True
 
     async def leave(self, process_id: UUID) -> None:
         async with self._database.connection() as connection:
             if await connection.fetchval(_MAY_WRITE):
-                keeps_ended = await connection.fetchval(_KEEPS_ENDED)
+                keeps_ended = await connection.fetchval(_HAS_COLUMN, "ended_at")
                 await connection.execute(_END if keeps_ended else _LEAVE, process_id)
 
     async def running(self) -> list[RunningProcess]:
@@ -100,4 +99,4 @@ async def find_processes(connection: Connection, ids: Collection[UUID]) -> dict[
 
 
 def _process(row: asyncpg.Record) -> RunningProcess:
-    return RunningProcess(Presence(*row[:8]), row["started_at"], row["seen_s"], row["ended_at"])
+    return RunningProcess(Presence(*row[:9]), *row[9:])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from shared.events import EcgKey, final_event_ids
 from shared.observability.tracing import trace_id_of
 from shared.ports.claim_ids import origin_of_claim
+from shared.ports.ecgs import attempts_of_claims
 from shared.ports.operators.timeline import UNFINISHED, Moment, Timeline
 from shared.storage.postgres.operators.processes import find_processes
 
@@ -149,6 +150,8 @@ def _last_attempt(ecg: asyncpg.Record) -> _Attempt | None:
     """The one that the row of the ECG tells of."""
     if ecg["claimed_by"] is None or ecg["status"] == "erased":
         return None
+    if attempts_of_claims(ecg["attempts"], ecg["error"]) < ecg["attempts"]:
+        return None  # it gave the ECG up
     reason = "no result yet" if ecg["finished_at"] is None else None
     return _Attempt(ecg["generation"], ecg["attempts"], ecg["claimed_by"], reason)
 
@@ -168,7 +171,7 @@ def _name(process_id: UUID, processes: Mapping[UUID, RunningProcess]) -> str:
     if process_id not in processes:
         return f"by process {process_id}"
     presence = processes[process_id].presence
-    return f"by {presence.service}/{presence.worker} on {presence.host}, {presence.release}"
+    return f"by {presence.name}, {presence.release}"
 
 
 def _fate(process: RunningProcess, noted_s: float) -> str:
@@ -177,7 +180,7 @@ def _fate(process: RunningProcess, noted_s: float) -> str:
         return "its process lived on: it gave the ECG back, or was slower"
     if process.ended_at is not None:
         return f"its process left at {process.ended_at:%H:%M:%S}"
-    return f"its process was last seen {process.seen_s:.0f} s ago"
+    return f"its process was last heard of at {process.seen_at:%H:%M:%S}"
 
 
 def _past(row: asyncpg.Record) -> Moment:
@@ -186,7 +189,8 @@ def _past(row: asyncpg.Record) -> Moment:
 
 
 def _present(ecg: asyncpg.Record) -> Moment:
-    attempts = f"after {ecg['attempts']} attempt{'' if ecg['attempts'] == 1 else 's'}"
+    made = attempts_of_claims(ecg["attempts"], ecg["error"])
+    attempts = f"after {made} attempt{'' if made == 1 else 's'}"
     if ecg["finished_at"] is None:
         return Moment(None, "queued", ecg["generation"], f"{attempts}, {_due(ecg)}")
     detail = "" if ecg["status"] == "erased" else attempts
