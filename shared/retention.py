@@ -83,6 +83,8 @@ async def prune(
     Raises:
         UnavailableError: Some may have been erased. Pruning again is safe.
     """
+    # What is refused has not begun, and is not recorded.
+    await retention.prune(finished_before, after_row=0, limit=1, only_count=True)
     subject: dict[str, JsonValue] = {"finished_before": finished_before.isoformat()}
     await operations.record("prune", subject, note)
     ecgs, row = 0, 0

@@ -200,5 +200,5 @@ def _is_local() -> bool:
 
 @asynccontextmanager
 async def _open_accounts() -> AsyncIterator[PostgresAccountStore]:
-    async with open_command_database() as database:
+    async with open_command_database(is_for_operators=False) as database:
         yield PostgresAccountStore(database)

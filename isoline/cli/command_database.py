@@ -25,14 +25,20 @@ def is_production() -> bool:
 
 
 @asynccontextmanager
-async def open_command_database() -> AsyncIterator[Database]:
+async def open_command_database(*, is_for_operators: bool = True) -> AsyncIterator[Database]:
     """Yield it, started first if it is the embedded mode's and that is not running.
+
+    Args:
+        is_for_operators: Whether a missing privilege is one that operators have.
 
     Raises:
         ConfigurationError: The schema is too new for this release.
         UnavailableError: It is away, or migrations are pending.
     """
-    async with _open_url() as url, open_database(url, name=connection_name("command")) as database:
+    async with (
+        _open_url() as url,
+        open_database(url, name=connection_name("command"), is_for_operators=is_for_operators) as database,
+    ):
         await check_schema(database)
         yield database
 

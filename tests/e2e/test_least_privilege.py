@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 import aiohttp
 import pytest
+from typer.testing import CliRunner
 
 from gateway.accounts.password_hashing import PasswordHashing
 from gateway.accounts.use_cases import create_account
+from isoline.cli.app import app
 from shared.broker.permissions import permissions_of
 from shared.broker.topology import Topology, declare
 from shared.domain.account import Role
+from shared.domain.errors import UnavailableError
 from shared.service import Service
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.schema.grants import grant
@@ -147,6 +150,21 @@ async def test_a_gateway_serves_operators_only_with_an_operators_rights(
     assert "ISOLINE_OPERATOR_DATABASE_URL" in refused[1][1]
     assert "ISOLINE_OPERATOR_AMQP_URL" in refused[2][1]
     assert [status for status, _ in refused[:4]] == [503] * 4
+
+
+async def test_a_command_of_operators_says_that_a_gateways_role_is_not_theirs(
+    limited: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {}
+    for service in (Service.GATEWAY, Service.OPERATOR):
+        monkeypatch.setenv("ISOLINE_DATABASE_URL", limited.environment[f"{service}_DATABASE_URL"])
+        said[service] = await asyncio.to_thread(CliRunner().invoke, app, ["ops", "audit"])
+
+    assert said[Service.OPERATOR].exit_code == 0, said[Service.OPERATOR].output
+    refusal = said[Service.GATEWAY].exception
+    assert isinstance(refusal, UnavailableError)
+    assert "permission denied" in str(refusal)
+    assert "isoline db grant --operator ROLE" in str(refusal)
 
 
 async def answers(

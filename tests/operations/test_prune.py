@@ -199,6 +199,15 @@ async def test_younger_than_a_day_or_what_the_owner_set_is_refused(database: Dat
     await retention.prune(now - timedelta(days=81), after_row=0, limit=1)
 
 
+async def test_a_prune_that_is_refused_leaves_no_record_of_one_that_began(database: Database) -> None:
+    await execute(database, "UPDATE retention SET least_age = '91 days'")
+
+    with pytest.raises(UnavailableError, match="kept for 91 days at the least"):
+        await prune_90_days(database)
+
+    assert await records(database) == []
+
+
 async def test_processes_share_a_round_and_record_it(database: Database) -> None:
     for number in range(3):
         await a_finished_ecg(database, f"{number}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from isoline.cli.command_database import open_command_database
 from isoline.cli.operators.confirmation import DryRun, Who, Why, Yes, audit_note, is_confirmed
 from shared.broker.rabbitmq.dead_letters import open_dead_letters
 from shared.broker.topology import Topology
@@ -15,9 +16,7 @@ from shared.domain.errors import ConfigurationError
 from shared.operations.dead_letters import find_dead_letters, settle_dead_letters
 from shared.ports.operators.dead_letters import Decision
 from shared.runtime.settings import BrokerSettings, DatabaseSettings, read_settings
-from shared.storage.pool.database import open_database
 from shared.storage.postgres.operators.operations import PostgresOperations
-from shared.storage.schema.compatibility import check_schema, connection_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -115,7 +114,7 @@ def _open_letters() -> AbstractAsyncContextManager[DeadLetters]:
 
 @asynccontextmanager
 async def _open_operations() -> AsyncIterator[Operations]:
-    url = read_settings(DatabaseSettings).database_url.get_secret_value()
-    async with open_database(url, name=connection_name("command")) as database:
-        await check_schema(database)
+    # What was done to letters of real servers is not recorded in the embedded mode's database.
+    read_settings(DatabaseSettings)
+    async with open_command_database() as database:
         yield PostgresOperations(database)

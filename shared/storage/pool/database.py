@@ -70,7 +70,8 @@ SESSION: Final = {
 ASYNC_COMMIT_SQL: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS without_flush"
 
 _HELP_OF_PRIVILEGE: Final = (
-    "Name a role of `isoline db grant --operator ROLE` in ISOLINE_OPERATOR_DATABASE_URL."
+    "Name a role of `isoline db grant --operator ROLE`: in ISOLINE_OPERATOR_DATABASE_URL of a gateway, or in "
+    "ISOLINE_DATABASE_URL of a command."
 )
 
 _CONNECTIONS: Final = Gauge("isoline_database_connections", "Connections to PostgreSQL.", ["state"])
@@ -319,9 +320,8 @@ class OperatorDatabase(Database):
         except UnavailableError as error:
             if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise
-            raise UnavailableError(
-                str(error), for_sender=f"{error}. {_HELP_OF_PRIVILEGE}", needs_operator=True, is_logged=True
-            ) from error
+            reason = f"{error}. {_HELP_OF_PRIVILEGE}"
+            raise UnavailableError(reason, for_sender=reason, needs_operator=True, is_logged=True) from error
 
 
 def _terminate(connection: Connection) -> None:
