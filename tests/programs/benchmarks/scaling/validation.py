@@ -1,7 +1,8 @@
 """``isoline bench simulate --check``: measure costs on this machine, and hold the model to a real run.
 
-Costs come from two runs: few ECGs, one at a time, show what a batch costs and how long disk and network take;
-full load shows what each ECG costs. The run that the model has to foretell is a third one.
+Costs come from two runs: full load shows what each ECG costs in a large batch; a fifth of it, one ECG at a
+time, shows what a batch costs and how long disk and network take. Fewer ECGs would not do: a process that has
+slept takes twice the CPU for each. The runs that the model has to foretell are others.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 RECORDINGS: Final = {"small": small, "standard": standard}
 
 _CORES: Final = os.cpu_count() or 1
-_LOW_PER_S: Final = 20.0
 _LOW_S: Final = 8.0
 _IDLE_S: Final = 4.0
 _FULL_S: Final = 6
 _CHECK_S: Final = 10.0
 _SHARE: Final = 0.5
-_LOW_SHARE: Final = 0.2
+_MEASURED_SHARE: Final = 0.2
+_LOW_SHARE: Final = 0.1
 _BURST: Final = 20
 _SERVERS: Final = ("postgresql", "rabbitmq")
 _GATEWAY_MOST: Final = 200
@@ -72,7 +73,7 @@ class _Run(NamedTuple):
 
 
 async def measure_costs_and_check(recording_name: str) -> Costs:
-    """Print costs, and simulated beside real latencies at a fifth and at half of full load; the costs."""
+    """Print costs, and simulated beside real latencies at a tenth and at half of full load; the costs."""
     recording, chance = RECORDINGS[recording_name](), Random(1)  # noqa: S311 - nothing here is secret
     async with open_servers() as servers, open_isoline(servers) as isoline:
         numbers = blocks_of_numbers()
@@ -107,12 +108,6 @@ async def _measure_costs(
     await servers.until_quiet()
     async with measure_resources(isoline.processes) as idle:
         await asyncio.sleep(_IDLE_S)
-    alone = [at / _LOW_PER_S for at in range(int(_LOW_PER_S * _LOW_S))]
-    low = await _run(isoline, recording, next(numbers), alone)
-    low_cpu_s = {
-        name: max(cpu_s - idle.cpu_s[name] / _IDLE_S / _LOW_PER_S, 0.0) if name in idle.cpu_s else cpu_s
-        for name, cpu_s in low.cpu_s.items()
-    }
     requests = posts(PATH, recording, isoline.tokens())
     before = await isoline.query(_WRITTEN)
     full = await run_pipeline(
@@ -126,6 +121,14 @@ async def _measure_costs(
         f"bytes per ECG: {recording.num_bytes:,} of body, {written[2]:,.0f} of packed samples, "
         f"{written[1]:,.0f} of tables and indexes, {written[0]:,.0f} of WAL"
     )
+    low_per_s = full.completed_per_s * _MEASURED_SHARE
+    await servers.until_quiet()
+    alone = [at / low_per_s for at in range(int(low_per_s * _LOW_S))]
+    low = await _run(isoline, recording, next(numbers), alone)
+    low_cpu_s = {
+        name: max(cpu_s - idle.cpu_s[name] / _IDLE_S / low_per_s, 0.0) if name in idle.cpu_s else cpu_s
+        for name, cpu_s in low.cpu_s.items()
+    }
     each = ", ".join(f"{name} {1e6 * cpu / full.completed:,.0f}" for name, cpu in full.cpu_s.items())
     print_line(f"us of CPU per ECG at full load: {each}")
     used_s = sum(full.cpu_s.values()) + low_cpu_s["client"] * full.completed
