@@ -62,7 +62,7 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, security, compose 
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 # RABBITMQ=4 make ... uses the one below instead of this machine's.
-rabbitmq:
+rabbitmq: ## Install RabbitMQ, if this machine has none
 	@scripts/install-rabbitmq$(RABBITMQ)
 
 rabbitmq4: ## Unpack RabbitMQ 4 into var, for RABBITMQ=4 make test, and RABBITMQ=4 make faults

@@ -87,10 +87,11 @@ def with_middleware(
             if span is not None and trace_id == request_id:
                 request_id = trace_id = trace_id_of(span.traceparent) or trace_id
         log_with(request_id=request_id, trace_id=trace_id)
-        method = request.method
+        method, is_probe = request.method, False
         try:
             path = request.rel_url.path_safe
-            if not path.startswith(_UNLIMITED_PREFIX):
+            is_probe = path.startswith(_UNLIMITED_PREFIX)
+            if not is_probe:
                 await limiter.check(request, request.address)
             handler, request.route, request.parameters = router.find(method, path)
             response = await handler(request)
@@ -104,7 +105,9 @@ def with_middleware(
         duration_s = round(time.perf_counter() - started, 6)
         known_method = method if method in _METHODS else "other"
         _durations_of(request.route, known_method, response.status).observe(duration_s)
-        _log.info(
+        # Health has records of its own when it changes.
+        record = _log.debug if is_probe else _log.info
+        record(
             "request",
             method=method,
             route=request.route,

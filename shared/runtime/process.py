@@ -133,6 +133,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     await main(stop_requested)
     if not stop_requested.is_set():
         raise RuntimeError("the work ended without a stop request")
+    _log.info("stopped")
 
 
 def _end_when_parent_ends(parent: int) -> None:
