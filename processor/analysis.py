@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from functools import cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
-from prometheus_client import Counter
 
 from shared.domain.errors import AnalysisError
 from shared.domain.findings import Absent, Finding, Insights
@@ -20,20 +18,17 @@ if TYPE_CHECKING:
     from shared.domain.findings import Outcome
     from shared.domain.insights import EcgInsight, Insight, Needs
 
-_SECONDS: Final = Counter(
-    "isoline_insight_seconds_total", "Time to measure an insight, of all leads of all ECGs.", ["insight"]
-)
-
 _Subject = TypeVar("_Subject")
 _Required = TypeVar("_Required")
 
 
-def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
+def analyse(ecg: Ecg, insights: Sequence[Insight], *, spent_s: dict[str, float] | None = None) -> Insights:
     """The results of these insights for an ECG; an insight whose needs are not met is absent.
 
     Args:
         ecg: Any.
         insights: In the order of `shared.domain.insights.order_by_needs`.
+        spent_s: By insight; what each of these took is added.
 
     Raises:
         AnalysisError: An insight raised, or returned a value that JSON can't hold; names it and the lead.
@@ -51,13 +46,9 @@ def analyse(ecg: Ecg, insights: Sequence[Insight]) -> Insights:
             whole[insight.name] = _of_ecg(
                 insight, ecg, signals, _required_findings(insight.needs, leads, whole)
             )
-        _seconds_of(insight.name).inc(time.perf_counter() - began_s)
+        if spent_s is not None:
+            spent_s[insight.name] = spent_s.get(insight.name, 0.0) + time.perf_counter() - began_s
     return Insights(tuple(leads), whole, {insight.name: insight.version for insight in insights})
-
-
-@cache  # to find it by its label takes longer than to increment it
-def _seconds_of(insight: str) -> Counter:
-    return _SECONDS.labels(insight)
 
 
 def _of_lead(insight: LeadInsight, signal: Signal, outcomes: Mapping[str, Outcome]) -> Outcome:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.contract.route import Route
     from gateway.http.caller import Caller
     from gateway.http.memory.body_memory import BodyMemoryBudget
+    from gateway.http.problems import ProblemError
     from gateway.http.request import Handler, Request
     from gateway.http.responses import Response
     from gateway.limits.counters import CounterStore
@@ -82,23 +83,26 @@ def _require_role(
         ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
     """
 
-    async def authenticate(request: Request) -> Caller:
-        try:
-            return await authenticator.authenticate(_token(request))
-        except InvalidTokenError as refused:
-            refused_tokens.add(refused)
-            detail = "The token is not valid, or no longer: get a new one from POST /token."
-            raise unauthorized(detail) from None
-
     async def guard(request: Request) -> Response:
-        request.caller = await authenticate(request)
-        await limiter.check(request, request.caller.name)
-        _check_role(request.caller, roles)
+        try:
+            caller = request.caller = await authenticator.authenticate(_token(request))
+        except InvalidTokenError as error:
+            raise refusal(error) from None
+        await limiter.check(request, caller.name)
+        _check_role(caller, roles)
         request.authorize = authorize
         return await handler(request)
 
     async def authorize(request: Request) -> None:
-        _check_role(await authenticate(request), roles)
+        try:
+            caller = await authenticator.authenticate(_token(request))
+        except InvalidTokenError as error:
+            raise refusal(error) from None
+        _check_role(caller, roles)
+
+    def refusal(error: InvalidTokenError) -> ProblemError:
+        refused_tokens.add(error)
+        return unauthorized("The token is not valid, or no longer: get a new one from POST /token.")
 
     return guard
 

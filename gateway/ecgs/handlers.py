@@ -90,7 +90,10 @@ class EcgHandlers:
     async def post_ecg(self, request: Request) -> Response:
         """Submit an ECG."""
         try:
-            receipt = await self._read_and_submit(request)
+            reader = await self.formats.reader_for(request)
+            if reader.accepts_recordings:
+                self.backlog.check()  # refuse before a day of samples is uploaded
+            receipt = await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
         except Exception as error:
             _SUBMISSIONS[_outcome_of(error)].inc()
             raise
@@ -98,12 +101,6 @@ class EcgHandlers:
         if receipt.key.generation > 1:
             await self._wait_for_predecessor_to_expire(request, receipt)
         return _accepted(receipt, self.settings.path_prefix)
-
-    async def _read_and_submit(self, request: Request) -> Receipt:
-        reader = await self.formats.reader_for(request)
-        if reader.accepts_recordings:
-            self.backlog.check()  # refuse before a day of samples is uploaded
-        return await reader.read(request, partial(self._submit, request), now=self.clock.utc_now())
 
     async def _submit(self, request: Request, found: Ecg | Recording) -> Receipt:
         request.log_fields = {"ecg": f"{request.caller.name}/{found.header.id}"}

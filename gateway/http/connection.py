@@ -268,6 +268,12 @@ class Connection(web.RequestHandler):
         """Whether no response follows that of the current request."""
         return (self._is_parsing_stopped or self._has_last_request) and not self._may_have_queued()
 
+    @property
+    def can_send(self) -> bool:
+        """Whether its client is there and reads its responses."""
+        transport = self.transport
+        return transport is not None and not self.writing_paused and not transport.is_closing()
+
     def begin_request(self, request: Request) -> None:
         """Make this the current request: its handler starts."""
         self._cancel_head_deadline()

@@ -40,6 +40,9 @@ class _Sender(Protocol):
     """The part of `gateway.http.connection.Connection` that sends responses."""
 
     @property
+    def can_send(self) -> bool: ...
+
+    @property
     def is_last_response(self) -> bool: ...
 
     def send(self, head: bytes, body: bytes, *, is_last: bool) -> None: ...
@@ -58,8 +61,9 @@ class Head:
     Attributes:
         status: The HTTP status.
         headers: The fields, with ``Vary`` where the body may be compressed.
+        is_endless: Whether nobody knows how long the body will be.
         text: The status line, without its version, and the fields as they are sent.
-        has_body: Whether responses of this status have a body.
+        has_length: Whether responses say how long their body is.
 
     Raises:
         ValueError: A field has a line break.
@@ -67,8 +71,9 @@ class Head:
 
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=CIMultiDict[str])
+    is_endless: bool = False
     text: str = field(init=False, repr=False, compare=False)
-    has_body: bool = field(init=False, repr=False, compare=False)
+    has_length: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Serialize it."""
@@ -77,7 +82,8 @@ class Head:
             headers.setdefault(hdrs.VARY, "Accept-Encoding")
         lines = [_line(name, value) for name, value in (*headers.items(), (hdrs.SERVER, SERVER_SOFTWARE))]
         object.__setattr__(self, "headers", CIMultiDictProxy(headers))
-        object.__setattr__(self, "has_body", self.status not in _WITHOUT_BODY)
+        has_length = self.status not in _WITHOUT_BODY and not self.is_endless
+        object.__setattr__(self, "has_length", has_length)
         object.__setattr__(self, "text", f"{self.status.value} {self.status.phrase}\r\n{''.join(lines)}")
 
 
@@ -125,8 +131,9 @@ class Response(web.StreamResponse):
         Raises:
             ConnectionError: The client has disconnected.
         """
-        await _until_writable(request)
         connection = cast("_Sender", request.protocol)
+        if not connection.can_send:
+            await _until_writable(request)
         self._is_persistent = self._is_persistent and request.keep_alive and not connection.is_last_response
         head, body = self._head(request), b"" if request.method == hdrs.METH_HEAD else self.body
         connection.send(head, body, is_last=not self._is_persistent)
@@ -140,11 +147,9 @@ class Response(web.StreamResponse):
             version, connection = "1", "" if self._is_persistent else _CLOSE
         else:
             version, connection = "0", _KEEP_ALIVE if self._is_persistent else ""
-        fields = f"{self.head.text}{self._added_headers}{self._length()}{connection}{_date(int(time.time()))}"
+        length = f"Content-Length: {len(self.body)}\r\n" if self.head.has_length else ""
+        fields = f"{self.head.text}{self._added_headers}{length}{connection}{_date(int(time.time()))}"
         return f"HTTP/1.{version} {fields}\r\n".encode()
-
-    def _length(self) -> str:
-        return f"Content-Length: {len(self.body)}\r\n" if self.head.has_body else ""
 
 
 class EventStream(Response):
@@ -189,9 +194,6 @@ class EventStream(Response):
                 if request.transport is None:
                     raise ClientConnectionResetError("the client has disconnected") from None
                 raise
-
-    def _length(self) -> str:
-        return ""
 
 
 async def _send_each(events: AsyncGenerator[bytes, None], request: web.BaseRequest) -> None:
@@ -238,5 +240,6 @@ _EVENT_STREAM: Final = Head(
         hdrs.CONTENT_TYPE: "text/event-stream",
         hdrs.CACHE_CONTROL: "no-store",
         "X-Accel-Buffering": "no",
-    }
+    },
+    is_endless=True,
 )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from shared.domain.errors import InvalidEcgError
 from shared.observability.loop_metrics import LoopHistogram
@@ -15,7 +15,7 @@ from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATE
 from shared.ports.operators.throughput import SettledCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from shared.ports.ecgs import Claims, Settlement
 
@@ -40,6 +40,9 @@ _FAILURES: Final = counters(
 )
 _SETTLED: Final = counters(
     "isoline_ecgs_settled_total", "ECGs that became terminal.", status=("completed", "failed")
+)
+_INSIGHT_SECONDS: Final = Counter(
+    "isoline_insight_seconds_total", "Time to measure an insight, of all leads of all ECGs.", ["insight"]
 )
 _BATCH_SIZE: Final = Histogram(
     "isoline_settled_batch_ecgs", "ECGs whose results one statement committed.", buckets=BATCH_BUCKETS
@@ -93,6 +96,12 @@ def count_failure(error: Exception | None) -> None:
         _FAILURES["attempts"].inc()
     else:
         _FAILURES["unreadable" if isinstance(error, InvalidEcgError) else "insight"].inc()
+
+
+def count_insight_seconds(spent_s: Mapping[str, float]) -> None:
+    """Count what each insight took for some ECGs; any thread may."""
+    for insight, seconds in spent_s.items():
+        _INSIGHT_SECONDS.labels(insight).inc(seconds)
 
 
 def observe_settled(settlements: Collection[Settlement]) -> None:

@@ -297,20 +297,24 @@ def _outcomes(
 ) -> tuple[dict[EcgKey, Insights | IsolineError], float]:
     """The outcomes of these ECGs, or of the first ones if time runs out; and how many seconds they took."""
     outcomes: dict[EcgKey, Insights | IsolineError] = {}
+    spent_s: dict[str, float] = {}
     are_traced, began_ns, began_s = not spans.are_none, now_ns(), time.perf_counter()
     for claim in claims:
-        outcomes[claim.key] = _insights_or_error(stored[claim.key], insights)
+        outcomes[claim.key] = _insights_or_error(stored[claim.key], insights, spent_s)
         if are_traced:
             spans.record("measure", [claim], began_ns=began_ns)
             began_ns = now_ns()
         if time.perf_counter() - began_s > within_s:
             break
+    metrics.count_insight_seconds(spent_s)
     return outcomes, time.perf_counter() - began_s
 
 
-def _insights_or_error(stored: StoredEcg, insights: Sequence[Insight]) -> Insights | IsolineError:
+def _insights_or_error(
+    stored: StoredEcg, insights: Sequence[Insight], spent_s: dict[str, float]
+) -> Insights | IsolineError:
     try:
-        return analyse(stored.decode(), insights)
+        return analyse(stored.decode(), insights, spent_s=spent_s)
     except (InvalidEcgError, AnalysisError) as error:
         return error
 

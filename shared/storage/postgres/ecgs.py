@@ -307,13 +307,10 @@ def _key(row: asyncpg.Record) -> EcgKey:
 
 
 def _claim(row: asyncpg.Record, now_s: float) -> Claim:
+    # By place, which takes half as long as by name.
+    row_id, owner, ecg_id, generation, attempts, num_samples, traceparent, age_s = row[:8]
     return Claim(
-        row["row"],
-        _key(row),
-        row["attempts"],
-        row["num_samples"],
-        row["traceparent"],
-        stored_s=now_s - row["age_s"],
+        row_id, EcgKey(owner, ecg_id, generation), attempts, num_samples, traceparent, stored_s=now_s - age_s
     )
 
 
