@@ -30,7 +30,7 @@ TOO_OLD_S: Final = 600.0
 _MOST_CONNECTIONS_USED: Final = 0.9
 
 
-# As docs/operations.md says.
+# As docs/deployment.md says.
 _OLDEST_POSTGRESQL: Final = [15]
 _OLDEST_RABBITMQ: Final = [3, 10]
 
