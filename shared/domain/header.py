@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from shared.domain.errors import InvalidEcgError, Problem
@@ -84,6 +84,7 @@ class Header:
         leads: At least one; names unique ignoring case.
         sampling_rate_hz: Samples per second of each lead that has no rate of its own, 1-10,000, if known.
         unit: The physical unit that ``adc_gain`` refers to (UCUM), if known.
+        num_samples: Samples in all leads together.
 
     Raises:
         InvalidEcgError: An attribute breaks its rule.
@@ -94,16 +95,13 @@ class Header:
     leads: tuple[LeadHeader, ...]
     sampling_rate_hz: float | None = None
     unit: Unit | None = None
+    num_samples: int = field(init=False, repr=False, compare=False)  # each submission asks six times
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
             raise InvalidEcgError(problems)
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in all leads together."""
-        return sum([lead.num_samples for lead in self.leads])
+        object.__setattr__(self, "num_samples", sum([lead.num_samples for lead in self.leads]))
 
     def _problems(self) -> Iterator[Problem]:
         if not self.leads:

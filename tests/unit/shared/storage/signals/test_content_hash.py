@@ -87,7 +87,7 @@ class TestContentHash:
             "unit": "mV",
         }
         of_leads = {field.name for field in fields(LeadHeader)} - {"num_samples"}
-        of_ecgs = {field.name for field in fields(Header)} - {"id", "leads"}
+        of_ecgs = {field.name for field in fields(Header)} - {"id", "leads", "num_samples"}
 
         [lead] = ecg.header.leads
         headers = [replace(ecg.header, leads=(replace(lead, **{name: others[name]}),)) for name in of_leads]
