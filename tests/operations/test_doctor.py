@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 from yarl import URL
 
-from isoline.cli import doctor
+from isoline.cli import doctor, doctor_checks
 from isoline.cli.app import app
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.topology import declare
@@ -296,7 +296,7 @@ async def test_an_old_backlog_is_told_with_its_age(database: Database, age_s: fl
 
 async def test_a_clock_that_is_off_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     an_hour_ago = time.time() - 3600
-    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=lambda: an_hour_ago))
+    monkeypatch.setattr(doctor_checks, "time", SimpleNamespace(time=lambda: an_hour_ago))
 
     _, findings = await diagnosis()
 

@@ -85,7 +85,7 @@ def test_each_setting_exists() -> None:
 def test_whatever_points_to_the_runbook_finds_its_section() -> None:
     alerts = yaml.safe_load((_ROOT / "deploy/observability/alerts.yml").read_text())["groups"]
     pointers = [rule["annotations"]["runbook"] for group in alerts for rule in group["rules"]]
-    sections = re.findall(r"section=\"([\w-]+)\"", (_ROOT / "isoline/cli/doctor.py").read_text())
+    sections = re.findall(r"section=\"([\w-]+)\"", (_ROOT / "isoline/cli/doctor_checks.py").read_text())
 
     assert len(sections) > 10
     assert {pointer.removeprefix("docs/runbook.md#") for pointer in pointers} <= _ANCHORS
