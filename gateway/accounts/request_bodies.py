@@ -35,7 +35,8 @@ _NewName = Annotated[
 ]
 _NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD_LENGTH), AfterValidator(_long_enough)]
 _Roles = Annotated[
-    list[Literal["user", "admin", "operator", "observer"]], Field(min_length=1, max_length=len(Role))
+    list[Literal["user", "admin", "operator", "observer", "subscriber"]],
+    Field(min_length=1, max_length=len(Role)),
 ]
 
 

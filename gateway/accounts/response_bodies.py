@@ -22,7 +22,7 @@ class AccountResponse(ResponseBody):
     """An account, without its password."""
 
     user: str
-    roles: list[Literal["user", "admin", "operator", "observer"]]
+    roles: list[Literal["user", "admin", "operator", "observer", "subscriber"]]
 
 
 class AccountsResponse(ResponseBody):

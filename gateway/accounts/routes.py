@@ -110,7 +110,11 @@ ACCOUNT_ROUTES: Final = (
         role=Role.ADMIN,
         tag=_ACCOUNTS,
         summary="Create an account",
-        description="`user` submits ECGs and reads its own; `admin` administers accounts. One may be both.",
+        description=(
+            "`user` submits ECGs and reads its own; `admin` administers accounts; `observer` sees how the "
+            "installation does, and `operator` acts on it; `subscriber` sees the events of all owners. An "
+            "account may have several."
+        ),
         request=AccountBody,
         examples={
             "a submitter": {"user": "grace@example.org", "password": "correct horse battery"},

@@ -29,6 +29,7 @@ DEMO_ACCOUNTS: Final = (
     DemoAccount("demo", "demo", Role.USER),
     DemoAccount("operator", "operator", Role.OPERATOR),
     DemoAccount("observer", "observer", Role.OBSERVER),
+    DemoAccount("subscriber", "subscriber", Role.SUBSCRIBER),
 )
 
 

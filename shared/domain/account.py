@@ -16,13 +16,14 @@ class Role(StrEnum):
     """What an account may do.
 
     ``user`` submits and reads its own ECGs, ``admin`` administers accounts, ``observer`` reads the state of
-    the installation, and ``operator`` acts on it too.
+    the installation, ``operator`` acts on it too, and ``subscriber`` reads the events of all owners.
     """
 
     USER = "user"
     ADMIN = "admin"
     OPERATOR = "operator"
     OBSERVER = "observer"
+    SUBSCRIBER = "subscriber"
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,13 +260,13 @@ async def test_demo_accounts_are_not_opened_to_other_machines(
     refused = await embedded.isoline("up")
     await embedded.isoline("user", "password", "admin")
     refused_again = await embedded.isoline("up")
-    for name in ("demo", "operator", "observer"):
+    for name in ("demo", "operator", "observer", "subscriber"):
         await embedded.isoline("user", "delete", name)
     status, printed = await embedded.isoline("up")
 
     assert [refused[0], refused_again[0], status] == [2, 2, 0], (refused, refused_again, printed)
-    assert "everybody knows the password of admin, demo, operator and observer: change it" in refused[1]
-    assert "everybody knows the password of demo, operator and observer: change it" in refused_again[1]
+    assert "password of admin, demo, operator, observer and subscriber: change it" in refused[1]
+    assert "password of demo, operator, observer and subscriber: change it" in refused_again[1]
     assert [await _login_status(embedded, demo, demo) for demo in ("admin", "demo")] == [401, 401]
 
 

@@ -79,7 +79,11 @@ class TestCreating:
             ({"password": "1234567"}, "/password", "expected 8 characters or more"),
             ({"password": "x" * 129}, "/password", "expected at most 128 characters"),
             ({"password": 12345678}, "/password", "expected a valid string, found an integer"),
-            ({"roles": ["emperor"]}, "/roles/0", "expected 'user', 'admin', 'operator' or 'observer'"),
+            (
+                {"roles": ["emperor"]},
+                "/roles/0",
+                "expected 'user', 'admin', 'operator', 'observer' or 'subscriber'",
+            ),
             ({"roles": []}, "/roles", "expected 1 or more, found 0"),
             ({"roles": "user"}, "/roles", "expected a valid list, found a string"),
             ({"user": ""}, "/user", "expected a text that matches ^[A-Za-z0-9._@-]{1,64}$"),
@@ -119,7 +123,7 @@ class TestListing:
                 "users": [
                     {"user": "ada", "roles": ["user"]},
                     {"user": "bob", "roles": ["user"]},
-                    {"user": "both", "roles": ["admin", "observer", "operator", "user"]},
+                    {"user": "both", "roles": ["admin", "observer", "operator", "subscriber", "user"]},
                     {"user": "root", "roles": ["admin"]},
                 ]
             }
