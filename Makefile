@@ -28,7 +28,7 @@ logs: ## Show the end of its log
 create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
-test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool kustomize ## Run every test, on servers of its own
+test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool kustomize npm-packages ## Run every test, on servers of its own
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
@@ -89,6 +89,8 @@ wrk:
 chromium:
 	@scripts/install-chromium
 
+npm-packages: $(VENV)/.dev tests/javascript/node_modules/.package-lock.json
+
 catalogue: $(VENV)/.dev ## Describe the insights to the gateway and the command line, in shared/domain/catalogue.json
 	@$(BIN)/python -m processor.insights
 
@@ -96,7 +98,7 @@ lock: $(VENV)/.dev ## Renew the locks: names, versions and hashes
 	@scripts/lock
 
 clean: stop ## Stop, and remove all that was built or stored
-	@rm -rf .venv .venv-* "$${ISOLINE_VAR:-var}" .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* tests/javascript/node_modules "$${ISOLINE_VAR:-var}" .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: $(VENV)/.python requirements/embedded.lock pyproject.toml
 	@scripts/install requirements/embedded.lock
@@ -106,9 +108,13 @@ $(VENV)/.dev: $(VENV)/.python requirements/dev.lock pyproject.toml
 	@scripts/install requirements/dev.lock
 	@touch $@ $(VENV)/.run
 
+tests/javascript/node_modules/.package-lock.json: tests/javascript/package-lock.json
+	@scripts/install-npm-packages
+	@touch $@
+
 $(VENV)/.python: ask
 	@scripts/venv
 
 ask: # is no file: the Python is looked at each time
 
-.PHONY: help run stop status logs create-admin test test-module hostile outages faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool kustomize chromium catalogue lock clean ask
+.PHONY: help run stop status logs create-admin test test-module hostile outages faults mutants compose-test check rabbitmq rabbitmq4 libfaketime redis pgbouncer promtool kustomize chromium npm-packages catalogue lock clean ask
