@@ -37,7 +37,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class _Sender(Protocol):
-    """The part of `gateway.http.connection.Connection` that sends responses."""
+    """The part of `gateway.http.connections.connection.Connection` that sends responses."""
 
     @property
     def can_send(self) -> bool: ...

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
-from gateway.http.connection import Connection, WriteBatch, make_server
-from gateway.http.connection_limit import ConnectionLimit, raise_file_limit_for
+from gateway.http.connections.connection import Connection, WriteBatch, make_server
+from gateway.http.connections.connection_limit import ConnectionLimit, raise_file_limit_for
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -168,7 +168,7 @@ class TestSlowness:
     async def test_an_idle_keep_alive_connection_is_closed_without_a_response(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
+        monkeypatch.setattr("gateway.http.connections.connection._KEEP_ALIVE_S", _READ_TIMEOUT_S * 1.5)
         async with (
             open_gateway_alone(read_timeout_s=_READ_TIMEOUT_S) as address,
             asyncio.timeout(10),

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from gateway.http import connection
+from gateway.http.connections import connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ _PACKAGES: Final = ("gateway", "processor", "shared", "isoline")
 # Documented, though they begin with an underscore; and typeshed's name for a type.
 _PUBLIC: Final = {"_asdict", "_exit", "_fields", "_Hash", "_make", "_replace"}
 _DOORS: Final = {
-    "gateway/http/connection.py": {"_messages"},
+    "gateway/http/connections/connection.py": {"_messages"},
     "shared/broker/rabbitmq/aiormq_internals.py": {
         "_Connection__handle_connection_blocked",
         "_get_frame",

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from gateway.http.connection import Connection, WriteBatch, make_server
-from gateway.http.connection_limit import ConnectionLimit
+from gateway.http.connections.connection import Connection, WriteBatch, make_server
+from gateway.http.connections.connection_limit import ConnectionLimit
 from gateway.http.problems import ProblemError
 from gateway.http.responses import Head, Response
 from gateway.http.server import open_server
@@ -164,7 +164,7 @@ class TestBackpressure:
     async def test_a_connection_is_aborted_when_its_client_reads_nothing(
         self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
+        monkeypatch.setattr("gateway.http.connections.connection._WRITE_STALL_TIMEOUT_S", 0)
         transport.abort.side_effect = lambda: connection.connection_lost(None)
         connection.pause_writing()
 
@@ -182,7 +182,7 @@ class TestBackpressure:
         monkeypatch: pytest.MonkeyPatch,
         end: Callable[[Connection], None] | None,
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
+        monkeypatch.setattr("gateway.http.connections.connection._WRITE_STALL_TIMEOUT_S", 0)
 
         connection.pause_writing()
         if end is not None:
@@ -194,7 +194,7 @@ class TestBackpressure:
     async def test_a_client_that_reads_slowly_keeps_its_connection(
         self, connection: Connection, transport: Mock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0)
+        monkeypatch.setattr("gateway.http.connections.connection._WRITE_STALL_TIMEOUT_S", 0)
         transport.get_write_buffer_size.side_effect = range(100_000, 0, -1)
         connection.pause_writing()
         connection.data_received(_SMALL_GET)
@@ -212,7 +212,7 @@ class TestBackpressure:
     async def test_a_real_client_that_reads_nothing_gets_a_reset(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("gateway.http.connection._WRITE_STALL_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("gateway.http.connections.connection._WRITE_STALL_TIMEOUT_S", 0.1)
         body = bytes(2**24)  # more than a kernel keeps
 
         async def respond(_: Request) -> Response:
@@ -657,7 +657,7 @@ class TestUntestedVersion:
 
     @pytest.fixture(autouse=True)
     def other_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.http.connection.PROVEN", frozenset({"0.1"}))
+        monkeypatch.setattr("gateway.http.connections.connection.PROVEN", frozenset({"0.1"}))
 
     async def respond(self, request: Request) -> Response:
         return Response(Head(), await request.content.read())

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.http import connection_limit
 from gateway.http.bodies.body_stream import stream_body
-from gateway.http.connection_limit import ConnectionLimit, raise_file_limit_for
+from gateway.http.connections import connection_limit
+from gateway.http.connections.connection_limit import ConnectionLimit, raise_file_limit_for
 from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.responses import Head, Response
 from gateway.http.server import open_server
@@ -245,9 +245,9 @@ def test_files_are_left_for_everything_else(soft: int, hard: int, expected: int)
     script = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from gateway.http import connection_limit
+from gateway.http.connections import connection_limit
 from gateway.http.bodies.body_stream import stream_body
-from gateway.http.connection_limit import raise_file_limit_for
+from gateway.http.connections.connection_limit import raise_file_limit_for
 print(raise_file_limit_for(4096), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
     printed = subprocess.run(  # noqa: S603

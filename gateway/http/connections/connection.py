@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.streams import StreamReader
 
-    from gateway.http.connection_limit import ConnectionLimit
+    from gateway.http.connections.connection_limit import ConnectionLimit
     from gateway.http.memory.deadline import Deadline
     from gateway.http.request import Handler
 
