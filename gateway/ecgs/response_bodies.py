@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.http.validation import ResponseBody
-from shared.domain.catalogue import catalogue
 from shared.domain.header import Unit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from shared.domain.insights import Description
+from shared.finding_models import EcgFindings, LeadFindings
 
 EcgStatus = Literal["queued", "completed", "failed"]
 _Id = Annotated[str, Field(description="The ECG's id, as its sender gave it.")]
@@ -41,43 +35,6 @@ class ReceiptResponse(ResponseBody):
 
     id: _Id
     status: EcgStatus
-
-
-def _with_insights(described: Iterable[Description], schema: dict[str, Any]) -> None:
-    """Put the insights of the catalogue before the other properties of a schema."""
-    insights = {insight.name: _property(insight) for insight in described}
-    schema["properties"] = insights | schema["properties"]
-
-
-def _property(insight: Description) -> dict[str, Any]:
-    unit = {"x-isoline-unit": insight.unit} if insight.unit else {}
-    return {**insight.schema, "description": insight.sentence, **unit}
-
-
-class _Findings(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    warnings: Annotated[list[str], Field(description="What a reader of these values must know.")] = []
-    absent: Annotated[dict[str, str], Field(description="Why a measurement is not there, by its name.")] = {}
-
-
-class LeadFindings(_Findings):
-    """Findings about one lead; later versions may add keys."""
-
-    model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().leads))
-
-    missing_samples: Annotated[
-        int, Field(description="How many samples were not measured. With the warning of this name.")
-    ] = 0
-    canonical_name: Annotated[
-        str, Field(description="The lead's name, where a standard's or a device's own was sent.")
-    ] = ""
-
-
-class EcgFindings(_Findings):
-    """Findings about the ECG as a whole; later versions may add keys."""
-
-    model_config = ConfigDict(json_schema_extra=partial(_with_insights, catalogue().ecg))
 
 
 class EcgResponse(ResponseBody):
