@@ -21,6 +21,7 @@ from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
 from gateway.health.feature import open_health_feature
 from gateway.health.routes import HEALTH_ROUTES
+from gateway.http.cors import CorsPolicy
 from gateway.http.memory.body_memory import BodyMemoryBudget
 from gateway.http.middleware import with_middleware
 from gateway.http.router import Router
@@ -36,7 +37,7 @@ from shared.release import RELEASE
 from shared.runtime.health import open_health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
     from gateway.ecgs.feature import EcgPorts
     from gateway.ops.feature import OpsPorts
@@ -137,8 +138,9 @@ async def open_gateway(
                 read_timeout_s=settings.read_timeout_s,
             ),
         )
+        cors = _cors_policy(settings.allowed_origins)
         handler = with_middleware(
-            _build_router(features, guards),
+            _build_router(features, guards, cors),
             proxies=settings.trusted_proxies,
             limiter=RateLimiter(Policy.ADDRESS, settings.rate_per_address, counter_store.counters()),
             draining=draining,
@@ -150,6 +152,7 @@ async def open_gateway(
                 settings.port,
                 head_timeout_s=settings.read_timeout_s,
                 max_connections=settings.max_connections,
+                cors=cors,
                 shares_port=shares_port,
             )
         )
@@ -168,11 +171,17 @@ def _merged(parts: Iterable[Mapping[str, HealthPart]]) -> dict[str, HealthPart]:
     return {name: part for named in parts for name, part in named.items()}
 
 
-def _build_router(features: Iterable[Feature], guards: Guards) -> Router:
+def _cors_policy(origins: Collection[str]) -> CorsPolicy | None:
+    return CorsPolicy(origins, {route.method for route in ROUTES}) if origins else None
+
+
+def _build_router(features: Iterable[Feature], guards: Guards, cors: CorsPolicy | None) -> Router:
     router = Router()
     for feature in features:
         for route in feature.routes:
             handler = guards.guard(route, partial(route.handler, feature.handlers))
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 router.add(method, route.path, handler)
+            if cors is not None:
+                router.add("OPTIONS", route.path, cors.answer_preflight)
     return router

@@ -15,6 +15,7 @@ from shared.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.http.cors import CorsPolicy
     from gateway.http.request import Handler
 
 _SHUTDOWN_TIMEOUT_S: Final = 20.0
@@ -28,6 +29,7 @@ async def open_server(
     *,
     head_timeout_s: float,
     max_connections: int,
+    cors: CorsPolicy | None = None,
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Serve a handler for as long as the context is open; yields the address.
@@ -35,13 +37,15 @@ async def open_server(
     A new connection beyond ``max_connections``, or beyond the files that the process may open, evicts the one
     that has been idle for longest.
 
+    With ``cors`` every response to a complete head has its headers.
+
     With ``shares_port`` (``SO_REUSEPORT``) other processes of this user may listen on the port too: the
     kernel distributes connections among them.
 
     Raises:
         ConfigurationError: The port is taken.
     """
-    runner = web.ServerRunner(make_server(handler), shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    runner = web.ServerRunner(make_server(handler, cors=cors), shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
         limit = ConnectionLimit(raise_file_limit_for(max_connections))

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -59,6 +60,11 @@ _URI_REFERENCE: Final = (
 _LONGEST_BACKLOG_AGE_S: Final = 7 * 24 * 3600
 
 _LAST_PORT: Final = 65535
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_ORIGIN: Final = (
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:]+\])"
+    r"(:(?P<port>[1-9][0-9]{0,4}))?"
+)
 # AMQP names have 255 bytes at most, and the longest of ours 28 behind it.
 _LONGEST_NAMESPACE: Final = 200
 _AMQP_NUMBERS: Final = frozenset({"heartbeat", "connection_timeout", "channel_max"})
@@ -125,6 +131,50 @@ def _path_prefix(prefix: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError("expected a path like /isoline, of A-Z a-z 0-9 . _ ~ - between slashes")
     return path
+
+
+def _origins(text: str) -> str:
+    """Origins with commas between them, written as browsers send them: no other spelling would ever match."""
+    origins = _split_origins(text)
+    for number, origin in enumerate(origins, 1):
+        if origin == "*":
+            raise ValueError("* would let every page call; name each origin")
+        if origin == "null":
+            raise ValueError(
+                "null is the origin of files and sandboxed frames of anybody; name those of web servers"
+            )
+        if not _is_origin(origin):
+            raise ValueError(
+                f"origin {number}: expected one as browsers send it, such as https://app.example.org or "
+                "http://localhost:3000: http or https, the host in lower case, a port only if it is not the "
+                "scheme's, and nothing after it"
+            )
+        if origin in origins[: number - 1]:
+            raise ValueError(f"origin {number} is named before")
+    return ",".join(origins)
+
+
+def _split_origins(text: str) -> list[str]:
+    return [origin.strip() for origin in text.split(",")] if text.strip() else []
+
+
+def _is_origin(text: str) -> bool:
+    match = re.fullmatch(_ORIGIN, text)
+    if match is None:
+        return False
+    port = match["port"]
+    return _is_host(match["host"]) and (
+        port is None or (int(port) <= _LAST_PORT and int(port) != _DEFAULT_PORTS[match["scheme"]])
+    )
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is a name, or an IP address in its shortest form."""
+    is_name = not host.startswith("[") and not host.rpartition(".")[2].isdigit()
+    try:
+        return is_name or str(ip_address(host.strip("[]"))) == host.strip("[]")
+    except ValueError:
+        return False
 
 
 def _uri_reference(source: str) -> str:
@@ -276,6 +326,7 @@ class GatewayOnlySettings(
     host: str = "0.0.0.0"  # nosec B104 # noqa: S104 - a service in a container listens on all of its interfaces
     port: Port = 8080
     path_prefix: Annotated[str, Field(max_length=256), AfterValidator(_path_prefix)] = ""
+    cors_origins: Annotated[str, AfterValidator(_origins)] = ""
     token_issuer: str = "isoline"  # noqa: S105 - a name
     token_audience: str = "isoline"  # noqa: S105 - a name
     token_lifetime_s: Annotated[int, Field(ge=30, le=900)] = 900
@@ -286,6 +337,11 @@ class GatewayOnlySettings(
     result_cache_bytes: Annotated[int, Field(ge=0, le=_MOST_BYTES)] = 16 * 2**20
     max_backlog: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
     drain_s: Annotated[float, Field(ge=0, le=10)] = 2.0
+
+    @property
+    def allowed_origins(self) -> Sequence[str]:
+        """The origins whose pages may call; none by default."""
+        return _split_origins(self.cors_origins)
 
     @model_validator(mode="after")
     def _check_ports_differ(self) -> Self:

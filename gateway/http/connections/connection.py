@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.http.connections.connection_limit import ConnectionLimit
+    from gateway.http.cors import CorsPolicy
     from gateway.http.memory.deadline import Deadline
     from gateway.http.request import Handler
+    from gateway.http.responses import Response
 
 # The versions of aiohttp with which the tests of this module were run.
 PROVEN: Final = frozenset({"3.14.5"})
@@ -118,8 +120,13 @@ class WriteBatch:
             connection.flush()
 
 
-def make_server(handler: Handler) -> web.Server:
-    """Make aiohttp's server for a handler of `Request`; `Connection` needs one."""
+def make_server(handler: Handler, *, cors: CorsPolicy | None = None) -> web.Server:
+    """Make aiohttp's server for a handler of `Request`; `Connection` needs one.
+
+    Args:
+        handler: Called for each request whose head is within its limits.
+        cors: Adds its headers to every response.
+    """
     if aiohttp_version not in PROVEN:
         _log.warning(
             "limits of request heads are wider with this version of aiohttp",
@@ -127,10 +134,11 @@ def make_server(handler: Handler) -> web.Server:
             proven=sorted(PROVEN),
         )
 
-    def handle(request: Request) -> Awaitable[web.StreamResponse]:
+    def handle(request: Request) -> Awaitable[Response]:
         return handler(request) if request.refusal is None else _refuse(request.refusal)
 
-    return web.Server(cast("Any", handle), request_factory=_make_request)
+    served = handle if cors is None else cors.with_headers(handle)
+    return web.Server(cast("Any", served), request_factory=_make_request)
 
 
 class Connection(web.RequestHandler):
@@ -548,7 +556,7 @@ def _make_request(
     return request
 
 
-async def _refuse(problem: ProblemError) -> web.StreamResponse:
+async def _refuse(problem: ProblemError) -> Response:
     return problem_response(problem)
 
 

@@ -113,6 +113,103 @@ def test_a_path_prefix_that_would_lead_elsewhere_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", []),
+        (" ", []),
+        ("https://app.example.org", ["https://app.example.org"]),
+        (
+            "https://app.example.org, http://localhost:3000",
+            ["https://app.example.org", "http://localhost:3000"],
+        ),
+        (
+            "http://127.0.0.1:8080,https://[2001:db8::1]:8443",
+            ["http://127.0.0.1:8080", "https://[2001:db8::1]:8443"],
+        ),
+        (
+            "https://xn--caf-dma.example,http://my_app:65535",
+            ["https://xn--caf-dma.example", "http://my_app:65535"],
+        ),
+        ("http://a.example:443,https://a.example:80", ["http://a.example:443", "https://a.example:80"]),
+    ],
+)
+def test_origins_have_commas_between_them(
+    environment: pytest.MonkeyPatch, given: str, expected: list[str]
+) -> None:
+    environment.setenv("ISOLINE_CORS_ORIGINS", given)
+
+    assert read_settings(GatewaySettings).allowed_origins == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("*", "null", "https://*.example.org", "https://a.example,*", "https://a.example,null"),
+        *("app.example.org", "//app.example.org", "ftp://app.example.org", "file://", "https://", "https:"),
+        *(
+            "https://app.example.org/",
+            "https://app.example.org/app",
+            "https://app.example.org?",
+            "https://a#b",
+        ),
+        *("https://App.example.org", "HTTPS://app.example.org", "https://caf\u00e9.example", "https://a b"),
+        *(
+            "https://a.example:443",
+            "http://a.example:80",
+            "http://a:0",
+            "http://a:",
+            "http://a:65536",
+            "http://a:08",
+        ),
+        *("https://me@a.example", "https://me:secret@a.example", "https://a.example.", "https://-a"),
+        *(
+            "http://127.1",
+            "http://1.2.3.4.5",
+            "http://256.1.1.1",
+            "http://[::1",
+            "http://[2001:db8:0::1]",
+            "http://[z]",
+        ),
+        *("https://a.example,", ",https://a.example", "https://a.example,,https://b.example"),
+        *(
+            "https://a.example https://b.example",
+            "https://a.example;https://b.example",
+            '["https://a.example"]',
+        ),
+        "https://a.example,https://b.example,https://a.example",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(environment: pytest.MonkeyPatch, given: str) -> None:
+    environment.setenv("ISOLINE_CORS_ORIGINS", given)
+
+    assert refusal().startswith("ISOLINE_CORS_ORIGINS: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("*", "* would let every page call; name each origin"),
+        ("null", "null is the origin of files and sandboxed frames of anybody; name those of web servers"),
+        ("https://a.example,https://a.example", "origin 2 is named before"),
+        (
+            "https://a.example,https://b.example/",
+            (
+                "origin 2: expected one as browsers send it, such as https://app.example.org or "
+                "http://localhost:3000: http or https, the host in lower case, a port only if it is not the "
+                "scheme's, and nothing after it"
+            ),
+        ),
+    ],
+)
+def test_a_refused_origin_is_told_what_is_expected(
+    environment: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    environment.setenv("ISOLINE_CORS_ORIGINS", given)
+
+    assert refusal() == f"ISOLINE_CORS_ORIGINS: {expected}"
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "urn:uuid:5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10",
