@@ -20,6 +20,7 @@ from shared.backlog_age import health_part_of_backlog_age
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
 from shared.broker.rabbitmq.publisher import open_rabbitmq_publisher
 from shared.broker.topology import Topology
+from shared.event_log_retention import open_event_log_days
 from shared.observability.logs import configure_logs
 from shared.opentelemetry.switch import open_traces
 from shared.ports.claim_ids import ClaimIds, new_process_id
@@ -35,6 +36,7 @@ from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.event_log import PostgresEventLogDays
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.intake import PostgresIntake
@@ -125,6 +127,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 older_than=settings.retention_period,
                 ecgs_per_s=settings.retention_ecgs_per_s,
             ),
+            open_event_log_days(PostgresEventLogDays(database), days=settings.event_retention_days),
             open_heartbeat(
                 Heartbeat(
                     PostgresProcesses(database),

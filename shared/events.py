@@ -8,6 +8,7 @@ type beside the old one.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +20,6 @@ from shared.domain.errors import UnreadableMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
@@ -32,6 +32,7 @@ It is left out of the hash that makes event ids, so that subscribers still know 
 
 # In a string a quote has a backslash before it, so that nothing of a sender can look like this.
 _TRACEPARENT_KEY: Final = b',"traceparent":"'
+_TIME_KEY: Final = b',"time":"'
 _MAX_GENERATION: Final = 2**31 - 1
 _NAMESPACE: Final = UUID("5b1f4c1e-7f0b-5c1c-9f6e-0d2c9a7c4e10")
 
@@ -125,10 +126,19 @@ def final_event_ids(key: EcgKey, *, source: str) -> list[UUID]:
 
 def traceparent_of(event: Event) -> str | None:
     """The trace context that an event carries, read without parsing its results."""
-    begin = event.body.find(_TRACEPARENT_KEY)
+    return _text_of(event, _TRACEPARENT_KEY) or None
+
+
+def time_of(event: Event) -> datetime:
+    """The time that an event names, read without parsing its results."""
+    return datetime.fromisoformat(_text_of(event, _TIME_KEY))
+
+
+def _text_of(event: Event, key: bytes) -> str:
+    begin = event.body.find(key)
     if begin < 0:
-        return None
-    begin += len(_TRACEPARENT_KEY)
+        return ""
+    begin += len(key)
     return event.body[begin : event.body.index(b'"', begin)].decode()
 
 

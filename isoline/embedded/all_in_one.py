@@ -32,6 +32,7 @@ from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.broker.in_process import InProcessBroker
 from shared.broker.topology import Topology
 from shared.domain.errors import ConfigurationError, UnavailableError
+from shared.event_log_retention import open_event_log_days
 from shared.events import EventType
 from shared.observability.logs import configure_logs
 from shared.opentelemetry.switch import open_traces
@@ -44,6 +45,7 @@ from shared.runtime.supervision import background_task
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.checks import check_results
+from shared.storage.postgres.event_log import PostgresEventLogDays
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.intake import PostgresIntake
@@ -112,6 +114,7 @@ async def _serve_on(
             older_than=settings.retention_period,
             ecgs_per_s=settings.retention_ecgs_per_s,
         ),
+        open_event_log_days(PostgresEventLogDays(database), days=settings.event_retention_days),
     ):
         letters = broker.operators_letters(queue)
         ports = ports_on_postgres(database, broker.publisher(), source=settings.source)

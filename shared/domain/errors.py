@@ -42,6 +42,10 @@ class NotFoundError(IsolineError):
     """The sender asked for something that does not exist or belongs to another."""
 
 
+class ForgottenError(IsolineError):
+    """The sender asked for what was kept for a time only, and must begin anew."""
+
+
 class DeniedError(IsolineError):
     """The sender must prove who they are, or lacks the role."""
 

@@ -427,7 +427,13 @@ class RetentionSettings(Settings):
         return None if self.retention_days is None else timedelta(days=self.retention_days)
 
 
-class ProcessorOnlySettings(EventSettings, RetentionSettings):
+class EventLogSettings(Settings):
+    """How long subscribers may read what happened."""
+
+    event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+
+
+class ProcessorOnlySettings(EventSettings, RetentionSettings, EventLogSettings):
     """Settings of the processor beside database and broker."""
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches, so that one is always prefetched

@@ -9,11 +9,12 @@ from uuid import uuid4
 import orjson
 
 from shared.domain.errors import InvalidEcgError
-from shared.events import EcgKey, EventBatch
+from shared.events import EcgKey, EventBatch, EventType, time_of
 from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.ports.operators.timeline import UNFINISHED
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.pool.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
+from shared.storage.postgres.event_log import WritableEventLog, logged_traceparents
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encode_submission
 from shared.storage.signals.headers import decode_header, encoding_without_mark
@@ -159,14 +160,14 @@ CROSS JOIN LATERAL (SELECT row, {_SIGNAL_COLUMNS_SQL} FROM ecg_signal WHERE row 
 
 # In row order; the values of each row are taken by its place in the array. `IS TRUE` keeps the planner from a
 # join with the updated rows, see `STILL_QUEUED_SQL`.
-_SETTLE: Final = """
+_SETTLE_SQL: Final = """
 WITH settled AS (
     UPDATE ecg SET
         status = CASE WHEN ($4::text[])[width_bucket(row, $1)] IS NULL THEN 'completed' ELSE 'failed' END,
         error = ($4::text[])[width_bucket(row, $1)], due_at = NULL, finished_at = now()
     WHERE row = ANY ($1::bigint[]) AND finished_at IS NULL
         AND generation = ($2::integer[])[width_bucket(row, $1)]
-    RETURNING row
+    RETURNING row, owner, id, generation, error
 ), documents AS (
     INSERT INTO ecg_insights (row, generation, document)
     SELECT row, generation, document::json
@@ -178,9 +179,20 @@ WITH settled AS (
     FROM unnest($1::bigint[], $5::uuid[], $6::text[], $7::bytea[]) AS event (row, id, type, body)
     WHERE (row IN (SELECT row FROM settled)) IS TRUE
     HAVING count(*) > 0
-)
+){logged}
 SELECT row FROM settled
 """
+_LOGGED_SQL: Final = f""", logged AS (
+    INSERT INTO event_log (at, types, owners, ids, generations, traceparents)
+    SELECT $10::timestamptz,
+        array_agg(CASE WHEN error IS NULL THEN '{EventType.PROCESSED}' ELSE '{EventType.FAILED}' END),
+        array_agg(owner), array_agg(id), array_agg(generation),
+        CASE WHEN $11::text[] IS NOT NULL THEN array_agg(($11::text[])[width_bucket(row, $1)]) END
+    FROM settled HAVING count(*) > 0
+)
+"""  # nosec B608 # noqa: S608 - only constants are pasted in
+_SETTLE: Final = _SETTLE_SQL.format(logged="")
+_SETTLE_AND_LOG: Final = _SETTLE_SQL.format(logged=_LOGGED_SQL)
 
 _POSTPONE_SQL: Final = f"""
 UPDATE ecg SET due_at = now() + $4::float8 * interval '1 second' WHERE {STILL_QUEUED_SQL}
@@ -205,6 +217,7 @@ class PostgresEcgStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._header_column = HeaderColumn()
+        self._event_log = WritableEventLog()
 
     async def prepare(self, submission: Submission) -> Submission:
         return await encode_submission(submission)
@@ -261,10 +274,17 @@ class PostgresEcgStore:
         in_order = sorted(settlements, key=lambda settlement: settlement.claim.row)
         batch_id = uuid4()
         # A check settles none, which writes nothing and says nothing of real writes.
-        async with self._database.connection(writes=RESULTS if settlements else "") as connection:
-            rows = await connection.fetch(
-                _SETTLE, *_settlement_columns(in_order), batch_id, FIRST_DUE_AFTER_S
-            )
+        async with (
+            self._database.connection(writes=RESULTS if settlements else "") as connection,
+            self._event_log.check(connection) as is_logged,
+        ):
+            columns = *_settlement_columns(in_order), batch_id, FIRST_DUE_AFTER_S
+            if is_logged:
+                traceparents = logged_traceparents([each.claim.traceparent for each in in_order])
+                at = time_of(in_order[0].event) if in_order else None  # they were made together
+                rows = await connection.fetch(_SETTLE_AND_LOG, *columns, at, traceparents)
+            else:
+                rows = await connection.fetch(_SETTLE, *columns)
         settled = {row["row"] for row in rows}
         return EventBatch(batch_id, [each.event for each in in_order if each.claim.row in settled])
 

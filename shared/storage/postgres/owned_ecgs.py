@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from shared.events import EcgKey, EventBatch
+from shared.events import EcgKey, EventBatch, EventType, time_of, traceparent_of
 from shared.ports.ecgs import Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.ports.owned_ecgs import EcgSummary, PagePosition
 from shared.storage.postgres.ecgs import NULL_PAST_COLUMNS_SQL
+from shared.storage.postgres.event_log import WritableEventLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,22 +57,31 @@ SELECT row, generation, coalesce(has_table_privilege(to_regclass('attempt'), 'DE
 FROM ecg WHERE owner = $1 AND id = $2 AND content_hash <> '' FOR NO KEY UPDATE
 """
 
-_ERASE: Final = """
+_ERASE_SQL: Final = """
 WITH erased AS (
     UPDATE ecg SET
         status = 'erased', due_at = NULL, error = NULL, content_hash = '', num_samples = 0,
         traceparent = NULL, finished_at = now()
     WHERE row = $1
-    RETURNING row
+    RETURNING row, owner, id, generation
 ), signals AS (
     DELETE FROM ecg_signal WHERE row = $1
 ), insights AS (
     DELETE FROM ecg_insights WHERE row = $1
-)
+){logged}
 INSERT INTO outbox (bundle_id, event_ids, types, bodies, due_at)
 SELECT $2::uuid, ARRAY[$3::uuid], ARRAY[$4::text], ARRAY[$5::bytea], now() + $6::float8 * interval '1 second'
 FROM erased
 """
+_LOGGED_SQL: Final = f""", logged AS (
+    INSERT INTO event_log (at, types, owners, ids, generations, traceparents)
+    SELECT $7::timestamptz, ARRAY['{EventType.DELETED}'], ARRAY[owner], ARRAY[id], ARRAY[generation],
+        ARRAY[$8::text]
+    FROM erased
+)
+"""  # nosec B608 # noqa: S608 - only a constant is pasted in
+_ERASE: Final = _ERASE_SQL.format(logged="")
+_ERASE_AND_LOG: Final = _ERASE_SQL.format(logged=_LOGGED_SQL)
 # Schemas from before 0015 have no such table; a role that was granted its privileges before has none on it.
 _ERASE_ATTEMPTS: Final = "DELETE FROM attempt WHERE row = $1"
 
@@ -81,6 +91,7 @@ class PostgresOwnedEcgs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._event_log = WritableEventLog()
 
     async def page(
         self, owner: str, *, limit: int, after: PagePosition | None = None, status: Status | None = None
@@ -98,8 +109,15 @@ class PostgresOwnedEcgs:
             row = await connection.fetchrow(_LOCK, owner, ecg_id)
             if row is None:
                 return None
-            batch = EventBatch(uuid4(), [event_of(EcgKey(owner, ecg_id, row["generation"]))])
-            await connection.execute(_ERASE, row["row"], batch.id, *batch.events[0], FIRST_DUE_AFTER_S)
+            event = event_of(EcgKey(owner, ecg_id, row["generation"]))
+            batch = EventBatch(uuid4(), [event])
+            async with self._event_log.check(connection) as is_logged:
+                arguments = row["row"], batch.id, *event, FIRST_DUE_AFTER_S
+                if is_logged:
+                    named = time_of(event), traceparent_of(event)
+                    await connection.execute(_ERASE_AND_LOG, *arguments, *named)
+                else:
+                    await connection.execute(_ERASE, *arguments)
             if row["has_attempts"]:
                 await connection.execute(_ERASE_ATTEMPTS, row["row"])
         return batch

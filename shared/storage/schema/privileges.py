@@ -37,6 +37,8 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies), DELETE",
         "process": "SELECT, INSERT, UPDATE, DELETE",
         "attempt": "SELECT, DELETE",
+        "event_log": "SELECT, INSERT",
+        "event_log_start": "SELECT",
     },
     Service.PROCESSOR: _OF_ALL
     | {
@@ -53,6 +55,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "attempt": "SELECT, INSERT",
         "throughput": "SELECT, INSERT, UPDATE, DELETE",
         "intake": "SELECT",
+        "event_log": "INSERT",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -82,7 +85,12 @@ _PRUNE: Final = (
     "prune_records()",
 )
 FUNCTIONS: Final[Mapping[Service, tuple[str, ...]]] = {
-    Service.PROCESSOR: (*_PRUNE, "extend_signal_partitions(bigint, integer)"),
+    Service.PROCESSOR: (
+        *_PRUNE,
+        "extend_signal_partitions(bigint, integer)",
+        "extend_event_log()",
+        "drop_event_log(integer)",
+    ),
     Service.OPERATOR: _PRUNE,
 }
 
