@@ -12,7 +12,9 @@ _ROOT: Final = Path(__file__).parents[2]
 _DOCUMENTS: Final = [
     path
     for path in sorted(_ROOT.rglob("*.md"))
-    if not any(part == "var" or part.startswith(".") for part in path.relative_to(_ROOT).parts)
+    if not any(
+        part in {"var", "node_modules"} or part.startswith(".") for part in path.relative_to(_ROOT).parts
+    )
 ]
 _LINK: Final = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
