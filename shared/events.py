@@ -3,7 +3,8 @@
 Each names its ``source``, the installation that it happened in; no other installation gives the same id.
 
 A body never holds samples. Within a version of an event its data only gain keys; a breaking change gets a new
-type beside the old one.
+type beside the old one. `shared.event_models` has the types of what is written here: the contract is made of
+them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from shared.domain.errors import UnreadableMessageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from shared.event_models import DeletedData, EcgReference, EventData, FailedData, SubmittedData
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
@@ -44,6 +47,10 @@ class EventType(StrEnum):
     PROCESSED = "ecg.processed"
     FAILED = "ecg.failed"
     DELETED = "ecg.deleted"
+
+
+DATA_SCHEMAS: Final = {type_: f"urn:isoline:schema:{type_}:1" for type_ in EventType}
+"""The name of the schema of each event's data, with its version; the gateway serves the schemas."""
 
 
 class EcgKey(NamedTuple):
@@ -89,7 +96,7 @@ def submitted_event(
     keys: Sequence[EcgKey], *, source: str, now: datetime, traceparent: str | None = None
 ) -> Event:
     """A claim check for ECGs that were committed together, at most `MAX_ECGS_PER_EVENT` of them."""
-    data = {"ecgs": [key._asdict() for key in keys]}
+    data: SubmittedData = {"ecgs": [_reference(key) for key in keys]}
     return _event(EventType.SUBMITTED, keys, data, source=source, now=now, traceparent=traceparent)
 
 
@@ -97,7 +104,8 @@ def processed_event(
     key: EcgKey, document: Mapping[str, Any], *, source: str, now: datetime, traceparent: str | None
 ) -> Event:
     """The ECG was analysed; ``document`` is what `Insights.document` gave."""
-    data = {
+    # A `ProcessedData`: mypy can't see the keys of the document, a test can.
+    data: Any = {
         "owner": key.owner,
         "id": key.id,
         "generation": key.generation,
@@ -109,13 +117,20 @@ def processed_event(
 
 def failed_event(key: EcgKey, error: str, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG will not be analysed in this generation; ``error`` says why in a sentence."""
-    data = {**key._asdict(), "status": "failed", "error": error}
+    data: FailedData = {
+        "owner": key.owner,
+        "id": key.id,
+        "generation": key.generation,
+        "status": "failed",
+        "error": error,
+    }
     return _event(EventType.FAILED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
 def deleted_event(key: EcgKey, *, source: str, now: datetime, traceparent: str | None) -> Event:
     """The ECG was erased by its owner; subscribers should erase their copies too."""
-    return _event(EventType.DELETED, [key], key._asdict(), source=source, now=now, traceparent=traceparent)
+    data: DeletedData = {"owner": key.owner, "id": key.id, "generation": key.generation}
+    return _event(EventType.DELETED, [key], data, source=source, now=now, traceparent=traceparent)
 
 
 def final_event_ids(key: EcgKey, *, source: str) -> list[UUID]:
@@ -181,26 +196,26 @@ def _is_key(key: EcgKey) -> bool:
     )
 
 
+def _reference(key: EcgKey) -> EcgReference:
+    return {"owner": key.owner, "id": key.id, "generation": key.generation}
+
+
 def _event(
     type_: EventType,
     keys: Sequence[EcgKey],
-    data: Mapping[str, Any],
+    data: EventData,
     *,
     source: str,
     now: datetime,
     traceparent: str | None,
 ) -> Event:
     event_id = _event_id(type_, keys, source)
-    document: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": source,
-        "type": type_,
-    }
+    document: dict[str, Any] = {"specversion": "1.0", "id": event_id, "source": source, "type": type_}
     if len(keys) == 1:
         document["subject"] = keys[0].subject
     document["time"] = now
     document["datacontenttype"] = "application/json"
+    document["dataschema"] = DATA_SCHEMAS[type_]
     if traceparent is not None:
         document["traceparent"] = traceparent
     document["data"] = data
