@@ -129,6 +129,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
                 ),
             },
             operations_port=settings.operations_port_of(worker),
+            amqp_namespace=settings.amqp_namespace,
             shares_port=settings.workers > 1,
         ),
     ):

@@ -13,10 +13,12 @@ from gateway.auth.access_tokens import AccessTokens
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
 from gateway.auth.monitored_authenticator import open_monitored_authenticator
+from gateway.contract.asyncapi import asyncapi_document
+from gateway.contract.event_contract import EventContractHandlers
 from gateway.contract.feature import Feature
 from gateway.contract.openapi import openapi_document
 from gateway.contract.pages import DocumentationHandlers
-from gateway.contract.routes import DOCUMENTATION_ROUTES
+from gateway.contract.routes import DOCUMENTATION_ROUTES, EVENT_CONTRACT_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
 from gateway.health.feature import open_health_feature
@@ -52,6 +54,7 @@ ROUTES: Final = (
     *ACCOUNT_ROUTES,
     *OPS_ROUTES,
     *DOCUMENTATION_ROUTES,
+    *EVENT_CONTRACT_ROUTES,
     *PAGE_ROUTES,
     *HEALTH_ROUTES,
 )
@@ -74,6 +77,7 @@ async def open_gateway(
     ops: OpsPorts,
     health_parts: Mapping[str, HealthPart],
     operations_port: int,
+    amqp_namespace: str = "",
     shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Answer requests for as long as the context is open, then drain, so that no client notices.
@@ -112,6 +116,10 @@ async def open_gateway(
                 clock=clock,
             ),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
+            Feature(
+                routes=EVENT_CONTRACT_ROUTES,
+                handlers=EventContractHandlers(asyncapi_document(namespace=amqp_namespace, version=RELEASE)),
+            ),
             Feature(routes=PAGE_ROUTES, handlers=PageHandlers()),
         ]
         own_parts = [counter_store.health_parts, monitored.health_parts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.domain.account import RESERVED_NAMES, USER_NAME
+from shared.events import EventType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,4 +34,14 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "folder": {"schema": {"type": "string"}, "example": "parts", "description": "The files' folder."},
     "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
+    "type": {
+        "schema": {"type": "string", "enum": [type_.value for type_ in EventType]},
+        "example": "ecg.processed",
+        "description": "The event's type.",
+    },
+    "version": {
+        "schema": {"type": "string", "enum": ["1"]},
+        "example": "1",
+        "description": "The version, the last part of the event's `dataschema`.",
+    },
 }

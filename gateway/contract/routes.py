@@ -1,14 +1,16 @@
-"""The routes of the contract and of the page that shows it."""
+"""The routes of the contracts and of the page that shows that of HTTP."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Final
 
+from gateway.contract.event_contract import EventContractHandlers
 from gateway.contract.pages import DocumentationHandlers
 from gateway.contract.route import Route, RouteResponse
 
 _TAG: Final = "Service"
+_NOT_MODIFIED: Final = RouteResponse(description="You have it: its tag stands in `If-None-Match`.")
 
 DOCUMENTATION_ROUTES: Final = (
     Route(
@@ -22,9 +24,7 @@ DOCUMENTATION_ROUTES: Final = (
             HTTPStatus.OK: RouteResponse(
                 description="An OpenAPI 3.1 document.", content_type="application/json"
             ),
-            HTTPStatus.NOT_MODIFIED: RouteResponse(
-                description="You have it: its tag stands in `If-None-Match`."
-            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
         },
     ),
     Route(
@@ -36,9 +36,7 @@ DOCUMENTATION_ROUTES: Final = (
         summary="Read this contract in a browser, and try it",
         responses={
             HTTPStatus.OK: RouteResponse(description="A page.", content_type="text/html"),
-            HTTPStatus.NOT_MODIFIED: RouteResponse(
-                description="You have it: its tag stands in `If-None-Match`."
-            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
         },
     ),
     Route(
@@ -50,10 +48,57 @@ DOCUMENTATION_ROUTES: Final = (
         summary="Get a file of that page",
         responses={
             HTTPStatus.OK: RouteResponse(description="The file.", content_type="*/*"),
-            HTTPStatus.NOT_MODIFIED: RouteResponse(
-                description="You have it: its tag stands in `If-None-Match`."
-            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
         },
         problems={HTTPStatus.NOT_FOUND: "There is nothing at this path."},
+    ),
+)
+
+EVENT_CONTRACT_ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/asyncapi.json",
+        handler=EventContractHandlers.get_asyncapi,
+        role=None,
+        tag=_TAG,
+        summary="Get the contract of events",
+        description="`/docs/events` shows it in a browser.",
+        responses={
+            HTTPStatus.OK: RouteResponse(
+                description="An AsyncAPI 3 document.", content_type="application/json"
+            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
+        },
+    ),
+    Route(
+        method="GET",
+        path="/schemas/{type}/{version}",
+        handler=EventContractHandlers.get_data_schema,
+        role=None,
+        tag=_TAG,
+        summary="Get the schema of an event's data",
+        description="The schema that the event's `dataschema` names: `urn:isoline:schema:{type}:{version}`.",
+        responses={
+            HTTPStatus.OK: RouteResponse(
+                description="A JSON Schema (2020-12).", content_type="application/schema+json"
+            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
+        },
+        problems={HTTPStatus.NOT_FOUND: "There is no event of this type and version."},
+    ),
+    Route(
+        method="GET",
+        path="/schemas/{type}/{version}/event",
+        handler=EventContractHandlers.get_event_schema,
+        role=None,
+        tag=_TAG,
+        summary="Get the schema of a whole event",
+        responses={
+            HTTPStatus.OK: RouteResponse(
+                description="A JSON Schema (2020-12).", content_type="application/schema+json"
+            ),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
+        },
+        problems={HTTPStatus.NOT_FOUND: "There is no event of this type and version."},
     ),
 )

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 
 JSON: Final = "application/json"
+JSON_SCHEMA: Final = "application/schema+json"
 # Types whose responses may be compressed, and so vary by Accept-Encoding.
-COMPRESSIBLE: Final = ("text/", JSON, "application/javascript", "application/problem+json")
+COMPRESSIBLE: Final = ("text/", JSON, JSON_SCHEMA, "application/javascript", "application/problem+json")
 
 _WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _CLOSE: Final = "Connection: close\r\n"

@@ -33,7 +33,7 @@ async def answer_of(
         examples = operation["requestBody"]["content"]["application/json"]["examples"]
         body = next(iter(examples.values()))["value"]
     path = path.replace("{id}", ecg_id).replace("{name}", "nobody.known").replace("{file}", "page.js")
-    path = path.replace("{owner}", "ada")
+    path = path.replace("{owner}", "ada").replace("{type}", "ecg.failed").replace("{version}", "1")
     async with client.request(method, path, json=body) as response:
         headers = {
             name: value for name, value in response.headers.items() if name.lower() not in _PASSING_HEADERS
