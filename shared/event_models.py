@@ -27,13 +27,15 @@ class EcgReference(TypedDict):
 class SubmittedData(TypedDict):
     """The ECGs that wait for analysis."""
 
-    ecgs: Annotated[list[EcgReference], Field(min_length=1, max_length=64)]
+    ecgs: Annotated[
+        list[EcgReference], Field(min_length=1, max_length=64, description="Those that were queued together.")
+    ]
 
 
 class ProcessedData(EcgReference):
     """An ECG and the findings of all insights, as `GET /ecg/{id}` shows them."""
 
-    status: Literal["completed"]
+    status: Annotated[Literal["completed"], Field(description="As `GET /ecg/{id}` says.")]
     leads: Annotated[
         list[Annotated[dict[str, LeadFindings], Field(min_length=1, max_length=1)]],
         Field(description="One object per lead, in the order sent: its name and its findings."),
@@ -55,7 +57,7 @@ class ProcessedData(EcgReference):
 class FailedData(EcgReference):
     """An ECG, and why it could not be analysed."""
 
-    status: Literal["failed"]
+    status: Annotated[Literal["failed"], Field(description="As `GET /ecg/{id}` says.")]
     error: Annotated[str, Field(description="The reason, in a sentence.")]
 
 
@@ -69,7 +71,7 @@ EventData: TypeAlias = SubmittedData | ProcessedData | FailedData | DeletedData
 class EventAttributes(TypedDict):
     """The attributes of each event, by CloudEvents 1.0."""
 
-    specversion: Literal["1.0"]
+    specversion: Annotated[Literal["1.0"], Field(description="The version of CloudEvents.")]
     id: Annotated[
         UUID,
         Field(description="Deduplicate by it: the same whenever the same fact is published or read again."),
@@ -83,7 +85,7 @@ class EventAttributes(TypedDict):
         ),
     ]
     time: Annotated[datetime, Field(description="When it happened.")]
-    datacontenttype: Literal["application/json"]
+    datacontenttype: Annotated[Literal["application/json"], Field(description="The type of `data`.")]
     dataschema: Annotated[
         NotRequired[str],
         Field(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.http.responses import Response
 
 _FOLDER: Final = Path(__file__).parent
-_FOLDERS: Final = ("parts", "ops")  # parts is what all pages share
+_FOLDERS: Final = ("parts", "ops", "events")  # parts is what all pages share
 
 # No inline script or style, nothing of another host, no frame around it, and no form that leaves the page.
 _HEADERS: Final = page_headers(
@@ -33,6 +33,10 @@ class PageHandlers:
     async def get_operators_page(self, request: Request) -> Response:
         """The page of operators."""
         return self._folders["ops"].response("index.html", request)
+
+    async def get_events_page(self, request: Request) -> Response:
+        """The page of the contract of events."""
+        return self._folders["events"].response("index.html", request)
 
     async def get_page_file(self, request: Request) -> Response:
         """A file that pages load."""

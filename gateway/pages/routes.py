@@ -27,6 +27,19 @@ PAGE_ROUTES: Final = (
     ),
     Route(
         method="GET",
+        path="/docs/events",
+        handler=PageHandlers.get_events_page,
+        role=None,
+        tag=_TAG,
+        summary="Read the contract of events in a browser",
+        description="It shows `/asyncapi.json`.",
+        responses={
+            HTTPStatus.OK: RouteResponse(description="A page.", content_type="text/html"),
+            HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
+        },
+    ),
+    Route(
+        method="GET",
         path="/pages/{folder}/{file}",
         handler=PageHandlers.get_page_file,
         role=None,

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "path", ["/ops", "/pages/ops/page.js", "/pages/parts/style.css", "/pages/parts/icon.svg"]
+    "path",
+    [
+        *("/ops", "/pages/ops/page.js", "/pages/parts/style.css", "/pages/parts/icon.svg"),
+        *("/docs/events", "/pages/events/page.js"),
+    ],
 )
 async def test_runs_nothing_inline_and_nothing_of_another_host(
     nobody_alone: aiohttp.ClientSession, path: str
