@@ -52,7 +52,7 @@ class AccountBody(RequestBody):
 
     user: _NewName
     password: _NewPassword
-    roles: _Roles = ["user"]
+    roles: Annotated[_Roles, Field(description='`["user"]` if not given.')] = ["user"]
 
 
 class RefreshBody(RequestBody):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from gateway.contract.parameters import PATH_PARAMETERS
+from gateway.contract.parameters import HEADER_PARAMETERS, PATH_PARAMETERS
 from gateway.http.problems import CONTENT_TYPE, ProblemError, problem_document, title_of
 from gateway.http.validation import ResponseBody, schema_name
 from shared.domain.errors import Problem
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core.core_schema import WithDefaultSchema
 
     from gateway.contract.route import BinaryForm, Example, Route, RouteResponse
     from shared.runtime.settings import GatewayOnlySettings
@@ -52,6 +54,9 @@ another method with 405 and `Allow`. Answers of 1 KiB or more are gzipped for cl
 
 Isoline is not a diagnostic device.
 """
+
+# The type of a body that is told by its first bytes. Generators of clients know no type of ours.
+_ANY_BYTES: Final = "application/octet-stream"
 
 # A true example of each problem, by kind of route; a route adds its own.
 _BODY_PROBLEMS: Final = {
@@ -125,7 +130,7 @@ def _operation(route: Route) -> Json:
         "description": f"{route.description}\n\n{required_role}".strip(),
         "x-isoline-roles": sorted(route.roles),
         "security": [{"bearer": []}] if route.roles else [],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {
             **{str(status.value): _response(declared) for status, declared in route.responses.items()},
             **{str(status.value): _problem(status, detail) for status, detail in _problems(route).items()},
@@ -133,7 +138,8 @@ def _operation(route: Route) -> Json:
     }
     if route.request:
         content = {"application/json": _content(route.request, route.examples)}
-        content |= {form.content_type: _binary_content(form) for form in route.forms}
+        if route.form:
+            content[_ANY_BYTES] = _binary_content(route.form)
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -158,12 +164,16 @@ def _query_parameter(name: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema, "example": example}
 
 
+def _header_parameters(route: Route) -> list[Json]:
+    return [{"name": name, "in": "header", **HEADER_PARAMETERS[name]} for name in route.headers]
+
+
 def _response(declared: RouteResponse) -> Json:
     response = {"description": declared.description, "headers": _headers(declared.headers)}
     if declared.model:
         response["content"] = {declared.content_type: _content(declared.model, declared.examples)}
     elif declared.content_type != "application/json":
-        response["content"] = {declared.content_type: {}}
+        response["content"] = {name: {} for name in (declared.content_type, *declared.other_content_types)}
     return response
 
 
@@ -196,11 +206,15 @@ def _content(model: type[BaseModel], examples: Mapping[str, Example]) -> Json:
 
 
 def _binary_content(form: BinaryForm) -> Json:
-    """OpenAPI can't describe bytes: in words, and with the schema of the header beside them."""
+    """OpenAPI can't describe bytes: in words, and with the schema of the header beside them.
+
+    ``format: binary`` is of OpenAPI 3.0, but generators of clients know bytes by nothing else.
+    """
     return {
         "schema": {
-            "description": form.description,
-            "contentMediaType": form.content_type,
+            "type": "string",
+            "format": "binary",
+            "description": f"As this type, or as `{form.content_type}`: {form.description}",
             "x-isoline-header": {"$ref": f"#/components/schemas/{form.header.__name__}"},
         }
     }
@@ -218,7 +232,7 @@ def _schemas(routes: Iterable[Route]) -> Json:
     for route in routes:
         models |= {declared.model: None for declared in route.responses.values() if declared.model}
         models |= {route.request: None} if route.request else {}
-        models |= {form.header: None for form in route.forms}
+        models |= {route.form.header: None} if route.form else {}
     return _schemas_of(tuple(models))
 
 
@@ -236,6 +250,10 @@ def _schemas_of(models: tuple[type[BaseModel], ...]) -> Json:
 class _NamedSchemas(GenerateJsonSchema):
     def normalize_name(self, name: str) -> str:
         return schema_name(super().normalize_name(name))
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        """Without the default: generators take a field that has one for always present, and for required."""
+        return self.generate_inner(schema["schema"])
 
 
 def _with_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:

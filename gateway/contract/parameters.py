@@ -1,4 +1,4 @@
-"""Parameters in paths, by their names in braces."""
+"""Parameters in paths, by their names in braces, and in headers."""
 
 from __future__ import annotations
 
@@ -44,4 +44,12 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "example": "1",
         "description": "The version, the last part of the event's `dataschema`.",
     },
+}
+
+HEADER_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "traceparent": {
+        "schema": {"type": "string"},
+        "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "description": "The trace that its analysis and events continue (W3C Trace Context).",
+    }
 }

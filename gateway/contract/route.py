@@ -29,6 +29,7 @@ class RouteResponse:
         examples: Bodies by title.
         headers: Descriptions of its headers, besides those of every response.
         content_type: Of its body.
+        other_content_types: That a body without a model may have instead.
     """
 
     description: str
@@ -36,6 +37,7 @@ class RouteResponse:
     examples: Mapping[str, Example] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    other_content_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class BinaryForm:
     """A binary form of a request's body: a JSON header, followed by samples.
 
     Attributes:
-        content_type: Of the body.
+        content_type: Of the body; the contract names ``application/octet-stream``, which is taken too.
         header: The schema of the header.
         description: The layout of its bytes, in Markdown.
     """
@@ -69,7 +71,8 @@ class Route:
         query: The schema of the query parameters.
         request: The schema of the JSON body; None for no body.
         examples: Bodies by title.
-        forms: Other forms of the body.
+        form: The other form of the body.
+        headers: Those of requests that matter here, each a key of ``HEADER_PARAMETERS``.
         responses: Successful responses by status.
         problems: Example details of problems by status, besides those of all routes of its kind.
     """
@@ -84,7 +87,8 @@ class Route:
     query: type[BaseModel] | None = None
     request: type[BaseModel] | None = None
     examples: Mapping[str, Example] = field(default_factory=dict)
-    forms: tuple[BinaryForm, ...] = ()
+    form: BinaryForm | None = None
+    headers: tuple[str, ...] = ()
     responses: Mapping[HTTPStatus, RouteResponse]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     takes_password: bool = False

@@ -47,7 +47,11 @@ DOCUMENTATION_ROUTES: Final = (
         tag=_TAG,
         summary="Get a file of that page",
         responses={
-            HTTPStatus.OK: RouteResponse(description="The file.", content_type="*/*"),
+            HTTPStatus.OK: RouteResponse(
+                description="The file.",
+                content_type="text/css",
+                other_content_types=("text/html", "text/javascript", "text/plain"),
+            ),
             HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
         },
         problems={HTTPStatus.NOT_FOUND: "There is nothing at this path."},

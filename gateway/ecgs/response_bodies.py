@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
@@ -16,16 +16,10 @@ EcgStatus = Literal["queued", "completed", "failed"]
 _Id = Annotated[str, Field(description="The ECG's id, as its sender gave it.")]
 
 
-def _may_be_absent(schema: dict[str, Any]) -> None:
-    """Name no default: an absent field is not null."""
-    del schema["default"]
-
-
 _Reanalysis = Annotated[
     Literal["queued"] | SkipJsonSchema[None],
     Field(
         description="Its next generation is queued. Until that is finished, the last finished one is shown.",
-        json_schema_extra=_may_be_absent,
     ),
 ]
 
@@ -48,19 +42,17 @@ class EcgResponse(ResponseBody):
         float | SkipJsonSchema[None],
         Field(
             description="Samples per second of each lead without a rate of its own. If sent.",
-            json_schema_extra=_may_be_absent,
         ),
     ] = None
     unit: Annotated[
         Unit | SkipJsonSchema[None],
-        Field(description="The unit that `adc_gain` refers to. If sent.", json_schema_extra=_may_be_absent),
+        Field(description="The unit that `adc_gain` refers to. If sent."),
     ] = None
     submitted_at: datetime
     completed_at: Annotated[
         datetime | SkipJsonSchema[None],
         Field(
             description="When this generation was completed or failed. Unless queued.",
-            json_schema_extra=_may_be_absent,
         ),
     ] = None
     generation: Annotated[

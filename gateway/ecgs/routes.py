@@ -14,7 +14,7 @@ from gateway.formats.registry import FORMATS
 from shared.domain.account import Role
 
 _NO_ECG: Final = {HTTPStatus.NOT_FOUND: "You have no ECG of this id."}
-_TAG: Final = "ECGs"
+_TAG: Final = "ECG"  # generated clients name a module by it
 
 _ONE_LEAD: Final = {"id": "10", "date": "2023-07-30", "leads": [{"name": "I", "signal": [1, -1, 1]}]}
 _TWO_LEADS: Final = {
@@ -104,7 +104,8 @@ ECG_ROUTES: Final = (
         ),
         request=EcgBody,
         examples={"one lead": _ONE_LEAD, "ADC counts of two leads": _TWO_LEADS},
-        forms=tuple(format_.form for format_ in FORMATS if format_.form),
+        form=next(format_.form for format_ in FORMATS if format_.form),
+        headers=("traceparent",),
         responses={
             HTTPStatus.ACCEPTED: RouteResponse(
                 description="It is kept and will be analysed, or was already.",

@@ -36,13 +36,7 @@ _Why = Annotated[
 ]
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    """Name no default: an absent field is not null."""
-    schema.pop("default", None)
-
-
 _ABSENT: Final[Any] = None
-_MayBeAbsent: Final = Field(json_schema_extra=_without_default)
 
 
 class FilterBody(RequestBody):
@@ -50,12 +44,12 @@ class FilterBody(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    status: Annotated[Literal["failed"], _MayBeAbsent] = _ABSENT
+    status: Literal["failed"] = _ABSENT
     owner: OwnerText = ""
     id: Annotated[str, Field(pattern=ECG_ID_PATTERN)] = ""
     reason: ReasonText = ""
-    since: Annotated[Time, _MayBeAbsent] = _ABSENT
-    until: Annotated[Time, _MayBeAbsent] = _ABSENT
+    since: Time = _ABSENT
+    until: Time = _ABSENT
 
     @property
     def selection(self) -> Selection:

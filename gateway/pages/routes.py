@@ -46,7 +46,11 @@ PAGE_ROUTES: Final = (
         tag=_TAG,
         summary="Get a file of a page",
         responses={
-            HTTPStatus.OK: RouteResponse(description="The file.", content_type="*/*"),
+            HTTPStatus.OK: RouteResponse(
+                description="The file.",
+                content_type="text/css",
+                other_content_types=("text/html", "text/javascript", "image/svg+xml"),
+            ),
             HTTPStatus.NOT_MODIFIED: _NOT_MODIFIED,
         },
         problems={HTTPStatus.NOT_FOUND: "There is nothing at this path."},

@@ -42,7 +42,7 @@ async def _try_the_contract(visit: Visit, tmp_path: Path) -> None:
     await page.get_by_label("Apply credentials").click()
     await page.get_by_role("button", name="Close", exact=True).click()
 
-    submit = page.locator("#operations-ECGs-post_ecg")
+    submit = page.locator("#operations-ECG-post_ecg")
     await submit.locator(".opblock-summary-control").click()
     await submit.get_by_role("button", name="Try it out").click()
     await submit.get_by_role("button", name="Execute").click()

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _CONTRACT: Final = contract(GatewayOnlySettings())
 _ROOT: Final = Path(__file__).parents[2]
+_PAGE_FOLDERS: Final = ("gateway/pages/events", "gateway/pages/ops", "gateway/pages/parts")
+_FILE_TYPES: Final = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
 
 
 def _contents(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -118,6 +126,38 @@ def test_problems_are_described_with_an_example_of_their_own_status() -> None:
             if problem:
                 [example] = problem["examples"].values()
                 assert ProblemResponse(**example["value"]).status == int(status)
+
+
+def test_no_schema_names_a_default() -> None:
+    # Generators take a field with one for always present in an answer, and for required in a body.
+    assert not list(_defaults(_CONTRACT["components"]["schemas"]))
+
+
+def test_a_body_of_bytes_is_described_as_such() -> None:
+    content = _CONTRACT["paths"]["/ecg/process"]["post"]["requestBody"]["content"]
+
+    assert list(content) == ["application/json", "application/octet-stream"]
+    schema = content["application/octet-stream"]["schema"]
+    assert (schema["type"], schema["format"]) == ("string", "binary")
+    assert "application/vnd.isoline.ecg" in schema["description"]
+    header = schema["x-isoline-header"]["$ref"].rpartition("/")[2]
+    assert header in _CONTRACT["components"]["schemas"]
+
+
+def test_files_are_described_by_the_types_that_they_have() -> None:
+    folders = {"/docs/{file}": ["gateway/contract/docs"], "/pages/{folder}/{file}": _PAGE_FOLDERS}
+    for path, names in folders.items():
+        files = [file for name in names for file in (_ROOT / name).iterdir() if file.is_file()]
+        found = {_FILE_TYPES[file.suffix] for file in files}
+        assert found <= _CONTRACT["paths"][path]["get"]["responses"]["200"]["content"].keys(), path
+
+
+def _defaults(node: Any, where: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "default" and not where.endswith("/properties"):
+                yield where
+            yield from _defaults(value, f"{where}/{key}")
 
 
 def _absolute(schema: dict[str, Any]) -> dict[str, Any]:
