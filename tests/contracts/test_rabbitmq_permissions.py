@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import aio_pika
 import pytest
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
 from shared.broker.permissions import Permissions, permissions_of
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aio_pika.abc import AbstractChannel
+    from pamqp.common import FieldValue
 
     from tests.support.servers.rabbitmq_server import RabbitmqServer
 
 _LIMIT_S: Final = 30
+_EVENTS_PAGE: Final = Path(__file__).parents[2] / "docs/events.md"
 _APPLY: Final = "an administrator's `isoline topology apply` does"
 
 
@@ -324,3 +328,98 @@ def test_a_dot_in_a_name_is_a_dot_and_users_of_other_installations_are_others() 
     assert permissions_of([Service.GATEWAY, Service.PROCESSOR], Topology()) == Permissions(
         write="^(ecg[.]events)$", read="^(processor[.]ecg-submitted)$"
     )
+
+
+@pytest.fixture(scope="module")
+async def billing(server: RabbitmqServer) -> str:
+    """The URL of the subscriber of docs/events.md, with the rights that it says."""
+    [command] = re.findall(
+        r"^rabbitmqctl (set_permissions billing .*)$", _EVENTS_PAGE.read_text(), re.MULTILINE
+    )
+    await server.control("add_user", "billing", "secret")
+    await server.control(*(word.strip("'") for word in command.split()))
+    await apply(server, Topology())
+    return str(URL(server.amqp_url).with_user("billing").with_password("secret"))
+
+
+class TestSubscriber:
+    async def test_of_its_own_queue_alone_gets_events(self, server: RabbitmqServer, billing: str) -> None:
+        async with open_channel(billing) as channel:
+            await channel.declare_exchange(Topology().exchange, aio_pika.ExchangeType.TOPIC, passive=True)
+            queue = await channel.declare_queue(
+                "sub.billing", durable=True, arguments={"x-queue-type": "quorum"}
+            )
+            await queue.bind(Topology().exchange, EventType.PROCESSED)
+            async with open_rabbitmq_publisher(server.amqp_url, topology=Topology()) as publisher:
+                await publisher.publish([an_event(EventType.PROCESSED, b'{"id": "1"}')])
+            async with asyncio.timeout(_LIMIT_S), queue.iterator() as messages:
+                message = await anext(messages)
+                await message.ack()
+
+        assert message.body == b'{"id": "1"}'
+        assert message.content_type == "application/cloudevents+json"
+        assert message.type == message.routing_key == "ecg.processed"
+
+    async def test_has_a_dead_letter_exchange_of_its_own(self, billing: str) -> None:
+        async with open_channel(billing) as channel:
+            await channel.declare_exchange("sub.billing.dead", aio_pika.ExchangeType.FANOUT, durable=True)
+            dead = await channel.declare_queue("sub.billing.dead", durable=True)
+            await dead.bind("sub.billing.dead")
+            arguments: dict[str, FieldValue] = {
+                "x-queue-type": "quorum",
+                "x-dead-letter-exchange": "sub.billing.dead",
+            }
+            await channel.declare_queue("sub.billing.2", durable=True, arguments=arguments)
+
+    async def test_can_not_declare_the_exchange(self, billing: str) -> None:
+        async with open_channel(billing) as channel:
+            with pytest.raises(ChannelAccessRefused):
+                await declare_exchange(channel, Topology().exchange)
+
+    async def test_that_may_declare_it_otherwise_is_refused_with_406(
+        self, server: RabbitmqServer, billing: str
+    ) -> None:
+        assert billing
+        async with open_channel(server.amqp_url) as channel:
+            with pytest.raises(ChannelPreconditionFailed, match="PRECONDITION_FAILED"):
+                await channel.declare_exchange(
+                    Topology().exchange, aio_pika.ExchangeType.TOPIC, durable=False
+                )
+
+    async def test_is_told_by_404_that_isoline_has_not_been_started(self, billing: str) -> None:
+        async with open_channel(billing) as channel:
+            with pytest.raises(ChannelNotFoundEntity):
+                await channel.declare_exchange("not-yet.ecg.events", passive=True)
+
+    async def test_can_not_declare_its_queue_with_other_arguments(self, billing: str) -> None:
+        quorum: dict[str, FieldValue] = {"x-queue-type": "quorum"}
+        async with open_channel(billing) as channel:
+            await channel.declare_queue("sub.billing.3", durable=True, arguments=quorum)
+            with pytest.raises(ChannelPreconditionFailed):
+                await channel.declare_queue(
+                    "sub.billing.3", durable=True, arguments=quorum | {"x-max-length": 5}
+                )
+        async with open_channel(billing) as channel:
+            with pytest.raises(ChannelPreconditionFailed):
+                await channel.declare_queue("sub.billing.3", durable=True)
+
+    @pytest.mark.parametrize(
+        ("act", "name"),
+        [
+            (publish, "ecg.events"),
+            (publish, "ecg.dead-letters"),
+            (publish_to_queue, "processor.ecg-submitted"),
+            (read, "processor.ecg-submitted"),
+            (read, "processor.ecg-submitted.dead"),
+            (declare_queue, "sub.other"),
+            (declare_queue, "sub.billings"),
+            (bind, "sub.other"),
+            (delete, "processor.ecg-submitted"),
+        ],
+    )
+    async def test_may_do_nothing_else(
+        self, act: Callable[[AbstractChannel, str], Awaitable[None]], name: str, billing: str
+    ) -> None:
+        async with open_channel(billing) as channel:
+            with pytest.raises(ChannelAccessRefused):
+                await act(channel, name)

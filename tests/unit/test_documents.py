@@ -313,8 +313,9 @@ def test_the_limits_that_are_shown_are_the_defaults() -> None:
     assert rows["ECGs that are queued"] == f"{default['max_backlog']:,}"
 
 
-def test_the_event_that_is_shown_is_what_services_publish() -> None:
-    [example] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs/events.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("document", ["README.md", "docs/events.md"])
+def test_the_event_that_is_shown_is_what_services_publish(document: str) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", (_ROOT / document).read_text(), re.DOTALL)
     event = json.loads(example)
 
     published = processed_event(
