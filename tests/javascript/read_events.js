@@ -10,9 +10,9 @@ const ajv = new Ajv({ strict: true, allErrors: true });
 addFormats(ajv);
 for (const schema of schemas) ajv.addSchema(schema);
 
+const isValid = (name, value) => ajv.validate(name, value) || ajv.errorsText();
 const read = events.map((body) => {
   const event = HTTP.toEvent({ headers: { "content-type": "application/cloudevents+json" }, body });
-  const isValid = (name, value) => ajv.validate(name, value) || ajv.errorsText();
   return {
     id: event.id,
     type: event.type,
