@@ -36,6 +36,7 @@ from shared.storage.postgres.checks import (
     check_submissions,
 )
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.event_log import PostgresEventLog
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.audit import PostgresAudit
@@ -144,7 +145,8 @@ def ports_on_postgres(database: Database, publisher: Publisher, *, source: str =
         owned_ecgs=PostgresOwnedEcgs(database),
         outbox=PostgresOutbox(database),
         publisher=publisher,
-        event_source=PostgresEventSource(database, source=source),
+        event_source=(event_source := PostgresEventSource(database, source=source)),
+        event_log=PostgresEventLog(database, event_source),
     )
 
 

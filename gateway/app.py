@@ -21,6 +21,8 @@ from gateway.contract.pages import DocumentationHandlers
 from gateway.contract.routes import DOCUMENTATION_ROUTES, EVENT_CONTRACT_ROUTES
 from gateway.ecgs.feature import open_ecgs
 from gateway.ecgs.routes import ECG_ROUTES
+from gateway.events.feature import open_events
+from gateway.events.routes import EVENT_ROUTES
 from gateway.health.feature import open_health_feature
 from gateway.health.routes import HEALTH_ROUTES
 from gateway.http.cors import CorsPolicy
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 ROUTES: Final = (
     *ECG_ROUTES,
+    *EVENT_ROUTES,
     *ACCOUNT_ROUTES,
     *OPS_ROUTES,
     *DOCUMENTATION_ROUTES,
@@ -133,6 +136,7 @@ async def open_gateway(
                 )
             ),
             await enter(open_ops(ops, health=health)),
+            await enter(open_events(ecgs.event_log)),
         ]
         draining = asyncio.Event()
         guards = Guards(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.auth.database_clock import DatabaseClock
     from shared.ports.broker import Publisher
     from shared.ports.ecgs import EcgStore, RecordingStore
+    from shared.ports.event_log import EventLog
     from shared.ports.event_source import EventSource
     from shared.ports.outbox import Outbox
     from shared.ports.owned_ecgs import OwnedEcgs
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcgPorts:
-    """The ports to storage and broker that the feature needs."""
+    """The ports to storage and broker of ECGs and their events."""
 
     store: EcgStore
     recordings: RecordingStore
@@ -40,6 +41,7 @@ class EcgPorts:
     outbox: Outbox
     publisher: Publisher
     event_source: EventSource
+    event_log: EventLog
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from gateway.http.responses import Head, Response
 from shared.domain.errors import (
     ConflictError,
     DeniedError,
+    ForgottenError,
     InvalidEcgError,
     IsolineError,
     NotFoundError,
@@ -34,6 +35,7 @@ _RETRY_AFTER_S: Final = "2"
 _STATUS_OF: Final[Mapping[type[IsolineError], HTTPStatus]] = {
     ConflictError: HTTPStatus.CONFLICT,
     DeniedError: HTTPStatus.FORBIDDEN,
+    ForgottenError: HTTPStatus.GONE,
     NotFoundError: HTTPStatus.NOT_FOUND,
 }
 
@@ -128,7 +130,7 @@ def _isoline_problem(error: IsolineError) -> ProblemError:
             return _unavailable(error)
         case RateLimitedError():
             return _too_often(error)
-        case ConflictError() | DeniedError() | NotFoundError():
+        case ConflictError() | DeniedError() | ForgottenError() | NotFoundError():
             return ProblemError(_STATUS_OF[type(error)], str(error))
         case _:
             _log.error("a request failed with an unexpected exception", exc_info=error)

@@ -223,6 +223,11 @@ def json_response(
     return Response(Head(status, {hdrs.CONTENT_TYPE: JSON, **headers}), orjson.dumps(document))
 
 
+def server_sent_event(name: str, document: Mapping[str, object]) -> bytes:
+    """An event of an `EventStream`, whose data are a line of JSON."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(document))
+
+
 def _line(name: str, value: str) -> str:
     if "\n" in value or "\r" in value:
         raise ValueError(f"a line break in the field {name}")

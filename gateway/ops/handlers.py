@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.http.bodies.json_body import parse_json, read_json
 from gateway.http.problems import ProblemError
 from gateway.http.query_parameters import read_query
-from gateway.http.responses import EventStream, Response, json_response
+from gateway.http.responses import EventStream, Response, json_response, server_sent_event
 from gateway.http.validation import parse_body
 from gateway.ops import documents
-from gateway.ops.overview_feed import NO_ANSWER, TOLD_WITHIN_S, server_sent_event
+from gateway.ops.overview_feed import NO_ANSWER, TOLD_WITHIN_S
 from gateway.ops.query_parameters import (
     AuditQuery,
     FilterQuery,

@@ -6,8 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
+from gateway.http.responses import server_sent_event
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.supervision import background_task
@@ -98,11 +97,6 @@ class OverviewFeed:
 
 def _unavailable(reason: str) -> bytes:
     return server_sent_event("unavailable", {"reason": reason})
-
-
-def server_sent_event(name: str, document: Mapping[str, object]) -> bytes:
-    """An event of this name, whose data are a line of JSON."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(document))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.http.query_parameters import Query, integer
-from gateway.ops.times import Time
+from gateway.http.times import Time
 from shared.ports.operators.finished_ecgs import FinishedPosition
 from shared.ports.operators.operations import Selection
 

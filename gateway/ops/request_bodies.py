@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.http.times import Time
 from gateway.http.validation import RequestBody
 from gateway.ops.query_parameters import ECG_ID_PATTERN, OwnerText, ReasonText, without_nul
-from gateway.ops.times import Time
 from shared.ports.operators.operations import Selection
 
 # A request that replays more would outlast the patience of proxies; `isoline replay` has no limit.

@@ -76,6 +76,9 @@ class EventLog(Protocol):
     async def end(self) -> LogPosition:
         """The position after all that can be read now."""
 
+    async def newest(self) -> int:
+        """The transaction of the newest event that can be read now; 0 if there is none."""
+
 
 class EventLogDays(Protocol):
     """The days that the log keeps. Every method raises UnavailableError."""

@@ -38,6 +38,7 @@ _KINDS: Final = {
     "read": _Kind("GET", "/ecg/there?wait=10", 200),
     "unknown": _Kind("GET", "/ecg/unknown", 404),
     "listed": _Kind("GET", "/ecg", 200),
+    "events": _Kind("GET", "/events", 200),
     "erased": _Kind("DELETE", "/ecg/unknown", 404),
     "without a token": _Kind("GET", "/ecg", 401, headers={"Authorization": "Bearer x"}),
     "without the role": _Kind("GET", "/ops/api/overview", 403),

@@ -35,6 +35,10 @@ _AFTER_ALL_OF_IT: Final = 2**31 - 1
 # No transaction that can still commit is older than the oldest that runs. What is committed later is so after
 # all of these, whatever its own number is, and no cursor has passed it.
 _END: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+_NEWEST: Final = """
+SELECT xid::text FROM event_log WHERE xid < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
+ORDER BY xid DESC LIMIT 1
+"""
 _READ: Final = """
 WITH chunk AS MATERIALIZED (
     SELECT xid, at, types, owners, ids, generations, traceparents FROM event_log
@@ -116,6 +120,10 @@ class PostgresEventLog:
     async def end(self) -> LogPosition:
         async with self._database.connection() as connection:
             return _before(await connection.fetchval(_END))
+
+    async def newest(self) -> int:
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(_NEWEST) or 0)
 
     async def read(
         self,
