@@ -58,7 +58,7 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts, security, compose 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive gateway shared isoline processor
-	@$(BIN)/oxlint --deny-warnings gateway tests/javascript
+	@$(BIN)/oxlint --deny-warnings gateway examples tests/javascript
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 # RABBITMQ=4 make ... uses the one below instead of this machine's.

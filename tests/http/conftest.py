@@ -189,7 +189,7 @@ async def gateway(database: Database, broker: InProcessBroker) -> AsyncIterator[
     """The address of a gateway with accounts ada and bob (user), root (admin) and both, without processor."""
     accounts = PostgresAccountStore(database)
     for name, roles in ROLES.items():
-        await accounts.add(Account(name, _password_hash(), frozenset(roles)))
+        await accounts.add(Account(name, hash_of_password(), frozenset(roles)))
     async with open_test_gateway(
         database,
         broker.publisher(),
@@ -275,6 +275,6 @@ async def nobody_alone(gateway_alone: str) -> AsyncIterator[aiohttp.ClientSessio
 
 
 @cache
-def _password_hash() -> str:
+def hash_of_password() -> str:
     """Cached and cheap, to save each test the time of Argon2."""
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
