@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from shared.domain.errors import IsolineError
-from shared.ports.operators.processes import ProcessState
+from shared.ports.operators.processes import ProcessState, missed_processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -263,33 +263,12 @@ def judge_consumers(queue: QueueState, intake: IntakeState) -> Judgement:
 
 def judge_processes(processes: Sequence[RunningProcess]) -> Judgement:
     """Whether all that were there in the last hour, and have not left or been started again, still say so."""
-    silent = [it for it in processes if it.state is ProcessState.SILENT]
     there = [it for it in processes if it.state not in {ProcessState.SILENT, ProcessState.ENDED}]
-    missed = _without_successor(silent, there)
+    missed = missed_processes(processes)
     if not missed:
         return Judgement(Verdict.OK, f"{len(there)} gateways and processors say that they are there")
     names = "; ".join(f"{it.presence.name}, last heard of at {it.seen_at:%H:%M:%S}" for it in missed)
     return Judgement(Verdict.WARNING, f"frozen, killed or cut off: {names}; {len(there)} others are there")
-
-
-def _without_successor(
-    silent: Sequence[RunningProcess], there: Sequence[RunningProcess]
-) -> list[RunningProcess]:
-    """The silent ones in whose place no younger process has begun."""
-    candidates = list(there)
-    missed = []
-    for process in silent:
-        for candidate in candidates:
-            if _place_of(candidate) == _place_of(process) and candidate.started_at > process.started_at:
-                candidates.remove(candidate)
-                break
-        else:
-            missed.append(process)
-    return missed
-
-
-def _place_of(process: RunningProcess) -> tuple[str, int, str]:
-    return process.presence.service, process.presence.worker, process.presence.host
 
 
 def judge_dead_letters(queue: QueueState) -> Judgement:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.domain.errors import UnavailableError
 from shared.ports.operators.operations import Selection
-from shared.ports.operators.processes import ProcessState
+from shared.ports.operators.processes import ProcessState, missed_processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,8 @@ class Overview(NamedTuple):
     """How the installation does.
 
     Attributes:
-        processes: How many gateways and processors are in which state, by service; not those that ended.
+        processes: How many gateways and processors are in which state, by service; not those that ended or
+            were replaced.
         failed_ecgs: Those whose present generation has failed.
     """
 
@@ -70,7 +71,11 @@ async def read_overview(sources: OverviewSources) -> Overview:
         UnavailableError: PostgreSQL can't be read; dead letters alone are done without.
     """
     counts: dict[str, Counter[ProcessState]] = {}
-    for process in await sources.processes.running():
+    processes = await sources.processes.running()
+    missed = {process.presence.id for process in missed_processes(processes)}
+    for process in processes:
+        if process.state is ProcessState.SILENT and process.presence.id not in missed:
+            continue  # it was killed, and another has begun in its place
         if process.state is not ProcessState.ENDED:
             counts.setdefault(process.presence.service, Counter())[process.state] += 1
     return Overview(

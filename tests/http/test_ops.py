@@ -119,6 +119,10 @@ class TestReading:
         await fail(database, "ada", "3", _WHY)
         counts = SettledCounts()
         counts.add(completed=3, failed=1, latencies_s=[0.02, 0.02, 0.02, 100])
+        killed = Presence(uuid4(), "processor", 1, "host", "0.2.0")
+        await PostgresProcesses(database).announce(killed)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE process SET seen_at = seen_at - interval '1 minute'")
         process = Presence(uuid4(), "processor", 1, "host", "0.2.0", held_ecgs=4, is_paused=True)
         await PostgresProcesses(database).announce(process)
         for _ in range(2):
@@ -138,7 +142,7 @@ class TestReading:
         assert overview["processes"] == {"processor": {"paused": 1}}
         assert overview["dead_letters"] == {"waiting": 0, "reason": ""}
         assert overview["health"]["parts"]["schema"]["state"] == "ok"
-        [shown] = listed["processes"]
+        [_, shown] = listed["processes"]
         assert (shown["service"], shown["host"], shown["state"], shown["held_ecgs"]) == (
             "processor",
             "host",

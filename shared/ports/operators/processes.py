@@ -48,6 +48,11 @@ class Presence(NamedTuple):
     pid: int | None = None
 
     @property
+    def place(self) -> tuple[str, int, str]:
+        """What it has in common with the process that is started in its place."""
+        return self.service, self.worker, self.host
+
+    @property
     def name(self) -> str:
         """Which it is, for operators: ``processor/1 on host-1, pid 4711``."""
         pid = "" if self.pid is None else f", pid {self.pid}"
@@ -79,6 +84,23 @@ class RunningProcess(NamedTuple):
         if self.presence.is_draining:
             return ProcessState.DRAINING
         return ProcessState.PAUSED if self.presence.is_paused else ProcessState.WORKING
+
+
+def missed_processes(processes: Sequence[RunningProcess]) -> list[RunningProcess]:
+    """The silent ones in whose place no younger process has begun: frozen, cut off, or killed for good."""
+    candidates = [it for it in processes if it.state not in {ProcessState.SILENT, ProcessState.ENDED}]
+    missed = []
+    for process in processes:
+        if process.state is not ProcessState.SILENT:
+            continue
+        for candidate in candidates:
+            is_younger = candidate.started_at > process.started_at
+            if is_younger and candidate.presence.place == process.presence.place:
+                candidates.remove(candidate)
+                break
+        else:
+            missed.append(process)
+    return missed
 
 
 class Processes(Protocol):
