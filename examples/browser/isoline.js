@@ -46,6 +46,44 @@ export class Isoline {
     }
   }
 
+  /** Where the log of events ends now. */
+  async eventCursor() {
+    const response = await this.#authorized("/events?after=latest", {});
+    const { cursor } = await response.json();
+    return cursor;
+  }
+
+  /** The events of one's ECGs after a cursor, until the signal aborts; it goes on by itself after a lost connection. */
+  async *events(cursor, signal) {
+    const position = { cursor };
+    for (;;) {
+      try {
+        yield* this.#eventStream(position, signal);
+      } catch (error) {
+        if (!isPassing(error)) throw error;
+      }
+      await pause(PAUSE_S);
+    }
+  }
+
+  /** The events of one stream of server-sent events, over fetch: EventSource can't send a token. */
+  async *#eventStream(position, signal) {
+    const headers = { Accept: "text/event-stream", "Last-Event-ID": position.cursor };
+    const response = await this.#authorized("/events", { headers, signal });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let pending = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const blocks = (pending + value).split("\n\n");
+      pending = blocks.pop();
+      for (const { type, id, data } of blocks.map(parseEvent)) {
+        position.cursor = id ?? position.cursor;
+        if (type?.startsWith("ecg.")) yield JSON.parse(data);
+      }
+    }
+  }
+
   /** The response to a request with a token, sent again for what passes; a token that has ended is renewed. */
   async #authorized(path, options) {
     for (let attempt = 1; ; attempt += 1) {
@@ -63,7 +101,7 @@ export class Isoline {
   /** Do what makes sending again worth it, or throw the error. */
   async #mend(error, token, pause_s) {
     if (error.status === 401) await this.#renew(token);
-    else if (error instanceof TypeError || PASSING.has(error.status)) await pause(error.retryAfter_s ?? pause_s);
+    else if (isPassing(error)) await pause(error.retryAfter_s ?? pause_s);
     else throw error;
   }
 
@@ -90,6 +128,17 @@ export class Isoline {
     if (response.ok) return response;
     throw new ProblemError(response, await response.json().catch(() => ({})));
   }
+}
+
+function isPassing(error) {
+  return error instanceof TypeError || PASSING.has(error.status);
+}
+
+/** The fields of a server-sent event; `event`, its type, as `type`. */
+function parseEvent(block) {
+  const fields = block.split("\n").map((line) => line.match(/^(\w+): ?(.*)$/)?.slice(1) ?? []);
+  const { event: type, id, data } = Object.fromEntries(fields);
+  return { type, id, data };
 }
 
 function json(document) {

@@ -1,15 +1,17 @@
-// A page that signs in, submits an ECG and shows its result; see docs/clients.md.
+// A page that signs in, submits an ECG, shows its result and follows the events; see docs/clients.md.
 
 import { Isoline } from "./isoline.js";
 
-const [signIn, submit, problem, result] = ["sign-in", "submit", "problem", "result"].map((id) =>
+const [signIn, submit, problem, result, events] = ["sign-in", "submit", "problem", "result", "events"].map((id) =>
   document.getElementById(id),
 );
+const shown = new Set();
 let isoline = null;
 
 onSubmit(signIn, async ({ address, user, password }) => {
   isoline = new Isoline(address);
   await isoline.signIn(user, password);
+  follow(await isoline.eventCursor());
   signIn.hidden = true;
   submit.hidden = false;
   submit.elements.ecg.focus();
@@ -21,6 +23,21 @@ onSubmit(submit, async ({ ecg }) => {
   result.textContent = `${receipt.id} is ${receipt.status}.`;
   result.textContent = JSON.stringify(await isoline.result(receipt.id), null, 2);
 });
+
+/** Show each event after a cursor once: one may come twice. */
+async function follow(cursor) {
+  try {
+    for await (const event of isoline.events(cursor)) {
+      if (shown.has(event.id)) continue;
+      shown.add(event.id);
+      const line = document.createElement("li");
+      line.textContent = `${event.time} ${event.type} ${event.data.id}`;
+      events.prepend(line);
+    }
+  } catch (error) {
+    problem.textContent = `No more events: ${sentence(error)}`;
+  }
+}
 
 /** Do something with the fields of a form when it is sent, and tell what goes wrong. */
 function onSubmit(form, action) {

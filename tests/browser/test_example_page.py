@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ from tests.support.builders import an_ecg_body
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
     from shared.broker.in_process import InProcessBroker
     from shared.storage.pool.database import Database
@@ -55,7 +56,7 @@ async def a_gateway_for(origin: str, database: Database, broker: InProcessBroker
         yield address
 
 
-async def test_a_page_of_another_origin_signs_in_submits_and_reads(
+async def test_a_page_of_another_origin_signs_in_submits_reads_and_follows_the_events(
     origin: str, database: Database, broker: InProcessBroker, browser: Browser, tmp_path: Path
 ) -> None:
     async with a_gateway_for(origin, database, broker) as gateway, open_visit(browser, origin) as visit:
@@ -63,6 +64,9 @@ async def test_a_page_of_another_origin_signs_in_submits_and_reads(
         await sign_in(page, origin, gateway)
         await submit(page, an_ecg_body(id="10"))
         await expect(page.get_by_label("Result")).to_contain_text('"zero_crossings": 2')
+        await expect(page.get_by_label("Events").get_by_role("listitem")).to_have_text(
+            re.compile(r"ecg\.processed 10$")
+        )
         await page.screenshot(path=picture(tmp_path, "example-result"))
         found = (await Axe().run(page)).response["violations"]
 
@@ -115,11 +119,41 @@ async def test_a_page_renews_a_token_that_has_ended_once_for_all_requests(
     assert sum(url.endswith("/token/refresh") for url in visit.asked) <= 4  # with its preflight
 
 
+async def test_a_page_goes_on_after_the_last_event_once_its_stream_has_ended(
+    origin: str, database: Database, broker: InProcessBroker, browser: Browser
+) -> None:
+    sent: list[str | None] = []
+
+    async def end_first(route: Route) -> None:
+        sent.append(route.request.headers.get("last-event-id"))
+        if len(sent) > 1:
+            await route.continue_()
+            return
+        event = json.dumps({"id": "e1", "type": "ecg.processed", "time": "then", "data": {"id": "first"}})
+        await route.fulfill(
+            headers={"Access-Control-Allow-Origin": "*", "Content-Type": "text/event-stream"},
+            body=f"id: {sent[0]}\nevent: ecg.processed\ndata: {event}\n\n" * 2
+            + 'event: end\ndata: {"reason": "it has ended"}\n\nid: of an event that is not wh',
+        )
+
+    async with a_gateway_for(origin, database, broker) as gateway, open_visit(browser, origin) as visit:
+        page = visit.page
+        await page.route("**/events", end_first)
+        await sign_in(page, origin, gateway)
+        await submit(page, an_ecg_body(id="second"))
+        await expect(page.get_by_label("Events").get_by_role("listitem")).to_have_text(
+            [re.compile(r"ecg\.processed second$"), "then ecg.processed first"]
+        )
+
+    assert sent == [sent[0]] * 2
+    assert sent[0]
+
+
 def _refuse_first(count: int) -> Any:
     """Answers the first requests as if their token had ended, and lets the others pass."""
     left = count
 
-    async def handle(route: Any) -> None:
+    async def handle(route: Route) -> None:
         nonlocal left
         if left and route.request.method != "OPTIONS":
             left -= 1
