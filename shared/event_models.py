@@ -10,12 +10,15 @@ from datetime import datetime
 from typing import Annotated, Literal, NotRequired, TypeAlias
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from shared.finding_models import EcgFindings, LeadFindings
 
+_may_gain_keys = with_config(ConfigDict(extra="allow"))  # whatever the models around them forbid
 
+
+@_may_gain_keys
 class EcgReference(TypedDict):
     """An ECG, and which analysis of it."""
 
@@ -24,6 +27,7 @@ class EcgReference(TypedDict):
     generation: Annotated[int, Field(ge=1, description="1 is the first analysis; each replay adds 1.")]
 
 
+@_may_gain_keys
 class SubmittedData(TypedDict):
     """The ECGs that wait for analysis."""
 
@@ -32,6 +36,7 @@ class SubmittedData(TypedDict):
     ]
 
 
+@_may_gain_keys
 class ProcessedData(EcgReference):
     """An ECG and the findings of all insights, as `GET /ecg/{id}` shows them."""
 
@@ -54,6 +59,7 @@ class ProcessedData(EcgReference):
     ]
 
 
+@_may_gain_keys
 class FailedData(EcgReference):
     """An ECG, and why it could not be analysed."""
 
@@ -61,6 +67,7 @@ class FailedData(EcgReference):
     error: Annotated[str, Field(description="The reason, in a sentence.")]
 
 
+@_may_gain_keys
 class DeletedData(EcgReference):
     """An ECG that was erased, with its last generation."""
 
@@ -68,6 +75,7 @@ class DeletedData(EcgReference):
 EventData: TypeAlias = SubmittedData | ProcessedData | FailedData | DeletedData
 
 
+@_may_gain_keys
 class EventAttributes(TypedDict):
     """The attributes of each event, by CloudEvents 1.0."""
 
@@ -102,12 +110,14 @@ class EventAttributes(TypedDict):
     ]
 
 
+@_may_gain_keys
 class EcgEventAttributes(EventAttributes):
     """The attributes of an event of one ECG."""
 
     subject: Annotated[str, Field(description="The ECG, as `owner/id`; an id has no `/`.")]
 
 
+@_may_gain_keys
 class SubmittedEvent(EventAttributes):
     """ECGs were submitted or are analysed again: for the processors."""
 
@@ -118,6 +128,7 @@ class SubmittedEvent(EventAttributes):
     data: SubmittedData
 
 
+@_may_gain_keys
 class ProcessedEvent(EcgEventAttributes):
     """An ECG was analysed."""
 
@@ -125,6 +136,7 @@ class ProcessedEvent(EcgEventAttributes):
     data: ProcessedData
 
 
+@_may_gain_keys
 class FailedEvent(EcgEventAttributes):
     """An ECG could not be analysed, and will not be tried again unless an operator replays it."""
 
@@ -132,6 +144,7 @@ class FailedEvent(EcgEventAttributes):
     data: FailedData
 
 
+@_may_gain_keys
 class DeletedEvent(EcgEventAttributes):
     """An ECG was erased by its owner: erase what you keep of it."""
 

@@ -13,6 +13,7 @@ from gateway.accounts.routes import ACCOUNT_ROUTES
 from gateway.app import ROUTES, contract
 from gateway.contract.openapi import ProblemResponse
 from gateway.contract.parameters import PATH_PARAMETERS
+from shared.event_models import DeletedEvent, FailedEvent, ProcessedEvent
 from shared.runtime.settings import GatewayOnlySettings
 
 if TYPE_CHECKING:
@@ -110,6 +111,16 @@ def test_a_gain_that_is_refused_is_refused_by_the_schema_too(lead: str) -> None:
     [gain, _] = _CONTRACT["components"]["schemas"][lead]["properties"]["adc_gain"]["anyOf"]
 
     assert gain["exclusiveMinimum"] == 0
+
+
+@pytest.mark.parametrize("event", [ProcessedEvent, FailedEvent, DeletedEvent])
+def test_an_event_may_gain_keys_here_too(event: type) -> None:
+    schemas = _CONTRACT["components"]["schemas"]
+    data = schemas[event.__name__]["properties"]["data"]["$ref"].rpartition("/")[2]
+
+    assert schemas["EventsAnswer"]["additionalProperties"] is False
+    assert schemas[event.__name__]["additionalProperties"] is True
+    assert schemas[data]["additionalProperties"] is True
 
 
 def test_the_contract_has_the_version_of_the_project() -> None:
