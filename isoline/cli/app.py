@@ -15,17 +15,8 @@ import typer
 import gateway.__main__
 import processor.__main__
 from isoline import client
-from isoline.cli import (
-    account_administration,
-    bench,
-    configuration,
-    doctor,
-    ecgs,
-    keys,
-    openapi,
-    tour,
-    user_commands,
-)
+from isoline.cli import bench, configuration, doctor, ecgs, openapi, tour
+from isoline.cli.accounts import account_administration, keys, user_commands
 from isoline.cli.operators import dead_letters, ops, prune, replay, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from isoline.cli import account_administration
+from isoline.cli.accounts import account_administration
 from shared.domain.account import Role
 
 app = typer.Typer(no_args_is_help=True, help="Accounts: create, list, change and delete them.")
