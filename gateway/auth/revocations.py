@@ -1,4 +1,4 @@
-"""Revocations: access tokens end early when their account changes.
+"""Revocations: access tokens end early when their account changes, and API keys are looked up again.
 
 A token carries its account's version. The accounts that changed within the longest lifetime of a token are
 few, usually none; the list is fetched every few seconds, so that no request needs a query. The same query
@@ -16,6 +16,7 @@ from shared.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
 
     from gateway.auth.database_clock import DatabaseClock
     from shared.ports.accounts import AccountStore
@@ -31,6 +32,7 @@ class Revocations:
         self._accounts = accounts
         self._clock = clock
         self._versions: Mapping[str, int] = {}
+        self._times: Mapping[str, datetime] = {}
         self._refreshed_at: float | None = None
         self._failure = ""
 
@@ -42,6 +44,20 @@ class Revocations:
         """
         self.check()
         return self._versions.get(name, version) > version
+
+    def has_changed_since(self, name: str, changed_at: datetime | None) -> bool:
+        """Whether the account has changed, or was deleted, or a key of it revoked, after this time.
+
+        Args:
+            name: The account's.
+            changed_at: Its last change that is known; None for none.
+
+        Raises:
+            UnavailableError: The list is too old to decide: PostgreSQL has been unavailable.
+        """
+        self.check()
+        last = self._times.get(name)
+        return last is not None and (changed_at is None or last > changed_at)
 
     def check(self) -> None:
         """Return if tokens can be judged: the list and PostgreSQL's time are known, and recent enough.
@@ -59,7 +75,7 @@ class Revocations:
         """Fetch the list once; while PostgreSQL is unavailable the old one stays."""
         started = time.monotonic()
         try:
-            self._versions, now_s = await self._accounts.recent_changes()
+            self._versions, now_s, self._times = await self._accounts.recent_changes()
         except UnavailableError as error:
             self._failure = str(error)
         else:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
     from shared.domain.account import Account, Role
+
+_NO_TIMES: Final[Mapping[str, datetime]] = {}
 
 
 class AccountChanges(NamedTuple):
     """Accounts that changed lately.
 
     Attributes:
-        versions: Versions of the accounts that changed or were deleted, by name.
+        versions: Versions of the accounts that changed or were deleted, or one of whose API keys was revoked,
+            by name.
         now_s: The store's time of this query, in seconds since 1970: one clock for all gateways.
+        times: When that was, by name; each change of an account has a later one than those before it.
     """
 
     versions: Mapping[str, int]
     now_s: float
+    times: Mapping[str, datetime] = _NO_TIMES
 
 
 class AccountStore(Protocol):
@@ -48,14 +54,14 @@ class AccountStore(Protocol):
         """Store a new hash of the same password, unless the password has changed meanwhile."""
 
     async def delete(self, name: str) -> bool:
-        """Delete the account and end its tokens and logins; whether it existed. Its ECGs stay.
+        """Delete the account and end its tokens, logins and API keys; whether it existed. Its ECGs stay.
 
         Raises:
             ConflictError: It is the last administrator.
         """
 
     async def recent_changes(self) -> AccountChanges:
-        """The accounts that changed or were deleted within the last three hours, and the store's time.
+        """The accounts that changed within the last three hours, and the store's time.
 
         That is longer than a token's lifetime, even if a clock was two hours wrong.
         """

@@ -60,8 +60,8 @@ _ITS_EVENTS: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER 
 
 
 def without_what_stays(description: list[asyncpg.Record]) -> list[asyncpg.Record]:
-    names = ("schema_compatibility", "installation", "retention", "attempt")
-    tables = {*names, *(f"{name}_pkey" for name in names)}
+    names = ("schema_compatibility", "installation", "retention", "attempt", "api_key")
+    tables = {*names, *(f"{name}_pkey" for name in names), "api_key_account", "api_key_secret_hash_key"}
     columns = ("past_error ", "past_finished_at ")
     return [
         row for row in description if row["relation"] not in tables and not row["part"].startswith(columns)

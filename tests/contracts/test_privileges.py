@@ -15,6 +15,7 @@ from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.domain.recording import recording_of
 from shared.events import EcgKey, deleted_event, processed_event
 from shared.operations.overview import read_overview
+from shared.ports.api_keys import NewApiKey
 from shared.ports.ecgs import RecordingSubmission, Settlement
 from shared.ports.logins import Login
 from shared.ports.operators.operations import AuditNote, Selection
@@ -25,6 +26,7 @@ from shared.ports.outbox import Backoff
 from shared.service import Service
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -228,6 +230,26 @@ async def test_accounts_and_logins_are_the_gateways(roles: Roles) -> None:
     assert [account.name for account in await accounts.page(limit=10)] == ["bob"]
 
 
+async def test_api_keys_are_the_gateways(roles: Roles) -> None:
+    database = roles.databases[Service.GATEWAY]
+    accounts, keys = PostgresAccountStore(database), PostgresApiKeyStore(database)
+    await accounts.add(Account("ada", "hash", frozenset({Role.USER})))
+    ids = []
+    for secret in (b"1", b"2"):
+        ids.append(uuid4())
+        new = NewApiKey(ids[-1], "ada", "a monitor", "isk_01234567", secret, frozenset([Role.USER]), 60)
+        assert await keys.add(new, limit=2) is not None
+
+    await keys.record_uses({ids[0]: datetime.now(UTC)})
+    assert await keys.find(b"1") is not None
+    assert await keys.revoke(ids[0], account="ada") == "ada"
+    assert [key.id for key in await keys.keys_of("ada")] == [ids[1]]
+    assert await accounts.set_roles("ada", [Role.ADMIN])
+    await accounts.add(Account("bob", "hash", frozenset({Role.ADMIN})))
+    assert await accounts.delete("ada")
+    assert await keys.keys_of("ada") == []
+
+
 async def test_an_operator_reads_and_does_all_that_the_operations_api_offers(roles: Roles) -> None:
     database, processor = roles.databases[Service.OPERATOR], roles.databases[Service.PROCESSOR]
     note, counts = AuditNote("olga", "why"), SettledCounts()
@@ -305,6 +327,10 @@ async def test_a_processor_and_an_operator_erase_what_was_finished_long_ago_and_
         (Service.GATEWAY, "UPDATE installation SET source = ''"),
         (Service.PROCESSOR, "SELECT password_hash FROM account"),
         (Service.PROCESSOR, "SELECT token_hash FROM login"),
+        (Service.PROCESSOR, "SELECT secret_hash FROM api_key"),
+        (Service.OPERATOR, "SELECT secret_hash FROM api_key"),
+        (Service.GATEWAY, "UPDATE api_key SET roles = '{operator}'"),
+        (Service.GATEWAY, "UPDATE api_key SET secret_hash = ''"),
         (Service.PROCESSOR, "INSERT INTO account (name, password_hash, roles) VALUES ('eve', '', '{}')"),
         (Service.PROCESSOR, "INSERT INTO ecg (owner, id) VALUES ('ada', '1')"),
         (Service.PROCESSOR, "UPDATE ecg SET content_hash = ''"),

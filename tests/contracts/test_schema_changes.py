@@ -31,6 +31,8 @@ INSERT INTO account (name, password_hash, roles, deleted_at, changed_at)
 VALUES ('bob', '', '{}', now(), now());
 INSERT INTO login (id, account, account_version, token_hash, expires_at)
 VALUES (gen_random_uuid(), 'ada', 1, 'x', now());
+INSERT INTO api_key (id, account, name, prefix, secret_hash, roles)
+VALUES (gen_random_uuid(), 'ada', 'a monitor', 'isk_01234567', 'x', '{user}');
 INSERT INTO ecg (owner, id, content_hash, num_samples, status, due_at, finished_at, error) VALUES
     ('ada', '1', 'x', 3, 'queued', now(), NULL, NULL),
     ('ada', '2', 'x', 3, 'completed', NULL, now(), NULL),

@@ -12,7 +12,6 @@ import jwt
 import pytest
 
 from shared.domain.errors import UnavailableError
-from shared.ports.accounts import AccountChanges
 from shared.runtime.settings import GatewayOnlySettings
 from shared.storage.postgres.accounts import PostgresAccountStore
 from tests.http.conftest import PASSWORD, open_client, open_test_gateway, problem_of
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from shared.broker.in_process import InProcessBroker
+    from shared.ports.accounts import AccountChanges
     from shared.storage.pool.database import Database
 
 _REVOCATION_S: Final = 0.4
@@ -37,8 +37,8 @@ class ShiftedAccounts(PostgresAccountStore):
         self._ahead_s = ahead_s
 
     async def recent_changes(self) -> AccountChanges:
-        versions, now_s = await super().recent_changes()
-        return AccountChanges(versions, now_s + self._ahead_s)
+        changes = await super().recent_changes()
+        return changes._replace(now_s=changes.now_s + self._ahead_s)
 
 
 class Gateways:

@@ -38,26 +38,36 @@ WHERE deleted_at IS NULL AND (name = $1 OR 'admin' = ANY (roles))
 ORDER BY name FOR NO KEY UPDATE
 """
 
-_SET_ROLES: Final = "UPDATE account SET roles = $2, version = version + 1, changed_at = now() WHERE name = $1"
+# A change is later than those before it, whichever clock they had.
+_SET_ROLES: Final = """
+UPDATE account SET roles = $2, version = version + 1,
+    changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')
+WHERE name = $1
+"""
 
 _NEW_HASH: Final = """
-UPDATE account SET password_hash = $2, version = version + 1, changed_at = now()
+UPDATE account SET password_hash = $2, version = version + 1,
+    changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')
 WHERE name = $1 AND deleted_at IS NULL RETURNING name
 """
 
 _REHASH: Final = "UPDATE account SET password_hash = $2 WHERE name = $1 AND password_hash = $3"
 
 _DELETE: Final = """
-UPDATE account
-SET password_hash = '', roles = '{}', version = version + 1, changed_at = now(), deleted_at = now()
+UPDATE account SET password_hash = '', roles = '{}', version = version + 1, deleted_at = now(),
+    changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')
 WHERE name = $1
 """
 
 _END_LOGINS: Final = "DELETE FROM login WHERE account = $1"
 
+# Schemas from before 0024 have no such table. A key of a deleted account is not taken, even while it is here.
+_MAY_END_KEYS: Final = "SELECT coalesce(has_table_privilege(to_regclass('api_key'), 'DELETE'), false)"
+_END_KEYS: Final = "DELETE FROM api_key WHERE account = $1"
+
 # One row; `clock_timestamp()` is not the time at which the transaction began.
 _RECENT: Final = """
-SELECT array_agg(name) AS names, array_agg(version) AS versions,
+SELECT array_agg(name) AS names, array_agg(version) AS versions, array_agg(changed_at) AS times,
     extract(epoch FROM clock_timestamp())::float8 AS now_s
 FROM account WHERE changed_at > now() - interval '3 hours'
 """
@@ -109,13 +119,19 @@ class PostgresAccountStore:
                 return False
             await connection.execute(_DELETE, name)
             await connection.execute(_END_LOGINS, name)
+            if await connection.fetchval(_MAY_END_KEYS):
+                await connection.execute(_END_KEYS, name)
         return True
 
     async def recent_changes(self) -> AccountChanges:
         async with self._database.connection() as connection:
             [row] = await connection.fetch(_RECENT)
-        versions = zip(row["names"] or (), row["versions"] or (), strict=True)
-        return AccountChanges(dict(versions), row["now_s"])
+        names = row["names"] or ()
+        return AccountChanges(
+            dict(zip(names, row["versions"] or (), strict=True)),
+            row["now_s"],
+            dict(zip(names, row["times"] or (), strict=True)),
+        )
 
 
 def account_of(row: asyncpg.Record) -> Account:

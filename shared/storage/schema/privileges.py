@@ -26,6 +26,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
     | {
         "account": "SELECT, INSERT, UPDATE (password_hash, roles, version, changed_at, deleted_at)",
         "login": "SELECT, INSERT, UPDATE (token_hash), DELETE",
+        "api_key": "SELECT, INSERT, UPDATE (last_used_at), DELETE",
         "ecg": (
             "SELECT, INSERT, UPDATE (generation, status, attempts, claimed_by, republished, due_at, error, "
             "content_hash, num_samples, traceparent, submitted_at, finished_at)"
