@@ -28,6 +28,7 @@ from shared.runtime.settings import GatewaySettings, read_settings
 from shared.runtime.workers import WorkersOption, hold_port, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from shared.storage.postgres.checks import (
     check_accounts,
     check_erasures,
@@ -112,6 +113,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             ecgs=ports_on_postgres(database, publisher, source=settings.source),
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
+            api_keys=PostgresApiKeyStore(database),
             backlog=PostgresBacklogReader(database),
             ops=ops_ports(
                 operators_database,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.accounts.feature import accounts_feature
 from gateway.accounts.routes import ACCOUNT_ROUTES
+from gateway.api_keys.feature import api_keys_feature
+from gateway.api_keys.routes import API_KEY_ROUTES
 from gateway.auth.access_tokens import AccessTokens
 from gateway.auth.database_clock import DatabaseClock
 from gateway.auth.guards import Guards
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from gateway.ecgs.feature import EcgPorts
     from gateway.ops.feature import OpsPorts
     from shared.ports.accounts import AccountStore
+    from shared.ports.api_keys import ApiKeyStore
     from shared.ports.logins import LoginStore
     from shared.ports.operators.backlog import BacklogReader
     from shared.runtime.health import HealthPart
@@ -55,6 +58,7 @@ ROUTES: Final = (
     *ECG_ROUTES,
     *EVENT_ROUTES,
     *ACCOUNT_ROUTES,
+    *API_KEY_ROUTES,
     *OPS_ROUTES,
     *DOCUMENTATION_ROUTES,
     *EVENT_CONTRACT_ROUTES,
@@ -76,6 +80,7 @@ async def open_gateway(
     ecgs: EcgPorts,
     accounts: AccountStore,
     logins: LoginStore,
+    api_keys: ApiKeyStore,
     backlog: BacklogReader,
     ops: OpsPorts,
     health_parts: Mapping[str, HealthPart],
@@ -106,7 +111,9 @@ async def open_gateway(
         clock = DatabaseClock()
         counter_store = await enter(open_counter_store(settings.redis_url_or_none()))
         monitored = await enter(
-            open_monitored_authenticator(settings, tokens=tokens, accounts=accounts, clock=clock)
+            open_monitored_authenticator(
+                settings, tokens=tokens, accounts=accounts, api_keys=api_keys, clock=clock
+            )
         )
         features = [
             await enter(open_ecgs(settings, ports=ecgs, clock=clock)),
@@ -118,6 +125,7 @@ async def open_gateway(
                 failed_logins=counter_store.mirrored_counters(),
                 clock=clock,
             ),
+            api_keys_feature(api_keys, accounts=accounts, verifier=monitored.api_keys),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
             Feature(
                 routes=EVENT_CONTRACT_ROUTES,

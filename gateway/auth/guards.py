@@ -10,6 +10,7 @@ from gateway.auth.access_tokens import InvalidTokenError
 from gateway.auth.refused_tokens import RefusedTokenLog
 from gateway.http.problems import unauthorized
 from gateway.limits.rate_limiter import Policy, RateLimiter
+from shared.domain.api_key import looks_like_secret
 from shared.domain.errors import DeniedError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Guards:
         if route.request is not None:
             handler = _with_memory_budget(handler, budget=self._budget)
         if route.roles:
+            if not route.takes_api_keys:
+                handler = _refuse_api_keys(handler)
             return _require_role(
                 route.roles,
                 handler,
@@ -80,14 +83,14 @@ def _require_role(
     """The handler, with a guard that requires one of the roles and limits the caller's rate.
 
     Raises:
-        ProblemError: 401 without a valid token, 403 without the role, 429 past the caller's limit.
+        ProblemError: 401 without a valid token or API key, 403 without the role, 429 past the caller's limit.
     """
 
     async def guard(request: Request) -> Response:
         try:
             caller = request.caller = await authenticator.authenticate(_token(request))
         except InvalidTokenError as error:
-            raise refusal(error) from None
+            raise refusal(request, error) from None
         await limiter.check(request, caller.name)
         _check_role(caller, roles)
         request.authorize = authorize
@@ -97,11 +100,13 @@ def _require_role(
         try:
             caller = await authenticator.authenticate(_token(request))
         except InvalidTokenError as error:
-            raise refusal(error) from None
+            raise refusal(request, error) from None
         _check_role(caller, roles)
 
-    def refusal(error: InvalidTokenError) -> ProblemError:
+    def refusal(request: Request, error: InvalidTokenError) -> ProblemError:
         refused_tokens.add(error)
+        if looks_like_secret(_token(request)):
+            return unauthorized("The API key is not valid, or no longer: get a new one from POST /key.")
         return unauthorized("The token is not valid, or no longer: get a new one from POST /token.")
 
     return guard
@@ -109,10 +114,26 @@ def _require_role(
 
 def _check_role(caller: Caller, roles: frozenset[Role]) -> None:
     if not roles & caller.roles:
+        proof = "token" if caller.key_id is None else "API key"
         raise DeniedError(
             f"This needs the role {' or '.join(sorted(roles))}; "
-            f"your token has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
+            f"your {proof} has {', '.join(sorted(caller.roles)) or 'none that is known here'}."
         )
+
+
+def _refuse_api_keys(handler: Handler) -> Handler:
+    """The handler, with a guard that refuses callers with an API key.
+
+    Raises:
+        DeniedError: The caller has one.
+    """
+
+    async def with_token_only(request: Request) -> Response:
+        if request.caller.key_id is not None:
+            raise DeniedError("An API key can't do this: log in, and send the access_token of POST /token.")
+        return await handler(request)
+
+    return with_token_only
 
 
 def _limit_logins(handler: Handler, *, limiter: RateLimiter) -> Handler:

@@ -1,4 +1,4 @@
-"""Open the authenticator with the revocations and the external issuer's keys that it needs."""
+"""Open the authenticator with the revocations, API keys and external issuer's keys that it needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.auth.api_key_verifier import ApiKeyVerifier, open_api_key_verifier
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.external_issuer import ExternalIssuer
 from gateway.auth.jwks import open_jwks_client
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.auth.access_tokens import AccessTokens
     from gateway.auth.database_clock import DatabaseClock
     from shared.ports.accounts import AccountStore
+    from shared.ports.api_keys import ApiKeyStore
     from shared.runtime.settings import GatewayOnlySettings
 
 
@@ -25,18 +27,25 @@ class MonitoredAuthenticator(NamedTuple):
     """The authenticator, and its parts that may fail while the process runs, by name, for health."""
 
     authenticator: Authenticator
+    api_keys: ApiKeyVerifier
     health_parts: Mapping[str, HealthPart]
 
 
 @asynccontextmanager
 async def open_monitored_authenticator(
-    settings: GatewayOnlySettings, *, tokens: AccessTokens, accounts: AccountStore, clock: DatabaseClock
+    settings: GatewayOnlySettings,
+    *,
+    tokens: AccessTokens,
+    accounts: AccountStore,
+    api_keys: ApiKeyStore,
+    clock: DatabaseClock,
 ) -> AsyncIterator[MonitoredAuthenticator]:
     """Yield it; revocations and the external issuer's keys are refreshed while the context is open."""
     async with AsyncExitStack() as opened:
         revocations = await opened.enter_async_context(
             open_revocations(accounts, clock, within_s=settings.revocation_s)
         )
+        verifier = await opened.enter_async_context(open_api_key_verifier(api_keys, revocations))
         health_parts = {
             "tokens": HealthPart(
                 check=sync_check(revocations.check),
@@ -65,4 +74,5 @@ async def open_monitored_authenticator(
                 is_in_memory=True,
                 is_logged=False,
             )
-        yield MonitoredAuthenticator(Authenticator(tokens, revocations, clock, external), health_parts)
+        authenticator = Authenticator(tokens, revocations, clock, external, verifier)
+        yield MonitoredAuthenticator(authenticator, verifier, health_parts)

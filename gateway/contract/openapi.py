@@ -95,6 +95,11 @@ _BEARER: Final = {
     "bearerFormat": "JWT",
     "description": "The `access_token` of `POST /token`.",
 }
+_API_KEY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The `key` of `POST /key`, in the same header: for services and devices.",
+}
 
 
 def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, version: str) -> Json:
@@ -116,7 +121,7 @@ def openapi_document(routes: Iterable[Route], settings: GatewayOnlySettings, *, 
         "paths": paths,
         "components": {
             "schemas": _with_limits(_schemas(table), settings),
-            "securitySchemes": {"bearer": _BEARER},
+            "securitySchemes": {"bearer": _BEARER, "apiKey": _API_KEY},
         },
     }
 
@@ -129,7 +134,7 @@ def _operation(route: Route) -> Json:
         "summary": route.summary,
         "description": f"{route.description}\n\n{required_role}".strip(),
         "x-isoline-roles": sorted(route.roles),
-        "security": [{"bearer": []}] if route.roles else [],
+        "security": _security(route),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {
             **{str(status.value): _response(declared) for status, declared in route.responses.items()},
@@ -142,6 +147,13 @@ def _operation(route: Route) -> Json:
             content[_ANY_BYTES] = _binary_content(route.form)
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _security(route: Route) -> list[Json]:
+    """Any one of these proves the caller."""
+    if not route.roles:
+        return []
+    return [{"bearer": []}, {"apiKey": []}] if route.takes_api_keys else [{"bearer": []}]
 
 
 def _path_parameters(route: Route) -> list[Json]:

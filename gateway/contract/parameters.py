@@ -32,6 +32,11 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "example": "grace@example.org",
         "description": "The account's name.",
     },
+    "key_id": {
+        "schema": {"type": "string", "format": "uuid"},
+        "example": "7c1f4c5e-3a52-4f6b-9a0e-2d8f6d3c1b7a",
+        "description": "The API key's id, not the key itself.",
+    },
     "folder": {"schema": {"type": "string"}, "example": "parts", "description": "The files' folder."},
     "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
     "type": {

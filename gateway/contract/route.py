@@ -65,6 +65,7 @@ class Route:
         handler: Unbound method of the feature's handlers.
         role: The required role, or any of several, or None if no token is needed.
         takes_password: Whether it verifies a password, and so is limited as a login.
+        takes_api_keys: Whether an API key may do it, where a role is required.
         tag: The heading in the contract.
         summary: What it does, in a few words.
         description: What a client must know besides, in Markdown.
@@ -92,6 +93,7 @@ class Route:
     responses: Mapping[HTTPStatus, RouteResponse]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     takes_password: bool = False
+    takes_api_keys: bool = True
 
     @property
     def roles(self) -> frozenset[Role]:

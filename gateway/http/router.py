@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.http.request import Handler
 
-_NAME: Final = re.compile(r"\\{([a-z]+)\\}")  # in escaped braces
+_NAME: Final = re.compile(r"\\{([a-z_]+)\\}")  # in escaped braces
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
 

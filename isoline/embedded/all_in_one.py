@@ -44,6 +44,7 @@ from shared.runtime.settings import EmbeddedSettings, read_settings
 from shared.runtime.supervision import background_task
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.event_log import PostgresEventLogDays
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -132,6 +133,7 @@ async def _serve_on(
             ecgs=ports,
             accounts=accounts,
             logins=PostgresLoginStore(database),
+            api_keys=PostgresApiKeyStore(database),
             backlog=PostgresBacklogReader(database),
             ops=ops_ports(operators_database, letters, lambda: nullcontext(letters), source=settings.source),
             health_parts={

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
+from shared.domain.api_key import new_secret, shown_prefix
 from tests.e2e.conftest import PASSWORD, Installation
 from tests.support.builders import a_binary_body, an_ecg_body
 from tests.support.servers.otlp import open_collector
@@ -26,7 +27,11 @@ _NAME: Final = "Lovelace.Augusta.1815-12-10"
 _SAMPLES: Final = [71234567, -71234567, 71234567]
 _PASSWORD: Final = "canary-password-x7Kq"
 _TOKEN: Final = "canary.token.Zm9vYmFy"
-_CANARIES: Final = ("Lovelace", "71234567", PASSWORD, _PASSWORD, _TOKEN, "Zm9vYmFy")
+_API_KEY: Final = new_secret()
+_CANARIES: Final = (
+    *("Lovelace", "71234567", PASSWORD, _PASSWORD, _TOKEN, "Zm9vYmFy"),
+    _API_KEY[len(shown_prefix(_API_KEY)) :],
+)
 _BINARY: Final = {"Content-Type": "application/vnd.isoline.ecg"}
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -128,6 +133,7 @@ async def _errors(session: aiohttp.ClientSession, token: str) -> Any:
     ):
         async with session.post("/token", json=sent) as answer:
             yield await answer.text()
-    for header in (f"Bearer {_TOKEN}", f"Basic {_TOKEN}", _TOKEN, f"Bearer {token}x"):
+    refused = (_TOKEN, f"{token}x", _API_KEY, _API_KEY[:-1])
+    for header in (*(f"Bearer {each}" for each in refused), f"Basic {_TOKEN}", _TOKEN):
         async with session.get("/ecg", headers={"Authorization": header}) as answer:
             yield await answer.text()

@@ -32,6 +32,7 @@ from shared.runtime.health import HealthPart
 from shared.runtime.settings import GatewayOnlySettings, ProcessorOnlySettings
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
@@ -91,6 +92,7 @@ async def open_test_gateway(
         ecgs=ports_on_postgres(database, publisher),
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
+        api_keys=PostgresApiKeyStore(database),
         backlog=PostgresBacklogReader(database),
         ops=ops_ports(database, letters, lambda: nullcontext(letters)),
         health_parts=health_parts or {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import pytest
 
@@ -34,6 +35,7 @@ async def answer_of(
         body = next(iter(examples.values()))["value"]
     path = path.replace("{id}", ecg_id).replace("{name}", "nobody.known").replace("{file}", "page.js")
     path = path.replace("{owner}", "ada").replace("{type}", "ecg.failed").replace("{version}", "1")
+    path = path.replace("{key_id}", str(UUID(int=0)))
     async with client.request(method, path, json=body) as response:
         headers = {
             name: value for name, value in response.headers.items() if name.lower() not in _PASSING_HEADERS
@@ -70,6 +72,8 @@ async def test_a_route_requires_its_role(
         assert status == 403
     elif (method, path) == ("PUT", "/user/{name}/password") and "admin" not in ROLES[name]:
         assert status == 403  # without the role admin only one's own password may be changed
+    elif (method, path) == ("POST", "/key") and "user" not in ROLES[name]:
+        assert status == 403  # the account of the example's key has to have its role
     else:
         assert status not in {401, 403}
 
