@@ -16,7 +16,7 @@ import gateway.__main__
 import processor.__main__
 from isoline import client
 from isoline.cli import bench, configuration, doctor, ecgs, openapi, tour
-from isoline.cli.accounts import account_administration, keys, user_commands
+from isoline.cli.accounts import account_administration, api_key_commands, keys, user_commands
 from isoline.cli.operators import dead_letters, ops, prune, replay, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background
@@ -36,6 +36,7 @@ _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.E
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(user_commands.app, name="user")
+app.add_typer(api_key_commands.app, name="api-key")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")

@@ -1,4 +1,4 @@
-"""``isoline user`` and ``isoline keys`` on the embedded mode, stopped and running."""
+"""``isoline user``, ``isoline api-key`` and ``isoline keys`` on the embedded mode, stopped and running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 
 from gateway.accounts.password_hashing import PasswordHashing
 from gateway.auth.signing_keys import new_seed
+from shared.domain.account import Account, Role
+from shared.domain.api_key import is_secret
 from shared.storage.postgres.accounts import PostgresAccountStore
+from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from tests.e2e.conftest import ROOT
 from tests.e2e.test_embedded import Embedded, embedded
 
@@ -115,6 +118,59 @@ class Administration:
 @pytest.fixture
 def administration(database_url: str) -> Administration:
     return Administration(ISOLINE_DATABASE_URL=database_url)
+
+
+async def test_an_api_key_is_created_shown_once_listed_and_revoked(
+    administration: Administration, database: Database
+) -> None:
+    await PostgresAccountStore(database).add(Account("ada", "", frozenset([Role.USER, Role.OBSERVER])))
+
+    status, printed = await administration.isoline(
+        *("api-key", "create", "ada", "--name", "ward 3", "--role", "user", "--expires-in-days", "90")
+    )
+    secret = printed.split()[-1]
+    [key] = await PostgresApiKeyStore(database).keys_of("ada")
+    listed = await administration.isoline("api-key", "list", "ada")
+    revoked = await administration.isoline("api-key", "revoke", str(key.id))
+
+    assert status == 0, printed
+    assert printed.startswith("The API key ward 3 of ada (user) was created. It is shown only now: isk_")
+    assert is_secret(secret)
+    assert key.expires_at is not None
+    shown = (
+        f"{key.id}  {secret[:12]}...  ward 3 (user): created {key.created_at.date()}, "
+        f"expires {key.expires_at.date()}, last used never\n"
+    )
+    assert listed == (0, shown)
+    assert revoked == (0, f"The API key {key.id} of ada was revoked.\n")
+    assert await PostgresApiKeyStore(database).keys_of("ada") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("create", "nobody", "--name", "x"), 1, "There is no account named nobody.\n"),
+        (("create", "ada", "--name", "x", "--role", "operator"), 1, "The account ada does not have the role"),
+        (("create", "ada", "--name", "x", "--role", "admin"), 1, "No API key may have the role admin"),
+        (("create", "ada", "--name", "a\nb"), 2, "the key's name is 1 to 64 characters"),
+        (("list", "nobody"), 1, "There is no account named nobody.\n"),
+        (("revoke", "10"), 1, "There is no API key of this id.\n"),
+    ],
+)
+async def test_a_command_for_api_keys_that_can_not_be_done_says_why_in_a_sentence(
+    administration: Administration,
+    database: Database,
+    arguments: tuple[str, ...],
+    status: int,
+    sentence: str,
+) -> None:
+    await PostgresAccountStore(database).add(Account("ada", "", frozenset([Role.USER])))
+
+    refused, printed = await administration.isoline("api-key", *arguments)
+
+    assert refused == status, printed
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
 
 
 async def is_password(database: Database, name: str, password: str) -> bool:
