@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
     from pydantic.json_schema import JsonSchemaValue
-    from pydantic_core.core_schema import WithDefaultSchema
+    from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
     from gateway.contract.route import BinaryForm, Example, Route, RouteResponse
     from shared.runtime.settings import GatewayOnlySettings
@@ -266,6 +266,14 @@ class _NamedSchemas(GenerateJsonSchema):
     def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
         """Without the default: generators take a field that has one for always present, and for required."""
         return self.generate_inner(schema["schema"])
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
+        """With the description beside both types, where generators and readers look for it."""
+        nullable = super().nullable_schema(schema)
+        for member in nullable.get("anyOf", ()):
+            if "description" in member:
+                nullable["description"] = member.pop("description")
+        return nullable
 
 
 def _with_limits(schemas: Json, settings: GatewayOnlySettings) -> Json:

@@ -20,23 +20,11 @@ if TYPE_CHECKING:
 
 # What clients of this API send, beside what any page may send (such as Accept).
 _REQUEST_HEADERS: Final = (
-    "Authorization",
-    "Content-Encoding",
-    "Content-Type",
-    "If-None-Match",
-    "Last-Event-ID",
-    "traceparent",
-    "tracestate",
+    "Authorization, Content-Encoding, Content-Type, If-None-Match, Last-Event-ID, traceparent, tracestate"
 )
 # What they read, beside what any page may read (such as Content-Type).
 _RESPONSE_HEADERS: Final = (
-    "ETag",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "WWW-Authenticate",
-    "X-Request-Id",
+    "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 # The most that Chromium takes. Where an origin is removed, responses lack its header at once.
 _MAX_AGE_S: Final = 2 * 3600
@@ -59,7 +47,7 @@ class CorsPolicy:
             HTTPStatus.NO_CONTENT,
             {
                 hdrs.ACCESS_CONTROL_ALLOW_METHODS: ", ".join(sorted({*methods, hdrs.METH_HEAD})),
-                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(_REQUEST_HEADERS),
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _REQUEST_HEADERS,
                 hdrs.ACCESS_CONTROL_MAX_AGE: str(_MAX_AGE_S),
             },
         )
@@ -88,7 +76,7 @@ class CorsPolicy:
         response.add_header(hdrs.VARY, hdrs.ORIGIN)  # without an Origin too: a cache may have other requests
         if (origin := self._allowed_origin(request)) is not None:
             response.add_header(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, origin)
-            response.add_header(hdrs.ACCESS_CONTROL_EXPOSE_HEADERS, ", ".join(_RESPONSE_HEADERS))
+            response.add_header(hdrs.ACCESS_CONTROL_EXPOSE_HEADERS, _RESPONSE_HEADERS)
 
     def with_headers(self, handler: Handler) -> Handler:
         """The handler, whose responses have the headers of this policy."""

@@ -144,6 +144,16 @@ def test_no_schema_names_a_default() -> None:
     assert not list(_defaults(_CONTRACT["components"]["schemas"]))
 
 
+@pytest.mark.parametrize("model", ["EcgBody", "LeadBody"])
+def test_each_optional_field_of_an_ecg_says_what_it_is(model: str) -> None:
+    fields = _CONTRACT["components"]["schemas"][model]["properties"]
+
+    assert [name for name, field in fields.items() if "anyOf" in field and "description" not in field] == []
+    assert [
+        name for name, field in fields.items() if any("description" in of for of in field.get("anyOf", []))
+    ] == []
+
+
 def test_a_body_of_bytes_is_described_as_such() -> None:
     content = _CONTRACT["paths"]["/ecg/process"]["post"]["requestBody"]["content"]
 
