@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from typing import Any
 
 import aio_pika
 
@@ -21,11 +22,23 @@ async def main(url: str) -> None:
         seen = set[str]()  # delivery is at least once; a real service keeps the ids with what it stores
         async with queue.iterator() as messages:
             async for message in messages:
+                event = read_event(message.body)
+                if event is None:  # given back it would come again for ever
+                    print(f"unreadable: {message.body[:80]!r}", file=sys.stderr, flush=True)
+                    await message.reject()  # to the queue's dead-letter exchange, if a policy gives it one
+                    continue
                 async with message.process(requeue=True):
-                    event = json.loads(message.body)
                     if event["id"] not in seen:
                         seen.add(event["id"])
                         print(json.dumps(event), flush=True)
+
+
+def read_event(body: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("id"), str) else None
 
 
 asyncio.run(main(sys.argv[1]))
