@@ -102,6 +102,9 @@ def _require_role(
         except InvalidTokenError as error:
             raise refusal(request, error) from None
         _check_role(caller, roles)
+        # An API key outlives a change of its account's roles, for which this response was begun.
+        if caller.roles != request.caller.roles:
+            raise DeniedError("The roles of your API key have changed since this began: begin anew.")
 
     def refusal(request: Request, error: InvalidTokenError) -> ProblemError:
         refused_tokens.add(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
@@ -14,10 +15,12 @@ import aiohttp
 import pytest
 
 from gateway.api_keys.handlers import _account_of
+from gateway.api_keys.use_cases import create_api_key
 from gateway.app import ROUTES
 from gateway.http.caller import Caller
+from gateway.ops import overview_feed
 from isoline import client as isoline_client
-from shared.domain.account import Role
+from shared.domain.account import Account, Role
 from shared.domain.api_key import is_secret, new_secret
 from shared.domain.errors import DeniedError
 from shared.runtime.settings import GatewayOnlySettings
@@ -478,6 +481,40 @@ class TestRevoking:
 
             await until(lambda: _is_refused(elsewhere, adas["key"]))
             await until(lambda: _is_refused(elsewhere, bobs["key"], 403))
+
+
+class TestStreams:
+    @pytest.mark.parametrize("change", ["the key is revoked", "the account loses a role"])
+    async def test_a_stream_ends_when_its_key_may_no_longer_do_what_it_did_at_its_beginning(
+        self, database: Database, broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        monkeypatch.setattr(overview_feed, "_EVERY_S", 0.05)
+        accounts, keys = PostgresAccountStore(database), PostgresApiKeyStore(database)
+        roles = [Role.OBSERVER, Role.SUBSCRIBER]
+        await accounts.add(Account("otto", "hash", frozenset(roles)))
+        created_key = await create_api_key(
+            "otto", "a screen", roles=roles, lifetime_days=None, keys=keys, accounts=accounts
+        )
+        settings = GatewayOnlySettings(host="127.0.0.1", port=0, revocation_s=_REVOCATION_S)
+        async with (
+            asyncio.timeout(30),
+            open_test_gateway(database, broker.publisher(), settings=settings) as address,
+            open_with_key(address, created_key.secret) as client,
+            client.get("/ops/api/stream") as response,
+        ):
+            assert response.status == 200
+            assert (await response.content.readline()).startswith(b"event: overview")
+            if change == "the key is revoked":
+                await keys.revoke(created_key.key.id, account="otto")
+            else:
+                await accounts.set_roles("otto", [Role.OBSERVER])
+            rest = await response.content.read()
+
+        last = rest.decode().strip().split("\n\n")[-1]
+        assert last.startswith("event: end")
+        assert (
+            "API key is not valid" if "revoked" in change else "roles of your API key have changed"
+        ) in last
 
 
 async def _is_refused(address: str, key: str, status: int = 401) -> bool:
