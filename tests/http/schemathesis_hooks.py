@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from gateway.ecgs.query_parameters import encode_cursor
+from gateway.events.query_parameters import LATEST
 from gateway.ops.query_parameters import encode_position
 from shared.ports.operators.finished_ecgs import FinishedPosition
 from shared.ports.owned_ecgs import PagePosition
@@ -32,6 +33,8 @@ schemathesis.openapi.format(
     "isoline-finished-cursor",
     st.builds(FinishedPosition, _TIMES, st.integers(1, 2**63 - 1)).map(encode_position),
 )
+# A cursor of the log names one of this database; only `latest` is of each.
+schemathesis.openapi.format("isoline-log-cursor", st.just(LATEST))
 
 
 @schemathesis.hook
