@@ -24,7 +24,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -64,6 +64,7 @@ _RESULT: Final = frozenset({"id", "status"})
 # Optional keys of a response, with the same names in `Result`.
 _OPTIONAL_FIELDS: Final = ("date", "sampling_rate_hz", "unit", "submitted_at", "completed_at", "generation")
 _PAGE_OF_ECGS: Final = frozenset({"ecgs"})
+_PAGE_OF_EVENTS: Final = frozenset({"events", "cursor", "has_more"})
 _TOKENS: Final = frozenset({"access_token", "expires_in"})
 
 _BINARY: Final = "application/vnd.isoline.ecg"
@@ -182,6 +183,21 @@ class Summary:
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """Some events, oldest first.
+
+    Attributes:
+        events: CloudEvents documents. Drop one whose ``id`` you know.
+        cursor: Keep it: with it as ``after`` the next page is what followed, now or later.
+        has_more: Whether it is worth asking again at once.
+    """
+
+    events: tuple[Mapping[str, Any], ...]
+    cursor: str
+    has_more: bool
+
+
 class Client:
     """Talks to one gateway as one user; opened by `open_client`.
 
@@ -267,6 +283,31 @@ class Client:
             if "next_cursor" not in page:
                 return
             query["cursor"] = page["next_cursor"]
+
+    async def events(
+        self,
+        *,
+        after: str | None = None,
+        since: str | None = None,
+        types: Sequence[str] = (),
+        limit: int = 100,
+    ) -> EventsPage:
+        """What happened to the user's ECGs, or with the role ``subscriber`` to all, at most ``limit`` events.
+
+        Args:
+            after: The cursor of the page before; ``latest`` for what happens from now on; None for the
+                oldest that is kept.
+            since: A time in ISO 8601; nothing that was logged before.
+            types: Of ``ecg.processed``, ``ecg.failed``, ``ecg.deleted``; all if empty.
+            limit: 1 to 1,000.
+
+        Raises:
+            RefusedError: With ``status`` 410, what followed the cursor is kept no longer: begin anew.
+        """
+        asked = {"after": after, "since": since, "types": ",".join(types) or None, "limit": str(limit)}
+        params = {name: value for name, value in asked.items() if value is not None}
+        page = await self._request("GET", "/events", _PAGE_OF_EVENTS, params=params)
+        return EventsPage(tuple(page["events"]), page["cursor"], page["has_more"])
 
     async def delete(self, ecg_id: str) -> bool:
         """Erase an ECG with its findings; its id is free again.

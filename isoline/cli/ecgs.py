@@ -56,21 +56,21 @@ class _Outcome(NamedTuple):
         return self.result is not None and self.result.status != "failed"
 
 
-_Url = Annotated[
+Url = Annotated[
     str,
     typer.Option(
         envvar="ISOLINE_URL", help="Where the gateway is, with the path below which a proxy has it."
     ),
 ]
-_User = Annotated[
+User = Annotated[
     str, typer.Option(envvar="ISOLINE_USER", help="Who you are; the password is taken from ISOLINE_PASSWORD.")
 ]
 _Format = Annotated[Format, typer.Option("--format", help="A table, or a line of JSON per ECG.")]
 _Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for a result.")]
 
 # The embedded mode's demo account.
-_DEFAULT_URL: Final = f"http://127.0.0.1:{os.environ.get('ISOLINE_PORT') or 8080}"
-_DEFAULT_USER: Final = "demo"
+DEFAULT_URL: Final = f"http://127.0.0.1:{os.environ.get('ISOLINE_PORT') or 8080}"
+DEFAULT_USER: Final = "demo"
 _DEFAULT_PASSWORD: Final = "demo"  # noqa: S105 - a published one, usable from this machine only
 
 
@@ -88,8 +88,8 @@ def _submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until each is completed or failed.")] = False,
     timeout_s: _Timeout = 60.0,
     format_: _Format = Format.TABLE,
-    url: _Url = _DEFAULT_URL,
-    user: _User = _DEFAULT_USER,
+    url: Url = DEFAULT_URL,
+    user: User = DEFAULT_USER,
 ) -> None:
     """Submit ECGs; the exit status is 1 if one of them is refused or fails."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -107,13 +107,13 @@ def _get(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is completed or failed.")] = False,
     timeout_s: _Timeout = 60.0,
     format_: _Format = Format.TABLE,
-    url: _Url = _DEFAULT_URL,
-    user: _User = _DEFAULT_USER,
+    url: Url = DEFAULT_URL,
+    user: User = DEFAULT_USER,
 ) -> None:
     """Show where an ECG stands and what was found in it."""
 
     async def ask() -> Result:
-        async with _client(url, user) as client:
+        async with client_of(url, user) as client:
             return await (client.wait(ecg_id, timeout_s=timeout_s) if wait else client.get(ecg_id))
 
     result = asyncio.run(ask())
@@ -129,8 +129,8 @@ def _list(
     status: Annotated[StatusOption | None, typer.Option(help="Only ECGs of this status.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="So many at the most.")] = 100,
     format_: _Format = Format.TABLE,
-    url: _Url = _DEFAULT_URL,
-    user: _User = _DEFAULT_USER,
+    url: Url = DEFAULT_URL,
+    user: User = DEFAULT_USER,
 ) -> None:
     """List your ECGs, newest first."""
     ecgs = asyncio.run(_fetch_summaries(url, user, status, limit))
@@ -144,13 +144,13 @@ def _list(
 def _delete(
     ecg_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
-    url: _Url = _DEFAULT_URL,
-    user: _User = _DEFAULT_USER,
+    url: Url = DEFAULT_URL,
+    user: User = DEFAULT_USER,
 ) -> None:
     """Erase an ECG with all that was found in it."""
 
     async def ask() -> bool:
-        async with _client(url, user) as client:
+        async with client_of(url, user) as client:
             return await client.delete(ecg_id)
 
     if not asyncio.run(ask()):
@@ -160,7 +160,8 @@ def _delete(
 
 
 @asynccontextmanager
-async def _client(url: str, user: str) -> AsyncIterator[Client]:
+async def client_of(url: str, user: str) -> AsyncIterator[Client]:
+    """Yield a client of this gateway as this user, with the password of the environment."""
     password = os.environ.get("ISOLINE_PASSWORD") or _DEFAULT_PASSWORD
     async with open_client(url, user=user, password=password, retry_for_s=30.0) as client:
         yield client
@@ -177,7 +178,7 @@ async def _submit_files(
         advance()
         return outcome
 
-    async with _client(url, user) as client:
+    async with client_of(url, user) as client:
         return await asyncio.gather(*(submit(file, client) for file in files))
 
 
@@ -200,7 +201,7 @@ def _read(file: str) -> bytes:
 
 async def _fetch_summaries(url: str, user: str, status: StatusOption | None, limit: int) -> list[Summary]:
     ecgs: list[Summary] = []
-    async with _client(url, user) as client:
+    async with client_of(url, user) as client:
         async for ecg in client.list(status=status.value if status else None):
             ecgs.append(ecg)
             if len(ecgs) == limit:

@@ -43,6 +43,20 @@ class CommandLine:
         assert process.returncode is not None
         return process.returncode, printed.decode(), complained.decode()
 
+    async def first_line(self, *arguments: str) -> str:
+        """The first line that a command prints which then goes on, and is ended."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "isoline", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | self._environment,
+        )
+        assert process.stdout is not None
+        try:
+            return (await process.stdout.readline()).decode()
+        finally:
+            process.terminate()
+            await process.wait()
+
 
 @pytest.fixture
 def isoline(gateway: str, processor: None) -> CommandLine:  # noqa: ARG001 - something must analyse
@@ -130,3 +144,20 @@ async def test_the_contract_is_exported(isoline: CommandLine, tmp_path: Path) ->
     assert status == 0
     assert json.loads(printed)["openapi"] == "3.1.0"
     assert (tmp_path / "openapi.json").read_text() == printed
+
+
+async def test_events_are_listed_on_from_a_cursor_and_followed(isoline: CommandLine, tmp_path: Path) -> None:
+    await isoline.run("submit", "--wait", a_file(tmp_path, "1", an_ecg_body(id="1")))
+    _, printed, cursor = await isoline.run("events", "list")
+    await isoline.run("submit", "--wait", a_file(tmp_path, "2", an_ecg_body(id="2")))
+    await isoline.run("delete", "1")
+    _, after, _ = await isoline.run("events", "list", "--after", cursor.strip(), "--type", "ecg.deleted")
+    status, _, complained = await isoline.run("events", "list", "--after", "x")
+    async with asyncio.timeout(_WITHIN_S):
+        followed = await isoline.first_line("events", "tail", "--after", cursor.strip())
+
+    assert [json.loads(line)["subject"] for line in printed.splitlines()] == ["ada/1"]
+    assert [json.loads(line)["type"] for line in after.splitlines()] == ["ecg.deleted"]
+    assert status == 1
+    assert "after: expected a cursor" in complained
+    assert json.loads(followed)["subject"] == "ada/2"
