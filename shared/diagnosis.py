@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from shared.domain.errors import IsolineError
 from shared.ports.operators.processes import ProcessState, missed_processes
+from shared.runtime.supervision import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,20 +111,14 @@ def _is_usable(needed: Finding) -> bool:
 
 
 async def _judge(judge: Judge, within_s: float) -> Judgement:
-    judging = asyncio.ensure_future(judge())
-    done, _ = await asyncio.wait([judging], timeout=within_s)
-    if not done:
-        judging.cancel()  # not waited for: what hangs may hang on its way out too
+    try:
+        return await within(within_s, judge())
+    except TimeoutError:
         return Judgement(Verdict.FAILED, f"no answer within {within_s:g} s")
-    if judging.cancelled():
-        return Judgement(Verdict.FAILED, "the connection was lost")
-    match judging.exception():
-        case None:
-            return judging.result()
-        case IsolineError() as error:
-            return Judgement(Verdict.FAILED, str(error))
-        case error:  # its words may be anything, and secrets too
-            return Judgement(Verdict.FAILED, f"the check itself failed: {type(error).__name__}")
+    except IsolineError as error:
+        return Judgement(Verdict.FAILED, str(error))
+    except Exception as error:  # noqa: BLE001 - its words may be anything, and secrets too
+        return Judgement(Verdict.FAILED, f"the check itself failed: {type(error).__name__}")
 
 
 def judge_server(server: DatabaseServer) -> Judgement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from shared.operations.overview import read_overview
 from shared.operations.replay import replay_confirmed
 from shared.ports.operators.dead_letters import Decision
 from shared.ports.operators.operations import AuditNote
+from shared.runtime.supervision import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -62,15 +62,11 @@ class OpsHandlers:
 
     async def get_overview(self, _: Request) -> Response:
         """How the installation does."""
-        reading = asyncio.ensure_future(overview_document(self.sources, self.health))
         try:
-            if (await asyncio.wait({reading}, timeout=TOLD_WITHIN_S))[0]:
-                return json_response(reading.result())
-            raise UnavailableError(NO_ANSWER, for_sender=NO_ANSWER)
-        finally:
-            # Not waited for: what hangs may hang on its way out too, and nobody asks any more how it fails.
-            reading.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-            reading.cancel()
+            reading = overview_document(self.sources, self.health)
+            return json_response(await within(TOLD_WITHIN_S, reading))
+        except TimeoutError:
+            raise UnavailableError(NO_ANSWER, for_sender=NO_ANSWER) from None
 
     async def get_stream(self, request: Request) -> Response:
         """Each overview as an event, while the caller may see it."""

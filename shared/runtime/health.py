@@ -22,7 +22,7 @@ from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime import outages
 from shared.runtime.process import check_not_stopping
-from shared.runtime.supervision import background_task
+from shared.runtime.supervision import background_task, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -191,7 +191,7 @@ class _WatchedHealthPart:
             await self._was_checked.wait()
 
     async def _check(self) -> None:
-        before, (self.reason, is_logged) = self.state, await _reason(self._part.check)
+        before, (self.reason, is_logged) = self.state, await _reason(self._part)
         self.state = self._next_state()
         if State.OK in {before, self.state} and before is not self.state:
             self._since = datetime.now(UTC)
@@ -224,14 +224,16 @@ class _WatchedHealthPart:
             )
 
 
-async def _reason(check: Check) -> tuple[str, bool]:
+async def _reason(part: HealthPart) -> tuple[str, bool]:
     """Why a check fails, empty if it passes; and whether that was logged elsewhere.
 
     A defect in a check is such a reason too; it never ends the process.
     """
     try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await check()
+        if part.is_in_memory:
+            await part.check()
+        else:
+            await within(_CHECK_TIMEOUT_S, part.check())
     except IsolineError as error:
         return str(error) or type(error).__name__, isinstance(error, UnavailableError) and error.is_logged
     except TimeoutError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import platform
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, Info, genera
 from shared.domain.errors import UnavailableError
 from shared.ports.operators.backlog import BacklogState
 from shared.release import RELEASE
+from shared.runtime.supervision import within
 
 if TYPE_CHECKING:
     from shared.ports.operators.backlog import BacklogReader
@@ -70,8 +70,7 @@ class ScrapedMetrics:
 
     async def _read_backlog(self) -> BacklogState:
         try:
-            async with asyncio.timeout(_READ_WITHIN_S):
-                return await self._backlog.read()
+            return await within(_READ_WITHIN_S, self._backlog.read())
         except (TimeoutError, UnavailableError):
             return _UNKNOWN
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from shared.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+_T = TypeVar("_T")
 
 
 async def failure_of(call: Awaitable[object]) -> Exception | None:
@@ -88,3 +92,32 @@ async def background_task(work: Callable[[], Awaitable[object]], name: str) -> A
         task.remove_done_callback(interrupt)
         task.cancel()
         await asyncio.wait([task])
+
+
+async def within(seconds: float, work: Awaitable[_T]) -> _T:
+    """The result of some work, by then at the latest; if it is late, it is cancelled and not waited for.
+
+    `asyncio.timeout` waits until what it has cancelled has ended. asyncpg asks the server to take a statement
+    back, and a frozen one takes ten seconds for that.
+
+    Raises:
+        TimeoutError: It has not ended in time.
+        UnavailableError: A library cancelled it, as when it has lost its connection.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        if task.cancelled():
+            raise UnavailableError("the connection was lost")
+        return task.result()
+    finally:
+        task.add_done_callback(_forget)
+        task.cancel()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Take its error, which nobody asks for any more, and asyncio would log."""
+    if not task.cancelled():
+        task.exception()

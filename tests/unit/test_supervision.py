@@ -5,9 +5,9 @@ from functools import partial
 
 import pytest
 
-from shared.domain.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError, UnavailableError
 from shared.runtime.process import run_until_signal
-from shared.runtime.supervision import background_task, run_supervised
+from shared.runtime.supervision import background_task, run_supervised, within
 
 
 async def _end_after(pause_s: float, error: BaseException | None = None) -> None:
@@ -128,3 +128,53 @@ def test_a_process_whose_work_finds_a_setting_wrong_has_a_status_that_says_so(
 
     assert run_until_signal(main) == 2
     assert capsys.readouterr().err == "ISOLINE_X: wrong\n"
+
+
+async def test_what_is_late_is_cancelled_and_not_waited_for() -> None:
+    was_cancelled, may_end = asyncio.Event(), asyncio.Event()
+
+    async def hang_on_its_way_out() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            was_cancelled.set()
+            await may_end.wait()
+            raise RuntimeError("nobody asks any more")
+
+    with pytest.raises(TimeoutError):
+        await within(0.0, hang_on_its_way_out())
+    await was_cancelled.wait()
+    may_end.set()
+
+
+async def test_what_ends_in_time_gives_its_result_or_its_error() -> None:
+    async def cancelled_by_a_library() -> None:
+        raise asyncio.CancelledError
+
+    async def failing() -> None:
+        raise ZeroDivisionError
+
+    assert await within(9.0, asyncio.sleep(0, "done")) == "done"
+    with pytest.raises(ZeroDivisionError):
+        await within(9.0, failing())
+    with pytest.raises(UnavailableError, match="the connection was lost"):
+        await within(9.0, cancelled_by_a_library())
+
+
+async def test_a_cancellation_ends_the_work_too() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(within(9.0, work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(9.0):
+        await ended.wait()
