@@ -58,8 +58,9 @@ class ScrapedMetrics:
 
     async def scrape(self) -> Exposition:
         """The present value of each metric."""
-        await self._measure_health()
+        # The backlog may take two seconds while PostgreSQL is frozen; health is of now.
         _set_backlog(await self._read_backlog())
+        await self._measure_health()
         return Exposition(generate_latest(REGISTRY))
 
     async def _measure_health(self) -> None:
