@@ -11,7 +11,7 @@ from processor.deliveries.messages import give_back
 from shared.domain.errors import IsolineError, UnavailableError
 from shared.observability.logs import Logger
 from shared.runtime.retry import backoff_s
-from shared.runtime.supervision import failure_of
+from shared.runtime.supervision import failure_of, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -132,8 +132,7 @@ class CircuitBreaker:
     async def _failure(self) -> str:
         """Why the check fails; empty if it passes."""
         try:
-            async with asyncio.timeout(_CHECK_WITHIN_S):
-                failure = await failure_of(self._check())
+            failure = await within(_CHECK_WITHIN_S, failure_of(self._check()))
         except TimeoutError:
             return f"no answer within {_CHECK_WITHIN_S:g} s"
         if failure is None:
