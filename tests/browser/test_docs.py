@@ -38,9 +38,10 @@ async def _try_the_contract(visit: Visit, tmp_path: Path) -> None:
     await page.screenshot(path=picture(tmp_path, "docs"))
 
     await page.get_by_role("button", name="Authorize").click()
-    await page.get_by_label("bearer-value").fill(TOKENS.issue("ada", ROLES["ada"], now=datetime.now(UTC)))
-    await page.get_by_label("Apply credentials").click()
-    await page.get_by_role("button", name="Close", exact=True).click()
+    bearer = page.locator("form").filter(has_text="access_token")  # beside that of API keys
+    await bearer.get_by_label("bearer-value").fill(TOKENS.issue("ada", ROLES["ada"], now=datetime.now(UTC)))
+    await bearer.get_by_label("Apply credentials").click()
+    await bearer.get_by_role("button", name="Close", exact=True).click()
 
     submit = page.locator("#operations-ECG-post_ecg")
     await submit.locator(".opblock-summary-control").click()
