@@ -61,6 +61,7 @@ def test_each_change_of_one_character_is_noticed() -> None:
         "isk_" + "ü" * 46,
         "isk_" + "٣" * 46,
     ],
+    ids=["empty", "prefix", "checksum", "short", "long", "line", "capitals", "space", "letters", "digits"],
 )
 def test_any_other_text_is_none(text: str) -> None:
     assert not is_secret(text)
