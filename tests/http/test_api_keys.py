@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
@@ -275,7 +275,7 @@ class TestUsing:
         [
             ("POST", "/key"),
             ("GET", "/key"),
-            ("DELETE", f"/key/{uuid4()}"),
+            ("DELETE", f"/key/{UUID(int=0)}"),
             ("PUT", "/user/both/password"),
         ],
     )
@@ -309,7 +309,11 @@ class TestUsing:
 
         assert statuses == [403] * 4
 
-    @pytest.mark.parametrize("key", ["isk_", "isk_" + "0" * 46, new_secret()[:-1], "isk_" + "x" * 8000])
+    @pytest.mark.parametrize(
+        "key",
+        ["isk_", "isk_" + "0" * 46, new_secret()[:-1], "isk_" + "x" * 8000],
+        ids=["prefix", "checksum", "short", "long"],
+    )
     async def test_a_malformed_key_is_refused_without_the_database(
         self, nobody_alone: aiohttp.ClientSession, key: str
     ) -> None:
