@@ -17,7 +17,7 @@ import processor.__main__
 from isoline import client
 from isoline.cli import bench, configuration, doctor, ecgs, events, openapi, tour
 from isoline.cli.accounts import account_administration, api_key_commands, keys, user_commands
-from isoline.cli.operators import dead_letters, ops, prune, replay, trace
+from isoline.cli.operators import dead_letters, ops, prune, replay, send_events, trace
 from isoline.cli.servers import database, topology
 from isoline.embedded import background
 from isoline.embedded.all_in_one import serve
@@ -42,6 +42,7 @@ app.add_typer(database.app, name="db")
 app.add_typer(topology.app, name="topology")
 ecgs.register(app)
 events.register(app)
+send_events.register()
 app.add_typer(openapi.app, name="openapi")
 ops.register(app)
 dead_letters.register(app)
