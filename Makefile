@@ -29,7 +29,7 @@ create-admin: $(VENV)/.run ## Create the first administrator
 	@$(BIN)/isoline create-admin
 
 test: $(VENV)/.dev rabbitmq redis pgbouncer chromium promtool kustomize npm-packages ## Run every test, on servers of its own
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-module: $(VENV)/.dev ## Run the unit tests of the insights alone
 	@$(BIN)/pytest tests/unit/insights
