@@ -46,8 +46,8 @@ def workers_that_answered(installation: Installation, path: str) -> set[int]:
 
 async def until_all_answer(installation: Installation, client: aiohttp.ClientSession) -> None:
     """The gateway is ready as soon as its first worker is; the second comes a moment later."""
-    while workers_that_answered(installation, "/health/ready") != {1, 2}:
-        async with client.get("/health/ready") as answer:
+    while workers_that_answered(installation, "/ecg") != {1, 2}:
+        async with client.get("/ecg") as answer:
             assert answer.status == 200
         await asyncio.sleep(_POLL_S)
 
