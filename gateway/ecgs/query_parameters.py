@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import orjson
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.formats.fields import ECG_ID
-from gateway.http.query_parameters import Query, integer, number
+from gateway.http.query_parameters import Query, decode_opaque, encode_opaque, integer, number
 from shared.ports.owned_ecgs import PagePosition
 
 MAX_WAIT_S: Final = 30
@@ -80,24 +77,15 @@ class EcgsQuery(Query):
 def encode_cursor(position: PagePosition) -> str:
     """An opaque cursor for a position in the list."""
     microseconds = (position.submitted_at - _EPOCH) // _MICROSECOND
-    return base64.urlsafe_b64encode(orjson.dumps([microseconds, position.id])).rstrip(b"=").decode()
+    return encode_opaque([microseconds, position.id])
 
 
 def decode_cursor(cursor: str) -> PagePosition | None:
     """The position that `encode_cursor` encoded; None if this is no such cursor."""
     try:
-        microseconds, ecg_id = _decoded(cursor)
+        microseconds, ecg_id = decode_opaque(cursor)
         submitted_at = _EPOCH + microseconds * _MICROSECOND
     except (ValueError, TypeError, OverflowError):
         return None
     is_position = type(microseconds) is int and isinstance(ecg_id, str) and ECG_ID.fullmatch(ecg_id)
     return PagePosition(submitted_at, ecg_id) if is_position else None
-
-
-def _decoded(cursor: str) -> Any:
-    try:
-        return orjson.loads(
-            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        )
-    except binascii.Error as error:
-        raise ValueError(cursor) from error

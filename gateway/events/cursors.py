@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-import orjson
-
+from gateway.http.query_parameters import decode_opaque, encode_opaque
 from shared.ports.event_log import LogPosition
 
 MAX_LENGTH = 64
@@ -16,15 +12,14 @@ _MOST_PLACE = 2**31
 
 def encode_cursor(position: LogPosition) -> str:
     """An opaque cursor for a position."""
-    return base64.urlsafe_b64encode(orjson.dumps([*position])).rstrip(b"=").decode()
+    return encode_opaque(position)
 
 
 def decode_cursor(cursor: str) -> LogPosition | None:
     """The position that `encode_cursor` encoded; None if this is no such cursor."""
     try:
-        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        transaction, place = orjson.loads(packed)
-    except (binascii.Error, ValueError, TypeError):
+        transaction, place = decode_opaque(cursor)
+    except (ValueError, TypeError):
         return None
     if type(transaction) is not int or type(place) is not int:
         return None

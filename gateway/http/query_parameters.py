@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
@@ -14,6 +16,8 @@ from gateway.http.problems import ProblemError
 from gateway.http.validation import validate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from yarl import URL
 
 # Far more than any route has; the time to find repeated ones grows with the square of their number.
@@ -49,6 +53,20 @@ def read_query(model: type[_Q], url: URL) -> _Q:
     if read is None:
         raise _bad_query("; ".join(f"{pointer[1:65]}: {detail}" for pointer, detail in problems[:5]))
     return read
+
+
+def encode_opaque(values: Sequence[int | str]) -> str:
+    """Values as a text that clients send back and need not understand, as in a cursor."""
+    return base64.urlsafe_b64encode(orjson.dumps([*values])).rstrip(b"=").decode()
+
+
+def decode_opaque(text: str) -> Any:
+    """What `encode_opaque` encoded, or any other JSON value.
+
+    Raises:
+        ValueError: The text is none of its kind.
+    """
+    return orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
 
 
 def integer(text: object) -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
-import orjson
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from gateway.http.query_parameters import Query, integer
+from gateway.http.query_parameters import Query, decode_opaque, encode_opaque, integer
 from gateway.http.times import Time
 from shared.ports.operators.finished_ecgs import FinishedPosition
 from shared.ports.operators.operations import Selection
@@ -145,16 +142,15 @@ class AuditQuery(Query):
 def encode_position(position: FinishedPosition) -> str:
     """An opaque cursor for a position in the list."""
     microseconds = (position.finished_at - _EPOCH) // _MICROSECOND
-    return base64.urlsafe_b64encode(orjson.dumps([microseconds, position.row])).rstrip(b"=").decode()
+    return encode_opaque([microseconds, position.row])
 
 
 def decode_position(cursor: str) -> FinishedPosition | None:
     """The position that `encode_position` encoded; None if this is no such cursor."""
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        microseconds, row = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        microseconds, row = decode_opaque(cursor)
         finished_at = _EPOCH + microseconds * _MICROSECOND
-    except (ValueError, TypeError, OverflowError, binascii.Error):
+    except (ValueError, TypeError, OverflowError):
         return None
     is_position = type(microseconds) is int and type(row) is int and abs(row) < _LAST_ROW
     return FinishedPosition(finished_at, row) if is_position else None
