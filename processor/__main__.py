@@ -36,9 +36,9 @@ from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.event_log import PostgresEventLogDays
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.event_log_days import PostgresEventLogDays
 from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention

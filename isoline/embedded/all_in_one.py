@@ -46,9 +46,9 @@ from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.api_keys import PostgresApiKeyStore
 from shared.storage.postgres.checks import check_results
-from shared.storage.postgres.event_log import PostgresEventLogDays
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
+from shared.storage.postgres.operators.event_log_days import PostgresEventLogDays
 from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention

@@ -21,7 +21,8 @@ from shared.ports.event_log import LogPosition
 from shared.ports.operators.operations import AuditNote, Selection
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.ecgs import PostgresEcgStore
-from shared.storage.postgres.event_log import PostgresEventLog, PostgresEventLogDays
+from shared.storage.postgres.event_log import PostgresEventLog
+from shared.storage.postgres.operators.event_log_days import PostgresEventLogDays
 from shared.storage.postgres.operators.operations import PostgresOperations
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.schema.compatibility import connection_name
@@ -375,7 +376,7 @@ async def test_each_day_has_a_partition_before_it_comes(database: Database) -> N
 async def test_a_schema_without_the_log_settles_as_before_and_logs_once_it_is_there(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.storage.postgres.event_log._LOOK_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr("shared.storage.postgres.event_log_writing._LOOK_AGAIN_AFTER_S", 0.0)
     await migrate(database_url, to=_SCHEMA_BEFORE)
     async with open_database(database_url, name=connection_name("test")) as database:
         assert len(await settle(database, await submit(database, "10"))) == 1

@@ -35,7 +35,7 @@ def read_selection(
         ConfigurationError: It would be all of them.
     """
     selection = Selection(
-        id=ecg_id, owner=owner, failed=failed, reason=reason, since=_aware(since), until=_aware(until)
+        id=ecg_id, owner=owner, failed=failed, reason=reason, since=in_utc(since), until=in_utc(until)
     )
     if selection.is_empty:
         raise ConfigurationError(
@@ -44,5 +44,6 @@ def read_selection(
     return selection
 
 
-def _aware(time: datetime | None) -> datetime | None:
+def in_utc(time: datetime | None) -> datetime | None:
+    """A time of an option, in UTC where it names no offset."""
     return time and time.replace(tzinfo=time.tzinfo or UTC)

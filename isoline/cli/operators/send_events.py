@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from isoline.cli.command_database import open_command_database
 from isoline.cli.events import TypeOption, events
 from isoline.cli.operators.confirmation import DryRun, Who, Why, Yes, audit_note, is_confirmed
+from isoline.cli.operators.selection import in_utc
 from shared.broker.subscriber_queue import open_subscriber_queue
 from shared.events import EventType
 from shared.operations.send_events import send_events
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from shared.domain.findings import JsonValue
     from shared.ports.operators.operations import AuditNote
 
+_Since = Annotated[datetime | None, typer.Option(help="Nothing logged before, UTC.")]
+_Until = Annotated[datetime | None, typer.Option(help="Nothing that happened then or later, UTC.")]
+
 
 def register() -> None:
     """Add this command to those of events."""
@@ -35,8 +39,8 @@ def send(
     *,
     queue: Annotated[str, typer.Option(help="Of the subscriber; it must exist.")],
     why: Why,
-    since: Annotated[datetime | None, typer.Option(help="Nothing logged before, UTC.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Nothing that happened then or later, UTC.")] = None,
+    since: _Since = None,
+    until: _Until = None,
     types: Annotated[list[TypeOption] | None, typer.Option("--type", help="Only these.")] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -63,7 +67,7 @@ async def _send(
     read_settings(DatabaseSettings)  # the embedded mode has no queues
     url = read_settings(BrokerSettings).amqp_url.get_secret_value()
     source = read_settings(EventSettings).source
-    since, until = _aware(since), _aware(until)
+    since, until = in_utc(since), in_utc(until)
     times = {"since": since, "until": until}
     named: dict[str, JsonValue] = {name: time.isoformat() for name, time in times.items() if time is not None}
     async with open_command_database() as database, open_subscriber_queue(url, queue) as subscriber_queue:
@@ -73,7 +77,3 @@ async def _send(
         return await send_events(
             log=log, queue=subscriber_queue, types=[*map(EventType, types)], since=since, until=until
         )
-
-
-def _aware(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=time.tzinfo or UTC)

@@ -14,7 +14,7 @@ from shared.ports.ecgs import Claim, Claims, EcgState, Status
 from shared.ports.operators.timeline import UNFINISHED
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.storage.pool.database import ASYNC_COMMIT_SQL, RESULTS, SUBMISSIONS
-from shared.storage.postgres.event_log import WritableEventLog, logged_traceparents
+from shared.storage.postgres.event_log_writing import WritableEventLog, logged_traceparents
 from shared.storage.postgres.header_column import HeaderColumn
 from shared.storage.postgres.submissions import add, encode_submission
 from shared.storage.signals.headers import decode_header, encoding_without_mark

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import time
-from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import asyncpg
 import orjson
 
 from shared.domain.errors import ForgottenError
 from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
-from shared.observability.tracing import present_tracer
 from shared.ports.event_log import LoggedEvent, LogPage, LogPosition
+from shared.storage.postgres.ecgs import key_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+    import asyncpg
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from shared.events import Event
     from shared.ports.event_source import EventSource
     from shared.storage.pool.database import Connection, Database
 
-# Schemas from before 0023 have no such table; a role that was granted its privileges before has none on it.
-_MAY_WRITE: Final = "SELECT coalesce(has_table_privilege(to_regclass('event_log'), 'INSERT'), false)"
-_LOOK_AGAIN_AFTER_S: Final = 1.0
 
 # Of one read; most of them may be of other owners or types.
 _ROWS: Final = 1000
@@ -67,36 +61,6 @@ FROM unnest($1::text[], $2::text[], $3::integer[]) AS wanted (owner, id, generat
 JOIN ecg ON ecg.owner = wanted.owner AND ecg.id = wanted.id
 LEFT JOIN ecg_insights ON ecg_insights.row = ecg.row AND ecg_insights.generation = wanted.generation
 """
-
-
-_EXTEND: Final = "extend_event_log()"
-_FORGET: Final = "drop_event_log(integer)"
-_MAY_CALL: Final = "SELECT coalesce(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false)"
-
-
-class WritableEventLog:
-    """Whether this schema has the log, and this role may write to it; asked until it is so."""
-
-    def __init__(self) -> None:
-        self._is_writable = False
-        self._looked_s = -math.inf
-
-    @asynccontextmanager
-    async def check(self, connection: Connection) -> AsyncIterator[bool]:
-        """Yield whether statements that write to it may be executed now."""
-        if not self._is_writable and time.monotonic() - self._looked_s > _LOOK_AGAIN_AFTER_S:
-            self._is_writable = await connection.fetchval(_MAY_WRITE)
-            self._looked_s = time.monotonic()
-        try:
-            yield self._is_writable
-        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
-            self._is_writable = False
-            raise
-
-
-def logged_traceparents(events: Sequence[str | None]) -> list[str | None] | None:
-    """The traces that the log names: none while every event has that of its submission."""
-    return None if present_tracer() is None else list(events)
 
 
 class _Entry(NamedTuple):
@@ -182,9 +146,7 @@ def _entries(rows: Sequence[asyncpg.Record]) -> Iterator[_Entry]:
 
 
 async def _read_truth(connection: Connection, keys: Sequence[EcgKey]) -> dict[EcgKey, asyncpg.Record]:
-    rows = await connection.fetch(
-        _TRUTH, [key.owner for key in keys], [key.id for key in keys], [key.generation for key in keys]
-    )
+    rows = await connection.fetch(_TRUTH, *key_arrays(keys))
     return {EcgKey(row["owner"], row["id"], row["generation"]): row for row in rows}
 
 
@@ -202,23 +164,3 @@ def _event(entry: _Entry, truth: dict[EcgKey, asyncpg.Record], source: str) -> E
         return error and failed_event(entry.key, error, **named, traceparent=traceparent)
     document = found["document"]
     return document and processed_event(entry.key, orjson.loads(document), **named, traceparent=traceparent)
-
-
-class PostgresEventLogDays:
-    """`shared.ports.event_log.EventLogDays` on PostgreSQL; nothing where the schema has no log."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def extend(self) -> int:
-        async with self._database.connection() as connection:
-            if not await connection.fetchval(_MAY_CALL, _EXTEND):
-                return 0
-            added: int = await connection.fetchval("SELECT extend_event_log()")
-        return added
-
-    async def forget(self, days: int) -> bool:
-        async with self._database.connection() as connection:
-            if not await connection.fetchval(_MAY_CALL, _FORGET):
-                return False
-            return bool(await connection.fetchval("SELECT drop_event_log($1)", days))

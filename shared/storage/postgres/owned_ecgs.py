@@ -11,7 +11,7 @@ from shared.ports.ecgs import Status
 from shared.ports.outbox import FIRST_DUE_AFTER_S
 from shared.ports.owned_ecgs import EcgSummary, PagePosition
 from shared.storage.postgres.ecgs import NULL_PAST_COLUMNS_SQL
-from shared.storage.postgres.event_log import WritableEventLog
+from shared.storage.postgres.event_log_writing import WritableEventLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -80,16 +80,16 @@ class PostgresRetention:
 
     async def drop_signals(self) -> bool:
         async with self._database.connection() as connection:
-            return bool(await _fetch_if_there(connection, _DROP_SIGNALS))
+            return bool(await fetch_if_there(connection, _DROP_SIGNALS))
 
     async def prune_signals(self, finished_before: datetime, *, limit: int) -> int:
         async with self._database.connection() as connection:
-            erased: int | None = await _fetch_if_there(connection, _PRUNE_SIGNALS, finished_before, limit)
+            erased: int | None = await fetch_if_there(connection, _PRUNE_SIGNALS, finished_before, limit)
         return erased or 0
 
     async def extend_partitions(self, *, least_rows: int, parts: int) -> bool:
         async with self._database.connection() as connection:
-            return bool(await _fetch_if_there(connection, _EXTEND, least_rows, parts))
+            return bool(await fetch_if_there(connection, _EXTEND, least_rows, parts))
 
     async def prune_records(self) -> None:
         async with self._database.connection() as connection:
@@ -97,7 +97,7 @@ class PostgresRetention:
             await connection.execute("SELECT prune_records()")
 
 
-async def _fetch_if_there(connection: Connection, signature: str, *arguments: object) -> Any:
+async def fetch_if_there(connection: Connection, signature: str, *arguments: object) -> Any:
     """The value of a function that this schema may lack, or this role the right to call: then None."""
     if not await connection.fetchval(_MAY_CALL, signature):
         return None
