@@ -13,9 +13,10 @@ from shared.ports.event_log import LoggedEvent, LogPage, LogPosition
 from shared.storage.postgres.ecgs import key_arrays
 
 if TYPE_CHECKING:
-    import asyncpg
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
+
+    import asyncpg
 
     from shared.events import Event
     from shared.ports.event_source import EventSource
