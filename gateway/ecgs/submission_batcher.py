@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import Histogram
-
 from shared.domain.errors import UnavailableError
 from shared.events import MAX_ECGS_PER_EVENT, submitted_event
+from shared.observability.loop_metrics import LoopHistogram
 from shared.observability.metrics import BATCH_BUCKETS
 from shared.observability.tracing import SpanKind, now_ns, record_spans
 from shared.runtime import failpoint
@@ -56,9 +55,9 @@ _MAX_UNCONFIRMED_BATCHES: Final = 16
 _MAX_WAIT_S: Final = 10.0
 
 
-_BATCH_SIZE: Final = Histogram(
+_BATCH_SIZE: Final = LoopHistogram(
     "isoline_submission_batch_ecgs", "ECGs that were stored by one statement.", buckets=BATCH_BUCKETS
-)
+).labels()
 
 _CLOSED: Final = "the submission batcher is closed"
 _CLOSED_FOR_SENDER: Final = "This gateway stops and takes no more submissions."

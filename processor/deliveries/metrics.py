@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from shared.domain.errors import InvalidEcgError
-from shared.observability.loop_metrics import LoopHistogram
+from shared.observability.loop_metrics import LoopCounter, LoopCounters, LoopHistogram
 from shared.observability.metrics import BATCH_BUCKETS, DURATION_BUCKETS_S, LATENCY_BUCKETS_S, counters
 from shared.ports.operators.throughput import SettledCounts
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from shared.ports.ecgs import Claims, Settlement
 
-_STAGE_DURATION: Final = Histogram(
+_STAGE_DURATION: Final = LoopHistogram(
     "isoline_stage_duration_seconds",
     "Stages of settling a batch, waits for PostgreSQL and RabbitMQ among them.",
     ["stage"],
@@ -41,12 +42,16 @@ _FAILURES: Final = counters(
 _SETTLED: Final = counters(
     "isoline_ecgs_settled_total", "ECGs that became terminal.", status=("completed", "failed")
 )
-_INSIGHT_SECONDS: Final = Counter(
-    "isoline_insight_seconds_total", "Time to measure an insight, of all leads of all ECGs.", ["insight"]
+_insight_seconds: Final[defaultdict[str, LoopCounter]] = defaultdict(LoopCounter)
+LoopCounters(
+    "isoline_insight_seconds_total",
+    "Time to measure an insight, of all leads of all ECGs.",
+    "insight",
+    _insight_seconds,
 )
-_BATCH_SIZE: Final = Histogram(
+_BATCH_SIZE: Final = LoopHistogram(
     "isoline_settled_batch_ecgs", "ECGs whose results one statement committed.", buckets=BATCH_BUCKETS
-)
+).labels()
 
 
 @dataclass(slots=True)
@@ -99,9 +104,9 @@ def count_failure(error: Exception | None) -> None:
 
 
 def count_insight_seconds(spent_s: Mapping[str, float]) -> None:
-    """Count what each insight took for some ECGs; any thread may."""
+    """Count what each insight took for some ECGs."""
     for insight, seconds in spent_s.items():
-        _INSIGHT_SECONDS.labels(insight).inc(seconds)
+        _insight_seconds[insight].inc(seconds)
 
 
 def observe_settled(settlements: Collection[Settlement]) -> None:

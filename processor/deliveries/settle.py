@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from processor.analysis import analyse
 from processor.deliveries import ecg_records, metrics
@@ -85,6 +85,14 @@ class Dependencies:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     claim_ids: ClaimIds = field(default_factory=lambda: ClaimIds(new_process_id()))
     pace: Pace = field(default_factory=Pace)
+
+
+class _Measured(NamedTuple):
+    """What some ECGs gave, how many seconds it took, and which of them each insight."""
+
+    outcomes: dict[EcgKey, Insights | IsolineError]
+    seconds: float
+    spent_s: Mapping[str, float]
 
 
 async def settle_deliveries(deliveries: Sequence[Delivery], *, deps: Dependencies) -> None:
@@ -272,30 +280,31 @@ async def _measure(
     claims: Sequence[Claim], stored: Mapping[EcgKey, StoredEcg], spans: EcgSpans, deps: Dependencies
 ) -> dict[EcgKey, Insights | IsolineError]:
     found: dict[EcgKey, Insights | IsolineError] = {}
-    measure = partial(_outcomes, stored=stored, spans=spans, insights=deps.insights)
+    measure = partial(_measure_within, stored=stored, spans=spans, insights=deps.insights)
     for batch in _batches(claims, _INLINE_SAMPLES):
         left = batch
         while left:
             if deps.pace.is_slow or batch[0].num_samples > _INLINE_SAMPLES:
-                outcomes, seconds = await asyncio.to_thread(measure, left[:1])
+                measured = await asyncio.to_thread(measure, left[:1])
             else:
-                outcomes, seconds = measure(left, within_s=_INLINE_S)
+                measured = measure(left, within_s=_INLINE_S)
                 await asyncio.sleep(0)
-            deps.pace.record_measured(len(outcomes), seconds)
-            found |= outcomes
-            left = left[len(outcomes) :]
+            metrics.count_insight_seconds(measured.spent_s)
+            deps.pace.record_measured(len(measured.outcomes), measured.seconds)
+            found |= measured.outcomes
+            left = left[len(measured.outcomes) :]
     return found
 
 
-def _outcomes(
+def _measure_within(
     claims: Sequence[Claim],
     *,
     stored: Mapping[EcgKey, StoredEcg],
     spans: EcgSpans,
     insights: Sequence[Insight],
     within_s: float = math.inf,
-) -> tuple[dict[EcgKey, Insights | IsolineError], float]:
-    """The outcomes of these ECGs, or of the first ones if time runs out; and how many seconds they took."""
+) -> _Measured:
+    """Measure these ECGs, or the first ones if time runs out."""
     outcomes: dict[EcgKey, Insights | IsolineError] = {}
     spent_s: dict[str, float] = {}
     are_traced, began_ns, began_s = not spans.are_none, now_ns(), time.perf_counter()
@@ -306,8 +315,7 @@ def _outcomes(
             began_ns = now_ns()
         if time.perf_counter() - began_s > within_s:
             break
-    metrics.count_insight_seconds(spent_s)
-    return outcomes, time.perf_counter() - began_s
+    return _Measured(outcomes, time.perf_counter() - began_s, spent_s)
 
 
 def _insights_or_error(

@@ -1,14 +1,16 @@
 """Metrics that code on the event loop alone counts, in less time than prometheus-client's.
 
 Those lock for each increment, so that threads may count: 0.5 us for a counter, 1.5 us for a histogram, where
-a GET of a result takes 50. These don't: 0.05 and 0.3 us. prometheus-client reads them when it is scraped.
+a GET of a result takes 50. These don't: 0.05 us both. prometheus-client reads them when it is scraped.
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+# Values that wait to be counted, of one distribution.
+_MAX_PENDING: Final = 256
+
 
 class LoopCounter:
     """What one label value of a counter counted. It must be incremented on the event loop alone."""
@@ -26,17 +31,18 @@ class LoopCounter:
     __slots__ = ("count",)
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: float = 0
 
-    def inc(self, by: int = 1) -> None:
+    def inc(self, by: float = 1) -> None:
         """Count one more, or so many."""
         self.count += by
 
 
 class LoopCounters(Collector):
-    """A counter with one label, whose values are known.
+    """A counter with one label.
 
     Args:
+        counters: By the value of the label; more may come.
         registry: Where prometheus-client finds it.
     """
 
@@ -58,29 +64,51 @@ class LoopCounters(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The present counts."""
         family = CounterMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, counter in self._counters.items():
+        for value, counter in list(self._counters.items()):
             family.add_metric([value], counter.count)
         yield family
 
 
 class LoopDistribution:
-    """What one set of label values of a histogram observed. It must be called on the event loop alone."""
+    """What one set of label values of a histogram observed. It must be called on the event loop alone.
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    Values are put into their buckets many at a time: one by one, amid the other work of a request, it takes
+    five times as long.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_pending", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
+        self._pending: list[float] = []
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
         """Count a value in its bucket."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self._pending.append(value)
+        if len(self._pending) >= _MAX_PENDING:
+            self._count_pending()
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Observe how many seconds the context was open, whatever ended it."""
+        began_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(time.perf_counter() - began_s)
 
     def read(self) -> tuple[list[int], float]:
         """How many values were at most each bound, and how many there were at all; and their sum."""
+        self._count_pending()
         return list(accumulate(self._counts)), self._sum
+
+    def _count_pending(self) -> None:
+        values, self._pending = self._pending, []
+        for value in values:
+            self._counts[bisect_left(self._bounds, value)] += 1
+            self._sum += value
 
 
 class LoopHistogram(Collector):

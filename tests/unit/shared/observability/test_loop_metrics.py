@@ -17,7 +17,10 @@ def _exposed(registry: CollectorRegistry) -> list[str]:
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
-@given(values=st.lists(st.one_of(st.sampled_from(_BOUNDS), st.integers(0, 1000).map(float))))
+_VALUES = st.one_of(st.sampled_from(_BOUNDS), st.integers(0, 1000).map(float))
+
+
+@given(values=st.lists(_VALUES) | st.lists(_VALUES, min_size=250, max_size=600))
 def test_a_histogram_exposes_what_the_library_s_exposes(values: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     distribution = LoopHistogram("seconds", "Time.", ["route"], buckets=_BOUNDS, registry=ours).labels("a")
@@ -27,6 +30,17 @@ def test_a_histogram_exposes_what_the_library_s_exposes(values: list[float]) -> 
         expected.observe(value)
 
     assert _exposed(ours) == _exposed(theirs)
+
+
+def test_a_time_is_observed_once_however_its_context_ends() -> None:
+    registry = CollectorRegistry()
+    distribution = LoopHistogram("seconds", "Time.", buckets=[10.0], registry=registry).labels()
+    with distribution.time():
+        pass
+    with pytest.raises(KeyError), distribution.time():
+        raise KeyError
+
+    assert registry.get_sample_value("seconds_bucket", {"le": "10.0"}) == 2
 
 
 def test_counters_expose_what_the_library_s_expose() -> None:
