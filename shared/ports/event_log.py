@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from shared.events import Event, EventType
+    from shared.events import EcgKey, Event, EventType
 
 
 class LogPosition(NamedTuple):
@@ -24,10 +24,11 @@ class LogPosition(NamedTuple):
 
 
 class LoggedEvent(NamedTuple):
-    """An event, and the position after it."""
+    """An event, the position after it, and the ECG that it is about."""
 
     event: Event
     position: LogPosition
+    key: EcgKey
 
 
 class LogPage(NamedTuple):
@@ -72,6 +73,9 @@ class EventLog(Protocol):
         Raises:
             ForgottenError: What followed the position is kept no longer, or never was.
         """
+
+    async def find(self, positions: Sequence[LogPosition]) -> dict[LogPosition, LoggedEvent]:
+        """The events before these positions, without those that were erased or forgotten."""
 
     async def end(self) -> LogPosition:
         """The position after all that can be read now."""

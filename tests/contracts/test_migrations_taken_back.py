@@ -60,8 +60,11 @@ _ITS_EVENTS: Final = "SELECT type, body FROM outbox WHERE republished = 7 ORDER 
 
 
 def without_what_stays(description: list[asyncpg.Record]) -> list[asyncpg.Record]:
-    names = ("schema_compatibility", "installation", "retention", "attempt", "api_key")
-    tables = {*names, *(f"{name}_pkey" for name in names), "api_key_account", "api_key_secret_hash_key"}
+    names = {"schema_compatibility", "installation", "retention", "attempt", "api_key"}
+    names |= {"webhook", "webhook_delivery"}
+    indexes = {*(f"{name}_pkey" for name in names), "api_key_account", "api_key_secret_hash_key"}
+    indexes |= {"webhook_account", *(f"webhook_delivery_{of}" for of in ("event", "newest", "due", "ecg"))}
+    tables = {*names, *indexes, "webhook_delivery_row_seq"}
     columns = ("past_error ", "past_finished_at ")
     return [
         row for row in description if row["relation"] not in tables and not row["part"].startswith(columns)

@@ -23,6 +23,8 @@ from shared.ports.operators.processes import Presence
 from shared.ports.operators.retention import PrunedPage, PrunedShare
 from shared.ports.operators.throughput import SettledCounts
 from shared.ports.outbox import Backoff
+from shared.ports.webhook_dispatch import Attempt, AttemptedDelivery, Progress
+from shared.ports.webhooks import NewWebhook, WebhookChange
 from shared.service import Service
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
@@ -36,6 +38,7 @@ from shared.storage.postgres.checks import (
     check_submissions,
 )
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.event_log import PostgresEventLog
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.audit import PostgresAudit
@@ -52,17 +55,20 @@ from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
+from shared.storage.postgres.webhooks.dispatch import PostgresWebhookDispatch
+from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
 from shared.storage.schema.compatibility import check_schema_of
 from shared.storage.schema.grants import grant
 from shared.storage.schema.migrations import migrate
 from shared.storage.schema.privileges import TABLES
-from tests.support.builders import SOURCE, a_submission, an_ecg
+from tests.support.builders import SOURCE, AnEventSource, a_submission, an_ecg
 from tests.support.databases import open_connection
 from tests.support.roles import open_role, url_of_role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from shared.domain.findings import JsonValue
     from shared.events import EventBatch
     from shared.storage.pool.database import Database
 
@@ -75,6 +81,7 @@ _CHECKS: Final[dict[Service, tuple[Check, ...]]] = {
 }
 # An autoscaler connects by itself: tests/operations/test_kubernetes.py.
 _SERVICES: Final = (Service.GATEWAY, Service.PROCESSOR, Service.OPERATOR)
+_DOCUMENT: Final[dict[str, JsonValue]] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {}}
 _BACKOFF: Final = Backoff(first_s=0.0, longest_s=60.0)
 
 
@@ -294,6 +301,43 @@ async def test_services_read_the_backlog_and_an_operator_the_timeline_of_an_ecg(
     assert [moment.what for moment in timeline.moments] == ["submitted", "queued"]
 
 
+async def test_a_gateway_keeps_webhooks_and_a_processor_sends_for_them(roles: Roles) -> None:
+    gateway, processor = roles.databases[Service.GATEWAY], roles.databases[Service.PROCESSOR]
+    store, dispatch = PostgresWebhookStore(gateway), PostgresWebhookDispatch(processor)
+    await PostgresAccountStore(gateway).add(Account("ada", "a hash", frozenset([Role.USER])))
+    types = frozenset(["ecg.processed"])
+    new = NewWebhook(
+        uuid4(), "ada", "https://example.org", "", types, of_all_owners=False, secret="x", after=None
+    )
+    assert await store.add(new, limit=1) is not None
+    await store.rotate(new.id, "whsec_y", account="ada")
+    await store.change(new.id, WebhookChange(is_enabled=True), account="ada")
+    ecgs, now = PostgresEcgStore(processor), datetime.now(UTC)
+    [receipt] = await PostgresEcgStore(gateway).add([a_submission("10")])
+    [claim] = (await ecgs.claim([receipt.key], claim_id=uuid4(), tried_before=True)).claimed
+    event = processed_event(claim.key, _DOCUMENT, source=SOURCE, now=now, traceparent=claim.traceparent)
+    await ecgs.settle([Settlement(claim, event, document=_DOCUMENT)])
+
+    [webhook] = await dispatch.lease(limit=1)
+    log = PostgresEventLog(processor, AnEventSource())
+    [logged] = (await log.read(None, limit=1, types=webhook.types, owner=webhook.owner)).events
+    refused = Attempt(500, "answered 500", 0.1)
+    sent = AttemptedDelivery(None, logged.position, event.id, event.type, logged.key, refused, 0.0)
+    await dispatch.record(webhook, [sent], Progress(logged.position, is_taken=False))
+    await store.change(new.id, WebhookChange(is_enabled=True), account="ada")
+    [due] = await dispatch.due(webhook._replace(may_send=True), limit=1)
+    assert due.position is not None
+    assert await log.find([due.position]) == {logged.position: logged}
+    again = sent._replace(delivery_id=due.id, key=None)
+    await dispatch.record(webhook, [again], Progress(is_taken=True))
+    await dispatch.release(webhook)
+    await dispatch.forget_deliveries(days=1)
+    assert await store.resend(new.id, due.id, account="ada") is not None
+    await store.ping(new.id, uuid4(), account="ada")
+    assert len(await store.deliveries(new.id, account="ada", before=None, state=None, limit=9)) == 2
+    assert await store.remove(new.id, account="ada")
+
+
 async def test_a_processor_and_an_operator_erase_what_was_finished_long_ago_and_nothing_else(
     roles: Roles,
 ) -> None:
@@ -338,7 +382,11 @@ async def test_a_processor_and_an_operator_erase_what_was_finished_long_ago_and_
         (Service.PROCESSOR, "DELETE FROM ecg"),
         (Service.PROCESSOR, "SELECT FROM operation"),
         (Service.PROCESSOR, "UPDATE retention SET least_age = '0 days'"),
-        (Service.PROCESSOR, "SELECT document FROM ecg_insights"),
+        (Service.PROCESSOR, "UPDATE ecg_insights SET document = '{}'"),
+        (Service.PROCESSOR, "UPDATE webhook SET url = ''"),
+        (Service.PROCESSOR, "INSERT INTO webhook (id) VALUES (gen_random_uuid())"),
+        (Service.GATEWAY, "UPDATE webhook SET lease = NULL"),
+        (Service.OPERATOR, "SELECT secret FROM webhook"),
         (Service.PROCESSOR, "DELETE FROM schema_compatibility"),
         (Service.OPERATOR, "SELECT samples FROM ecg_signal"),
         (Service.OPERATOR, "SELECT document FROM ecg_insights"),

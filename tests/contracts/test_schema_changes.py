@@ -33,6 +33,10 @@ INSERT INTO login (id, account, account_version, token_hash, expires_at)
 VALUES (gen_random_uuid(), 'ada', 1, 'x', now());
 INSERT INTO api_key (id, account, name, prefix, secret_hash, roles)
 VALUES (gen_random_uuid(), 'ada', 'a monitor', 'isk_01234567', 'x', '{user}');
+INSERT INTO webhook (id, account, url, description, types, of_all_owners, secret)
+VALUES (gen_random_uuid(), 'ada', 'https://example.org', '', '{}', false, 'x');
+INSERT INTO webhook_delivery (webhook, event_id, type, state, attempts, give_up_at)
+SELECT id, gen_random_uuid(), 'webhook.ping', 'delivered', 1, now() FROM webhook;
 INSERT INTO ecg (owner, id, content_hash, num_samples, status, due_at, finished_at, error) VALUES
     ('ada', '1', 'x', 3, 'queued', now(), NULL, NULL),
     ('ada', '2', 'x', 3, 'completed', NULL, now(), NULL),

@@ -13,7 +13,7 @@ from shared.ports.event_log import LoggedEvent, LogPage, LogPosition
 from shared.storage.postgres.ecgs import key_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -52,6 +52,11 @@ FROM (
 ) AS state
 LEFT JOIN chunk ON ($4::text IS NULL OR owners @> ARRAY[$4::text]) AND types && $5::text[]
 ORDER BY chunk.xid
+"""
+
+_FIND: Final = """
+SELECT xid::text AS xid, at, types, owners, ids, generations, traceparents FROM event_log
+WHERE xid = ANY($1::text[]::xid8[])
 """
 
 # Past generations keep their result, or why they failed, beside the results.
@@ -115,13 +120,21 @@ class PostgresEventLog:
             entries = list(islice(wanted, limit + 1))
             page = entries[:limit]
             truth = await _read_truth(connection, [entry.key for entry in page])
-        made = [(_event(entry, truth, source), entry.position) for entry in page]
-        events = [LoggedEvent(event, position) for event, position in made if event is not None]
+        events = list(_logged(page, truth, source))
         if len(entries) > limit:
             return LogPage(events, page[-1].position, has_more=True)
         if not rows[0]["is_whole"]:
             return LogPage(events, LogPosition(int(rows[0]["last"]), _AFTER_ALL_OF_IT), has_more=True)
         return LogPage(events, max(begin, _before(rows[0]["oldest_running"])), has_more=False)
+
+    async def find(self, positions: Sequence[LogPosition]) -> dict[LogPosition, LoggedEvent]:
+        source = await self._event_source.uri()
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_FIND, list({str(each.transaction) for each in positions}))
+            wanted = set(positions)
+            found = [entry for entry in _entries(rows) if entry.position in wanted]
+            truth = await _read_truth(connection, [entry.key for entry in found])
+        return {logged.position: logged for logged in _logged(found, truth, source)}
 
 
 def _before(transaction: str) -> LogPosition:
@@ -149,6 +162,15 @@ def _entries(rows: Sequence[asyncpg.Record]) -> Iterator[_Entry]:
 async def _read_truth(connection: Connection, keys: Sequence[EcgKey]) -> dict[EcgKey, asyncpg.Record]:
     rows = await connection.fetch(_TRUTH, *key_arrays(keys))
     return {EcgKey(row["owner"], row["id"], row["generation"]): row for row in rows}
+
+
+def _logged(
+    entries: Iterable[_Entry], truth: dict[EcgKey, asyncpg.Record], source: str
+) -> Iterator[LoggedEvent]:
+    for entry in entries:
+        event = _event(entry, truth, source)
+        if event is not None:
+            yield LoggedEvent(event, entry.position, entry.key)
 
 
 def _event(entry: _Entry, truth: dict[EcgKey, asyncpg.Record], source: str) -> Event | None:

@@ -40,12 +40,19 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "attempt": "SELECT, DELETE",
         "event_log": "SELECT, INSERT",
         "event_log_start": "SELECT",
+        "webhook": (
+            "SELECT, INSERT, UPDATE (url, description, types, secret, previous_secret, "
+            "previous_secret_until, is_enabled, disabled_at, disabled_reason, failures, failing_since, "
+            "resume_at), DELETE"
+        ),
+        "webhook_delivery": "SELECT, INSERT, UPDATE (state, due_at, give_up_at), DELETE",
     },
     Service.PROCESSOR: _OF_ALL
     | {
         "ecg": "SELECT, UPDATE (status, attempts, claimed_by, republished, due_at, error, finished_at)",
         "ecg_signal": "SELECT",
-        "ecg_insights": "INSERT",
+        # Webhooks send events, with their results.
+        "ecg_insights": "SELECT (row, generation, document, past_error), INSERT",
         "recording": "SELECT",
         "recording_part": "SELECT",
         "outbox": "SELECT, INSERT, UPDATE (event_ids, types, bodies, republished, due_at), DELETE",
@@ -56,7 +63,14 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "attempt": "SELECT, INSERT",
         "throughput": "SELECT, INSERT, UPDATE, DELETE",
         "intake": "SELECT",
-        "event_log": "INSERT",
+        "event_log": "SELECT, INSERT",
+        "event_log_start": "SELECT",
+        "account": "SELECT (name, roles, deleted_at)",
+        "webhook": (
+            "SELECT, UPDATE (after_xid, after_place, since, failures, failing_since, last_error, resume_at, "
+            "last_delivered_at, is_enabled, disabled_at, disabled_reason, lease, leased_until)"
+        ),
+        "webhook_delivery": "SELECT, INSERT, UPDATE, DELETE",
     },
     Service.OPERATOR: _OF_ALL
     | {
@@ -73,6 +87,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "attempt": "SELECT, INSERT",
         "throughput": "SELECT",
         "intake": "SELECT, INSERT, UPDATE",
+        "webhook_delivery": "SELECT",
     },
     # What `deploy/kubernetes` asks, and `isoline ops backlog` too: how many are queued, and for how long.
     Service.SCALER: {"ecg": "SELECT (due_at, submitted_at, generation)"},
