@@ -45,10 +45,12 @@ async def run_processor(
     claim_ids: ClaimIds,
     stop_requested: asyncio.Event,
     is_intake_paused: Callable[[], bool] = lambda: False,
+    announcer: Publisher | None = None,
 ) -> None:
     """Work until a stop is requested, then settle received deliveries; unsettled ones are delivered again.
 
-    They have 20 s, or no time while PostgreSQL can't be used. Messages are consumed only while it can.
+    They have 20 s, or no time while PostgreSQL can't be used. Messages are consumed only while it can. The
+    announcer is the relay's, see there.
     """
     deps = Dependencies(
         store=store,
@@ -68,6 +70,7 @@ async def run_processor(
         event_source=event_source,
         interval_s=settings.relay_interval_s,
         is_intake_paused=is_intake_paused,
+        announcer=announcer,
     )
     prefetch = Prefetch(consumer, deps.pace, most=settings.prefetch, concurrency=settings.concurrency)
     await prefetch.adjust()

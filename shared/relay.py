@@ -51,6 +51,7 @@ async def run_relay(
     event_source: EventSource,
     interval_s: float,
     is_intake_paused: Callable[[], bool] = _never,
+    announcer: Publisher | None = None,
 ) -> None:
     """Sweep forever: ten times as often while pages are full, with backoff while a service is unavailable.
 
@@ -62,12 +63,16 @@ async def run_relay(
         event_source: Of the events.
         interval_s: Between two sweeps.
         is_intake_paused: Whether no processor takes ECGs, so that they are not announced in vain.
+        announcer: Publishes ECGs where events have a broker of their own. While that is away, events wait and
+            ECGs are announced all the same.
     """
     failures, outages = 0, Outages("the relay")
     while True:
         began_s = time.monotonic()
         try:
-            is_full = await _sweep(outbox, publisher, event_source, announces=not is_intake_paused())
+            is_full = await _sweep(
+                outbox, publisher, event_source, announces=not is_intake_paused(), announcer=announcer
+            )
             failures = 0
             outages.record_success()
         except UnavailableError as error:
@@ -79,20 +84,37 @@ async def run_relay(
 
 
 async def _sweep(
-    outbox: Outbox, publisher: Publisher, event_source: EventSource, *, announces: bool = True
+    outbox: Outbox,
+    publisher: Publisher,
+    event_source: EventSource,
+    *,
+    announces: bool = True,
+    announcer: Publisher | None = None,
 ) -> bool:
     """Publish one page of due events, and of due ECGs if they are announced; whether more may be due.
 
     Raises:
         UnavailableError: Broker or database; without the broker nothing is asked of the database.
     """
-    await publisher.check()
-    announced = await _announce_due(outbox, publisher, await event_source.uri()) if announces else 0
+    of_ecgs = announcer or publisher
+    await of_ecgs.check()
+    announced = await _announce_due(outbox, of_ecgs, await event_source.uri()) if announces else 0
+    if announcer is not None and not await _is_available(publisher):
+        return announced == _PAGE
     batches = await outbox.take_due_events(_PAGE, REPUBLISH_BACKOFF)
     if batches:
         await publish_batches(batches, outbox=outbox, publisher=publisher, by=_BY_RELAY)
         _REPUBLISHED["events"].inc(sum(len(batch.events) for batch in batches))
     return announced == _PAGE or sum(len(batch.events) for batch in batches) >= _PAGE
+
+
+async def _is_available(publisher: Publisher) -> bool:
+    """Whether publishing can succeed now; who keeps its connection logs why not."""
+    try:
+        await publisher.check()
+    except UnavailableError:
+        return False
+    return True
 
 
 async def _announce_due(outbox: Outbox, publisher: Publisher, source: str) -> int:

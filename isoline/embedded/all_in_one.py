@@ -1,4 +1,7 @@
-"""The embedded mode: PostgreSQL, an in-process broker, gateway and processor as one process."""
+"""The embedded mode: PostgreSQL, an in-process broker, gateway and processor as one process.
+
+Subscribers over AMQP need a RabbitMQ beside it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from isoline.embedded.demo_accounts import (
 )
 from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
+from isoline.embedded.publisher import open_embedded_publisher
 from isoline.embedded.state import EmbeddedState, hold_state
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.intake_gate import IntakeGate
@@ -103,6 +107,7 @@ async def _serve_on(
 ) -> None:
     broker, queue = InProcessBroker(), Topology().submitted_queue
     broker.bind(queue, EventType.SUBMITTED)
+    in_process, amqp_url = broker.publisher(), settings.amqp_url.get_secret_value()
     async with (
         open_traces("embedded", os.environ),
         open_database(
@@ -110,6 +115,10 @@ async def _serve_on(
         ) as database,
         open_operators_database(database_url, "embedded") as operators_database,
         broker.consumer(queue, prefetch=settings.prefetch) as consumer,
+        open_embedded_publisher(in_process, amqp_url, namespace=settings.amqp_namespace) as (
+            publisher,
+            health_part_of_broker,
+        ),
         open_retention(
             PostgresRetention(database),
             older_than=settings.retention_period,
@@ -118,7 +127,7 @@ async def _serve_on(
         open_event_log_days(PostgresEventLogDays(database), days=settings.event_retention_days),
     ):
         letters = broker.operators_letters(queue)
-        ports = ports_on_postgres(database, broker.publisher(), source=settings.source)
+        ports = ports_on_postgres(database, publisher, source=settings.source)
         accounts = PostgresAccountStore(database)
         if is_local:
             await create_demo_accounts(accounts)
@@ -143,8 +152,10 @@ async def _serve_on(
                     check=breaker.check, impact=NO_ANALYSIS_IMPACT, is_in_memory=True, is_logged=False
                 ),
                 "intake": gate.health_part,
+                **health_part_of_broker,
             },
             operations_port=settings.operations_port,
+            amqp_namespace=settings.amqp_namespace,
         )
         heartbeat = Heartbeat(
             PostgresProcesses(database),
@@ -171,6 +182,7 @@ async def _serve_on(
                 event_source=ports.event_source,
                 consumer=gate,
                 is_intake_paused=gate.is_paused,
+                announcer=in_process,
                 breaker=breaker,
                 claim_ids=ClaimIds(process_id),
                 stop_requested=stop_requested,

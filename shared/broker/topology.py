@@ -30,9 +30,16 @@ DECLARED_BY: Final = "this user has no right to declare it, an administrator's `
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The names at one broker, each with a prefix, so that several installations can share the broker."""
+    """The names at one broker, each with a prefix, so that several installations can share the broker.
+
+    Attributes:
+        namespace: The prefix.
+        is_for_subscribers_alone: Whether there is nothing but the exchange of events, because the processors
+            of this installation get their work otherwise.
+    """
 
     namespace: str = ""
+    is_for_subscribers_alone: bool = False
 
     @property
     def exchange(self) -> str:
@@ -57,6 +64,9 @@ class Topology:
 
 async def declare(channel: AbstractChannel, topology: Topology) -> None:
     """Declare every exchange and queue, so that a submission is always routed."""
+    events = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+    if topology.is_for_subscribers_alone:
+        return
     dead_letters = await channel.declare_exchange(
         topology.dead_letter_exchange, aio_pika.ExchangeType.FANOUT, durable=True
     )
@@ -64,7 +74,6 @@ async def declare(channel: AbstractChannel, topology: Topology) -> None:
         topology.dead_letter_queue, durable=True, arguments={"x-queue-type": "quorum"}
     )
     await dead.bind(dead_letters)
-    events = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
     submitted = await channel.declare_queue(
         topology.submitted_queue,
         durable=True,
@@ -85,8 +94,10 @@ async def check_declared(channel: AbstractChannel, topology: Topology) -> None:
     Raises:
         ChannelNotFoundEntity: One does not exist; the channel is closed.
     """
-    for exchange in (topology.dead_letter_exchange, topology.exchange):
-        await channel.get_exchange(exchange, ensure=True)
+    await channel.get_exchange(topology.exchange, ensure=True)
+    if topology.is_for_subscribers_alone:
+        return
+    await channel.get_exchange(topology.dead_letter_exchange, ensure=True)
     for queue in (topology.dead_letter_queue, topology.submitted_queue):
         await channel.declare_queue(queue, passive=True)
 

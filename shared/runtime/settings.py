@@ -256,11 +256,24 @@ class WorkerSettings(OperationsSettings):
         return self
 
 
-class BrokerSettings(Settings):
+class BrokerNameSettings(Settings):
+    """The names at RabbitMQ."""
+
+    amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$", max_length=_LONGEST_NAMESPACE)] = ""
+
+
+class BrokerSettings(BrokerNameSettings):
     """The connection to RabbitMQ."""
 
     amqp_url: Annotated[SecretStr, _url("amqp", "amqps", lists_urls=True), AfterValidator(_amqp_numbers)]
-    amqp_namespace: Annotated[str, Field(pattern="^[a-z0-9.-]*$", max_length=_LONGEST_NAMESPACE)] = ""
+
+
+class SubscribersBrokerSettings(BrokerNameSettings):
+    """The connection to a RabbitMQ that is for subscribers alone; none if empty."""
+
+    amqp_url: Annotated[
+        SecretStr, _optional(_url("amqp", "amqps", lists_urls=True)), AfterValidator(_amqp_numbers)
+    ] = SecretStr("")
 
 
 class EventSettings(Settings):
@@ -468,7 +481,7 @@ class ProcessorSettings(ProcessorOnlySettings, DatabaseSettings, BrokerSettings,
         return _without_sample_secrets(self)
 
 
-class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, LogSettings):
+class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, SubscribersBrokerSettings, LogSettings):
     """Settings of the embedded mode, all optional; it is for one developer on one machine."""
 
     host: str = "127.0.0.1"  # its demo accounts have known passwords

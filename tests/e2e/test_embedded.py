@@ -9,8 +9,10 @@ import signal
 import socket
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+import aio_pika
 import aiohttp
 import orjson
 import pytest
@@ -20,6 +22,7 @@ from tests.e2e.load import known_findings, real_ecgs, submit_all
 from tests.support.golden import PTB_XL_06004
 from tests.support.polling import until
 from tests.support.servers.folders import server_folder
+from tests.support.servers.rabbitmq_server import open_rabbitmq_server
 from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COMMAND_WITHIN_S: Final = 90.0
+_QUEUE: Final = "sub.dev"
 _CAN_NOT_START: Final = """
 import sys, tempfile
 if sys.orig_argv[-1] == "embedded":
@@ -42,6 +46,7 @@ class Embedded:
         self.host = "127.0.0.1"
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
+        self.settings: dict[str, str] = {}
 
     async def isoline(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str]:
         """Run ``isoline ARGUMENTS``; its exit status and all that it printed."""
@@ -66,11 +71,12 @@ class Embedded:
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISOLINE_")}
-        return inherited | {
+        own = {
             "ISOLINE_VAR": str(self.var),
             "ISOLINE_HOST": self.host,
             "ISOLINE_PORT": str(self.port),
         }
+        return inherited | own | self.settings
 
 
 @pytest.fixture
@@ -114,6 +120,92 @@ async def test_what_was_queued_when_the_process_was_killed_completes_after_the_n
                 found = await answer.json()
             assert found["status"] == "completed"
             assert known_findings(found) == ecg.findings
+
+
+async def test_a_rabbitmq_beside_it_gets_what_became_of_its_ecgs_also_after_it_was_away(
+    embedded: Embedded,
+) -> None:
+    with server_folder() as folder:
+        async with open_rabbitmq_server(folder) as rabbitmq:
+            embedded.settings = {"ISOLINE_AMQP_URL": rabbitmq.amqp_url, "ISOLINE_AMQP_NAMESPACE": "dev-"}
+            await _bind(rabbitmq.amqp_url)
+            await rabbitmq.stop()
+
+            status, printed = await embedded.isoline("up")  # submits an ECG, and shows its result
+            async with _demo_client(embedded.address) as session:
+                away = await _health(session)
+                await rabbitmq.start()
+                [processed] = await _receive(rabbitmq.amqp_url)
+                await until(partial(_is_broker_ok, session), within_s=_COMMAND_WITHIN_S)
+                logged = await _logged(session)
+                await rabbitmq.stop()
+                async with session.delete("/ecg/ptbxl-06004") as answer:
+                    assert answer.status == 204
+                await rabbitmq.start()
+                [deleted] = await _receive(rabbitmq.amqp_url)
+                logged += await _logged(session)  # the first one is erased with its ECG
+            queues = (await rabbitmq.control("list_queues", "name")).split()
+
+    assert (status, _zero_crossings(printed)) == (0, PTB_XL_06004), printed
+    assert away["state"] == "degraded"
+    assert away["reason"].startswith("RabbitMQ: ")
+    assert '"broker is away"' in (embedded.var / "isoline.log").read_text()
+    assert [processed["type"], deleted["type"]] == ["ecg.processed", "ecg.deleted"]
+    assert [processed, deleted] == logged
+    assert _QUEUE in queues
+    assert not [name for name in queues if "processor" in name]
+
+
+async def _bind(amqp_url: str) -> None:
+    """Bind a subscriber's queue, before Isoline has declared its exchange."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("dev-ecg.events", aio_pika.ExchangeType.TOPIC, durable=True)
+        queue = await channel.declare_queue(_QUEUE, durable=True)
+        await queue.bind(exchange, "#")
+
+
+async def _receive(amqp_url: str) -> list[dict[str, Any]]:
+    """Wait for an event; take it, and all that came with it."""
+    received: list[dict[str, Any]] = []
+    async with asyncio.timeout(_COMMAND_WITHIN_S), await aio_pika.connect(amqp_url) as connection:
+        queue = await (await connection.channel()).get_queue(_QUEUE)
+
+        async def is_there() -> bool:
+            while (message := await queue.get(fail=False, no_ack=True)) is not None:
+                received.append(orjson.loads(message.body))
+            return bool(received)
+
+        await until(is_there, within_s=_COMMAND_WITHIN_S)
+    return received
+
+
+async def _logged(session: aiohttp.ClientSession) -> list[dict[str, Any]]:
+    async with session.get("/events") as answer:
+        documents: list[dict[str, Any]] = (await answer.json())["events"]
+    return documents
+
+
+async def _health(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """What the embedded mode says of RabbitMQ, without which it stays ready."""
+    async with session.get("/health/ready") as answer:
+        assert answer.status == 200
+        part: dict[str, Any] = (await answer.json())["parts"]["broker"]
+    return part
+
+
+async def _is_broker_ok(session: aiohttp.ClientSession) -> bool:
+    return bool((await _health(session))["state"] == "ok")
+
+
+async def test_a_broken_url_of_a_rabbitmq_is_named_without_it(embedded: Embedded) -> None:
+    embedded.settings = {"ISOLINE_AMQP_URL": "http://olga:secret@127.0.0.1/"}
+
+    status, printed = await embedded.isoline("up")
+
+    assert status == 2
+    assert "ISOLINE_AMQP_URL: expected amqp://user:password@host:port/name" in printed
+    assert "secret" not in printed
 
 
 async def test_two_starts_at_once_make_one(embedded: Embedded) -> None:

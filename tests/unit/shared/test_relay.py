@@ -78,6 +78,19 @@ class TestAnnouncing:
         assert len(publisher.published) == 1
         assert len(outbox.cleared) == 1
 
+    async def test_ecgs_don_t_wait_for_the_broker_of_events(self, pauses: Pauses) -> None:
+        outbox = ScriptedOutbox(
+            ecgs=[ecgs(1), ecgs(_PAGE), ecgs(1)], batches=[[an_event_batch()], [an_event_batch()]]
+        )
+        announcer, publisher = ScriptedPublisher(), ScriptedPublisher(checks=[None, _AWAY, _AWAY, None])
+
+        await pauses.sweep(4, outbox, publisher, announcer)
+
+        assert [len(ids) for ids in announced(announcer)] == [1, *[64] * 8, 1]
+        assert len(publisher.published) == 2
+        assert outbox.asked_for == [_PAGE] * (4 + 2)
+        assert pauses.slept_s == [_INTERVAL_S, _INTERVAL_S / 10, _INTERVAL_S, _INTERVAL_S]
+
     async def test_nothing_is_asked_of_the_outbox_while_the_broker_is_unavailable(
         self, pauses: Pauses
     ) -> None:
@@ -192,7 +205,13 @@ class Pauses:
         self.slept_s: list[float] = []
         self._left = 0
 
-    async def sweep(self, times: int, outbox: ScriptedOutbox, publisher: ScriptedPublisher) -> None:
+    async def sweep(
+        self,
+        times: int,
+        outbox: ScriptedOutbox,
+        publisher: ScriptedPublisher,
+        announcer: ScriptedPublisher | None = None,
+    ) -> None:
         """Run a relay for so many sweeps."""
         self._left = times
         with pytest.raises(_SweptError):
@@ -202,6 +221,7 @@ class Pauses:
                     publisher=publisher,
                     event_source=AnEventSource(),
                     interval_s=_INTERVAL_S,
+                    announcer=announcer,
                 )
 
     async def sleep(self, seconds: float) -> None:

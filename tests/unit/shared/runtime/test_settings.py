@@ -290,6 +290,16 @@ def test_the_embedded_mode_needs_no_settings() -> None:
     settings = read_settings(EmbeddedSettings)
 
     assert (settings.host, settings.port, settings.password_min_length) == ("127.0.0.1", 8080, 4)
+    assert settings.amqp_url.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("url", ["http://mq/", "amqp://mq:99999/", "amqp://mq/?heartbeat=often"])
+def test_a_rabbitmq_of_the_embedded_mode_is_named_if_it_is_none(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("ISOLINE_AMQP_URL", url)
+
+    assert refusal(EmbeddedSettings).startswith("ISOLINE_AMQP_URL: ")
 
 
 def test_production_asks_for_passwords_of_8_characters(environment: pytest.MonkeyPatch) -> None:  # noqa: ARG001
