@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import ConfigurationError
+from shared.egress import EgressRules, read_networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,6 +178,11 @@ def _is_host(host: str) -> bool:
         return False
 
 
+def _networks(text: str) -> str:
+    """Networks in CIDR form with commas between them, without white space."""
+    return ",".join(map(str, read_networks(text)))
+
+
 def _uri_reference(source: str) -> str:
     """A URI or a relative reference (RFC 3986), as CloudEvents require of a source; or empty."""
     try:
@@ -282,6 +288,17 @@ class EventSettings(Settings):
     source: Annotated[str, Field(max_length=256), AfterValidator(_uri_reference)] = ""
 
 
+class WebhookSettings(Settings):
+    """Where webhooks may lead beside public addresses."""
+
+    webhook_networks: Annotated[str, AfterValidator(_networks)] = ""
+
+    @property
+    def egress_rules(self) -> EgressRules:
+        """Which addresses a webhook may call."""
+        return EgressRules(read_networks(self.webhook_networks))
+
+
 class SubmissionLimits(Settings):
     """Limits of one submission."""
 
@@ -332,7 +349,12 @@ class ExternalIssuerSettings(Settings):
 
 
 class GatewayOnlySettings(
-    SubmissionLimits, RequestLimits, ExternalIssuerSettings, EventSettings, OperationsSettings
+    SubmissionLimits,
+    RequestLimits,
+    ExternalIssuerSettings,
+    EventSettings,
+    WebhookSettings,
+    OperationsSettings,
 ):
     """Settings of the gateway beside database and broker."""
 
@@ -446,7 +468,7 @@ class EventLogSettings(Settings):
     event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
 
-class ProcessorOnlySettings(EventSettings, RetentionSettings, EventLogSettings):
+class ProcessorOnlySettings(EventSettings, RetentionSettings, EventLogSettings, WebhookSettings):
     """Settings of the processor beside database and broker."""
 
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches, so that one is always prefetched

@@ -141,6 +141,23 @@ def test_origins_have_commas_between_them(
     assert read_settings(GatewaySettings).allowed_origins == expected
 
 
+@pytest.mark.parametrize("kind", [GatewaySettings, ProcessorSettings, EmbeddedSettings])
+def test_networks_of_webhooks_are_read_by_both_services(
+    environment: pytest.MonkeyPatch, kind: type[GatewaySettings | ProcessorSettings | EmbeddedSettings]
+) -> None:
+    assert read_settings(kind).egress_rules.networks == ()
+
+    environment.setenv("ISOLINE_WEBHOOK_NETWORKS", "10.1.0.0/16, fd12:3456::/32")
+
+    assert list(map(str, read_settings(kind).egress_rules.networks)) == ["10.1.0.0/16", "fd12:3456::/32"]
+
+
+def test_what_is_no_network_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ISOLINE_WEBHOOK_NETWORKS", "10.1.0.0/16,10.2.0.1/16")
+
+    assert refusal().startswith("ISOLINE_WEBHOOK_NETWORKS: network 2: expected 10.0.0.0/8 ")
+
+
 @pytest.mark.parametrize(
     "given",
     [
