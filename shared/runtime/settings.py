@@ -471,6 +471,7 @@ class EventLogSettings(Settings):
 class ProcessorOnlySettings(EventSettings, RetentionSettings, EventLogSettings, WebhookSettings):
     """Settings of the processor beside database and broker."""
 
+    webhook_ca_file: str = ""
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 320  # five batches, so that one is always prefetched
     batch_messages: Annotated[int, Field(ge=1, le=1000)] = 64
     concurrency: Annotated[int, Field(ge=1, le=64)] = 1  # with two, each gets batches of half the size
