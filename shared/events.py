@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_ECGS_PER_EVENT: Final = 64
 
+PING: Final = "webhook.ping"
+"""The type of the event that tests a webhook; it is not published otherwise, and in no log."""
+
 LEGACY_SOURCE: Final = "/isoline"
 """The source of all installations before each had its own.
 
@@ -131,6 +134,20 @@ def deleted_event(key: EcgKey, *, source: str, now: datetime, traceparent: str |
     """The ECG was erased by its owner; subscribers should erase their copies too."""
     data: DeletedData = {"owner": key.owner, "id": key.id, "generation": key.generation}
     return _event(EventType.DELETED, [key], data, source=source, now=now, traceparent=traceparent)
+
+
+def ping_body(event_id: UUID, *, webhook: UUID, source: str, now: datetime) -> bytes:
+    """A test event for the receiver of a webhook: a CloudEvents document about no ECG."""
+    document = {
+        "specversion": "1.0",
+        "id": str(event_id),  # asyncpg's are none that orjson knows
+        "source": source,
+        "type": PING,
+        "time": now,
+        "datacontenttype": "application/json",
+        "data": {"webhook": str(webhook)},
+    }
+    return orjson.dumps(document)
 
 
 def final_event_ids(key: EcgKey, *, source: str) -> list[UUID]:

@@ -26,6 +26,7 @@ class LeasedWebhook(NamedTuple):
         is_failing: Whether nothing it sent was taken of late.
         failures: How often in a row.
         room: How many events more may wait to be sent again.
+        disabled_reason: Why Isoline switched it off; None if Isoline did not.
     """
 
     id: UUID
@@ -40,6 +41,7 @@ class LeasedWebhook(NamedTuple):
     is_failing: bool
     failures: int
     room: int
+    disabled_reason: str | None = None
 
 
 class DueDelivery(NamedTuple):
@@ -105,6 +107,7 @@ class Progress(NamedTuple):
 
     Attributes:
         position: What follows is sent next; None as it was.
+        begins_anew: Whether the log has forgotten what follows: the oldest that is kept is sent next.
         is_taken: Whether the receiver took something; None if nothing was sent.
         last_error: Why something was not taken.
         pause_s: If nothing was taken: when to send next.
@@ -112,6 +115,7 @@ class Progress(NamedTuple):
     """
 
     position: LogPosition | None = None
+    begins_anew: bool = False
     is_taken: bool | None = None
     last_error: str | None = None
     pause_s: float = 0.0

@@ -40,7 +40,7 @@ _COLUMNS: Final = f"""
 webhook.id, url, secret, CASE WHEN previous_secret_until > now() THEN previous_secret END AS previous_secret,
 CASE WHEN NOT of_all_owners THEN account END AS owner, types, after_xid::text AS after_xid, after_place,
 since, is_enabled AND resume_at <= now() AND {_MAY_READ} AS may_send, failing_since IS NOT NULL AS is_failing,
-failures, {_MOST_WAITING} - {_WAITING} AS room
+failures, {_MOST_WAITING} - {_WAITING} AS room, disabled_reason
 """  # nosec B608 - constants
 _LEASE: Final = f"""
 WITH newest AS MATERIALIZED (
@@ -106,7 +106,8 @@ UPDATE webhook_delivery SET due_at = now() WHERE webhook = $1 AND due_at > now()
 _IS_OVER: Final = "NOT coalesce($5, true) AND coalesce(failing_since < now() - interval '1 day', false)"
 _PROGRESS: Final = f"""
 UPDATE webhook SET leased_until = now() + interval '1 minute',
-    after_xid = coalesce($3::text::xid8, after_xid), after_place = coalesce($4, after_place),
+    after_xid = CASE WHEN NOT $9 THEN coalesce($3::text::xid8, after_xid) END,
+    after_place = coalesce($4, after_place),
     since = CASE WHEN $3 IS NULL THEN since END,
     failures = CASE WHEN $5 THEN 0 WHEN NOT $5 THEN failures + 1 ELSE failures END,
     failing_since = CASE WHEN $5 THEN NULL WHEN NOT $5 THEN coalesce(failing_since, now())
@@ -119,7 +120,7 @@ UPDATE webhook SET leased_until = now() + interval '1 minute',
     disabled_reason = CASE WHEN NOT is_enabled THEN disabled_reason WHEN $8 IS NOT NULL THEN $8
         WHEN {_IS_OVER} THEN 'nothing was taken for a day; the last time: ' || $6 ELSE disabled_reason END
 WHERE id = $1 AND lease = $2
-RETURNING {_COLUMNS}, is_enabled, disabled_reason
+RETURNING {_COLUMNS}
 """  # noqa: S608 # nosec B608 - constants
 _LOCK: Final = "SELECT id FROM webhook WHERE id = $1 AND lease = $2 FOR NO KEY UPDATE"
 _RELEASE: Final = "UPDATE webhook SET leased_until = now(), lease = NULL WHERE id = $1 AND lease = $2"
@@ -183,6 +184,7 @@ class PostgresWebhookDispatch:
                 progress.last_error,
                 progress.pause_s,
                 progress.disabled_reason,
+                progress.begins_anew,
             )
         return None if row is None else _leased(row, webhook.lease)
 
@@ -212,6 +214,7 @@ def _leased(row: asyncpg.Record, lease: UUID) -> LeasedWebhook:
         is_failing=row["is_failing"],
         failures=row["failures"],
         room=max(0, row["room"]),
+        disabled_reason=row["disabled_reason"],
     )
 
 
