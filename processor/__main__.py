@@ -6,6 +6,7 @@ import gc
 import math
 import os
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,9 @@ from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.intake_gate import IntakeGate
 from processor.deliveries.metrics import SETTLED_COUNTS, held_ecgs
 from processor.insights import INSIGHTS
+from processor.webhooks.delivering import Senders
+from processor.webhooks.dispatcher import open_webhooks
+from processor.webhooks.sender import open_webhook_sender
 from processor.worker import NO_ANALYSIS_IMPACT, run_processor
 from shared.backlog_age import health_part_of_backlog_age
 from shared.broker.rabbitmq.consumer import open_rabbitmq_consumer
@@ -36,6 +40,7 @@ from shared.runtime.workers import WorkersOption, run_workers
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.checks import check_results
 from shared.storage.postgres.ecgs import PostgresEcgStore
+from shared.storage.postgres.event_log import PostgresEventLog
 from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.event_log_days import PostgresEventLogDays
@@ -44,11 +49,16 @@ from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.webhooks.dispatch import PostgresWebhookDispatch
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import AsyncIterator
+
+    from shared.runtime.settings import ProcessorOnlySettings
+    from shared.storage.pool.database import Database
 
 # A batch of 512 ECGs is some 20,000 objects with one lifetime. With Python's default threshold of 700 the
 # collector scanned them again and again, a fifth of the time of a small ECG.
@@ -128,6 +138,7 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 ecgs_per_s=settings.retention_ecgs_per_s,
             ),
             open_event_log_days(PostgresEventLogDays(database), days=settings.event_retention_days),
+            open_webhooks_on_postgres(database, settings),
             open_heartbeat(
                 Heartbeat(
                     PostgresProcesses(database),
@@ -155,6 +166,23 @@ async def _serve_alone(settings: ProcessorSettings, stop_requested: asyncio.Even
                 claim_ids=ClaimIds(process_id),
                 stop_requested=stop_requested,
             )
+
+
+@asynccontextmanager
+async def open_webhooks_on_postgres(
+    database: Database, settings: ProcessorOnlySettings
+) -> AsyncIterator[None]:
+    """Send for webhooks while the context is open."""
+    source = PostgresEventSource(database, source=settings.source)
+    async with open_webhook_sender(settings.egress_rules, ca_file=settings.webhook_ca_file) as sender:
+        senders = Senders(
+            dispatch=PostgresWebhookDispatch(database),
+            log=PostgresEventLog(database, source),
+            event_source=source,
+            sender=sender,
+        )
+        async with open_webhooks(senders, delivery_days=settings.event_retention_days):
+            yield
 
 
 def main(workers: WorkersOption = None) -> None:

@@ -28,6 +28,7 @@ from isoline.embedded.postgres_server import open_postgres_server
 from isoline.embedded.private_files import make_folder, open_existing, replace_private
 from isoline.embedded.publisher import open_embedded_publisher
 from isoline.embedded.state import EmbeddedState, hold_state
+from processor.__main__ import open_webhooks_on_postgres
 from processor.deliveries.circuit_breaker import CircuitBreaker
 from processor.deliveries.intake_gate import IntakeGate
 from processor.deliveries.metrics import SETTLED_COUNTS, held_ecgs
@@ -81,7 +82,7 @@ async def serve(stop_requested: asyncio.Event) -> None:
     settings = read_settings(EmbeddedSettings)
     is_local = is_loopback(settings.host)
     if not is_local:
-        settings = settings.with_gateway_password_length()
+        settings = settings.for_network()
     configure_logs("embedded", settings.log_level)
     make_folder(settings.var)
     with hold_state(settings.var) as write_state:
@@ -125,6 +126,7 @@ async def _serve_on(
             ecgs_per_s=settings.retention_ecgs_per_s,
         ),
         open_event_log_days(PostgresEventLogDays(database), days=settings.event_retention_days),
+        open_webhooks_on_postgres(database, settings),
     ):
         letters = broker.operators_letters(queue)
         ports = ports_on_postgres(database, publisher, source=settings.source)

@@ -510,14 +510,17 @@ class EmbeddedSettings(GatewayOnlySettings, ProcessorOnlySettings, SubscribersBr
     host: str = "127.0.0.1"  # its demo accounts have known passwords
     password_min_length: Annotated[int, Field(ge=1, le=128)] = 4
     drain_s: Annotated[float, Field(ge=0, le=10)] = 0.0  # there is no other gateway to fail over to
+    webhook_networks: Annotated[str, AfterValidator(_networks)] = "127.0.0.0/8,::1/128"
     var: Path = Path("var")
 
-    def with_gateway_password_length(self) -> Self:
-        """Passwords as long as a gateway's, unless set otherwise: for a host that other machines reach."""
-        if "password_min_length" in self.model_fields_set:
-            return self
-        length = GatewayOnlySettings.model_fields["password_min_length"].default
-        return self.model_copy(update={"password_min_length": length})
+    def for_network(self) -> Self:
+        """With a gateway's defaults where one developer's would be unsafe: other machines reach the host."""
+        of_gateway = {
+            name: GatewayOnlySettings.model_fields[name].default
+            for name in ("password_min_length", "webhook_networks")
+            if name not in self.model_fields_set
+        }
+        return self.model_copy(update=of_gateway)
 
 
 _S = TypeVar("_S", bound=BaseSettings)

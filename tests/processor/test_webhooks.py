@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from processor.webhooks.message import WebhookMessage
-
     from shared.domain.findings import JsonValue
     from shared.domain.webhook import Webhook, WebhookDelivery
     from shared.events import EcgKey

@@ -188,7 +188,7 @@ def _password_min_length() -> int:
     if is_production():
         return read_settings(GatewayOnlySettings).password_min_length
     embedded = read_settings(EmbeddedSettings)
-    return (embedded if _is_local() else embedded.with_gateway_password_length()).password_min_length
+    return (embedded if _is_local() else embedded.for_network()).password_min_length
 
 
 def _is_local() -> bool:

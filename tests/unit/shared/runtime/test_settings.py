@@ -145,11 +145,22 @@ def test_origins_have_commas_between_them(
 def test_networks_of_webhooks_are_read_by_both_services(
     environment: pytest.MonkeyPatch, kind: type[GatewaySettings | ProcessorSettings | EmbeddedSettings]
 ) -> None:
-    assert read_settings(kind).egress_rules.networks == ()
+    own = ["127.0.0.0/8", "::1/128"] if kind is EmbeddedSettings else []
+    assert list(map(str, read_settings(kind).egress_rules.networks)) == own
 
     environment.setenv("ISOLINE_WEBHOOK_NETWORKS", "10.1.0.0/16, fd12:3456::/32")
 
     assert list(map(str, read_settings(kind).egress_rules.networks)) == ["10.1.0.0/16", "fd12:3456::/32"]
+
+
+def test_an_embedded_mode_that_others_reach_sends_nothing_to_its_own_machine(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert read_settings(EmbeddedSettings).for_network().egress_rules.networks == ()
+
+    environment.setenv("ISOLINE_WEBHOOK_NETWORKS", "127.0.0.0/8")
+
+    assert len(read_settings(EmbeddedSettings).for_network().egress_rules.networks) == 1
 
 
 def test_what_is_no_network_is_refused(environment: pytest.MonkeyPatch) -> None:
