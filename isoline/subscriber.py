@@ -32,7 +32,7 @@ from uuid import UUID, uuid4
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
-from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed, InvalidFrameError
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 class SubscriberError(Exception):
-    """RabbitMQ refuses this subscriber: its account, its rights, or a queue that was declared otherwise."""
+    """RabbitMQ refuses this subscriber: its account or rights, or a queue that was declared otherwise."""
 
 
 class EcgReference(TypedDict):
@@ -491,7 +491,7 @@ async def _open_session(node: URL, subscription: _Subscription) -> AsyncIterator
     try:
         with _lost_connections():
             async with asyncio.timeout(_CONNECT_WITHIN_S):
-                await connection.connect()
+                await _connect(connection, node)
                 channel = await connection.channel(on_return_raises=True)
                 session = _Session(channel, subscription)
                 connection.close_callbacks.add(lambda _, error: session.lose(str(error or "it was closed")))
@@ -499,6 +499,22 @@ async def _open_session(node: URL, subscription: _Subscription) -> AsyncIterator
         yield session
     finally:
         await _close(connection)
+
+
+async def _connect(connection: aio_pika.Connection, node: URL) -> None:
+    """Connect.
+
+    Raises:
+        SubscriberError: RabbitMQ refuses the virtual host, of which the library tells an unexpected frame.
+    """
+    try:
+        await connection.connect()
+    except InvalidFrameError as error:
+        if "Connection.OpenOk" in str(error) and "Connection.Close" in str(error):
+            host = node.path.removeprefix("/") or "/"
+            reason = f"there is no virtual host {host!r}, or this account has no rights there"
+            raise SubscriberError(reason) from error
+        raise
 
 
 async def _close(connection: aio_pika.Connection) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import commands as spec
 from yarl import URL
 
@@ -95,11 +97,19 @@ class Broker:
             declared = await channel.declare_queue(self.namespace + queue, passive=True)
             return declared.declaration_result.message_count or 0
 
-    async def dead_letters(self, count: int) -> list[tuple[bytes, str]]:
+    async def is_consumed(self, queue: str) -> bool:
+        """Whether a subscriber has declared and bound it, and consumes."""
+        async with open_channel(self.url) as channel:
+            with suppress(ChannelNotFoundEntity):
+                declared = await channel.declare_queue(self.namespace + queue, passive=True)
+                return bool(declared.declaration_result.consumer_count)
+        return False
+
+    async def dead_letters(self, count: int, service: str = "billing") -> list[tuple[bytes, str]]:
         """Wait for so many messages of the dead-letter queue: body and reason."""
         letters: list[tuple[bytes, str]] = []
         async with asyncio.timeout(_LIMIT_S), open_channel(self.url) as channel:
-            queue = await channel.get_queue(f"{self.namespace}sub.billing.dead")
+            queue = await channel.get_queue(f"{self.namespace}sub.{service}.dead")
             async with queue.iterator() as messages:
                 while len(letters) < count:
                     message = await anext(messages)
@@ -327,6 +337,95 @@ async def test_the_rights_of_docs_events_are_enough_and_no_other_queue_can_be_ha
         with pytest.raises(SubscriberError, match="ACCESS_REFUSED"):
             await anext(broker.subscribe(url=own, service="other"))
     assert [body for body, _ in await broker.dead_letters(1)] == [b"not json"]
+
+
+async def test_the_rights_of_compose_are_enough_for_each_service(server: RabbitmqServer) -> None:
+    own = await user_with(server, rights_of_compose())
+    broker = Broker(server.amqp_url, "")
+    await broker.declare_exchange()
+
+    async with asyncio.timeout(_LIMIT_S):
+        for service in ("wards.icu-2", "laboratory"):
+            async with aclosing(broker.subscribe(url=own, service=service)) as events:
+                waiting = asyncio.ensure_future(anext(events))
+                await until(partial(broker.is_consumed, f"sub.{service}"))
+                await broker.publish(b"not json", processed("1").body)
+                assert (await waiting).data["id"] == "1"
+            assert [body for body, _ in await broker.dead_letters(1, service)] == [b"not json"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        ("configure", "access to exchange 'sub.lab.dead'"),
+        ("write", "access to queue 'sub.lab.dead'"),
+        ("read", "access to exchange 'sub.lab.dead'"),
+        ("events", "access to exchange 'ecg.events'"),
+        ("all", "there is no virtual host '/', or this account has no rights there"),
+    ],
+)
+async def test_the_right_that_is_missing_is_named(server: RabbitmqServer, lacks: str, told: str) -> None:
+    configure, write, read = rights_of_compose()
+    rights = {
+        "configure": ("^$", write, read),
+        "write": (configure, "^$", read),
+        "read": (configure, write, "^ecg[.]events$"),
+        "events": (configure, write, configure),
+        "all": None,
+    }[lacks]
+    own = await user_with(server, rights)
+    broker = Broker(server.amqp_url, "")
+    await broker.declare_exchange()
+
+    async with asyncio.timeout(_LIMIT_S):
+        with pytest.raises(SubscriberError, match=re.escape(told)):
+            await anext(broker.subscribe(url=own, service="lab"))
+
+
+async def test_rights_that_are_taken_away_are_said_and_lose_no_event(
+    server: RabbitmqServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = await user_with(server, rights_of_compose())
+    broker = Broker(server.amqp_url, "")
+    await broker.declare_exchange()
+
+    async with asyncio.timeout(_LIMIT_S), aclosing(broker.subscribe(url=own, service="lab")) as events:
+        waiting = asyncio.ensure_future(anext(events))
+        await until(partial(broker.is_consumed, "sub.lab"))
+        await server.control("set_permissions", str(URL(own).user), "^$", "^$", "^$")
+        await server.control("close_all_connections", "the rights were changed")
+        await until(lambda: "ACCESS_REFUSED" in caplog.text)
+        await broker.publish(processed("1").body)
+        await server.control("set_permissions", str(URL(own).user), *rights_of_compose())
+        assert (await waiting).data["id"] == "1"
+
+    assert "sub.lab: no connection to RabbitMQ: ACCESS_REFUSED" in caplog.text
+
+
+async def test_a_virtual_host_that_is_not_there_is_told(broker: Broker) -> None:
+    async with asyncio.timeout(_LIMIT_S):
+        with pytest.raises(SubscriberError, match="there is no virtual host 'nowhere'"):
+            await anext(broker.subscribe(url=str(URL(broker.url).with_path("/nowhere"))))
+
+
+def rights_of_compose() -> tuple[str, str, str]:
+    """What the subscribers' user of Docker Compose may configure, write and read."""
+    script = (_ROOT / "deploy/compose/broker-users").read_text()
+    [theirs] = re.findall(r"^readonly theirs='(.*)'$", script, re.MULTILINE)
+    [rights] = re.findall(
+        r'"user": "isoline_subscriber", .*\n.*"configure": "(.*)", "write": "(.*)", "read": "(.*)"', script
+    )
+    configure, write, read = (pattern.replace("$theirs", theirs) for pattern in rights)
+    return configure, write, read
+
+
+async def user_with(server: RabbitmqServer, rights: tuple[str, str, str] | None) -> str:
+    """The URL of a new user with these rights, if any."""
+    name = f"user-{uuid4().hex[:8]}"
+    await server.control("add_user", name, "secret")
+    if rights is not None:
+        await server.control("set_permissions", name, *rights)
+    return str(URL(server.amqp_url).with_user(name).with_password("secret"))
 
 
 async def test_a_subscriber_that_is_killed_again_and_again_handles_each_event_once(
