@@ -49,7 +49,8 @@ class Findings:
         """Add an outcome and print it."""
         self.outcomes.append(outcome)
         breaches = "".join(f"  BROKEN {it}\n" for it in outcome.breaches[:5])
-        sys.stdout.write(f"{row(outcome)} {outcome.took_s:.0f} s\n{breaches}")
+        note = f"  {outcome.note}\n" if outcome.note else ""
+        sys.stdout.write(f"{row(outcome)} {outcome.took_s:.0f} s\n{note}{breaches}")
         sys.stdout.flush()
 
     def broken(self, *, is_whole: bool) -> list[str]:

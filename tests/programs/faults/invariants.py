@@ -18,6 +18,7 @@ from tests.programs.faults.installation.footprint import grown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.programs.faults.followers.follower import Follower
     from tests.programs.faults.installation.installation import Installation
 
 _TOPOLOGY: Final = Topology()
@@ -66,6 +67,23 @@ async def until_quiet(installation: Installation, *, within_s: float) -> list[Br
     return left
 
 
+async def until_followed(installation: Installation, *, within_s: float) -> None:
+    """Wait until every other follower has heard of all that the listener has heard of, or until the limit."""
+    until_s = time.monotonic() + within_s
+    while time.monotonic() < until_s and any(
+        [await _is_behind(installation, it) for it in installation.others]
+    ):
+        await asyncio.sleep(_POLL_S)
+
+
+async def _is_behind(installation: Installation, follower: Follower) -> bool:
+    await follower.refresh()
+    expected = installation.accepted - installation.erased - follower.exempt
+    keys = ((ecg_id, installation.generations.get(ecg_id, 1)) for ecg_id in expected)
+    erased = installation.erased - follower.exempt
+    return not erased <= follower.erased or any(follower.misses(key) for key in keys)
+
+
 async def until_back(installation: Installation) -> list[Breach]:
     """Wait until no service exceeds its resources (I6); those that still do after the limit."""
     until_s = time.monotonic() + _BACK_WITHIN_S
@@ -83,7 +101,6 @@ async def broken_invariants(installation: Installation) -> list[Breach]:
     sources = {row["source"] for row in await installation.postgres.query("SELECT source FROM installation")}
     sources |= {LEGACY_SOURCE} if installation.has_run_release_before else set()
     [[left_over]] = await installation.postgres.query(_LEFT_OVER)
-    changed = installation.listener.changed
     return [
         *(
             Breach("lost", f"I1 {it} was accepted and is gone")
@@ -94,11 +111,7 @@ async def broken_invariants(installation: Installation) -> list[Breach]:
             for ecg_id in installation.erased & rows.keys()
         ),
         *(breach for ecg_id, row in rows.items() for breach in _breaches(installation, ecg_id, row)),
-        *(
-            Breach("wrong", f"I2 events come from {source}")
-            for source in installation.listener.sources - sources
-        ),
-        *(Breach("wrong", f"I2 event {event_id} changed its content") for event_id in changed),
+        *(breach for it in installation.followers for breach in _breaches_of_its_events(it, sources)),
         *([Breach("wrong", "I4 signals or insights belong to no ECG", left_over)] if left_over else []),
     ]
 
@@ -132,9 +145,6 @@ async def _depths(installation: Installation) -> tuple[int, int]:
 
 def _breaches(installation: Installation, ecg_id: str, row: asyncpg.Record) -> Iterator[Breach]:
     key = (ecg_id, row["generation"])
-    events = [
-        installation.listener.events[event_id] for event_id in installation.listener.by_key.get(key, ())
-    ]
     status = "failed" if ecg_id in installation.must_fail else "completed"
     if row["status"] == "queued":
         yield Breach("stuck", f"I1 {key} is still queued")
@@ -142,18 +152,19 @@ def _breaches(installation: Installation, ecg_id: str, row: asyncpg.Record) -> I
         yield Breach("wrong", f"I1 {key} is {row['status']} ({row['error']}) and should be {status}")
     if row["generation"] != installation.generations.get(ecg_id, 1):
         yield Breach("wrong", f"I1 {ecg_id} is in generation {row['generation']}")
-    if not events:
-        yield Breach("missing event", f"I2 {key} has none")
-    if len(events) > 1:
-        yield Breach("wrong", f"I2 {key} has {len(events)} distinct events")
+    for follower in installation.followers:
+        if follower.misses(key):
+            yield Breach("missing event", f"I2 {key} has none by {follower.name}")
+        if (count := len(follower.by_key.get(key, ()))) > 1:
+            yield Breach("wrong", f"I2 {key} has {count} distinct events by {follower.name}")
     if not row["has_signal"] or (row["document"] is None) != (row["status"] != "completed"):
         yield Breach("wrong", f"I4 {key} is half there")
     if row["document"] is not None:
-        yield from _breaches_of_the_result(installation, key, orjson.loads(row["document"]), events)
+        yield from _breaches_of_the_result(installation, key, orjson.loads(row["document"]))
 
 
 def _breaches_of_the_result(
-    installation: Installation, key: tuple[str, int], document: dict[str, Any], events: list[dict[str, Any]]
+    installation: Installation, key: tuple[str, int], document: dict[str, Any]
 ) -> Iterator[Breach]:
     ecg_id, _ = key
     if (
@@ -161,7 +172,22 @@ def _breaches_of_the_result(
         and (found := known_findings(document)) != installation.known[ecg_id].findings
     ):
         yield Breach("wrong", f"I3 {key} found {found}")
-    for event in events:
+    # Each follower was found to have the same events as the others.
+    events = {
+        event_id: it.events[event_id] for it in installation.followers for event_id in it.by_key.get(key, ())
+    }
+    for event in events.values():
         data = event["data"]
         if data["status"] != "completed" or {name: data.get(name) for name in document} != document:
             yield Breach("wrong", f"I2 the event of {key} differs from the row")
+
+
+def _breaches_of_its_events(follower: Follower, sources: set[str]) -> Iterator[Breach]:
+    for source in follower.sources - sources:
+        yield Breach("wrong", f"I2 events by {follower.name} come from {source}")
+    for event_id in follower.changed:
+        yield Breach("wrong", f"I2 event {event_id} has other content by {follower.name}")
+    if follower.hears_once:
+        for event_id, count in follower.deliveries.items():
+            if count > 1:
+                yield Breach("wrong", f"I2 event {event_id} was handled {count} times by {follower.name}")

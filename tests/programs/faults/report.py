@@ -57,6 +57,8 @@ run in which no promise was broken, and by no other.
   begin at different ones. The node comes back and rejoins before the verdict.
 * *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the
   other, and back; the schema changes before or after them. No service may say meanwhile that the schema is not for it.
+* *Subscriber with an inbox*: a process of `isoline.subscriber` that keeps each event in the transaction of a `PostgresInbox` is
+  killed at random times for a minute, while ECGs come in. Its table has to have every event, and each once.
 """
 _PART: Final = """\
 {heading}
@@ -64,7 +66,7 @@ _PART: Final = """\
 Written by `{command}` ({minutes:.0f} minutes on {cores} cores).
 
 {table}
-
+{notes}
 Accepted: **{accepted}**; lost: **{lost}**; wrong: **{wrong}**; missing events: **{missing}**; stuck: **{stuck}**;
 duplicate event deliveries: **{duplicates}** of {events} ({share:.2%}), each with the event id of the first.
 
@@ -112,6 +114,7 @@ def write_page(
         minutes=minutes,
         cores=cores,
         table=table(outcomes),
+        notes="".join(f"\n* {it.name}: {it.note}." for it in outcomes if it.note) + "\n",
         accepted=f"{sum(it.accepted for it in outcomes):,}",
         lost=_total(outcomes, "lost"),
         wrong=_total(outcomes, "wrong"),

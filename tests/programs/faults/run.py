@@ -9,7 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from shared.runtime.supervision import failure_of
-from tests.programs.faults.invariants import Breach, broken_invariants, until_back, until_quiet
+from tests.programs.faults.invariants import (
+    Breach,
+    broken_invariants,
+    until_back,
+    until_followed,
+    until_quiet,
+)
 from tests.programs.faults.load import Load
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ _BEGIN_AT: Final = 0.15
 # No fault needs a fifth of these on a quiet machine.
 _STEP_WITHIN_S: Final = 300.0
 _QUIET_WITHIN_S: Final = 300.0
+_FOLLOWED_WITHIN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,7 @@ class Outcome:
         stall_s: The longest time in which the subscriber received nothing, from the first event to the last.
         drain_s: From when the last ECG was accepted and the fault was over until nothing was left to do.
         took_s: From the preparation to the verdict.
+        note: What the fault has to say besides.
     """
 
     name: str
@@ -48,6 +56,7 @@ class Outcome:
     drain_s: float
     took_s: float
     breaches: list[Breach]
+    note: str = ""
 
     def count(self, kind: str) -> int:
         """The number of broken promises of this kind."""
@@ -57,6 +66,7 @@ class Outcome:
 async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECGS) -> Outcome:
     """Load the installation, inject the fault, wait until no work is left, check every invariant."""
     begun_s = time.monotonic()
+    installation.note = ""
     accepted = len(installation.accepted)
     breaches = await _broken_by(_prepare(installation, fault))
     deliveries, received = installation.listener.deliveries.total(), len(installation.listener.received_s)
@@ -69,11 +79,13 @@ async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECG
     loaded_s = time.monotonic()
     breaches += await until_quiet(installation, within_s=_QUIET_WITHIN_S)
     drain_s = time.monotonic() - loaded_s
+    await until_followed(installation, within_s=_FOLLOWED_WITHIN_S)
     breaches += await _broken_by(installation.until_ready())
     installation.plateau = installation.plateau or installation.largest_footprints()
     breaches += await until_back(installation) + await broken_invariants(installation)
     if fault.restore:
         breaches += await _broken_by(fault.restore(installation))
+    breaches += await _broken_by(installation.until_verdict.aclose())
     times = sorted(installation.listener.received_s.values())[received:]
     events = installation.listener.deliveries.total() - deliveries
     return Outcome(
@@ -86,6 +98,7 @@ async def run_fault(installation: Installation, fault: Fault, *, ecgs: int = ECG
         drain_s=drain_s,
         took_s=time.monotonic() - begun_s,
         breaches=breaches,
+        note=installation.note,
     )
 
 

@@ -22,7 +22,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return page
 
 
-def write(rabbitmq: str, fault: str) -> None:
+def write(rabbitmq: str, fault: str, note: str = "") -> None:
     outcome = Outcome(
         name=fault,
         accepted=640,
@@ -33,6 +33,7 @@ def write(rabbitmq: str, fault: str) -> None:
         drain_s=0.1,
         took_s=1.0,
         breaches=[],
+        note=note,
     )
     servers = {"RabbitMQ": rabbitmq}
     write_page([outcome], command="make faults", minutes=1, cores=2, footprints={}, servers=servers)
@@ -53,3 +54,12 @@ def test_each_rabbitmq_has_a_part_of_its_own_that_its_last_run_wrote(page: Path)
         "## RabbitMQ 4",
         "| by 4 | 640 | 0 | 0 | 0 | 0 | 0 | 0 | 0.1 s | 0.1 s |",
     ]
+
+
+def test_what_a_fault_has_to_say_is_below_the_table(page: Path) -> None:
+    write("3.10.8", "subscriber: killed", "killed 25 times")
+    write("4.0.5", "nothing")
+    third, fourth = page.read_text().split("## RabbitMQ 4")
+
+    assert "| 0.1 s | 0.1 s |\n\n* subscriber: killed: killed 25 times.\n\nAccepted: **640**" in third
+    assert "| 0.1 s | 0.1 s |\n\nAccepted: **640**" in fourth

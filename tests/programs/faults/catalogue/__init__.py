@@ -7,6 +7,7 @@ from tests.programs.faults.catalogue import (  # noqa: I001 - the first fault of
     rabbitmq,
     network,
     messages,
+    subscribers,
     clock,
     cluster,
     releases,
@@ -22,4 +23,5 @@ __all__ = [
     "rabbitmq",
     "releases",
     "services",
+    "subscribers",
 ]

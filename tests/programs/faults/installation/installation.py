@@ -19,10 +19,10 @@ from shared.domain.account import Role
 from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.schema.migrations import migrate
+from tests.programs.faults.followers.listener import Listener, open_listener
 from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock
 from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
-from tests.programs.faults.installation.listener import Listener, open_listener
 from tests.programs.faults.installation.proxy import Proxy, open_proxy
 from tests.programs.faults.installation.servers import (
     Disk,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from tests.e2e.load import KnownEcg
+    from tests.programs.faults.followers.follower import Events, Follower
 
 _EACH: Final = 2
 # The services own nothing in the database and prove who they are.
@@ -60,6 +61,9 @@ class Installation:
         standby: The synchronous standby of `postgres`, whose URL has both hosts then.
         load: What comes in while a fault is injected.
         forgotten: ECGs that were accepted after the backup was taken that was restored.
+        others: Followers besides the listener.
+        until_verdict: What a fault opens, until its verdict.
+        note: What the fault that is injected has to say, besides its outcome.
     """
 
     postgres: Postgres
@@ -85,6 +89,20 @@ class Installation:
     plateau: dict[str, Footprint] = field(default_factory=dict)
     load: Load | None = None
     forgotten: set[str] = field(default_factory=set)
+    others: list[Follower] = field(default_factory=list)
+    until_verdict: AsyncExitStack = field(default_factory=AsyncExitStack)
+    note: str = ""
+
+    @property
+    def followers(self) -> list[Follower]:
+        """All who have to hear of every ECG."""
+        return [self.listener, *self.others]
+
+    def follow(self, follower: Follower) -> None:
+        """Have one hear of every ECG that comes from now on, until the verdict."""
+        follower.exempt = frozenset(self.accepted)
+        self.others.append(follower)
+        self.until_verdict.callback(self.others.remove, follower)
 
     @property
     def services(self) -> list[Service]:
@@ -193,6 +211,7 @@ async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> Asy
             for kind in ("gateway", "processor")
         )
         await stack.enter_async_context(_running([*gateways, *processors]))
+        events: Events = {}
         installation = Installation(
             postgres=postgres,
             rabbitmq=rabbitmq,
@@ -201,7 +220,7 @@ async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> Asy
             gateways=gateways,
             processors=processors,
             balancer=await stack.enter_async_context(open_balancer([it.port for it in gateways])),
-            listener=await stack.enter_async_context(open_listener(rabbitmq.urls)),
+            listener=await stack.enter_async_context(open_listener(rabbitmq.urls, events)),
             clock=Clock(folder),
             clock_of_one=Clock(folder, "clock-of-one"),
             logs=folder,

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from contextlib import asynccontextmanager
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aio_pika
 import orjson
 
 from shared.events import EventType
 from shared.runtime.supervision import failure_of
+from tests.programs.faults.followers.follower import Follower
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+    from tests.programs.faults.followers.follower import Events
+
 _QUEUE: Final = "sub.faults"
 _RETRY_S: Final = 0.3
 _ATTACH_WITHIN_S: Final = 10.0
 
 
-class Listener:
-    """The events that were received: by id, with their number, first time and sources."""
+class Listener(Follower):
+    """Consumes over AMQP, at any of these nodes."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], events: Events) -> None:
+        super().__init__("AMQP", events)
         self._urls = cycle(urls)
-        self.deliveries: Counter[str] = Counter()
-        self.events: dict[str, dict[str, Any]] = {}
-        self.received_s: dict[str, float] = {}
-        self.sources: set[str] = set()
-        self.by_key: dict[tuple[str, int], set[str]] = {}
-        self.changed: set[str] = set()
-        self.erased: set[str] = set()
 
     async def listen(self) -> None:
         """Consume forever."""
@@ -63,24 +58,14 @@ class Listener:
         await queue.consume(self._hear)
 
     async def _hear(self, message: AbstractIncomingMessage) -> None:
-        event = orjson.loads(message.body)
-        event_id, data = event["id"], event["data"]
-        self.deliveries[event_id] += 1
-        if self.events.setdefault(event_id, event)["data"] != data:
-            self.changed.add(event_id)
-        self.sources.add(event["source"])
-        self.received_s.setdefault(event_id, time.monotonic())
-        if event["type"] == EventType.DELETED:
-            self.erased.add(data["id"])
-        else:
-            self.by_key.setdefault((data["id"], data["generation"]), set()).add(event_id)
+        self.record(orjson.loads(message.body))
         await message.ack()
 
 
 @asynccontextmanager
-async def open_listener(urls: Sequence[str]) -> AsyncIterator[Listener]:
+async def open_listener(urls: Sequence[str], events: Events) -> AsyncIterator[Listener]:
     """Yield a subscriber that consumes while the context is open, at any node."""
-    listener = Listener(urls)
+    listener = Listener(urls, events)
     listening = asyncio.create_task(listener.listen())
     try:
         yield listener
