@@ -108,13 +108,14 @@ def write_page(
     ours = {name: version(name) for name in _LIBRARIES}
     versions = {"Python": platform.python_version(), **servers, **ours}
     heading = f"## RabbitMQ {servers['RabbitMQ'].split('.')[0]}"
+    notes = "".join(f"* {it.name}: {it.note}.\n" for it in outcomes if it.note)
     part = _PART.format(
         heading=heading,
         command=command,
         minutes=minutes,
         cores=cores,
         table=table(outcomes),
-        notes="".join(f"\n* {it.name}: {it.note}." for it in outcomes if it.note) + "\n",
+        notes="\n" * bool(notes) + notes,
         accepted=f"{sum(it.accepted for it in outcomes):,}",
         lost=_total(outcomes, "lost"),
         wrong=_total(outcomes, "wrong"),
