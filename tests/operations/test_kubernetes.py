@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from cloudcoil.models.keda import v1alpha1 as keda
 from typer.testing import CliRunner
 
 from isoline.cli.app import app
+from shared.egress import EgressRules
 from shared.runtime.health import Health, health_part_of_process
 from shared.runtime.operations_port import open_operations_port
 from shared.runtime.process import SHUTDOWN_LIMIT_S
@@ -285,6 +287,7 @@ def test_each_selector_selects_the_pods_of_its_name() -> None:
         "NetworkPolicy/isoline-postgresql": everyone - {"topology"},
         "NetworkPolicy/isoline-rabbitmq": everyone - {"migrate"},
         "NetworkPolicy/isoline-rabbitmq-management": {"topology"},
+        "NetworkPolicy/isoline-webhooks": {"processor"},
     }
 
 
@@ -297,6 +300,27 @@ def test_a_port_that_a_service_or_a_policy_names_is_one_of_its_pods() -> None:
             if ports and matches(spec.get("podSelector", spec.get("selector")), pod["metadata"]["labels"]):
                 [container] = pod["spec"]["containers"]
                 assert set(ports) <= {port["name"] for port in container["ports"]}
+
+
+def test_processors_reach_no_address_for_webhooks_that_no_webhook_may_call() -> None:
+    [policy] = [each for each in of_kind("NetworkPolicy") if each["metadata"]["name"] == "isoline-webhooks"]
+    [rule] = policy["spec"]["egress"]
+    [ipv4, ipv6] = [to["ipBlock"] for to in rule["to"]]
+    closed = [ip_network(each) for each in ipv4["except"]]
+
+    assert (ipv4["cidr"], ipv6) == ("0.0.0.0/0", {"cidr": "2000::/3"})
+    for address in (
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+    ):
+        assert any(ip_address(address) in network for network in closed), address
+    for network in closed:
+        for edge in (network[0], network[-1]):
+            assert EgressRules().refusal(edge, scheme="https"), edge
 
 
 def test_no_secret_is_in_the_tree_and_each_that_is_read_is_in_the_table_with_its_keys() -> None:
