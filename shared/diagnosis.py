@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shared.ports.operators.backlog import BacklogState
     from shared.ports.operators.intake import IntakeState
     from shared.ports.operators.processes import RunningProcess
+    from shared.ports.operators.webhook_counts import WebhookCounts
     from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
 # An ECG takes milliseconds. A minute is a restart or a burst; after ten nothing can be on its way any more.
@@ -270,6 +271,19 @@ def judge_dead_letters(queue: QueueState) -> Judgement:
     """Whether dead letters wait for an operator."""
     verdict = Verdict.WARNING if queue.messages else Verdict.OK
     return Judgement(verdict, f"{queue.messages} dead letters wait for an operator")
+
+
+def judge_webhooks(counts: WebhookCounts | None) -> Judgement:
+    """Whether every webhook is sent what it should be."""
+    if counts is None:
+        return Judgement(Verdict.OK, "there are none: this schema, or this role, has no webhooks")
+    reason = f"{counts.active} webhooks are sent events"
+    if counts.paused:
+        reason += f", {counts.paused} are paused by their owners"
+    if not counts.failing and not counts.disabled:
+        return Judgement(Verdict.OK, reason)
+    reason += f", {counts.failing} fail, {counts.disabled} were switched off; of one: {counts.last_error}"
+    return Judgement(Verdict.WARNING, reason)
 
 
 def judge_spool(*, free_bytes: int, most_bytes: int) -> Judgement:

@@ -32,6 +32,7 @@ from shared.diagnosis import (
     judge_server,
     judge_spool,
     judge_topology,
+    judge_webhooks,
     judge_writes,
 )
 from shared.domain.errors import ConfigurationError, UnavailableError
@@ -50,6 +51,7 @@ from shared.storage.postgres.checks import (
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.operators.intake import PostgresIntake
 from shared.storage.postgres.operators.processes import PostgresProcesses
+from shared.storage.postgres.operators.webhook_counts import PostgresWebhookCounter
 from shared.storage.schema.compatibility import read_schema
 
 if TYPE_CHECKING:
@@ -190,6 +192,12 @@ def _backlog_checks(database: Database) -> Iterator[Check]:
         judge=lambda: _judged(judge_outbox, backlog.read()),
         remedy="see that processors are ready and RabbitMQ takes messages",
         section="a-subscriber-hears-nothing",
+    )
+    yield _of_postgresql(
+        name="webhooks",
+        judge=lambda: _judged(judge_webhooks, PostgresWebhookCounter(database).count()),
+        remedy="tell their owners, who see why in GET /webhook; if many fail, see what processors may reach",
+        section="a-webhook-was-switched-off",
     )
     yield _of_postgresql(
         name="processes",

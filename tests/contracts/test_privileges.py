@@ -22,6 +22,7 @@ from shared.ports.operators.operations import AuditNote, Selection
 from shared.ports.operators.processes import Presence
 from shared.ports.operators.retention import PrunedPage, PrunedShare
 from shared.ports.operators.throughput import SettledCounts
+from shared.ports.operators.webhook_counts import WebhookCounts
 from shared.ports.outbox import Backoff
 from shared.ports.webhook_dispatch import Attempt, AttemptedDelivery, Progress
 from shared.ports.webhooks import NewWebhook, WebhookChange
@@ -52,6 +53,7 @@ from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.operators.timelines import PostgresTimelines
+from shared.storage.postgres.operators.webhook_counts import PostgresWebhookCounter
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
@@ -335,6 +337,8 @@ async def test_a_gateway_keeps_webhooks_and_a_processor_sends_for_them(roles: Ro
     assert await store.resend(new.id, due.id, account="ada") is not None
     await store.ping(new.id, uuid4(), account="ada")
     assert len(await store.deliveries(new.id, account="ada", before=None, state=None, limit=9)) == 2
+    for database in roles.databases.values():
+        assert (await PostgresWebhookCounter(database).count()) == WebhookCounts(1, 0, 0, 0)
     assert await store.remove(new.id, account="ada")
 
 

@@ -13,10 +13,12 @@ from shared.domain.errors import UnavailableError
 from shared.domain.webhook import DeliveryState, WebhookState, new_webhook_secret
 from shared.events import EcgKey, EventType
 from shared.ports.event_log import LogPosition
+from shared.ports.operators.webhook_counts import WebhookCounts
 from shared.ports.webhook_dispatch import Attempt, AttemptedDelivery, LeasedWebhook, Progress
 from shared.ports.webhooks import NewWebhook, WebhookChange
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.postgres.event_log import PostgresEventLog
+from shared.storage.postgres.operators.webhook_counts import PostgresWebhookCounter
 from shared.storage.postgres.webhooks.dispatch import PostgresWebhookDispatch
 from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
 from shared.storage.schema.migrations import migrate
@@ -525,10 +527,31 @@ class TestDeliveries:
         assert [each.state for each in kept] == [DeliveryState.DELIVERED, DeliveryState.WAITING]
 
 
+async def test_operators_count_them_by_state(
+    database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
+) -> None:
+    counter = PostgresWebhookCounter(database)
+    assert await counter.count() == WebhookCounts(0, 0, 0, 0)
+    ahead = LogPosition(2**40, 0)
+    for _ in range(2):
+        await add(store, after=ahead)
+    await store.change((await add(store, after=ahead)).id, WebhookChange(is_enabled=False), account="ada")
+    await add(store, after=LogPosition(0, 0))
+    await execute(database, _LOG, "10")
+    leased = await lease(dispatch)
+
+    failing = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
+    await dispatch.record(leased, [], failing)
+    assert await counter.count() == WebhookCounts(2, 1, 1, 0, "answered 500")
+    await dispatch.record(leased, [], failing._replace(disabled_reason="gone"))
+    assert await counter.count() == WebhookCounts(2, 0, 1, 1, "gone")
+
+
 async def test_a_schema_without_webhooks_says_so(database: Database, database_url: str) -> None:
     await migrate(database_url, to=_SCHEMA_BEFORE)
     await execute(database, "DROP TABLE webhook, webhook_delivery")
 
+    assert await PostgresWebhookCounter(database).count() is None
     with pytest.raises(UnavailableError, match="isoline migrate"):
         await PostgresWebhookDispatch(database).lease(limit=1)
     with pytest.raises(UnavailableError) as raised:

@@ -87,6 +87,7 @@ PRIVILEGES: Final[Mapping[Service, Mapping[str, str]]] = {
         "attempt": "SELECT, INSERT",
         "throughput": "SELECT",
         "intake": "SELECT, INSERT, UPDATE",
+        "webhook": "SELECT (is_enabled, failing_since, last_error, disabled_reason)",
         "webhook_delivery": "SELECT",
     },
     # What `deploy/kubernetes` asks, and `isoline ops backlog` too: how many are queued, and for how long.

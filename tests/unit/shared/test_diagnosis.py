@@ -21,6 +21,7 @@ from shared.diagnosis import (
     judge_processes,
     judge_server,
     judge_spool,
+    judge_webhooks,
     judge_writes,
 )
 from shared.domain.errors import UnavailableError
@@ -28,6 +29,7 @@ from shared.ports.claim_ids import new_process_id
 from shared.ports.operators.backlog import BacklogState
 from shared.ports.operators.intake import IntakeState
 from shared.ports.operators.processes import Presence, RunningProcess
+from shared.ports.operators.webhook_counts import WebhookCounts
 from shared.ports.servers import BrokerNode, DatabaseServer, QueueState
 
 _SERVER = DatabaseServer("16.1", True, True, "on", "", 10, 100)  # noqa: FBT003 - a row, as it is read
@@ -168,6 +170,18 @@ def test_a_pause_is_no_failure_and_says_who_paused_and_why() -> None:
         assert "paused since 2026-01-31 08:00:00 by olga: a disk is replaced" in reason
     assert judge_consumers(QueueState(3, 0), IntakeState()).verdict is Verdict.FAILED
     assert judge_consumers(QueueState(3, 2), IntakeState()).verdict is Verdict.OK
+
+
+def test_webhooks_are_well_unless_one_fails_or_was_switched_off() -> None:
+    assert judge_webhooks(None).verdict is Verdict.OK
+    assert judge_webhooks(WebhookCounts(2, 0, 1, 0)) == (
+        Verdict.OK,
+        "2 webhooks are sent events, 1 are paused by their owners",
+    )
+    for counts in (WebhookCounts(0, 1, 0, 0, "answered 500"), WebhookCounts(0, 0, 0, 1, "answered 500")):
+        verdict, reason = judge_webhooks(counts)
+        assert verdict is Verdict.WARNING
+        assert "answered 500" in reason
 
 
 def test_rabbitmq_is_as_well_as_its_nodes() -> None:
