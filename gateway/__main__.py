@@ -50,6 +50,7 @@ from shared.storage.postgres.operators.timelines import PostgresTimelines
 from shared.storage.postgres.outbox import PostgresOutbox
 from shared.storage.postgres.owned_ecgs import PostgresOwnedEcgs
 from shared.storage.postgres.recordings import PostgresRecordingStore
+from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.known_schema import health_parts_of_schema
 
@@ -114,6 +115,7 @@ async def _serve_alone(settings: GatewaySettings, stop_requested: asyncio.Event,
             accounts=PostgresAccountStore(database),
             logins=PostgresLoginStore(database),
             api_keys=PostgresApiKeyStore(database),
+            webhooks=PostgresWebhookStore(database),
             backlog=PostgresBacklogReader(database),
             ops=ops_ports(
                 operators_database,

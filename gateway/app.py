@@ -38,6 +38,8 @@ from gateway.ops.feature import open_ops
 from gateway.ops.routes import OPS_ROUTES
 from gateway.pages.handlers import PageHandlers
 from gateway.pages.routes import PAGE_ROUTES
+from gateway.webhooks.feature import webhooks_feature
+from gateway.webhooks.routes import WEBHOOK_ROUTES
 from shared.backlog_age import health_part_of_backlog_age
 from shared.release import RELEASE
 from shared.runtime.health import open_health
@@ -51,12 +53,14 @@ if TYPE_CHECKING:
     from shared.ports.api_keys import ApiKeyStore
     from shared.ports.logins import LoginStore
     from shared.ports.operators.backlog import BacklogReader
+    from shared.ports.webhooks import WebhookStore
     from shared.runtime.health import HealthPart
     from shared.runtime.settings import GatewayOnlySettings
 
 ROUTES: Final = (
     *ECG_ROUTES,
     *EVENT_ROUTES,
+    *WEBHOOK_ROUTES,
     *ACCOUNT_ROUTES,
     *API_KEY_ROUTES,
     *OPS_ROUTES,
@@ -81,6 +85,7 @@ async def open_gateway(
     accounts: AccountStore,
     logins: LoginStore,
     api_keys: ApiKeyStore,
+    webhooks: WebhookStore,
     backlog: BacklogReader,
     ops: OpsPorts,
     health_parts: Mapping[str, HealthPart],
@@ -126,6 +131,7 @@ async def open_gateway(
                 clock=clock,
             ),
             api_keys_feature(api_keys, accounts=accounts, verifier=monitored.api_keys),
+            webhooks_feature(webhooks, log=ecgs.event_log, rules=settings.egress_rules),
             Feature(routes=DOCUMENTATION_ROUTES, handlers=DocumentationHandlers(contract(settings))),
             Feature(
                 routes=EVENT_CONTRACT_ROUTES,

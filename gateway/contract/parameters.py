@@ -37,6 +37,16 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "example": "7c1f4c5e-3a52-4f6b-9a0e-2d8f6d3c1b7a",
         "description": "The API key's id, not the key itself.",
     },
+    "webhook_id": {
+        "schema": {"type": "string", "format": "uuid"},
+        "example": "2f0c7a58-6f0e-4d55-9a37-0d6a3f6b9c11",
+        "description": "The webhook's id.",
+    },
+    "delivery_id": {
+        "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        "example": "1802",
+        "description": "The delivery's id, as the list shows it.",
+    },
     "folder": {"schema": {"type": "string"}, "example": "parts", "description": "The files' folder."},
     "file": {"schema": {"type": "string"}, "example": "swagger-ui.css", "description": "The file's name."},
     "type": {

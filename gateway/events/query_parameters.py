@@ -27,6 +27,13 @@ def _valid_cursor(cursor: str) -> str:
     return cursor
 
 
+LogCursor = Annotated[
+    str,
+    Field(max_length=MAX_LENGTH, json_schema_extra={"format": "isoline-log-cursor"}),
+    AfterValidator(_valid_cursor),
+]
+
+
 def _types(text: object) -> frozenset[EventType]:
     named = text.split(",") if isinstance(text, str) else []
     if not named or not set(named) <= set(TYPES):
@@ -43,12 +50,7 @@ class EventsQuery(Query):
     """Which events, and from where on."""
 
     after: Annotated[
-        Annotated[
-            str,
-            Field(max_length=MAX_LENGTH, json_schema_extra={"format": "isoline-log-cursor"}),
-            AfterValidator(_valid_cursor),
-        ]
-        | None,
+        LogCursor | None,
         Field(
             description=(
                 "The `cursor` of the answer before; `latest` for what happens from now on; left out, the "

@@ -59,6 +59,7 @@ from shared.storage.postgres.operators.processes import PostgresProcesses
 from shared.storage.postgres.operators.retention import PostgresRetention
 from shared.storage.postgres.operators.throughput import PostgresThroughput
 from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
 from shared.storage.schema.compatibility import check_schema_of, connection_name
 from shared.storage.schema.migrations import migrate
 
@@ -145,6 +146,7 @@ async def _serve_on(
             accounts=accounts,
             logins=PostgresLoginStore(database),
             api_keys=PostgresApiKeyStore(database),
+            webhooks=PostgresWebhookStore(database),
             backlog=PostgresBacklogReader(database),
             ops=ops_ports(operators_database, letters, lambda: nullcontext(letters), source=settings.source),
             health_parts={

@@ -38,6 +38,7 @@ from shared.storage.postgres.event_source import PostgresEventSource
 from shared.storage.postgres.logins import PostgresLoginStore
 from shared.storage.postgres.operators.backlog import PostgresBacklogReader
 from shared.storage.postgres.outbox import PostgresOutbox
+from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
 from shared.storage.schema.compatibility import check_schema
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ async def open_test_gateway(
         accounts=accounts or PostgresAccountStore(database),
         logins=PostgresLoginStore(database),
         api_keys=PostgresApiKeyStore(database),
+        webhooks=PostgresWebhookStore(database),
         backlog=PostgresBacklogReader(database),
         ops=ops_ports(database, letters, lambda: nullcontext(letters)),
         health_parts=health_parts or {},

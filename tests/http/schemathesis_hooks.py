@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.ecgs.query_parameters import encode_cursor
 from gateway.events.query_parameters import LATEST
 from gateway.ops.query_parameters import encode_position
+from gateway.webhooks.query_parameters import encode_cursor as encode_delivery_cursor
 from shared.ports.operators.finished_ecgs import FinishedPosition
 from shared.ports.owned_ecgs import PagePosition
 from tests.support.builders import a_binary_ecg, an_ecg_body
@@ -35,6 +36,11 @@ schemathesis.openapi.format(
 )
 # A cursor of the log names one of this database; only `latest` is of each.
 schemathesis.openapi.format("isoline-log-cursor", st.just(LATEST))
+schemathesis.openapi.format("isoline-delivery-cursor", st.integers(0, 2**63 - 1).map(encode_delivery_cursor))
+# The only URLs that requests have are those of webhooks, and few URLs are allowed there.
+schemathesis.openapi.format(
+    "uri", st.from_regex("https://[a-z]{1,9}[.]example/[a-z0-9]{0,9}", fullmatch=True)
+)
 
 
 @schemathesis.hook
@@ -48,6 +54,8 @@ def map_case(_: Any, case: Any) -> Any:
     if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
         for index, lead in enumerate(case.body["leads"]):
             _mend(lead, index)
+    if is_good and case.operation.path == "/webhook" and isinstance(case.body, dict) and "since" in case.body:
+        case.body.pop("after", None)
     return case
 
 

@@ -36,6 +36,7 @@ async def answer_of(
     path = path.replace("{id}", ecg_id).replace("{name}", "nobody.known").replace("{file}", "page.js")
     path = path.replace("{owner}", "ada").replace("{type}", "ecg.failed").replace("{version}", "1")
     path = path.replace("{key_id}", str(UUID(int=0)))
+    path = path.replace("{webhook_id}", str(UUID(int=0))).replace("{delivery_id}", "1")
     async with client.request(method, path, json=body) as response:
         headers = {
             name: value for name, value in response.headers.items() if name.lower() not in _PASSING_HEADERS
