@@ -17,7 +17,8 @@ from shared.domain.account import Account, Role
 from shared.domain.errors import UnavailableError
 from shared.domain.webhook import DeliveryState, WebhookState, new_webhook_secret
 from shared.events import EventType, processed_event
-from shared.ports.ecgs import Settlement
+from shared.observability.tracing import recording_with
+from shared.ports.ecgs import Settlement, Submission
 from shared.ports.event_log import LogPosition
 from shared.ports.webhook_dispatch import Attempt
 from shared.ports.webhooks import NewWebhook, WebhookChange
@@ -26,8 +27,9 @@ from shared.storage.postgres.ecgs import PostgresEcgStore
 from shared.storage.postgres.event_log import PostgresEventLog
 from shared.storage.postgres.webhooks.dispatch import PostgresWebhookDispatch
 from shared.storage.postgres.webhooks.subscriptions import PostgresWebhookStore
-from tests.support.builders import SOURCE, AnEventSource, a_submission
+from tests.support.builders import SOURCE, AnEventSource, an_ecg
 from tests.support.polling import until
+from tests.support.spans import RememberingTracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +46,7 @@ _TAKEN: Final = Attempt(200, None, 0.1)
 _REFUSED: Final = Attempt(500, "answered 500", 0.1)
 _DOCUMENT: Final[dict[str, JsonValue]] = {"leads": [{"I": {"zero_crossings": 2}}], "insights": {}}
 _ALL: Final = frozenset({EventType.PROCESSED, EventType.FAILED, EventType.DELETED})
+_TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _LOG: Final = """
 INSERT INTO event_log (at, types, owners, ids, generations)
 SELECT now(), array_fill('ecg.deleted'::text, ARRAY[cardinality($2::text[])]),
@@ -154,10 +157,12 @@ async def world(database: Database) -> World:
     return World(database, PostgresWebhookStore(database), receivers, senders)
 
 
-async def analysed(database: Database, ecg_id: str) -> tuple[EcgKey, UUID, bytes]:
+async def analysed(
+    database: Database, ecg_id: str, *, traceparent: str | None = None
+) -> tuple[EcgKey, UUID, bytes]:
     """An ECG with a result, and its event."""
     store = PostgresEcgStore(database)
-    [receipt] = await store.add([a_submission(ecg_id)])
+    [receipt] = await store.add([Submission("ada", an_ecg(ecg_id), traceparent)])
     [claim] = (await store.claim([receipt.key], claim_id=uuid4(), tried_before=True)).claimed
     event = processed_event(
         claim.key, _DOCUMENT, source=SOURCE, now=datetime.now(UTC), traceparent=claim.traceparent
@@ -200,6 +205,25 @@ class TestWhatIsSent:
         got = {url: world.receivers.ecgs(url) for url in world.receivers.got}
         assert got == {"https://mine.example/": ["1"], "https://everybodys.example/": ["1", "2"]}
         assert await world.send() == 0
+
+    async def test_a_request_continues_the_trace_of_its_event(self, world: World) -> None:
+        webhook = await world.add()
+        await analysed(world.database, "10", traceparent=_TRACE)
+        tracer = RememberingTracer()
+        world.receivers.answer = lambda _url, _message: _REFUSED
+
+        with recording_with(tracer):
+            await world.send()
+
+        [span] = tracer.named("send webhook")
+        assert (span.parent, span.failure) == (_TRACE, "answered 500")
+        assert span.attributes["isoline__ecg"] == "ada/10"
+        assert span.attributes["http__response__status_code"] == 500
+        [message] = world.receivers.got[webhook.url]
+        assert message.traceparent == span.traceparent
+        await world.execute(_LATER)
+        await world.send()
+        assert world.receivers.got[webhook.url][1].traceparent == _TRACE
 
     async def test_many_events_are_sent_once_each(self, world: World) -> None:
         webhook = await world.add()
