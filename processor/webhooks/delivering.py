@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from processor.webhooks import metrics
 from processor.webhooks.message import WebhookMessage
-from shared.domain.errors import ForgottenError
+from shared.domain.errors import ForgottenError, UnavailableError
 from shared.events import ping_body, traceparent_of
 from shared.observability.logs import Logger
 from shared.observability.tracing import SpanKind, present_tracer
 from shared.ports.webhook_dispatch import AttemptedDelivery, Progress
-from shared.runtime.retry import backoff_s
+from shared.runtime.retry import backoff_s, retry_while_unavailable
+from shared.runtime.supervision import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ _BATCH: Final = 32
 # A request takes 15 s at the most, and the lease a minute: what a batch has not begun by then waits for the
 # next.
 _BEGINS_WITHIN_S: Final = 10.0
+_RECORD_WITHIN_S: Final = 30.0
 # Then it makes room for another webhook.
 _TURN_S: Final = 30.0
 
@@ -128,21 +130,15 @@ async def _send_batch(webhook: LeasedWebhook, senders: Senders) -> tuple[LeasedW
     try:
         batch = await _read_batch(webhook, senders)
     except ForgottenError:
-        async with senders.statements:
-            progress = Progress(begins_anew=True, disabled_reason=_FORGOTTEN)
-            present = await senders.dispatch.record(webhook, [], progress)
-        _note_disabled(webhook, present)
-        return present, False
+        progress = Progress(begins_anew=True, disabled_reason=_FORGOTTEN)
+        return await _record(webhook, [], progress, senders), False
     attempts = await _send_all(webhook, batch.items, senders)
     recorded = [_recorded(item, attempt) for item, attempt in zip(batch.items, attempts, strict=False)]
     progress = _progress(webhook, batch, attempts)
     if not recorded and progress.position in {None, webhook.position}:
         return webhook, False
-    async with senders.statements:
-        present = await senders.dispatch.record(webhook, recorded, progress)
-    _note_disabled(webhook, present)
+    present = await _record(webhook, recorded, progress, senders)
     if present is None:
-        _log.warning("another process sends for this webhook by now", webhook=str(webhook.id))
         return None, False
     return present, present.may_send and (
         len(attempts) < len(batch.items)
@@ -198,7 +194,7 @@ async def _send_all(
             is_over = is_over or time.monotonic() - began_s > _BEGINS_WITHIN_S
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(1 if webhook.is_failing else min(_AT_ONCE, len(items))):
+        for _ in range(min(_AT_ONCE, len(items))):
             tasks.create_task(work())
     return [attempts[place] for place in range(len(attempts))]
 
@@ -291,7 +287,29 @@ def _position_after(batch: _Batch, num_sent: int) -> LogPosition | None:
     return new[-1] if new else None
 
 
-def _note_disabled(before: LeasedWebhook, present: LeasedWebhook | None) -> None:
-    if present is not None and present.disabled_reason is not None and before.disabled_reason is None:
+async def _record(
+    webhook: LeasedWebhook,
+    attempted: Sequence[AttemptedDelivery],
+    progress: Progress,
+    senders: Senders,
+) -> LeasedWebhook | None:
+    """Record what was sent, as long as the lease lasts; None if another process sends for it by now.
+
+    Raises:
+        UnavailableError: It could not be recorded; what was sent is sent again.
+    """
+
+    async def record() -> LeasedWebhook | None:
+        async with senders.statements:
+            return await senders.dispatch.record(webhook, attempted, progress)
+
+    try:
+        present = await within(_RECORD_WITHIN_S, retry_while_unavailable(record))
+    except TimeoutError:
+        raise UnavailableError(f"it was not noted within {_RECORD_WITHIN_S:g} s what was sent") from None
+    if present is None:
+        _log.warning("another process sends for this webhook by now", webhook=str(webhook.id))
+    elif present.disabled_reason is not None and webhook.disabled_reason is None:
         metrics.count_disabled(_KINDS.get(present.disabled_reason, "vain"))
         _log.warning("a webhook was switched off", webhook=str(present.id), reason=present.disabled_reason)
+    return present

@@ -39,8 +39,9 @@ CONNECT_S: Final = 5.0  # to one address after the other, with TLS
 MAX_ANSWER_BYTES: Final = 64 * 1024
 LONGEST_RETRY_AFTER_S: Final = 3600.0
 
-# Each takes a socket, and the least that Linux allows a process are 1,024.
-_MOST_ATTEMPTS: Final = 256
+# Each takes a socket, and the least that Linux allows a process are 1,024. The dispatcher begins as many, so
+# that receivers which hang keep no other waiting.
+_MOST_ATTEMPTS: Final = 512
 # What an answer says is read for the next request on its connection alone.
 _READ_ANSWER_S: Final = 1.0
 _HEADERS: Final = {

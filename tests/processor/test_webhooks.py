@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -11,6 +12,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from processor.webhooks import delivering
 from processor.webhooks.delivering import Senders, send_for
 from processor.webhooks.dispatcher import open_webhooks
 from shared.domain.account import Account, Role
@@ -320,6 +322,26 @@ class TestWhatIsNotTaken:
         assert poison.subject == "ada/poison"
         assert (await world.find(webhook)).is_enabled
 
+    async def test_one_that_hangs_the_receiver_keeps_none_from_it(self, world: World) -> None:
+        webhook = await world.add()
+        await world.log("poison")
+        world.receivers.answer = lambda _url, _message: _REFUSED
+        await world.send()
+        await world.log("1")
+        await world.execute(_LATER)
+        both = asyncio.Barrier(2)  # each hangs until the other has come, too
+
+        async def send(url: str, _secrets: Sequence[str], message: WebhookMessage) -> Attempt:
+            world.receivers.got[url].append(message)
+            await both.wait()
+            return _TAKEN
+
+        world.receivers.send = send  # type: ignore[assignment,method-assign]
+        async with asyncio.timeout(10):
+            await world.send()
+
+        assert len(await world.deliveries(webhook, DeliveryState.DELIVERED)) == 2
+
     async def test_a_receiver_may_say_when_it_wants_more(self, world: World) -> None:
         webhook = await world.add()
         await world.log("1")
@@ -387,11 +409,18 @@ class TestWhatIsNotTaken:
 
 
 class _Unrecorded:
-    """A dispatch whose records fail, before they are written or after."""
+    """A dispatch whose records fail, before they are written or after.
 
-    def __init__(self, dispatch: PostgresWebhookDispatch, *, is_written: bool) -> None:
+    Args:
+        failures: How many fail; then they are written.
+    """
+
+    def __init__(
+        self, dispatch: PostgresWebhookDispatch, *, is_written: bool, failures: float = math.inf
+    ) -> None:
         self._dispatch = dispatch
         self._is_written = is_written
+        self._failures = failures
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._dispatch, name)
@@ -399,28 +428,36 @@ class _Unrecorded:
     async def record(
         self, webhook: LeasedWebhook, attempted: Sequence[AttemptedDelivery], progress: Progress
     ) -> LeasedWebhook | None:
+        self._failures -= 1
+        if self._failures < 0:
+            return await self._dispatch.record(webhook, attempted, progress)
         if self._is_written:
             await self._dispatch.record(webhook, attempted, progress)
         raise UnavailableError("PostgreSQL: the connection was lost")
 
 
+def unrecorded(world: World, *, is_written: bool, failures: float = math.inf) -> Senders:
+    """What sending needs, with such a dispatch."""
+    dispatch = PostgresWebhookDispatch(world.database)
+    return Senders(
+        dispatch=_Unrecorded(dispatch, is_written=is_written, failures=failures),  # type: ignore[arg-type]
+        log=world.senders.log,
+        event_source=world.senders.event_source,
+        sender=world.receivers,
+    )
+
+
 class TestProcesses:
     @pytest.mark.parametrize("is_written", [False, True])
     async def test_what_was_not_recorded_is_sent_again_and_noted_once(
-        self, *, is_written: bool, world: World
+        self, *, is_written: bool, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(delivering, "_RECORD_WITHIN_S", 0.01)
         webhook = await world.add()
         await world.log("1", "2")
-        unrecorded = _Unrecorded(PostgresWebhookDispatch(world.database), is_written=is_written)
         [leased] = await world.senders.dispatch.lease(limit=1)
-        killed = Senders(
-            dispatch=unrecorded,  # type: ignore[arg-type] # the rest is passed on
-            log=world.senders.log,
-            event_source=world.senders.event_source,
-            sender=world.receivers,
-        )
         with pytest.raises(UnavailableError):
-            await send_for(leased, killed)
+            await send_for(leased, unrecorded(world, is_written=is_written))
         assert await world.send() == 0
 
         await world.execute(_LATER)
@@ -430,6 +467,20 @@ class TestProcesses:
         assert len({message.id for message in world.receivers.got[webhook.url]}) == 2
         assert len(world.receivers.ecgs()) == (2 if is_written else 4)
         assert len(await world.deliveries(webhook, DeliveryState.DELIVERED)) == 2
+
+    @pytest.mark.parametrize("is_written", [False, True])
+    async def test_what_is_recorded_after_a_while_is_sent_once(
+        self, *, is_written: bool, world: World
+    ) -> None:
+        webhook = await world.add()
+        await world.log("1", "2")
+        [leased] = await world.senders.dispatch.lease(limit=1)
+
+        await send_for(leased, unrecorded(world, is_written=is_written, failures=2))
+
+        assert world.receivers.ecgs() == ["1", "2"]
+        assert len(await world.deliveries(webhook, DeliveryState.DELIVERED)) == 2
+        assert await world.send() == 0
 
     async def test_several_processes_send_each_event_once(self, world: World) -> None:
         webhooks = [await world.add(name) for name in "abc"]
