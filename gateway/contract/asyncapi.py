@@ -35,7 +35,8 @@ event's `id`; AMQP's `message_id` differs each time that an event is published. 
 Each message is a CloudEvents 1.0 document in structured mode, without samples. Within a version events only
 gain keys: ignore those that you don't know. A breaking change gets a new routing key beside the old one.
 
-Without AMQP the same events are read and followed over HTTP (`GET /events`), or sent to a URL (`POST /webhook`).
+Without AMQP the same events are read and followed over HTTP (`GET /events`), or sent to a URL
+(`POST /webhook`).
 """
 _QUEUE: Final = """
 A subscriber's queue: durable, and bound to the exchange with the routing keys of the events that it wants.
