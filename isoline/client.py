@@ -34,7 +34,7 @@ import aiohttp
 from yarl import URL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 Status: TypeAlias = Literal["queued", "completed", "failed"]
 
@@ -64,6 +64,11 @@ _RESULT: Final = frozenset({"id", "status"})
 # Optional keys of a response, with the same names in `Result`.
 _OPTIONAL_FIELDS: Final = ("date", "sampling_rate_hz", "unit", "submitted_at", "completed_at", "generation")
 _PAGE_OF_ECGS: Final = frozenset({"ecgs"})
+_WEBHOOK: Final = frozenset({"id", "url", "state"})
+_WEBHOOKS: Final = frozenset({"webhooks"})
+_SECRET: Final = frozenset({"secret"})
+_DELIVERY: Final = frozenset({"id", "event_id", "state"})
+_PAGE_OF_DELIVERIES: Final = frozenset({"deliveries"})
 _PAGE_OF_EVENTS: Final = frozenset({"events", "cursor", "has_more"})
 _TOKENS: Final = frozenset({"access_token", "expires_in"})
 
@@ -83,6 +88,8 @@ _NOT_FOUND: Final = 404
 _RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
 # And not `.` or `..`, which clients remove from a path.
 _ECG_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_WEBHOOK_ID: Final = re.compile(r"[0-9A-Fa-f-]{32,36}")
+_DELIVERY_ID: Final = re.compile(r"[0-9]{1,18}")
 
 
 class IsolineError(Exception):
@@ -207,6 +214,9 @@ class Client:
     No redirect is followed: requests go to the given gateway only.
 
     Every method raises `RefusedError` when the gateway refuses and `UnavailableError` when retries end.
+
+    Attributes:
+        webhooks: Where events are sent over HTTP.
     """
 
     def __init__(
@@ -228,6 +238,7 @@ class Client:
         self._renew_at = float("inf")
         self._renewing = asyncio.Lock()
         self._retry_for_s = retry_for_s
+        self.webhooks = Webhooks(self._request)
 
     async def submit(self, ecg: Mapping[str, Any] | bytes) -> Result:
         """Submit an ECG: a mapping, or JSON as bytes. Submitting the same again is safe and changes nothing.
@@ -362,11 +373,14 @@ class Client:
         self._renew_at = time.monotonic() + tokens["expires_in"] - _RENEW_BEFORE_S
 
     async def _send_with_retries(
-        self, method: str, path: str, *, token: str | None = None, **options: Any
+        self, method: str, path: str, *, token: str | None = None, once: bool = False, **options: Any
     ) -> tuple[int, Any]:
-        """Send with retries after temporary failures; the status and the JSON of the response."""
+        """Send with retries after temporary failures; the status and the JSON of the response.
+
+        With ``once`` without any, for what would be done twice.
+        """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        deadline, attempt = time.monotonic() + self._retry_for_s, 1
+        deadline, attempt = time.monotonic() + (0 if once else self._retry_for_s), 1
         while True:
             try:
                 async with self._session.request(
@@ -387,6 +401,140 @@ class Client:
                 raise UnavailableError(f"{method} {path}: {reason}, {attempt} attempts")
             await asyncio.sleep(wait_s)
             attempt += 1
+
+
+class Webhooks:
+    """The webhooks of an account; `Client.webhooks`.
+
+    Documents are as `docs/webhooks.md` describes them. Every method raises what those of `Client` do; with
+    ``status`` 404 there is no such webhook.
+    """
+
+    def __init__(self, request: Callable[..., Awaitable[Any]]) -> None:
+        self._request = request
+
+    async def add(
+        self,
+        url: str,
+        *,
+        types: Sequence[str] = (),
+        description: str = "",
+        all_owners: bool = False,
+        after: str | None = None,
+        since: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Create a webhook, and return it with its ``secret``, which is shown only now.
+
+        Args:
+            url: To which events are sent.
+            types: Of ``ecg.processed``, ``ecg.failed``, ``ecg.deleted``; all if empty.
+            description: What it is for.
+            all_owners: Send the events of all owners; needs the role ``subscriber``.
+            after: A cursor of `Client.events`: what followed is sent; None for what happens from now on.
+            since: In place of it a time in ISO 8601: what was logged from then on is sent.
+
+        Raises:
+            UnavailableError: It may have been created, with a secret that nobody knows: look at the list.
+        """
+        body = {"url": url, "description": description, "all_owners": all_owners}
+        body |= _given(types=list(types) or None, after=after, since=since)
+        return await self._document("POST", "/webhook", _WEBHOOK | _SECRET, json=body, once=True)
+
+    async def list(self) -> tuple[Mapping[str, Any], ...]:
+        """All webhooks of the account, the newest first."""
+        return tuple((await self._document("GET", "/webhook", _WEBHOOKS))["webhooks"])
+
+    async def get(self, webhook_id: str) -> Mapping[str, Any]:
+        """How a webhook does."""
+        return await self._document("GET", _webhook_path(webhook_id), _WEBHOOK)
+
+    async def change(
+        self,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        types: Sequence[str] | None = None,
+        description: str | None = None,
+        enabled: bool | None = None,
+    ) -> Mapping[str, Any]:
+        """Change a webhook, and return how it is then; None leaves a field as it is.
+
+        Args:
+            webhook_id: Which.
+            url: To which events are sent.
+            types: Of events that it sends.
+            description: What it is for.
+            enabled: False pauses it; True has it send at once, whatever it was.
+        """
+        body = _given(url=url, types=types and list(types), description=description, enabled=enabled)
+        return await self._document("PATCH", _webhook_path(webhook_id), _WEBHOOK, json=body)
+
+    async def remove(self, webhook_id: str) -> bool:
+        """Remove a webhook with the list of what it sent.
+
+        Returns:
+            Whether it existed. False may also mean that it was removed and the response was lost.
+        """
+        try:
+            await self._request("DELETE", _webhook_path(webhook_id), _NOTHING)
+        except RefusedError as error:
+            if error.status == _NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def rotate(self, webhook_id: str) -> Mapping[str, Any]:
+        """Give a webhook another ``secret``, which is shown only now; for a day it signs with both.
+
+        Raises:
+            UnavailableError: It may have another secret, which nobody knows: rotate it again.
+        """
+        return await self._document("POST", _webhook_path(webhook_id, "secret"), _SECRET, once=True)
+
+    async def ping(self, webhook_id: str) -> Mapping[str, Any]:
+        """Have a test event sent, and return its delivery; what becomes of it is in `deliveries`."""
+        return await self._document("POST", _webhook_path(webhook_id, "ping"), _DELIVERY)
+
+    async def deliveries(
+        self, webhook_id: str, *, state: str | None = None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """What a webhook sent, the newest first; pages are fetched as they are needed.
+
+        With a ``state`` (``waiting``, ``delivered``, ``failed``, ``dropped``): only what is in it.
+        """
+        query = _given(limit=str(_PAGE), state=state)
+        path = _webhook_path(webhook_id, "deliveries")
+        while True:
+            page = await self._document("GET", path, _PAGE_OF_DELIVERIES, params=query)
+            for delivery in page["deliveries"]:
+                yield delivery
+            if "next_cursor" not in page:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    async def resend(self, webhook_id: str, delivery_id: str) -> Mapping[str, Any]:
+        """Have an event sent again, and return its delivery."""
+        if not _DELIVERY_ID.fullmatch(delivery_id):
+            raise RefusedError(_NOT_FOUND, "No delivery can have this id.")
+        path = _webhook_path(webhook_id, "deliveries", delivery_id, "resend")
+        return await self._document("POST", path, _DELIVERY)
+
+    async def _document(
+        self, method: str, path: str, fields: frozenset[str], **options: Any
+    ) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = await self._request(method, path, fields, **options)
+        return document
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _webhook_path(webhook_id: str, *parts: str) -> str:
+    if not _WEBHOOK_ID.fullmatch(webhook_id):
+        raise RefusedError(_NOT_FOUND, "No webhook can have this id.")
+    return "/".join(["/webhook", webhook_id, *parts])
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import typer
 import gateway.__main__
 import processor.__main__
 from isoline import client
-from isoline.cli import bench, configuration, doctor, ecgs, events, openapi, tour
+from isoline.cli import bench, configuration, doctor, ecgs, events, openapi, tour, webhooks
 from isoline.cli.accounts import account_administration, api_key_commands, keys, user_commands
 from isoline.cli.operators import dead_letters, ops, prune, replay, send_events, trace
 from isoline.cli.servers import database, topology
@@ -43,6 +43,7 @@ app.add_typer(topology.app, name="topology")
 ecgs.register(app)
 events.register(app)
 send_events.register()
+webhooks.register(app)
 app.add_typer(openapi.app, name="openapi")
 ops.register(app)
 dead_letters.register(app)
