@@ -51,6 +51,10 @@ INSERT INTO event_log (at, types, owners, ids, generations, traceparents)
 VALUES (now(), ARRAY['ecg.deleted'], ARRAY['ada'], ARRAY[$1], ARRAY[1], ARRAY[NULL])
 """
 
+_ADD_AS: Final = """
+INSERT INTO event_log (xid, at, types, owners, ids, generations, traceparents)
+VALUES ($1::text::xid8, now(), ARRAY['ecg.deleted'], ARRAY['ada'], ARRAY[$2], ARRAY[1], ARRAY[NULL])
+"""
 _AFTER: Final = """
 SELECT xid::text::bigint AS xid, ids[1] AS id FROM event_log WHERE xid::text::bigint > $1 ORDER BY xid
 """
@@ -165,6 +169,18 @@ async def test_pages_follow_each_other_also_within_a_transaction(
 
     assert sorted(chain.from_iterable(pages)) == ["10", "11", "12", "13"]
     assert all(len(ids) <= limit for ids in pages)
+
+
+async def test_the_newest_transaction_is_that_of_the_highest_number(
+    database_url: str, log: PostgresEventLog
+) -> None:
+    newest = [await log.newest()]
+    async with open_connection(database_url) as writer:
+        for transaction in (8, 9, 10, 99, 100):
+            await writer.execute(_ADD_AS, str(transaction), str(transaction))
+            newest.append(await log.newest())
+
+    assert newest == [0, 8, 9, 10, 99, 100]
 
 
 async def test_events_are_chosen_by_owner_type_and_time(database: Database, log: PostgresEventLog) -> None:

@@ -30,8 +30,9 @@ _AFTER_ALL_OF_IT: Final = 2**31 - 1
 # No transaction that can still commit is older than the oldest that runs. What is committed later is so after
 # all of these, whatever its own number is, and no cursor has passed it.
 _END: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+# Were the text named xid, it would be ordered by that: 999 after 1000.
 _NEWEST: Final = """
-SELECT xid::text FROM event_log WHERE xid < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
+SELECT xid::text AS newest FROM event_log WHERE xid < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
 ORDER BY xid DESC LIMIT 1
 """
 _READ: Final = """
