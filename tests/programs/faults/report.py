@@ -27,10 +27,14 @@ _PAGE: Final = """\
 Two gateways behind a balancer, two processors and a subscriber run on a PostgreSQL and a RabbitMQ of the suite's own;
 each connection between a service and a server goes through a proxy. Clients send real ECGs and retry as docs/http.md tells them.
 During each fault some hundred ECGs come in; then the suite waits until nothing is left to do and checks: every 202 is
-in the table and terminal (I1), has one event by id, equal to the row (I2), and the reference's result (I3); no ECG is half
-there (I4); queues and outbox are empty and dead letters hold what was injected (I5); each service's resident
-memory is within 1.5 times what it was after the first load, its open files (sockets are files) and threads
+in the table and terminal (I1), has one event by id, equal to the row, for everybody who follows (I2), and the reference's
+result (I3); no ECG is half there (I4); queues and outbox are empty and dead letters hold what was injected (I5); each service's
+resident memory is within 1.5 times what it was after the first load, its open files (sockets are files) and threads
 within a dozen and six more (I6).
+
+Three follow in each row: the subscriber over AMQP, an owner who asks `GET /events` for page after page, and a service that
+follows all owners by server-sent events and goes on in another stream every few seconds. *Duplicates* and *longest stall* below are
+the subscriber's; what any of the three misses, or hears otherwise, is counted.
 
 A table for each RabbitMQ that is supported: `make faults` writes that of the one on this machine, `RABBITMQ=4 make faults`
 that of the one from `make rabbitmq4`, which keeps its metadata in Khepri and refuses what is deprecated. Each is written by a
@@ -57,6 +61,7 @@ run in which no promise was broken, and by no other.
   begin at different ones. The node comes back and rejoins before the verdict.
 * *Rolling upgrade*: two gateways and two processors of the release before are replaced by this one's, one after the
   other, and back; the schema changes before or after them. No service may say meanwhile that the schema is not for it.
+  The release before keeps no event log: readers of it are held to what comes afterwards.
 * *Subscriber with an inbox*: a process of `isoline.subscriber` that keeps each event in the transaction of a `PostgresInbox` is
   killed at random times for a minute, while ECGs come in. Its table has to have every event, and each once.
 """

@@ -135,6 +135,8 @@ async def restore_backup(installation: Installation) -> None:
         await asyncio.sleep(_GAP_S)
         await postgres.kill()
         await postgres.restore(backup)
+        for reader in installation.log_readers:
+            reader.begin_anew()  # as docs/operations.md tells them
         await _forget_what_came_after_the_backup(installation)
         await installation.until_ready()
         async with asyncio.timeout(_TERMINAL_WITHIN_S):

@@ -30,6 +30,7 @@ WHERE application_name ~ '^isoline (gateway|processor) '
 
 async def _begin_with_the_release_before(installation: Installation) -> None:
     installation.has_run_release_before = True
+    installation.log_is_kept = False
     await migrate(installation.postgres.url, to=RELEASE_BEFORE.schema)
     await installation.restart_all(_release_before(installation))
     await _until_all_know(installation, RELEASE_BEFORE.schema)
@@ -38,6 +39,9 @@ async def _begin_with_the_release_before(installation: Installation) -> None:
 async def _end_with_this_release(installation: Installation) -> None:
     await migrate(installation.postgres.url)
     await installation.restart_all(THIS_CODE)
+    for reader in installation.log_readers:
+        reader.exempt = frozenset(installation.accepted)
+    installation.log_is_kept = True
 
 
 @fault(

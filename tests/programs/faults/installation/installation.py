@@ -20,6 +20,7 @@ from shared.storage.pool.database import open_database
 from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.followers.listener import Listener, open_listener
+from tests.programs.faults.followers.log_readers import open_log_readers
 from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock
 from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
@@ -43,12 +44,14 @@ if TYPE_CHECKING:
 
     from tests.e2e.load import KnownEcg
     from tests.programs.faults.followers.follower import Events, Follower
+    from tests.programs.faults.followers.log_readers import LogReader
 
 _EACH: Final = 2
 # The services own nothing in the database and prove who they are.
 SERVICE_ROLE: Final = "isoline_service"
 SERVICE_PASSWORD: Final = "a rotated password"
 OBSERVER: Final = "olga"
+SUBSCRIBER: Final = "billing"
 
 
 @dataclass(kw_only=True)
@@ -61,7 +64,9 @@ class Installation:
         standby: The synchronous standby of `postgres`, whose URL has both hosts then.
         load: What comes in while a fault is injected.
         forgotten: ECGs that were accepted after the backup was taken that was restored.
-        others: Followers besides the listener.
+        log_readers: Followers over HTTP.
+        log_is_kept: Whether services keep the event log; a release before this one does not.
+        followers_of_fault: Those of the fault that is injected.
         until_verdict: What a fault opens, until its verdict.
         note: What the fault that is injected has to say, besides its outcome.
     """
@@ -89,7 +94,9 @@ class Installation:
     plateau: dict[str, Footprint] = field(default_factory=dict)
     load: Load | None = None
     forgotten: set[str] = field(default_factory=set)
-    others: list[Follower] = field(default_factory=list)
+    log_readers: list[LogReader] = field(default_factory=list)
+    log_is_kept: bool = True
+    followers_of_fault: list[Follower] = field(default_factory=list)
     until_verdict: AsyncExitStack = field(default_factory=AsyncExitStack)
     note: str = ""
 
@@ -98,11 +105,16 @@ class Installation:
         """All who have to hear of every ECG."""
         return [self.listener, *self.others]
 
+    @property
+    def others(self) -> list[Follower]:
+        """Followers besides the listener; without those over HTTP while no log is kept."""
+        return [*self.followers_of_fault, *self.log_readers * self.log_is_kept]
+
     def follow(self, follower: Follower) -> None:
         """Have one hear of every ECG that comes from now on, until the verdict."""
         follower.exempt = frozenset(self.accepted)
-        self.others.append(follower)
-        self.until_verdict.callback(self.others.remove, follower)
+        self.followers_of_fault.append(follower)
+        self.until_verdict.callback(self.followers_of_fault.remove, follower)
 
     @property
     def services(self) -> list[Service]:
@@ -226,6 +238,9 @@ async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> Asy
             logs=folder,
             standby=standby,
         )
+        installation.log_readers = await stack.enter_async_context(
+            open_log_readers(installation.balancer.address, events, owner="ada", subscriber=SUBSCRIBER)
+        )
         stack.push_async_callback(installation.end_pgbouncer)
         await installation.until_ready()
         yield installation
@@ -281,7 +296,7 @@ async def _running(services: list[Service]) -> AsyncIterator[None]:
 async def _create_accounts(url: str) -> None:
     async with open_database(url) as database:
         accounts = PostgresAccountStore(database)
-        for name, role in ("ada", Role.USER), (OBSERVER, Role.OBSERVER):
+        for name, role in ("ada", Role.USER), (OBSERVER, Role.OBSERVER), (SUBSCRIBER, Role.SUBSCRIBER):
             await create_account(name, PASSWORD, [role], accounts=accounts, passwords=PasswordHashing())
 
 
