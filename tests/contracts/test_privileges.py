@@ -339,6 +339,10 @@ async def test_a_gateway_keeps_webhooks_and_a_processor_sends_for_them(roles: Ro
     assert len(await store.deliveries(new.id, account="ada", before=None, state=None, limit=9)) == 2
     for database in roles.databases.values():
         assert (await PostgresWebhookCounter(database).count()) == WebhookCounts(1, 0, 0, 0)
+    operators = roles.databases[Service.OPERATOR]
+    timeline = await PostgresTimelines(operators, PostgresEventSource(operators)).read("ada", "10")
+    assert timeline is not None
+    assert "webhook" in {moment.what for moment in timeline.moments}
     assert await store.remove(new.id, account="ada")
 
 

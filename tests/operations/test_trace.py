@@ -6,13 +6,13 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from typer.testing import CliRunner
 
 from isoline.cli.app import app
 from shared.domain.errors import NotFoundError
-from shared.events import EcgKey, deleted_event, failed_event, processed_event
+from shared.events import EcgKey, EventType, deleted_event, failed_event, processed_event
 from shared.ports.claim_ids import ClaimIds, new_process_id, origin_of_claim
 from shared.ports.ecgs import Settlement, Submission, given_up_after
 from shared.ports.operators.operations import AuditNote, Selection
@@ -30,8 +30,6 @@ from tests.support.builders import SOURCE, AnEventSource, an_ecg
 from tests.support.databases import open_connection
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     import pytest
 
     from shared.ports.operators.timeline import Moment
@@ -335,3 +333,78 @@ async def test_the_command_prints_a_line_for_each_moment_and_the_trace(
     assert [moment["what"] for moment in document["moments"]] == ["submitted", "attempt", "failed"]
     assert isinstance(unknown.exception, NotFoundError)
     assert str(unknown.exception) == "ada never submitted an ECG 11."
+
+
+async def sent(
+    database: Database,
+    key: EcgKey,
+    *,
+    webhook: UUID,
+    type_: EventType = EventType.PROCESSED,
+    state: str = "delivered",
+    attempts: int = 1,
+    error: str | None = None,
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO webhook_delivery (webhook, event_id, type, owner, ecg, generation, state, attempts, "
+            "give_up_at, error) VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, $6, $7, now(), $8)",
+            *(webhook, type_, *key, state, attempts, error),
+        )
+
+
+async def test_what_webhooks_sent_stands_with_the_generation_it_is_of(database: Database) -> None:
+    webhooks = [UUID("2f0c7a58-6f0e-4d55-9a37-0d6a3f6b9c11"), UUID("7c1f4c5e-3a52-4f6b-9a0e-2d8f6d3c1b7a")]
+    first = await submit(database)
+    await settle(database, first)
+    second = await replay(database)
+    await settle(database, second)
+    await sent(database, first, webhook=webhooks[0])
+    await sent(database, second, webhook=webhooks[0], state="waiting", attempts=3, error="answered 503")
+    await sent(database, second, webhook=webhooks[1], attempts=2)
+    await sent(database, EcgKey("ada", "11"), webhook=webhooks[0])
+    await sent(database, EcgKey("bob", "10"), webhook=webhooks[0])
+
+    told = await moments(database)
+
+    assert [moment for moment in told if moment[1] == "webhook"] == [
+        (1, "webhook", "2f0c7a58: ecg.processed delivered after 1 attempt"),
+        (2, "webhook", "2f0c7a58: ecg.processed waiting after 3 attempts: answered 503"),
+        (2, "webhook", "7c1f4c5e: ecg.processed delivered after 2 attempts"),
+    ]
+    assert [what for _, what, _ in told] == [
+        *("submitted", "completed", "webhook"),
+        *("replayed", "completed", "webhook", "webhook"),
+    ]
+
+
+async def test_the_erasure_that_a_webhook_sent_comes_last_and_is_not_of_the_next_ecg_of_the_id(
+    database: Database,
+) -> None:
+    key, webhook = await submit(database), uuid4()
+    await settle(database, key)
+    await sent(database, key, webhook=webhook)
+    await erase(database)
+    await sent(database, key, webhook=webhook, type_=EventType.DELETED)
+    erased = await moments(database)
+    again = await submit(database)
+    await sent(database, again, webhook=webhook)
+
+    assert [what for _, what, _ in erased][-2:] == ["erased", "webhook"]
+    assert [(generation, what) for generation, what, _ in await moments(database)] == [
+        (again.generation, "submitted"),
+        (again.generation, "queued"),
+        (again.generation, "webhook"),
+    ]
+
+
+async def test_without_the_tables_of_webhooks_all_else_is_told(database_url: str) -> None:
+    await migrate(database_url, to=24)
+    async with open_connection(database_url) as connection:
+        await connection.execute(
+            "DROP TABLE webhook, webhook_delivery"
+        )  # they stay, after they were there once
+    async with open_database(database_url) as database:
+        await settle(database, await submit(database))
+
+        assert [what for _, what, _ in await moments(database)] == ["submitted", "completed"]

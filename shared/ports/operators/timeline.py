@@ -17,7 +17,7 @@ class Moment(NamedTuple):
     Attributes:
         at: None for what is so now, and where the time is not known.
         what: In a word: ``submitted``, ``attempt``, ``completed``, ``failed``, ``replayed``, ``erased``,
-            ``queued``, ``unpublished``.
+            ``queued``, ``unpublished``, ``webhook`` (an event that a webhook sent, or tried to).
         detail: More of it; empty if there is none.
         generation: To which it happened.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shared.events import EcgKey, final_event_ids
+from shared.events import EcgKey, EventType, final_event_ids
 from shared.observability.tracing import trace_id_of
 from shared.ports.claim_ids import origin_of_claim
 from shared.ports.ecgs import attempts_of_claims
@@ -51,6 +51,18 @@ SELECT generation, attempt, claimed_by, reason, extract(epoch FROM now() - noted
 FROM attempt WHERE row = $1 ORDER BY generation, attempt
 """
 
+# Likewise of schemas from before 0025. Deliveries stay when an ECG is erased: another of its id has some of
+# earlier generations.
+_MAY_READ_DELIVERIES: Final = (
+    "SELECT coalesce(has_table_privilege(to_regclass('webhook_delivery'), 'SELECT'), false)"
+)
+_DELIVERIES: Final = """
+SELECT webhook, type, generation, state, attempts, coalesce(last_attempt_at, created_at) AS at, error
+FROM webhook_delivery WHERE owner = $1 AND ecg = $2 AND generation >= $3 ORDER BY row
+"""
+# So much of a webhook's id tells those of an installation apart.
+_SHOWN_OF_ID: Final = 8
+
 # A process says every 5 s that it is there; one that was killed may have done so just before.
 _LIVED_ON_S: Final = 10.0
 
@@ -63,6 +75,7 @@ _PLACES: Final = (
     "completed",
     "failed",
     "unpublished",
+    "webhook",
     "erased",
 )
 
@@ -120,17 +133,19 @@ class PostgresTimelines:
                 for event_id in final_event_ids(EcgKey(owner, ecg_id, generation), source=source)
             }
             unpublished = await connection.fetch(_UNPUBLISHED, list(generations))
-        replays = [replay for replay in replays if replay["at"] >= ecg["submitted_at"]]
-        generation = ecg["generation"]
+            replays = [replay for replay in replays if replay["at"] >= ecg["submitted_at"]]
+            first_generation = ecg["generation"] - len(replays)
+            sent, sent_at_last = await _read_deliveries(connection, owner, ecg_id, first_generation)
         moments = [
-            Moment(ecg["submitted_at"], "submitted", generation - len(replays)),
+            Moment(ecg["submitted_at"], "submitted", first_generation),
             *map(_past, past),
             *(Moment(each["at"], "replayed", each["generation"], _by(each)) for each in replays),
             *attempts,
             _present(ecg),
             *_unpublished(unpublished, generations),
+            *sent,
         ]
-        return Timeline(sorted(moments, key=_order), trace_id_of(ecg["traceparent"]))
+        return Timeline([*sorted(moments, key=_order), *sent_at_last], trace_id_of(ecg["traceparent"]))
 
 
 async def _read_attempts(connection: Connection, ecg: asyncpg.Record) -> list[Moment]:
@@ -181,6 +196,30 @@ def _fate(process: RunningProcess, noted_s: float) -> str:
     if process.ended_at is not None:
         return f"its process left at {process.ended_at:%H:%M:%S}"
     return f"its process was last heard of at {process.seen_at:%H:%M:%S}"
+
+
+async def _read_deliveries(
+    connection: Connection, owner: str, ecg_id: str, first_generation: int
+) -> tuple[list[Moment], list[Moment]]:
+    """What webhooks sent of an ECG: its results, and that it was erased."""
+    if not await connection.fetchval(_MAY_READ_DELIVERIES):
+        return [], []
+    rows = await connection.fetch(_DELIVERIES, owner, ecg_id, first_generation)
+    return (
+        [_delivery_moment(row) for row in rows if row["type"] != EventType.DELETED],
+        [_delivery_moment(row) for row in rows if row["type"] == EventType.DELETED],
+    )
+
+
+def _delivery_moment(row: asyncpg.Record) -> Moment:
+    attempts = f"{row['attempts']} attempt{'' if row['attempts'] == 1 else 's'}"
+    return Moment(
+        row["at"],
+        "webhook",
+        row["generation"],
+        f"{str(row['webhook'])[:_SHOWN_OF_ID]}: {row['type']} {row['state']} after {attempts}"
+        + (f": {row['error']}" if row["error"] else ""),
+    )
 
 
 def _past(row: asyncpg.Record) -> Moment:
