@@ -247,6 +247,14 @@ def judge_topology(missing: Sequence[str]) -> Judgement:
     return Judgement(Verdict.OK, "the exchanges and queues are there")
 
 
+def judge_queues(without_answer: Sequence[str]) -> Judgement:
+    """Whether the queues that must answer do."""
+    if without_answer:
+        names = " and ".join(without_answer)
+        return Judgement(Verdict.FAILED, f"no answer of {names}, as of a queue without a leader")
+    return Judgement(Verdict.OK, "those that this account may read answer")
+
+
 def judge_consumers(queue: QueueState, intake: IntakeState) -> Judgement:
     """Whether processors are attached; paused ones are not, because an operator said so."""
     waiting = f"{queue.messages} messages are ready"

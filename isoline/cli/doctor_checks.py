@@ -13,7 +13,13 @@ from gateway.auth.database_clock import LEEWAY_S
 from gateway.formats.spool import SpoolDirectory
 from gateway.limits.redis_counters import open_counter_store
 from isoline.cli.configuration import Service, read_each
-from shared.broker.inspection import check_publishing, missing_names, read_nodes, read_queue
+from shared.broker.inspection import (
+    check_publishing,
+    missing_names,
+    queues_without_answer,
+    read_nodes,
+    read_queue,
+)
 from shared.broker.topology import Topology
 from shared.diagnosis import (
     Check,
@@ -28,6 +34,7 @@ from shared.diagnosis import (
     judge_nodes,
     judge_outbox,
     judge_processes,
+    judge_queues,
     judge_schema,
     judge_server,
     judge_spool,
@@ -226,6 +233,14 @@ def broker_checks(
         judge=lambda: _judged(judge_topology, missing_names(url, topology)),
         remedy="run isoline topology apply, or start a gateway or processor that may declare them",
         section="rabbitmq-is-away-or-refuses",
+    )
+    yield _of_rabbitmq(
+        name="queues",
+        judge=lambda: _judged(
+            judge_queues, queues_without_answer(url, [topology.submitted_queue, topology.dead_letter_queue])
+        ),
+        remedy="start the nodes that are away; if none is, delete the queue: no ECG is lost",
+        section="a-queue-has-no-leader",
     )
     if set(services) != {Service.OPERATOR}:  # who may publish no event
         yield _of_rabbitmq(

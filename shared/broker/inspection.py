@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused
 from yarl import URL
 
 from shared.broker.rabbitmq.connection import is_blocked, open_connection, open_connection_to_any
@@ -18,15 +19,20 @@ from shared.runtime.process import process_name
 from shared.runtime.supervision import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import aio_pika
+    from aio_pika.abc import AbstractChannel
     from aiormq.abc import AbstractChannel as UnderlayChannel
 
     from shared.broker.topology import Topology
 
 _CONNECT_WITHIN_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.05
+# A queue that is well answers in milliseconds. Together shorter than a check of the doctor may take.
+_ANSWER_WITHIN_S: Final = 3.0
+_CLOSE_WITHIN_S: Final = 0.5  # the broker closes no channel on which a queue owes an answer
+_INTERNAL_ERROR: Final = "INTERNAL_ERROR"
 _SERVICE: Final = "doctor"
 
 
@@ -61,6 +67,19 @@ async def read_queue(url: str, name: str) -> QueueState:
     return QueueState(declared.message_count or 0, declared.consumer_count or 0)
 
 
+async def queues_without_answer(url: str, names: Sequence[str]) -> list[str]:
+    """The names of those queues that don't answer, for instance since they have no leader.
+
+    One that has messages or consumers has answered. Any other is asked for a message; one that comes
+    nevertheless goes back. A queue that is not there, or that this user may not read, is left out.
+
+    Raises:
+        UnavailableError: The broker can't be asked.
+    """
+    answers = await asyncio.gather(*(_has_answer(url, name) for name in names))
+    return [name for name, has_answer in zip(names, answers, strict=True) if not has_answer]
+
+
 async def check_publishing(url: str, topology: Topology) -> None:
     """Return if the broker takes an event of ours: it is published in a transaction that is taken back.
 
@@ -77,6 +96,32 @@ async def check_publishing(url: str, topology: Topology) -> None:
         finally:
             rolling_back.cancel()
             await failure_of(_wait_for(rolling_back))
+
+
+async def _has_answer(url: str, name: str) -> bool:
+    """On a connection of its own: a queue whose process has ended ends the connection."""
+    try:
+        async with _open(url, close_within_s=_CLOSE_WITHIN_S) as connection:
+            return await _answers(await connection.channel(), name)
+    except UnavailableError as error:
+        if _INTERNAL_ERROR in str(error):
+            return False
+        raise
+
+
+async def _answers(channel: AbstractChannel, name: str) -> bool:
+    with suppress(ChannelNotFoundEntity, ChannelAccessRefused):
+        queue = await channel.declare_queue(name, passive=True)
+        if queue.declaration_result.message_count or queue.declaration_result.consumer_count:
+            return True
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                message = await queue.get(fail=False, timeout=None)
+        except TimeoutError:
+            return False
+        if message is not None:
+            await message.nack()
+    return True
 
 
 async def _until_done_or_blocked(rolling_back: asyncio.Task[Any], channel: UnderlayChannel) -> None:
@@ -108,11 +153,13 @@ def _version(connection: aio_pika.Connection) -> str:
 
 
 @asynccontextmanager
-async def _open(url: str) -> AsyncIterator[aio_pika.Connection]:
+async def _open(url: str, *, close_within_s: float = 3.0) -> AsyncIterator[aio_pika.Connection]:
     within_s = _CONNECT_WITHIN_S / len(urls_of_nodes(url))
     async with (
         translated_failures(),
-        open_connection_to_any(url, process_name(_SERVICE), within_s=within_s) as connection,
+        open_connection_to_any(
+            url, process_name(_SERVICE), within_s=within_s, close_within_s=close_within_s
+        ) as connection,
     ):
         yield connection
 

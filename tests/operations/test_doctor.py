@@ -88,7 +88,7 @@ async def test_a_whole_installation_is_well(amqp_url: str, topology: Topology) -
 
     assert (status, not_well(findings)) == (0, {})
     assert findings["consumers"]["verdict"] == "ok"
-    assert len(findings) == 23
+    assert len(findings) == 24
 
 
 async def test_a_whole_installation_is_well_behind_pgbouncer(
@@ -109,7 +109,7 @@ async def test_a_line_says_what_to_do_and_where_that_is_told() -> None:
     [line] = [line for line in result.output.splitlines() if line.startswith("failed")]
     assert line.startswith("failed   consumers ")
     assert line.endswith(" (docs/runbook.md#ecgs-stay-queued)")
-    assert result.output.count("\n") == 23
+    assert result.output.count("\n") == 24
 
 
 async def test_without_postgresql_the_rest_is_still_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,8 +182,10 @@ def _end_connection(ended: asyncio.Future[str], reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_connection(url: str, name: str, *, within_s: float) -> AsyncIterator[aio_pika.Connection]:
-    """Open a connection, closed with the context.
+async def open_connection(
+    url: str, name: str, *, within_s: float, close_within_s: float = _CLOSE_TIMEOUT_S
+) -> AsyncIterator[aio_pika.Connection]:
+    """Open a connection, closed with the context, and dropped if that takes too long.
 
     Raises:
         ConnectionError: It could not be opened, for this reason.
@@ -198,12 +200,12 @@ async def open_connection(url: str, name: str, *, within_s: float) -> AsyncItera
         await _handshake(connection, transport, within_s)
         yield connection
     finally:
-        await _close(connection, transport)
+        await _close(connection, transport, close_within_s)
 
 
 @asynccontextmanager
 async def open_connection_to_any(
-    url: str, name: str, *, within_s: float
+    url: str, name: str, *, within_s: float, close_within_s: float = _CLOSE_TIMEOUT_S
 ) -> AsyncIterator[aio_pika.Connection]:
     """Open a connection to the first node that answers, closed with the context.
 
@@ -211,18 +213,20 @@ async def open_connection_to_any(
         url: Of the broker, or of each node of a cluster with commas between them.
         name: Of the connection, as the broker lists it.
         within_s: Limit for each node.
+        close_within_s: How long closing may take before the connection is dropped.
 
     Raises:
         ConnectionError: Why none was opened to the last node.
     """
     *others, last = urls_of_nodes(url)
+    open_node = partial(open_connection, name=name, within_s=within_s, close_within_s=close_within_s)
     async with AsyncExitStack() as opened:
         for node in others:
             with suppress(ConnectionError):
-                connection = await opened.enter_async_context(open_connection(node, name, within_s=within_s))
+                connection = await opened.enter_async_context(open_node(node))
                 break
         else:
-            connection = await opened.enter_async_context(open_connection(last, name, within_s=within_s))
+            connection = await opened.enter_async_context(open_node(last))
         yield connection
 
 
@@ -237,7 +241,7 @@ async def _handshake(connection: aio_pika.Connection, transport: Transport, with
     transport.finish_handshake()
 
 
-async def _close(connection: aio_pika.Connection, transport: Transport) -> None:
+async def _close(connection: aio_pika.Connection, transport: Transport, within_s: float) -> None:
     """Close the connection in order, and abort its transport if that takes too long.
 
     The library's close can't be cancelled. It lasts as long as the broker does not read, and a broker that is
@@ -246,7 +250,7 @@ async def _close(connection: aio_pika.Connection, transport: Transport) -> None:
     # A failure must not replace the cancellation that may have led here.
     closing = asyncio.create_task(failure_of(connection.close()))
     try:
-        await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT_S)
+        await asyncio.wait([closing], timeout=within_s)
     finally:
         transport.abort()  # also a socket of an interrupted attempt, which the connection does not know yet
     await asyncio.wait([closing], timeout=_ABORT_WITHIN_S)

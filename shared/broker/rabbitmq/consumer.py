@@ -38,7 +38,9 @@ STALLED_AFTER_S: Final = 10.0
 # By `asyncio.timeout` and not as aiormq's own limits: on Python 3.11 its `asyncio.wait_for` loses a
 # cancellation that comes together with the answer.
 _CANCEL_WITHIN_S: Final = 3.0
-_CONSUME_WITHIN_S: Final = 10.0
+# A queue without a leader can be declared, and answers no consumer. Shorter than an attempt to connect, whose
+# reason would not name the queue.
+_CONSUME_WITHIN_S: Final = 8.0
 _FLUSH_WITHIN_S: Final = 1.0
 _COUNT_WITHIN_S: Final = 2.0
 _CLOSE_CHANNEL_WITHIN_S: Final = 1.0
@@ -237,15 +239,22 @@ class _ConsumerSession:
     async def start(
         self, queue: str, prefetch: int, handler: Callable[[DeliveredMessage], Coroutine[None, None, None]]
     ) -> None:
-        """Consume with this prefetch; the broker applies a prefetch to what begins to consume afterwards."""
+        """Consume with this prefetch; the broker applies a prefetch to what begins to consume afterwards.
+
+        Raises:
+            ConnectionError: The queue does not answer.
+        """
         if self.consumer_tag is not None:
             if prefetch == self._prefetch:
                 return
             await self._cancel(self.consumer_tag)
-        async with asyncio.timeout(_CONSUME_WITHIN_S):
-            await self._channel.basic_qos(prefetch_count=prefetch)
-            self._prefetch = prefetch
-            consuming = await self._channel.basic_consume(queue, handler)
+        try:
+            async with asyncio.timeout(_CONSUME_WITHIN_S):
+                await self._channel.basic_qos(prefetch_count=prefetch)
+                self._prefetch = prefetch
+                consuming = await self._channel.basic_consume(queue, handler)
+        except TimeoutError:
+            raise ConnectionError(f"the queue {queue} does not answer; it may have no leader") from None
         self.consumer_tag = consuming.consumer_tag
         self._idle_since_s = time.monotonic()
 

@@ -150,7 +150,7 @@ class RabbitmqPublisher:
         if await is_blocked(sender.channel):
             return f"the broker blocks publishers{sender.blocked_reason and f': {sender.blocked_reason}'}"
         if sender.oldest_wait_s() > self._timeout_s:
-            return "the broker answers and confirms nothing"
+            return "the broker answers and confirms nothing; one of its queues may have no leader"
         return ""
 
     async def _send(self, events: Sequence[Event], batch: BatchOutcomes) -> str:

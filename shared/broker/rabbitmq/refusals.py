@@ -90,7 +90,7 @@ def describe_failure(error: BaseException) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, OSError) and cause.strerror:
         return _describe_os_error(cause)
-    if isinstance(error, AMQPError) and error.args:
+    if isinstance(error, AMQPError) and error.args and error.args[-1] is not None:
         words = str(error.args[-1])
     else:
         words = str(error) or type(error).__name__
