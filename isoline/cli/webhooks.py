@@ -233,7 +233,14 @@ def _show(webhook: Mapping[str, Any], format_: Format) -> None:
     for name in _SHOWN:
         value = webhook.get(name)
         if value is not None and value != "":
-            typer.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+            typer.echo(f"{name}: {_text(value)}")
+
+
+def _text(value: object) -> str:
+    """A value of a document, as lines show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _webhook_line(webhook: Mapping[str, Any]) -> str:

@@ -152,6 +152,7 @@ class TestCommands:
             "0 waiting, last delivered never\n"
         )
         assert "types: ecg.deleted, ecg.failed\ndescription: wards\n" in shown
+        assert "all_owners: no\n" in shown
         assert "state: active\n" in shown
         assert "disabled_at" not in shown
         assert "url: https://hooks.example.org/b\n" in changed
