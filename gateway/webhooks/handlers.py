@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +52,8 @@ class WebhookHandlers:
     async def post_webhook(self, request: Request) -> Response:
         """Create a webhook."""
         owner = _owner_of(request)
-        body = read_new_webhook(await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES), self.rules)
+        document = await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES)
+        body = read_new_webhook(document, self.rules, now=datetime.now(UTC))
         wanted = WantedWebhook(
             url=body.url,
             description=body.description,
@@ -76,9 +78,8 @@ class WebhookHandlers:
     async def patch_webhook(self, request: Request) -> Response:
         """Change a webhook."""
         owner = _owner_of(request)
-        body = read_webhook_change(
-            await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES), self.rules
-        )
+        document = await read_json(request, parse_json, max_bytes=_SMALL_BODY_BYTES)
+        body = read_webhook_change(document, self.rules, now=datetime.now(UTC))
         types = None if body.types is None else frozenset(body.types)
         change = WebhookChange(body.url, body.description, types, body.enabled)
         changed = await change_webhook(_webhook_id(request), change, owner, webhooks=self.webhooks)

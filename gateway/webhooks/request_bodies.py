@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,19 +18,38 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION_LENGTH: Final = 200
 
+# Clocks of a sender and of a gateway differ by seconds.
+_CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 _ABSENT: Final[Any] = None
 _ALL_TYPES: Final[Any] = tuple(type_.value for type_ in TYPES)
 
 
+class _Context(NamedTuple):
+    """By what a body is judged."""
+
+    rules: EgressRules
+    now: datetime
+
+
 def _allowed_url(url: str, info: ValidationInfo) -> str:
-    """The URL in the form in which it is kept; the context has the rules."""
-    rules = info.context
-    if not isinstance(rules, EgressRules):
-        raise TypeError("no rules to judge a URL by")
+    """The URL in the form in which it is kept."""
     try:
-        return rules.checked_url(url)
+        return _context(info).rules.checked_url(url)
     except ValueError as error:
         raise PydanticCustomError("webhook_url", "{reason}", {"reason": str(error)}) from None
+
+
+def _past(time: datetime, info: ValidationInfo) -> datetime:
+    """The time; one to come would be forgotten once the webhook has a place in the log."""
+    if time > _context(info).now + _CLOCK_TOLERANCE:
+        raise PydanticCustomError("time_ahead", "expected a time that has been")
+    return time
+
+
+def _context(info: ValidationInfo) -> _Context:
+    if not isinstance(info.context, _Context):
+        raise TypeError("nothing to judge a body by")
+    return info.context
 
 
 def _without_repetition(types: list[str]) -> list[str]:
@@ -87,6 +107,7 @@ class NewWebhookBody(RequestBody):
     since: Annotated[
         Time,
         Field(description="In place of `after`: what was logged from then on, as far as it is kept."),
+        AfterValidator(_past),
     ] = _ABSENT
 
     @model_validator(mode="after")
@@ -121,19 +142,19 @@ class WebhookChangeBody(RequestBody):
         return self
 
 
-def read_new_webhook(document: object, rules: EgressRules) -> NewWebhookBody:
+def read_new_webhook(document: object, rules: EgressRules, *, now: datetime) -> NewWebhookBody:
     """The webhook that a body describes, with its URL as it is kept.
 
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return parse_body(NewWebhookBody, document, rules)
+    return parse_body(NewWebhookBody, document, _Context(rules, now))
 
 
-def read_webhook_change(document: object, rules: EgressRules) -> WebhookChangeBody:
+def read_webhook_change(document: object, rules: EgressRules, *, now: datetime) -> WebhookChangeBody:
     """The change that a body describes.
 
     Raises:
         ProblemError: 422 with all that is wrong.
     """
-    return parse_body(WebhookChangeBody, document, rules)
+    return parse_body(WebhookChangeBody, document, _Context(rules, now))

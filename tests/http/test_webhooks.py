@@ -282,6 +282,7 @@ class TestCreating:
             ({"since": "yesterday"}, "/since", "expected a time such as 2026-01-31T08:00:00Z"),
             ({"since": 1764000000}, "/since", "expected a time such as 2026-01-31T08:00:00Z"),
             ({"since": None}, "/since", "expected a time such as 2026-01-31T08:00:00Z"),
+            ({"since": "9999-12-31T23:59:59Z"}, "/since", "expected a time that has been"),
             (
                 {"after": "latest", "since": "2026-01-31"},
                 "",
@@ -369,6 +370,16 @@ class TestBeginning:
         # Nothing happened since, so that one alone has something to send.
         leased = await PostgresWebhookDispatch(database).lease(limit=10)
         assert [webhook.since for webhook in leased] == [datetime(2026, 1, 31, 7, tzinfo=UTC)]
+
+    @pytest.mark.parametrize("since", ["0001-01-01", "2026-01-31T08:00+14:00"])
+    async def test_a_time_may_be_long_ago(self, ada: aiohttp.ClientSession, since: str) -> None:
+        assert (await created(ada, since=since))["state"] == "active"
+
+    @pytest.mark.parametrize("since", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", ""])
+    async def test_a_time_that_utc_has_not_is_refused(self, ada: aiohttp.ClientSession, since: str) -> None:
+        found = await problem(ada, "POST", "/webhook", 422, json={"url": _URL, "since": since})
+
+        assert [error["pointer"] for error in found["errors"]] == ["/since"]
 
     async def test_a_cursor_of_another_installation_is_gone(self, ada: aiohttp.ClientSession) -> None:
         cursor = encode_log_cursor(LogPosition(2**62, 1))
