@@ -82,7 +82,18 @@ class LogReader(Follower, ABC):
 
 
 class PageReader(LogReader):
-    """Polls for pages; a request that takes too long is sent again."""
+    """Polls for pages; a request that takes too long is sent again.
+
+    Attributes:
+        answers: How many pages it has had.
+    """
+
+    def __init__(
+        self, name: str, events: Events, *, address: str, user: str, poll_s: float = _POLL_S
+    ) -> None:
+        super().__init__(name, events, address=address, user=user)
+        self.answers = 0
+        self._poll_s = poll_s
 
     async def read(self, session: aiohttp.ClientSession) -> None:
         """Read on from the cursor until something fails."""
@@ -94,20 +105,33 @@ class PageReader(LogReader):
             for event in page["events"]:
                 self.record(event)
             self.cursor = page["cursor"]
+            self.answers += 1
             if not page["has_more"]:
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(self._poll_s)
 
 
 class StreamReader(LogReader):
-    """Follows a stream for some seconds, and then another one that goes on from there."""
+    """Follows a stream for some seconds, and then another one that goes on from there.
+
+    Attributes:
+        streams: How many it has begun.
+    """
+
+    def __init__(
+        self, name: str, events: Events, *, address: str, user: str, stream_s: float = _STREAM_S
+    ) -> None:
+        super().__init__(name, events, address=address, user=user)
+        self.streams = 0
+        self._stream_s = stream_s
 
     async def read(self, session: aiohttp.ClientSession) -> None:
         """Read on from the cursor for some seconds, or until something fails."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": self.cursor} if self.cursor else {})
         query = {"limit": _PAGE}
-        until_s = time.monotonic() + _STREAM_S
+        until_s = time.monotonic() + self._stream_s
         fields: dict[bytes, bytes] = {}
         async with session.get("/events", params=query, headers=headers, raise_for_status=True) as answer:
+            self.streams += 1
             async for line in answer.content:
                 name, _, value = line.rstrip(b"\n").partition(b": ")
                 if name:
