@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # Of one webhook, requests at a time and events of a batch.
 _AT_ONCE: Final = 8
 _BATCH: Final = 32
-# A request takes 15 s at the most, and the lease a minute: what a batch has not begun by then waits for the
-# next.
+# A request takes 15 s at the most. What a batch has not begun by then waits for the next, so that it is soon
+# recorded what was sent.
 _BEGINS_WITHIN_S: Final = 10.0
 _RECORD_WITHIN_S: Final = 30.0
 # Then it makes room for another webhook.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # An event is sent so much later at the most. A look costs PostgreSQL 0.1 ms.
 _LOOK_EVERY_S: Final = 0.5
 _LOOK_AGAIN_AFTER_FAILURE_S: Final = 2.0
+# A lease lasts ten seconds: so long a webhook waits whose processor was killed.
+_RENEW_EVERY_S: Final = 3.0
 _MOST_AT_ONCE: Final = 64
 _FORGET_EVERY_S: Final = 600.0
 _RELEASE_WITHIN_S: Final = 2.0
@@ -57,6 +60,7 @@ class _Dispatcher:
         self._tasks: dict[asyncio.Task[None], LeasedWebhook] = {}
         self._outages = Outages("webhooks")
         self._is_closed = False
+        self._renewed_s = 0.0
         SENDING.set_function(lambda: len(self._tasks))
 
     async def run(self) -> None:
@@ -64,6 +68,7 @@ class _Dispatcher:
         while True:
             pause_s = _LOOK_EVERY_S
             try:
+                await self._renew()
                 await self._take()
                 self._outages.record_success()
             except UnavailableError as error:
@@ -83,7 +88,7 @@ class _Dispatcher:
                 for webhook in leased:
                     await self._senders.dispatch.release(webhook)
         except (TimeoutError, UnavailableError):
-            _log.info("webhooks were not given back; others take them in a minute", count=len(leased))
+            _log.info("webhooks were not given back; others take them in ten seconds", count=len(leased))
 
     async def _take(self) -> None:
         room = _MOST_AT_ONCE - len(self._tasks)
@@ -96,13 +101,22 @@ class _Dispatcher:
             self._tasks[task] = webhook
             task.add_done_callback(self._tasks.pop)
 
+    async def _renew(self) -> None:
+        """Keep the leases of what is being sent."""
+        now_s = time.monotonic()
+        if not self._tasks or now_s - self._renewed_s < _RENEW_EVERY_S:
+            return
+        self._renewed_s = now_s
+        async with self._senders.statements:
+            await self._senders.dispatch.renew(list(self._tasks.values()))
+
     async def _send_for(self, webhook: LeasedWebhook) -> None:
         try:
             await send_for(webhook, self._senders)
         except UnavailableError as error:
             self._record_outage(error)
         except Exception:  # noqa: BLE001 - one webhook must not end the others, nor the analysis
-            _log.exception("sending for a webhook failed; it goes on in a minute", webhook=str(webhook.id))
+            _log.exception("sending for a webhook failed; it goes on in ten seconds", webhook=str(webhook.id))
 
     def _record_outage(self, error: UnavailableError) -> None:
         if not error.is_logged:

@@ -126,7 +126,7 @@ class WebhookDispatch(Protocol):
     """Who sends for which webhook, and what. Every method raises UnavailableError."""
 
     async def lease(self, *, limit: int) -> list[LeasedWebhook]:
-        """Take webhooks with something to send which no process sends for; for a minute."""
+        """Take webhooks with something to send which no process sends for; for ten seconds."""
 
     async def due(self, webhook: LeasedWebhook, *, limit: int) -> list[DueDelivery]:
         """What is to be sent now, or once more: test events first, then the longest due."""
@@ -139,6 +139,9 @@ class WebhookDispatch(Protocol):
         Returns:
             How the webhook is now; None if it is another process's or was removed, and nothing was recorded.
         """
+
+    async def renew(self, webhooks: Sequence[LeasedWebhook]) -> None:
+        """Keep these leases, those that still hold, for ten seconds more."""
 
     async def release(self, webhook: LeasedWebhook) -> None:
         """Let any process send for it."""

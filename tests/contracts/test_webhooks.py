@@ -240,7 +240,7 @@ class TestLeases:
         [again] = await other.lease(limit=10)
         assert again.lease != leased.lease
 
-    async def test_after_a_minute_another_has_it_and_the_first_records_nothing(
+    async def test_after_ten_seconds_another_has_it_and_the_first_records_nothing(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
         webhook = await add(store, after=LogPosition(0, 0))
@@ -257,6 +257,23 @@ class TestLeases:
         assert late is None
         assert not await store.deliveries(webhook.id, account="ada", before=None, state=None, limit=9)
         assert await dispatch.record(other, [], Progress()) is not None
+
+    async def test_it_is_kept_as_long_as_it_is_renewed(
+        self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
+    ) -> None:
+        await add(store, after=LogPosition(0, 0))
+        await execute(database, _LOG, "10")
+        leased = await lease(dispatch)
+        await execute(database, "UPDATE webhook SET leased_until = now()")
+
+        await dispatch.renew([leased])
+
+        assert await dispatch.lease(limit=10) == []
+        await execute(database, "UPDATE webhook SET leased_until = now()")
+        other = await lease(dispatch)
+        await execute(database, "UPDATE webhook SET leased_until = now()")
+        await dispatch.renew([leased])
+        assert (await lease(dispatch)).lease != other.lease
 
     @pytest.mark.parametrize("place", [0, 5])
     async def test_nothing_is_leased_that_has_come_to_the_end(

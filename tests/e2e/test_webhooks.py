@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _ECGS: Final = 300
 _WITHIN_S: Final = 120.0
 _ECG: Final = {"date": "2026-01-05", "leads": [{"name": "I", "signal": [1, -1, 1]}]}
-# A lease and pauses end at once, as they do by themselves in a minute and more.
-_LEASE_ENDS: Final = "UPDATE webhook SET leased_until = now()"
+# Pauses end at once, as they do by themselves in seconds and minutes.
 _LATER: Final = """
 WITH webhooks AS (UPDATE webhook SET resume_at = now() WHERE resume_at > now())
 UPDATE webhook_delivery SET due_at = now() WHERE due_at > now()
@@ -115,8 +114,6 @@ async def test_a_receiver_of_moods_gets_every_event_though_processors_are_killed
         receiver.secret = webhook["secret"]
         await submit(session, range(_ECGS), kill=doomed)
         await installation.start_processor()
-        async with database.connection() as connection:
-            await connection.execute(_LEASE_ENDS)
 
         async def is_done() -> bool:
             async with database.connection() as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,7 +11,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from processor.webhooks import delivering
+from processor.webhooks import dispatcher
 from processor.webhooks.delivering import Senders, send_for
 from processor.webhooks.dispatcher import open_webhooks
 from shared.domain.account import Account, Role
@@ -54,6 +53,7 @@ INSERT INTO event_log (at, types, owners, ids, generations)
 SELECT now(), array_fill('ecg.deleted'::text, ARRAY[cardinality($2::text[])]),
     array_fill($1::text, ARRAY[cardinality($2)]), $2, array_fill(1, ARRAY[cardinality($2)])
 """
+_IS_RENEWED: Final = "SELECT leased_until > now() + interval '6 seconds' FROM webhook"
 _LATER: Final = """
 WITH webhooks AS (UPDATE webhook SET resume_at = now(), leased_until = now())
 UPDATE webhook_delivery SET due_at = now() WHERE due_at IS NOT NULL
@@ -408,6 +408,10 @@ class TestWhatIsNotTaken:
         assert world.receivers.ecgs() == ["1", "3"]
 
 
+class KilledError(Exception):
+    """The process ends here."""
+
+
 class _Unrecorded:
     """A dispatch whose records fail, before they are written or after.
 
@@ -416,9 +420,10 @@ class _Unrecorded:
     """
 
     def __init__(
-        self, dispatch: PostgresWebhookDispatch, *, is_written: bool, failures: float = math.inf
+        self, dispatch: PostgresWebhookDispatch, error: Exception, *, is_written: bool, failures: int
     ) -> None:
         self._dispatch = dispatch
+        self._error = error
         self._is_written = is_written
         self._failures = failures
 
@@ -433,14 +438,16 @@ class _Unrecorded:
             return await self._dispatch.record(webhook, attempted, progress)
         if self._is_written:
             await self._dispatch.record(webhook, attempted, progress)
-        raise UnavailableError("PostgreSQL: the connection was lost")
+        raise self._error
 
 
-def unrecorded(world: World, *, is_written: bool, failures: float = math.inf) -> Senders:
+def unrecorded(world: World, error: Exception, *, is_written: bool, failures: int = 1) -> Senders:
     """What sending needs, with such a dispatch."""
     dispatch = PostgresWebhookDispatch(world.database)
     return Senders(
-        dispatch=_Unrecorded(dispatch, is_written=is_written, failures=failures),  # type: ignore[arg-type]
+        dispatch=_Unrecorded(  # type: ignore[arg-type] # the rest is passed on
+            dispatch, error, is_written=is_written, failures=failures
+        ),
         log=world.senders.log,
         event_source=world.senders.event_source,
         sender=world.receivers,
@@ -450,14 +457,13 @@ def unrecorded(world: World, *, is_written: bool, failures: float = math.inf) ->
 class TestProcesses:
     @pytest.mark.parametrize("is_written", [False, True])
     async def test_what_was_not_recorded_is_sent_again_and_noted_once(
-        self, *, is_written: bool, world: World, monkeypatch: pytest.MonkeyPatch
+        self, *, is_written: bool, world: World
     ) -> None:
-        monkeypatch.setattr(delivering, "_RECORD_WITHIN_S", 0.01)
         webhook = await world.add()
         await world.log("1", "2")
         [leased] = await world.senders.dispatch.lease(limit=1)
-        with pytest.raises(UnavailableError):
-            await send_for(leased, unrecorded(world, is_written=is_written))
+        with pytest.raises(KilledError):
+            await send_for(leased, unrecorded(world, KilledError(), is_written=is_written))
         assert await world.send() == 0
 
         await world.execute(_LATER)
@@ -476,7 +482,8 @@ class TestProcesses:
         await world.log("1", "2")
         [leased] = await world.senders.dispatch.lease(limit=1)
 
-        await send_for(leased, unrecorded(world, is_written=is_written, failures=2))
+        lost = UnavailableError("PostgreSQL: the connection was lost")
+        await send_for(leased, unrecorded(world, lost, is_written=is_written, failures=2))
 
         assert world.receivers.ecgs() == ["1", "2"]
         assert len(await world.deliveries(webhook, DeliveryState.DELIVERED)) == 2
@@ -553,3 +560,25 @@ class TestProcesses:
         await world.send()
 
         assert world.receivers.ecgs() == ["2", "3"]
+
+    async def test_a_receiver_that_takes_long_is_left_to_the_process_that_sends(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dispatcher, "_RENEW_EVERY_S", 0.0)
+        hung = await world.add("hung")
+        world.receivers.hung.add(hung.url)
+        await world.log("1")
+
+        async def is_asked() -> bool:
+            return bool(world.receivers.got[hung.url])
+
+        async def is_renewed() -> bool:
+            async with world.database.connection() as connection:
+                return bool(await connection.fetchval(_IS_RENEWED))
+
+        async with open_webhooks(world.senders, delivery_days=30):
+            await until(is_asked)
+            await world.execute("UPDATE webhook SET leased_until = now() + interval '5 seconds'")
+            await until(is_renewed)
+
+        assert len(world.receivers.got[hung.url]) == 1

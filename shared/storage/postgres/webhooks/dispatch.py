@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # So many events of a webhook wait to be sent again; then it stays where it is in the log.
 _MOST_WAITING: Final = 100
+_LEASE_LASTS: Final = "interval '10 seconds'"
 _KEPT_DELIVERED: Final = 10_000
 _FORGOTTEN_AT_ONCE: Final = 5_000
 _MOST_PLACE: Final = 2**31 - 1
@@ -60,7 +61,7 @@ WITH newest AS MATERIALIZED (
     )
     ORDER BY leased_until LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE webhook SET lease = $2, leased_until = now() + interval '1 minute'
+UPDATE webhook SET lease = $2, leased_until = now() + {_LEASE_LASTS}
 FROM taken WHERE webhook.id = taken.id
 RETURNING {_COLUMNS}
 """  # noqa: S608 # nosec B608 - constants
@@ -105,7 +106,7 @@ UPDATE webhook_delivery SET due_at = now() WHERE webhook = $1 AND due_at > now()
 """
 _IS_OVER: Final = "NOT coalesce($5, true) AND coalesce(failing_since < now() - interval '1 day', false)"
 _PROGRESS: Final = f"""
-UPDATE webhook SET leased_until = now() + interval '1 minute',
+UPDATE webhook SET leased_until = now() + {_LEASE_LASTS},
     after_xid = CASE WHEN NOT $9 THEN coalesce($3::text::xid8, after_xid) END,
     after_place = coalesce($4, after_place),
     since = CASE WHEN $3 IS NULL THEN since END,
@@ -123,6 +124,10 @@ WHERE id = $1 AND lease = $2
 RETURNING {_COLUMNS}
 """  # noqa: S608 # nosec B608 - constants
 _LOCK: Final = "SELECT id FROM webhook WHERE id = $1 AND lease = $2 FOR NO KEY UPDATE"
+_RENEW: Final = f"""
+UPDATE webhook SET leased_until = now() + {_LEASE_LASTS}
+FROM unnest($1::uuid[], $2::uuid[]) AS held (id, by) WHERE webhook.id = held.id AND lease = held.by
+"""  # noqa: S608 # nosec B608 - constants
 _RELEASE: Final = "UPDATE webhook SET leased_until = now(), lease = NULL WHERE id = $1 AND lease = $2"
 
 _FORGET: Final = """
@@ -187,6 +192,12 @@ class PostgresWebhookDispatch:
                 progress.begins_anew,
             )
         return None if row is None else _leased(row, webhook.lease)
+
+    async def renew(self, webhooks: Sequence[LeasedWebhook]) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                _RENEW, [webhook.id for webhook in webhooks], [webhook.lease for webhook in webhooks]
+            )
 
     async def release(self, webhook: LeasedWebhook) -> None:
         async with self._database.connection() as connection:
