@@ -54,8 +54,8 @@ def map_case(_: Any, case: Any) -> Any:
     if is_good and case.operation.path == "/ecg/process" and isinstance(case.body, dict):
         for index, lead in enumerate(case.body["leads"]):
             _mend(lead, index)
-    if is_good and case.operation.path == "/webhook" and isinstance(case.body, dict) and "since" in case.body:
-        case.body.pop("after", None)
+    if is_good and case.operation.path == "/webhook" and isinstance(case.body, dict):
+        _begin_in_the_past(case.body)
     return case
 
 
@@ -65,6 +65,13 @@ def _mend(lead: dict[str, Any], index: int) -> None:
     lead["name"] = f"{index} {printable}"[:_LONGEST_NAME]
     if lead.get("num_samples") is not None:
         lead["num_samples"] = len(lead["signal"])
+
+
+def _begin_in_the_past(webhook: dict[str, Any]) -> None:
+    """Not beside a cursor, and not at a time to come, as the expiries of keys are that were in responses."""
+    if isinstance(webhook.get("since"), str):
+        webhook.pop("after", None)
+        webhook["since"] = min(webhook["since"], f"{_LAST_DAY}T00:00:00Z")
 
 
 def _integral(value: Any) -> Any:
