@@ -64,6 +64,9 @@ run in which no promise was broken, and by no other.
   The release before keeps no event log: readers of it are held to what comes afterwards.
 * *Subscriber with an inbox*: a process of `isoline.subscriber` that keeps each event in the transaction of a `PostgresInbox` is
   killed at random times for a minute, while ECGs come in. Its table has to have every event, and each once.
+* *Receiver of webhooks*: for a minute it answers 500, hangs, resets connections, takes seconds or is not there, each for up to
+  three seconds, in half of these requests once it has kept the event; processors are killed meanwhile. Its inbox has to have every
+  event, and each once.
 """
 _PART: Final = """\
 {heading}

@@ -29,7 +29,7 @@ _BEGIN_AT: Final = 0.15
 # No fault needs a fifth of these on a quiet machine.
 _STEP_WITHIN_S: Final = 300.0
 _QUIET_WITHIN_S: Final = 300.0
-_FOLLOWED_WITHIN_S: Final = 60.0
+_FOLLOWED_WITHIN_S: Final = 300.0  # a webhook waits for minutes once its receiver has failed some times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

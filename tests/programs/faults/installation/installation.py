@@ -273,6 +273,7 @@ def _service(kind: str, proxies: Mapping[str, Proxy], broker: str, logs: Path, n
         "ISOLINE_RATE_PER_ADDRESS": "1000000",  # all clients share one
         "ISOLINE_RATE_PER_CALLER": "1000000",
         "ISOLINE_RATE_OF_LOGINS": "10000",
+        "ISOLINE_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "ISOLINE_HEALTH_HOST": "127.0.0.1",
         "ISOLINE_HEALTH_PORT": str(port),
     }
