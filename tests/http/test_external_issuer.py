@@ -261,6 +261,19 @@ class TestAcceptedTokens:
 
         assert await status_of(client, token, "/user") == 200
 
+    async def test_an_external_account_has_no_webhooks_for_nobody_would_tell_when_it_ended(
+        self, client: aiohttp.ClientSession, issuer: Issuer
+    ) -> None:
+        headers = {"Authorization": f"Bearer {issuer.token()}"}
+        body = {"url": "https://hooks.example.org/"}
+        async with client.post("/webhook", json=body, headers=headers) as response:
+            posted = await problem_of(response, 403)
+        async with client.get("/webhook", headers=headers) as response:
+            got = await problem_of(response, 403)
+
+        expected = "Your account is kept by another issuer; only accounts of this one have webhooks."
+        assert posted["detail"] == got["detail"] == expected
+
 
 def hmac_of_a_public_key(issuer: Issuer) -> str:
     public = _RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
