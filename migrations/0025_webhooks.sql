@@ -62,5 +62,8 @@ CREATE INDEX IF NOT EXISTS webhook_delivery_newest ON webhook_delivery (webhook,
 CREATE INDEX IF NOT EXISTS webhook_delivery_due ON webhook_delivery (webhook, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS webhook_delivery_ecg ON webhook_delivery (owner, ecg);
 
+-- Where they were here before, and the log was made anew since, all that it has is new to them.
+UPDATE webhook SET after_xid = NULL WHERE after_xid < (SELECT xid FROM event_log_start);
+
 -- migrate: rollback
 -- The tables stay, with the webhooks: code from before sends nothing to them.

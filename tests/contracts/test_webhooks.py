@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _URL: Final = "https://hooks.example.org/isoline"
 _SCHEMA_BEFORE: Final = 24
+_SCHEMA_WITHOUT_LOG: Final = 22
 _TAKEN: Final = Attempt(200, None, 0.1)
 _REFUSED: Final = Attempt(500, "answered 500", 0.1)
 _LOG: Final = """
@@ -562,6 +563,30 @@ async def test_operators_count_them_by_state(
     assert await counter.count() == WebhookCounts(2, 1, 1, 0, "answered 500")
     await dispatch.record(leased, [], failing._replace(disabled_reason="gone"))
     assert await counter.count() == WebhookCounts(2, 0, 1, 1, "gone")
+
+
+async def test_the_way_back_to_a_schema_without_the_log_and_forward_switches_none_off(
+    database: Database,
+    database_url: str,
+    store: PostgresWebhookStore,
+    dispatch: PostgresWebhookDispatch,
+    log: PostgresEventLog,
+) -> None:
+    webhook = await add(store, after=await log.end())
+    await migrate(database_url, to=_SCHEMA_WITHOUT_LOG, force=True)
+    await migrate(database_url, force=True)
+    await execute(database, _LOG, "10")
+
+    leased = await lease(dispatch)
+
+    assert (leased.id, leased.position) == (webhook.id, None)
+    [logged] = (await log.read(None, limit=9, types=leased.types, owner=leased.owner)).events
+    assert logged.key.id == "10"
+    await migrate(database_url, to=_SCHEMA_BEFORE, force=True)
+    await dispatch.record(leased, [], Progress(logged.position._replace(place=2**31 - 1)))
+    await migrate(database_url, force=True)
+    await dispatch.release(leased)
+    assert await dispatch.lease(limit=1) == []  # the log is the one of before
 
 
 async def test_a_schema_without_webhooks_says_so(database: Database, database_url: str) -> None:

@@ -32,9 +32,9 @@ result (I3); no ECG is half there (I4); queues and outbox are empty and dead let
 resident memory is within 1.5 times what it was after the first load, its open files (sockets are files) and threads
 within a dozen and six more (I6).
 
-Three follow in each row: the subscriber over AMQP, an owner who asks `GET /events` for page after page, and a service that
-follows all owners by server-sent events and goes on in another stream every few seconds. *Duplicates* and *longest stall* below are
-the subscriber's; what any of the three misses, or hears otherwise, is counted.
+Four follow in each row: the subscriber over AMQP, an owner who asks `GET /events` for page after page, a service that
+follows all owners by server-sent events and goes on in another stream every few seconds, and a receiver of webhooks with an inbox. *Duplicates* and *longest stall* below are
+the subscriber's; what any of the four misses, or hears otherwise, is counted.
 
 A table for each RabbitMQ that is supported: `make faults` writes that of the one on this machine, `RABBITMQ=4 make faults`
 that of the one from `make rabbitmq4`, which keeps its metadata in Khepri and refuses what is deprecated. Each is written by a

@@ -39,7 +39,7 @@ async def _begin_with_the_release_before(installation: Installation) -> None:
 async def _end_with_this_release(installation: Installation) -> None:
     await migrate(installation.postgres.url)
     await installation.restart_all(THIS_CODE)
-    for reader in installation.log_readers:
+    for reader in installation.followers_of_log:
         reader.exempt = frozenset(installation.accepted)
     installation.log_is_kept = True
 

@@ -98,10 +98,10 @@ async def misbehave(installation: Installation) -> None:
 
 
 def _receiver_of(installation: Installation) -> WebhookReceiver:
-    [found] = [it for it in installation.others if isinstance(it, WebhookReceiver)]
+    [found] = [it for it in installation.followers_of_fault if isinstance(it, WebhookReceiver)]
     return found
 
 
 def _inbox_of(installation: Installation) -> InboxFollower:
-    [found] = [it for it in installation.others if isinstance(it, InboxFollower)]
+    [found] = [it for it in installation.followers_of_fault if isinstance(it, InboxFollower)]
     return found

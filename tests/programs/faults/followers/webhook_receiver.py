@@ -50,8 +50,8 @@ class WebhookReceiver(Follower):
         secret: By which requests are verified.
     """
 
-    def __init__(self, events: Events, seed: int) -> None:
-        super().__init__("the inbox of a webhook's receiver", events, hears_once=True)
+    def __init__(self, name: str, events: Events, seed: int) -> None:
+        super().__init__(name, events, hears_once=True)
         self.behaviour = Behaviour.GOOD
         self.behaved: Counter[Behaviour] = Counter()
         self.repeated = 0
@@ -113,10 +113,10 @@ class WebhookReceiver(Follower):
 
 @asynccontextmanager
 async def open_webhook_receiver(
-    installation: Installation, *, user: str, seed: int
+    installation: Installation, *, user: str, name: str = "the inbox of a webhook's receiver", seed: int = 0
 ) -> AsyncIterator[WebhookReceiver]:
     """Start a receiver and create its webhook, for the events of all owners; both go with the context."""
-    receiver = WebhookReceiver(installation.listener.events, seed)
+    receiver = WebhookReceiver(name, installation.listener.events, seed)
     await receiver.start()
     try:
         async with aiohttp.ClientSession(installation.balancer.address, raise_for_status=True) as session:

@@ -21,6 +21,7 @@ from shared.storage.postgres.accounts import PostgresAccountStore
 from shared.storage.schema.migrations import migrate
 from tests.programs.faults.followers.listener import Listener, open_listener
 from tests.programs.faults.followers.log_readers import open_log_readers
+from tests.programs.faults.followers.webhook_receiver import open_webhook_receiver
 from tests.programs.faults.installation.balancer import Balancer, open_balancer
 from tests.programs.faults.installation.clock import Clock
 from tests.programs.faults.installation.footprint import Footprint, footprint_of, largest_by_kind
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tests.e2e.load import KnownEcg
     from tests.programs.faults.followers.follower import Events, Follower
     from tests.programs.faults.followers.log_readers import LogReader
+    from tests.programs.faults.followers.webhook_receiver import WebhookReceiver
 
 _EACH: Final = 2
 # The services own nothing in the database and prove who they are.
@@ -65,6 +67,7 @@ class Installation:
         load: What comes in while a fault is injected.
         forgotten: ECGs that were accepted after the backup was taken that was restored.
         log_readers: Followers over HTTP.
+        webhooks: Followers to whom events are sent.
         log_is_kept: Whether services keep the event log; a release before this one does not.
         followers_of_fault: Those of the fault that is injected.
         until_verdict: What a fault opens, until its verdict.
@@ -95,6 +98,7 @@ class Installation:
     load: Load | None = None
     forgotten: set[str] = field(default_factory=set)
     log_readers: list[LogReader] = field(default_factory=list)
+    webhooks: list[WebhookReceiver] = field(default_factory=list)
     log_is_kept: bool = True
     followers_of_fault: list[Follower] = field(default_factory=list)
     until_verdict: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -107,8 +111,13 @@ class Installation:
 
     @property
     def others(self) -> list[Follower]:
-        """Followers besides the listener; without those over HTTP while no log is kept."""
-        return [*self.followers_of_fault, *self.log_readers * self.log_is_kept]
+        """Followers besides the listener; without those of the log while none is kept."""
+        return [*self.followers_of_fault, *self.followers_of_log * self.log_is_kept]
+
+    @property
+    def followers_of_log(self) -> list[Follower]:
+        """Those who hear of what is in the event log."""
+        return [*self.log_readers, *self.webhooks]
 
     def follow(self, follower: Follower) -> None:
         """Have one hear of every ECG that comes from now on, until the verdict."""
@@ -243,6 +252,8 @@ async def open_installation(*, nodes: int = 1, has_standby: bool = False) -> Asy
         )
         stack.push_async_callback(installation.end_pgbouncer)
         await installation.until_ready()
+        webhook = open_webhook_receiver(installation, user=SUBSCRIBER, name="a webhook")
+        installation.webhooks = [await stack.enter_async_context(webhook)]
         yield installation
 
 
