@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from shared.domain.account import USER_NAME, Account, Role
 from shared.domain.api_key import KEY_ROLES, ApiKey, hash_secret, new_secret, shown_prefix
-from shared.domain.errors import ConflictError, DeniedError, NotFoundError
+from shared.domain.errors import ConflictError, DeniedError, NotFoundError, advising
 from shared.ports.api_keys import NewApiKey
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ async def create_api_key(
         roles=frozenset(roles),
         lifetime_s=None if lifetime_days is None else lifetime_days * _DAY_S,
     )
-    key = await keys.add(new, limit=MAX_KEYS)
+    with advising("It may have been created: look at your API keys before you create it again."):
+        key = await keys.add(new, limit=MAX_KEYS)
     if key is None:
         raise ConflictError(f"The account {owner} has {MAX_KEYS} API keys, the most; revoke one first.")
     return CreatedApiKey(key, secret)

@@ -139,7 +139,8 @@ def _isoline_problem(error: IsolineError) -> ProblemError:
 
 def _unavailable(error: UnavailableError) -> ProblemError:
     reason = error.for_sender or "The gateway can't use its database at the moment."
-    detail = f"{reason} Send the same request again: nothing happens twice."
+    advice = error.advice or "Send the same request again: nothing happens twice."
+    detail = f"{reason} {advice}"
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": _RETRY_AFTER_S})
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from shared.domain.account import Role
-from shared.domain.errors import ConflictError, DeniedError, NotFoundError
+from shared.domain.errors import ConflictError, DeniedError, NotFoundError, advising
 from shared.domain.webhook import new_webhook_secret
 from shared.events import EventType
 from shared.ports.event_log import LogPosition
@@ -95,7 +95,8 @@ async def create_webhook(
         after=after,
         since=since,
     )
-    webhook = await webhooks.add(new, limit=MAX_WEBHOOKS)
+    with advising("It may have been created: look at your webhooks before you create it again."):
+        webhook = await webhooks.add(new, limit=MAX_WEBHOOKS)
     if webhook is None:
         raise ConflictError(
             f"The account {owner.account} has {MAX_WEBHOOKS} webhooks, the most; remove one first."
@@ -152,7 +153,8 @@ async def rotate_secret(webhook_id: str, owner: Owner, *, webhooks: WebhookStore
     """
     found = await _find_allowed(webhook_id, owner, webhooks)
     secret = new_webhook_secret()
-    rotated = await webhooks.rotate(found.id, secret, account=owner.account)
+    with advising("It may have another secret now, which nobody knows: rotate it again."):
+        rotated = await webhooks.rotate(found.id, secret, account=owner.account)
     if rotated is None:
         raise _no_webhook()
     return WebhookWithSecret(rotated, secret)

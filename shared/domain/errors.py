@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class Problem(NamedTuple):
@@ -80,24 +81,42 @@ class UnavailableError(IsolineError):
         for_sender: A sentence for the sender of the request; empty for the usual one, about the database.
         needs_operator: Whether an operator must act.
         is_logged: Whether it was logged already, where the start of the outage is known.
+        advice: What the sender should do; empty to send the same request again, which does nothing twice.
     """
 
     def __init__(
-        self, message: str, *, for_sender: str = "", needs_operator: bool = False, is_logged: bool = False
+        self,
+        message: str,
+        *,
+        for_sender: str = "",
+        needs_operator: bool = False,
+        is_logged: bool = False,
+        advice: str = "",
     ) -> None:
         super().__init__(message)
         self.for_sender = for_sender
         self.needs_operator = needs_operator
         self.is_logged = is_logged
+        self.advice = advice
 
-    def copy(self) -> UnavailableError:
+    def copy(self, *, advice: str = "") -> UnavailableError:
         """A copy to raise to another caller: an exception that is raised twice collects both tracebacks."""
         return UnavailableError(
             str(self),
             for_sender=self.for_sender,
             needs_operator=self.needs_operator,
             is_logged=self.is_logged,
+            advice=advice or self.advice,
         )
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Give this advice with an UnavailableError, where a second request would do something a second time."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise error.copy(advice=advice) from error
 
 
 class ConfigurationError(IsolineError):
