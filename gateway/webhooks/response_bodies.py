@@ -28,11 +28,12 @@ class WebhookResponse(ResponseBody):
         Field(description="Until when it signs with the secret before as well; null if it does not."),
     ]
     state: Annotated[
-        Literal["active", "failing", "paused", "disabled"],
+        Literal["active", "failing", "paused", "disabled", "denied"],
         Field(
             description=(
                 "`active`: it sends. `failing`: nothing was taken of late, it tries again at `resume_at`. "
-                "`paused`: its owner switched it off. `disabled`: Isoline did, see `disabled_reason`."
+                "`paused`: its owner switched it off. `disabled`: Isoline did, see `disabled_reason`. "
+                "`denied`: it sends nothing until its account has the role for these events again."
             )
         ),
     ]

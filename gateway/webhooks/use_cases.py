@@ -83,6 +83,11 @@ async def create_webhook(
     """
     if wanted.of_all_owners and Role.SUBSCRIBER not in owner.roles:
         raise DeniedError(f"The events of all owners need the role {Role.SUBSCRIBER}.")
+    if not wanted.of_all_owners and Role.USER not in owner.roles:
+        raise DeniedError(
+            f"Without the role {Role.USER} you have no ECGs of your own: say all_owners to be sent the "
+            "events of all owners."
+        )
     after, since = await _find_start(wanted, log)
     new = NewWebhook(
         id=uuid4(),

@@ -13,7 +13,7 @@ from shared.domain.errors import ForgottenError, UnavailableError
 from shared.events import ping_body, traceparent_of
 from shared.observability.logs import Logger
 from shared.observability.tracing import SpanKind, present_tracer
-from shared.ports.webhook_dispatch import AttemptedDelivery, Progress
+from shared.ports.webhook_dispatch import Attempt, AttemptedDelivery, Progress
 from shared.runtime.retry import backoff_s, retry_while_unavailable
 from shared.runtime.supervision import within
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.observability.tracing import Span
     from shared.ports.event_log import EventLog, LoggedEvent, LogPage, LogPosition
     from shared.ports.event_source import EventSource
-    from shared.ports.webhook_dispatch import Attempt, DueDelivery, LeasedWebhook, WebhookDispatch
+    from shared.ports.webhook_dispatch import DueDelivery, LeasedWebhook, WebhookDispatch
 
 # Of one webhook, requests at a time and events of a batch.
 _AT_ONCE: Final = 8
@@ -117,22 +117,26 @@ async def send_for(webhook: LeasedWebhook, senders: Senders) -> None:
     """
     began_s = time.monotonic()
     present: LeasedWebhook | None = webhook
+    is_first = True
     while present is not None:
-        present, has_more = await _send_batch(present, senders)
+        present, has_more = await _send_batch(present, senders, is_first=is_first)
+        is_first = False
         if present is not None and (not has_more or time.monotonic() - began_s > _TURN_S):
             async with senders.statements:
                 await senders.dispatch.release(present)
             return
 
 
-async def _send_batch(webhook: LeasedWebhook, senders: Senders) -> tuple[LeasedWebhook | None, bool]:
+async def _send_batch(
+    webhook: LeasedWebhook, senders: Senders, *, is_first: bool
+) -> tuple[LeasedWebhook | None, bool]:
     """Send some; how the webhook is then, None if another process sends for it, and whether there is more."""
     try:
-        batch = await _read_batch(webhook, senders)
+        batch = await _read_batch(webhook, senders, most=_AT_ONCE if is_first else _BATCH)
     except ForgottenError:
         progress = Progress(begins_anew=True, disabled_reason=_FORGOTTEN)
         return await _record(webhook, [], progress, senders), False
-    attempts = await _send_all(webhook, batch.items, senders)
+    attempts = await _send_all(webhook, batch.items, senders, is_first=is_first)
     recorded = [_recorded(item, attempt) for item, attempt in zip(batch.items, attempts, strict=False)]
     progress = _progress(webhook, batch, attempts)
     if not recorded and progress.position in {None, webhook.position}:
@@ -147,7 +151,7 @@ async def _send_batch(webhook: LeasedWebhook, senders: Senders) -> tuple[LeasedW
     )
 
 
-async def _read_batch(webhook: LeasedWebhook, senders: Senders) -> _Batch:
+async def _read_batch(webhook: LeasedWebhook, senders: Senders, *, most: int) -> _Batch:
     """What to send next; while nothing is taken, one that is due again and one that is new.
 
     Both, so that an event which the receiver never takes does not keep it from the others.
@@ -163,7 +167,7 @@ async def _read_batch(webhook: LeasedWebhook, senders: Senders) -> _Batch:
         if webhook.may_send and webhook.room > 0:
             page = await senders.log.read(
                 webhook.position,
-                limit=1 if webhook.is_failing else min(_BATCH, webhook.room),
+                limit=1 if webhook.is_failing else min(most, webhook.room),
                 types=webhook.types,
                 owner=webhook.owner,
                 since=webhook.since if webhook.position is None else None,
@@ -174,17 +178,21 @@ async def _read_batch(webhook: LeasedWebhook, senders: Senders) -> _Batch:
 
 
 async def _send_all(
-    webhook: LeasedWebhook, items: Sequence[_Item], senders: Senders
+    webhook: LeasedWebhook, items: Sequence[_Item], senders: Senders, *, is_first: bool
 ) -> Sequence[Attempt | None]:
-    """The attempts to send these, in order; fewer if one that is new was not taken, or time has run out."""
+    """The attempts to send these, in order; fewer if one that is new was not taken, or time has run out.
+
+    The first of all is sent alone, so that a receiver which hangs takes one request of those that all
+    webhooks share. While nothing is taken, all that are tried are sent together.
+    """
     source = await senders.event_source.uri()
     attempts: dict[int, Attempt | None] = {}
     began_s = time.monotonic()
     is_over = False
 
-    async def work() -> None:
+    async def work(most: int) -> None:
         nonlocal is_over
-        while not is_over and len(attempts) < len(items):
+        while not is_over and len(attempts) < most:
             place = len(attempts)
             item = items[place]
             attempts[place] = None
@@ -193,9 +201,11 @@ async def _send_all(
             is_over = is_over or (is_refused and item.due is None and not webhook.is_failing)
             is_over = is_over or time.monotonic() - began_s > _BEGINS_WITHIN_S
 
+    if is_first and not webhook.is_failing:
+        await work(min(1, len(items)))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(min(_AT_ONCE, len(items))):
-            tasks.create_task(work())
+            tasks.create_task(work(len(items)))
     return [attempts[place] for place in range(len(attempts))]
 
 
@@ -211,7 +221,11 @@ async def _send(webhook: LeasedWebhook, item: _Item, source: str, senders: Sende
         return None
     span = _begin_span(webhook, item, parent)
     message = WebhookMessage(str(event_id), body, traceparent=parent if span is None else span.traceparent)
-    attempt = await senders.sender.send(webhook.url, webhook.secrets, message)
+    try:
+        attempt = await senders.sender.send(webhook.url, webhook.secrets, message)
+    except Exception as error:  # noqa: BLE001 - whatever a receiver made of us, it counts as a failure
+        _log.exception("sending to a webhook failed", webhook=str(webhook.id), event=str(event_id))
+        attempt = Attempt(None, f"it could not be sent: {type(error).__name__}", 0.0)
     if span is not None:
         span.end(failure=attempt.error, http__response__status_code=attempt.status)
     metrics.count_attempt(attempt)

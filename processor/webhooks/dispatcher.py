@@ -26,7 +26,7 @@ _LOOK_EVERY_S: Final = 0.5
 _LOOK_AGAIN_AFTER_FAILURE_S: Final = 2.0
 # A lease lasts ten seconds: so long a webhook waits whose processor was killed.
 _RENEW_EVERY_S: Final = 3.0
-_MOST_AT_ONCE: Final = 64
+_MOST_AT_ONCE: Final = 256
 _FORGET_EVERY_S: Final = 600.0
 _RELEASE_WITHIN_S: Final = 2.0
 

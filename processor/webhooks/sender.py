@@ -228,13 +228,13 @@ def _attempt_of(answer: _Answer, duration_s: float, *, now: float) -> Attempt:
 
 def _retry_after_s(text: str, *, now: float) -> float | None:
     """How many seconds a ``Retry-After`` (RFC 9110, 10.2.3) asks to wait; None if it is none."""
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,300}", text):
         return min(float(text), LONGEST_RETRY_AFTER_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
         return None
-    seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
 

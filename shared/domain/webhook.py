@@ -21,13 +21,15 @@ class WebhookState(StrEnum):
     """How a webhook stands.
 
     ``active`` sends, ``failing`` waits because nothing it sent was taken of late, ``paused`` was switched off
-    by its owner, and ``disabled`` by Isoline, after a day in vain or because the receiver is gone.
+    by its owner, and ``disabled`` by Isoline, after a day in vain or because the receiver is gone. ``denied``
+    sends nothing while its account lacks the role by which it could read the events.
     """
 
     ACTIVE = "active"
     FAILING = "failing"
     PAUSED = "paused"
     DISABLED = "disabled"
+    DENIED = "denied"
 
 
 class DeliveryState(StrEnum):
@@ -62,6 +64,7 @@ class Webhook:
         resume_at: When it sends next, while it is failing.
         last_delivered_at: None if nothing was taken yet.
         waiting: How many events wait to be sent again.
+        may_read: Whether its account has a role by which it could read the events itself.
     """
 
     id: UUID
@@ -81,10 +84,13 @@ class Webhook:
     resume_at: datetime
     last_delivered_at: datetime | None
     waiting: int
+    may_read: bool
 
     @property
     def state(self) -> WebhookState:
         """How it stands, in a word."""
+        if self.is_enabled and not self.may_read:
+            return WebhookState.DENIED
         if self.is_enabled:
             return WebhookState.ACTIVE if self.failing_since is None else WebhookState.FAILING
         return WebhookState.PAUSED if self.disabled_reason is None else WebhookState.DISABLED

@@ -315,11 +315,15 @@ class TestLeases:
         dispatch: PostgresWebhookDispatch,
         accounts: PostgresAccountStore,
     ) -> None:
-        await add(store, of_all_owners=True, after=LogPosition(0, 0))
+        webhook = await add(store, of_all_owners=True, after=LogPosition(0, 0))
         await execute(database, _LOG, "10")
         leased = await lease(dispatch)
         assert leased.owner is None
         await accounts.set_roles("ada", frozenset([Role.USER]))
+
+        found = await store.find(webhook.id, account="ada")
+        assert found is not None
+        assert found.state is WebhookState.DENIED
 
         renewed = await dispatch.record(leased, [], Progress())
         assert renewed is not None

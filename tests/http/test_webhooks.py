@@ -680,6 +680,13 @@ class TestWhose:
 
         assert refused["detail"] == f"This needs the role subscriber or user; your token has {role}."
 
+    async def test_a_subscriber_without_ecgs_says_whose_events_are_meant(self, gateway_alone: str) -> None:
+        token = TOKENS.issue("billing", [Role.SUBSCRIBER], now=datetime.now(UTC))
+        async with open_as(gateway_alone, token) as billing:
+            refused = await problem(billing, "POST", "/webhook", 403, json={"url": _URL})
+
+        assert "say all_owners" in refused["detail"]
+
     async def test_without_a_token_nothing_is_told(self, nobody_alone: aiohttp.ClientSession) -> None:
         await problem(nobody_alone, "POST", "/webhook", 401, json={"url": _URL})
         await problem(nobody_alone, "GET", "/webhook", 401)

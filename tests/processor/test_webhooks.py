@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
@@ -528,7 +529,7 @@ class TestProcesses:
     async def test_what_one_webhook_raises_ends_no_other(
         self, world: World, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        await world.add("odd")
+        odd = await world.add("odd")
         well = await world.add("well")
 
         def answer(url: str, _message: WebhookMessage) -> Attempt:
@@ -544,8 +545,29 @@ class TestProcesses:
 
         async with open_webhooks(world.senders, delivery_days=30):
             await until(is_sent)
+            await until(partial(world.deliveries, odd))
 
+        [delivery] = await world.deliveries(odd)
+        assert (delivery.state, delivery.error) == (
+            DeliveryState.WAITING,
+            "it could not be sent: ZeroDivisionError",
+        )
         capfd.readouterr()
+
+    async def test_a_receiver_that_hangs_is_asked_once_at_first(self, world: World) -> None:
+        hung = await world.add("hung")
+        world.receivers.hung.add(hung.url)
+        await world.log(*map(str, range(20)))
+
+        async def is_asked() -> bool:
+            return bool(world.receivers.got[hung.url])
+
+        async with open_webhooks(world.senders, delivery_days=30):
+            await until(is_asked)
+            for _ in range(100):
+                await asyncio.sleep(0)
+
+        assert len(world.receivers.got[hung.url]) == 1
 
     async def test_a_position_in_the_middle_of_a_transaction_goes_on_behind_it(self, world: World) -> None:
         await world.add()

@@ -40,6 +40,7 @@ _WEBHOOK: Final = Webhook(
     resume_at=_THEN,
     last_delivered_at=None,
     waiting=0,
+    may_read=True,
 )
 _OWNER: Final = Owner("ada", [Role.USER])
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from shared.events import EventType
 from shared.ports.event_log import LogPosition
 from shared.ports.webhook_dispatch import DueDelivery, LeasedWebhook
-from shared.storage.postgres.webhooks.rights import WebhookRights
+from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, WebhookRights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,25 +30,18 @@ _WAITING: Final = """(
     SELECT count(*) FROM webhook_delivery
     WHERE webhook = webhook.id AND due_at IS NOT NULL AND xid IS NOT NULL
 )"""
-# Its account is there, and has a role by which it could read the events itself.
-_MAY_READ: Final = """
-EXISTS (
-    SELECT FROM account WHERE account.name = webhook.account AND deleted_at IS NULL
-        AND roles && CASE WHEN of_all_owners THEN ARRAY['subscriber'] ELSE ARRAY['subscriber', 'user'] END
-)
-"""
 _COLUMNS: Final = f"""
 webhook.id, url, secret, CASE WHEN previous_secret_until > now() THEN previous_secret END AS previous_secret,
 CASE WHEN NOT of_all_owners THEN account END AS owner, types, after_xid::text AS after_xid, after_place,
-since, is_enabled AND resume_at <= now() AND {_MAY_READ} AS may_send, failing_since IS NOT NULL AS is_failing,
-failures, {_MOST_WAITING} - {_WAITING} AS room, disabled_reason
+since, is_enabled AND resume_at <= now() AND {MAY_READ_SQL} AS may_send,
+failing_since IS NOT NULL AS is_failing, failures, {_MOST_WAITING} - {_WAITING} AS room, disabled_reason
 """  # nosec B608 - constants
 _LEASE: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT xid FROM event_log WHERE xid < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
     ORDER BY xid DESC LIMIT 1
 ), taken AS (
-    SELECT id FROM webhook WHERE leased_until <= now() AND {_MAY_READ} AND (
+    SELECT id FROM webhook WHERE leased_until <= now() AND {MAY_READ_SQL} AND (
         EXISTS (
             SELECT FROM webhook_delivery
             WHERE webhook = webhook.id AND due_at <= now()

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 # them. Asked before any other statement, because one that fails for this reason ends the session.
 _MAY_USE: Final = "SELECT coalesce(has_table_privilege(to_regclass('webhook_delivery'), 'DELETE'), false)"
 
+# Its account is there, and has a role by which it could read the events itself.
+MAY_READ_SQL: Final = """
+EXISTS (
+    SELECT FROM account WHERE account.name = webhook.account AND deleted_at IS NULL
+        AND roles && CASE WHEN of_all_owners THEN ARRAY['subscriber'] ELSE ARRAY['subscriber', 'user'] END
+)
+"""
+
 
 class WebhookRights:
     """The right to webhooks, asked for until it is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.webhook import DeliveryState, Webhook, WebhookDelivery
-from shared.storage.postgres.webhooks.rights import WebhookRights
+from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, WebhookRights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 # So that two webhooks which are added at the same time count each other.
 _LOCK_ACCOUNT: Final = "SELECT name FROM account WHERE name = $1 FOR NO KEY UPDATE"
 
-_COLUMNS: Final = """
+_COLUMNS: Final = f"""
 id, account, url, description, types, of_all_owners, created_at,
 CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until,
 is_enabled, disabled_at, disabled_reason, failures, failing_since, last_error, resume_at, last_delivered_at,
 (
     SELECT count(*) FROM webhook_delivery WHERE webhook = id AND due_at IS NOT NULL AND xid IS NOT NULL
-) AS waiting
-"""
+) AS waiting,
+{MAY_READ_SQL} AS may_read
+"""  # noqa: S608 # nosec B608 - constants
 _ADD: Final = f"""
 INSERT INTO webhook (id, account, url, description, types, of_all_owners, secret, after_xid, after_place,
     since)
