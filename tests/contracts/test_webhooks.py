@@ -33,6 +33,12 @@ _SCHEMA_BEFORE: Final = 24
 _SCHEMA_WITHOUT_LOG: Final = 22
 _TAKEN: Final = Attempt(200, None, 0.1)
 _REFUSED: Final = Attempt(500, "answered 500", 0.1)
+_IN_TWO_HOURS: Final = """
+WITH webhooks AS (
+    UPDATE webhook SET leased_until = now() + interval '2 hours', resume_at = now() + interval '2 hours'
+)
+UPDATE webhook_delivery SET due_at = now() + interval '2 hours'
+"""
 _LOG: Final = """
 INSERT INTO event_log (at, types, owners, ids, generations)
 VALUES (now(), ARRAY['ecg.deleted'], ARRAY['ada'], ARRAY[$1], ARRAY[1])
@@ -440,13 +446,13 @@ class TestDeliveries:
         refused = attempted(LogPosition(9, 1), _REFUSED)
         await dispatch.record(leased, [refused], Progress(LogPosition(9, 1), is_taken=True))
         delivery = await one_of(store, webhook)
-        await execute(database, "UPDATE webhook_delivery SET give_up_at = now()")
+        await execute(database, "UPDATE webhook_delivery SET give_up_at = now(), attempts = 9")
 
         again = attempted(LogPosition(9, 1), _REFUSED, delivery_id=delivery.id)
         await dispatch.record(leased, [again], Progress(is_taken=True))
 
         delivery = await one_of(store, webhook)
-        assert (delivery.state, delivery.attempts, delivery.due_at) == (DeliveryState.FAILED, 2, None)
+        assert (delivery.state, delivery.attempts, delivery.due_at) == (DeliveryState.FAILED, 10, None)
         assert await dispatch.due(leased, limit=10) == []
         resent = await store.resend(webhook.id, delivery.id, account="ada")
         assert resent is not None
@@ -483,7 +489,9 @@ class TestDeliveries:
         vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
         failing = await dispatch.record(leased, [refused], vain)
         assert failing is not None
-        await execute(database, "UPDATE webhook SET failing_since = now() - interval '25 hours'")
+        await execute(
+            database, "UPDATE webhook SET failing_since = now() - interval '25 hours', failures = 9"
+        )
 
         disabled = await dispatch.record(failing, [], vain._replace(position=None))
 
@@ -503,6 +511,45 @@ class TestDeliveries:
         leased = await lease(dispatch)
         assert leased.position == LogPosition(9, 1)
         assert len(await dispatch.due(leased, limit=10)) == 1
+
+    async def test_a_clock_that_goes_back_keeps_none_waiting(
+        self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
+    ) -> None:
+        await add(store, after=LogPosition(0, 0))
+        await execute(database, _LOG, "10")
+        leased = await lease(dispatch)
+        vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
+        await dispatch.record(leased, [attempted(LogPosition(9, 1), _REFUSED)], vain)
+        await execute(database, _IN_TWO_HOURS)
+
+        again = await lease(dispatch)
+
+        assert again.may_send
+        assert len(await dispatch.due(again, limit=9)) == 1
+
+    async def test_a_clock_that_goes_ahead_by_days_ends_no_day_of_trying(
+        self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
+    ) -> None:
+        webhook = await add(store, after=LogPosition(0, 0))
+        await execute(database, _LOG, "10")
+        leased = await lease(dispatch)
+        refused = attempted(LogPosition(9, 1), _REFUSED)
+        vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
+        failing = await dispatch.record(leased, [refused], vain)
+        assert failing is not None
+        await execute(database, "UPDATE webhook SET failing_since = now() - interval '3 days'")
+        await execute(database, "UPDATE webhook_delivery SET give_up_at = now() - interval '2 days'")
+        delivery = await one_of(store, webhook)
+        again = attempted(LogPosition(9, 1), _REFUSED, delivery_id=delivery.id)
+
+        await dispatch.record(failing, [again], vain)
+
+        found = await store.find(webhook.id, account="ada")
+        assert found is not None
+        assert (found.state, (await one_of(store, webhook)).state) == (
+            WebhookState.FAILING,
+            DeliveryState.WAITING,
+        )
 
     async def test_one_that_is_gone_is_disabled_at_once(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch

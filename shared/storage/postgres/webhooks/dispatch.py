@@ -24,16 +24,24 @@ _MOST_WAITING: Final = 100
 _LEASE_LASTS: Final = "interval '10 seconds'"
 _KEPT_DELIVERED: Final = 10_000
 _FORGOTTEN_AT_ONCE: Final = 5_000
+# No time is set further ahead than these; one that is, because a clock went back, has come.
+_FURTHEST: Final = "interval '61 minutes'"
 _MOST_PLACE: Final = 2**31 - 1
 
 _WAITING: Final = """(
     SELECT count(*) FROM webhook_delivery
     WHERE webhook = webhook.id AND due_at IS NOT NULL AND xid IS NOT NULL
 )"""
+# A clock that jumps ahead by a day ends no day of trying.
+_LEAST_ATTEMPTS: Final = 10
+_IS_DUE: Final = f"(due_at <= now() OR due_at > now() + {_FURTHEST})"
+_MAY_RESUME: Final = f"(resume_at <= now() OR resume_at > now() + {_FURTHEST})"
+_IS_FREE: Final = f"(leased_until <= now() OR leased_until > now() + 2 * {_LEASE_LASTS})"
+
 _COLUMNS: Final = f"""
 webhook.id, url, secret, CASE WHEN previous_secret_until > now() THEN previous_secret END AS previous_secret,
 CASE WHEN NOT of_all_owners THEN account END AS owner, types, after_xid::text AS after_xid, after_place,
-since, is_enabled AND resume_at <= now() AND {MAY_READ_SQL} AS may_send,
+since, is_enabled AND {_MAY_RESUME} AND {MAY_READ_SQL} AS may_send,
 failing_since IS NOT NULL AS is_failing, failures, {_MOST_WAITING} - {_WAITING} AS room, disabled_reason
 """  # nosec B608 - constants
 _LEASE: Final = f"""
@@ -41,13 +49,13 @@ WITH newest AS MATERIALIZED (
     SELECT xid FROM event_log WHERE xid < (SELECT pg_snapshot_xmin(pg_current_snapshot()))
     ORDER BY xid DESC LIMIT 1
 ), taken AS (
-    SELECT id FROM webhook WHERE leased_until <= now() AND {MAY_READ_SQL} AND (
+    SELECT id FROM webhook WHERE {_IS_FREE} AND {MAY_READ_SQL} AND (
         EXISTS (
             SELECT FROM webhook_delivery
-            WHERE webhook = webhook.id AND due_at <= now()
-                AND (xid IS NULL OR is_enabled AND resume_at <= now())
+            WHERE webhook = webhook.id AND {_IS_DUE}
+                AND (xid IS NULL OR is_enabled AND {_MAY_RESUME})
         )
-        OR is_enabled AND resume_at <= now() AND {_WAITING} < {_MOST_WAITING} AND EXISTS (
+        OR is_enabled AND {_MAY_RESUME} AND {_WAITING} < {_MOST_WAITING} AND EXISTS (
             SELECT FROM newest
             WHERE after_xid IS NULL OR after_xid < xid OR after_xid = xid AND after_place < {_MOST_PLACE}
         )
@@ -59,11 +67,11 @@ FROM taken WHERE webhook.id = taken.id
 RETURNING {_COLUMNS}
 """  # noqa: S608 # nosec B608 - constants
 
-_DUE: Final = """
+_DUE: Final = f"""
 SELECT row, xid::text AS xid, place, event_id, attempts, created_at FROM webhook_delivery
-WHERE webhook = $1 AND due_at <= now() AND (xid IS NULL OR $2)
+WHERE webhook = $1 AND {_IS_DUE} AND (xid IS NULL OR $2)
 ORDER BY xid IS NOT NULL, due_at LIMIT $3
-"""
+"""  # noqa: S608 # nosec B608 - constants
 
 # A lost reply to the commit makes the same record again.
 _INSERT: Final = """
@@ -78,11 +86,12 @@ FROM unnest($2::text[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::t
     AS sent (xid, place, event_id, type, owner, ecg, generation, status, error, duration_s, retry_in_s)
 ON CONFLICT (webhook, xid, place) DO NOTHING
 """
-_UPDATE: Final = """
+_IS_GIVEN_UP: Final = f"give_up_at <= now() AND (xid IS NULL OR attempts + 1 >= {_LEAST_ATTEMPTS})"
+_UPDATE: Final = f"""
 UPDATE webhook_delivery SET
     state = CASE WHEN was_dropped THEN 'dropped' WHEN sent.error IS NULL THEN 'delivered'
-        WHEN give_up_at <= now() THEN 'failed' ELSE 'waiting' END,
-    due_at = CASE WHEN NOT was_dropped AND sent.error IS NOT NULL AND give_up_at > now()
+        WHEN {_IS_GIVEN_UP} THEN 'failed' ELSE 'waiting' END,
+    due_at = CASE WHEN NOT was_dropped AND sent.error IS NOT NULL AND NOT ({_IS_GIVEN_UP})
         THEN now() + retry_in_s * interval '1 second' END,
     attempts = attempts + (NOT was_dropped)::integer,
     last_attempt_at = CASE WHEN was_dropped THEN last_attempt_at ELSE now() END,
@@ -90,14 +99,17 @@ UPDATE webhook_delivery SET
 FROM unnest($2::bigint[], $3::boolean[], $4::integer[], $5::text[], $6::float8[], $7::float8[])
     AS sent (id, was_dropped, status, error, duration_s, retry_in_s)
 WHERE webhook = $1 AND row = sent.id AND due_at IS NOT NULL
-"""
+"""  # noqa: S608 # nosec B608 - constants
 _DROPPED: Final = "its ECG was erased, or the event log has forgotten it"
 
 # Whoever takes one of many takes the others, too.
 _WAKE: Final = """
 UPDATE webhook_delivery SET due_at = now() WHERE webhook = $1 AND due_at > now()
 """
-_IS_OVER: Final = "NOT coalesce($5, true) AND coalesce(failing_since < now() - interval '1 day', false)"
+_IS_OVER: Final = f"""
+NOT coalesce($5, true) AND coalesce(failing_since < now() - interval '1 day', false)
+    AND failures + 1 >= {_LEAST_ATTEMPTS}
+"""
 _PROGRESS: Final = f"""
 UPDATE webhook SET leased_until = now() + {_LEASE_LASTS},
     after_xid = CASE WHEN NOT $9 THEN coalesce($3::text::xid8, after_xid) END,

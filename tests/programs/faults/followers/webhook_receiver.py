@@ -7,10 +7,12 @@ import random
 import sqlite3
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+import orjson
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
@@ -19,7 +21,7 @@ from tests.programs.faults.load import PASSWORD
 from tests.support.servers.services import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from tests.programs.faults.followers.follower import Events
     from tests.programs.faults.installation.installation import Installation
@@ -86,7 +88,7 @@ class WebhookReceiver(Follower):
             await self.start()
 
     async def _receive(self, request: web.Request) -> web.Response:
-        event = Webhook(self.secret).verify(await request.read(), dict(request.headers))
+        event = self._verified(await request.read(), request.headers)
         behaviour = self.behaviour
         self.behaved[behaviour] += 1
         if behaviour in {Behaviour.GOOD, Behaviour.SLOW} or self._chance.random() < 0.5:
@@ -101,6 +103,14 @@ class WebhookReceiver(Follower):
             case Behaviour.SLOW:
                 await asyncio.sleep(self._chance.uniform(*_SLOW_S))
         return web.Response(status=204)
+
+    def _verified(self, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        """The event, if it is signed; at any time, for clocks of the services are among the faults."""
+        at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+        signature = Webhook(self.secret).sign(headers["webhook-id"], at, body.decode())
+        assert signature in headers["webhook-signature"].split()
+        event: dict[str, Any] = orjson.loads(body)
+        return event
 
     def _keep(self, event_id: str, event: dict[str, Any]) -> None:
         with self._inbox:
