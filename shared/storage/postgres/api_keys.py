@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from shared.domain.account import Role
 from shared.domain.api_key import ApiKey
-from shared.domain.errors import UnavailableError
 from shared.ports.api_keys import FoundApiKey
+from shared.storage.postgres.table_rights import TableRights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     from shared.ports.api_keys import NewApiKey
     from shared.storage.pool.database import Database
-
-# Schemas from before 0024 have no such table; a role that was granted its privileges before has none on it.
-# Asked before any other statement, because one that fails for this reason ends the session.
-_MAY_USE: Final = "SELECT coalesce(has_table_privilege(to_regclass('api_key'), 'DELETE'), false)"
 
 # So that two keys which are added at the same time count each other.
 _LOCK_ACCOUNT: Final = "SELECT name FROM account WHERE name = $1 FOR NO KEY UPDATE"
@@ -67,10 +63,10 @@ class PostgresApiKeyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._may_use = False
+        self._rights = TableRights(database, "api_key", what="API keys")
 
     async def add(self, new: NewApiKey, *, limit: int) -> ApiKey | None:
-        await self._check_table()
+        await self._rights.check()
         async with self._database.connection() as connection, connection.transaction():
             await connection.execute(_LOCK_ACCOUNT, new.account)
             values = (new.id, new.account, new.name, new.prefix, new.secret_hash, sorted(new.roles))
@@ -80,18 +76,18 @@ class PostgresApiKeyStore:
         return _key_of(row)
 
     async def find(self, secret_hash: bytes) -> FoundApiKey | None:
-        await self._check_table()
+        await self._rights.check()
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_BY_SECRET, secret_hash)
         return FoundApiKey(_key_of(row), row["changed_at"]) if row else None
 
     async def keys_of(self, account: str) -> list[ApiKey]:
-        await self._check_table()
+        await self._rights.check()
         async with self._database.connection() as connection:
             return [_key_of(row) for row in await connection.fetch(_BY_ACCOUNT, account)]
 
     async def revoke(self, key_id: UUID, *, account: str | None) -> str | None:
-        await self._check_table()
+        await self._rights.check()
         async with self._database.connection() as connection:
             name: str | None = await connection.fetchval(_REVOKE, key_id, account)
         return name
@@ -99,22 +95,6 @@ class PostgresApiKeyStore:
     async def record_uses(self, uses: Mapping[UUID, datetime]) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_RECORD_USES, list(uses), list(uses.values()))
-
-    async def _check_table(self) -> None:
-        """Return if there are API keys, and this service may use them.
-
-        Raises:
-            UnavailableError: The migration is missing, or the grant after it.
-        """
-        if not self._may_use:
-            async with self._database.connection() as connection:
-                self._may_use = await connection.fetchval(_MAY_USE)
-        if not self._may_use:
-            raise UnavailableError(
-                "PostgreSQL: no right to API keys; run `isoline migrate`, and `isoline db grant` after it",
-                for_sender="API keys are not set up here yet.",
-                needs_operator=True,
-            )
 
 
 def _key_of(row: asyncpg.Record) -> ApiKey:

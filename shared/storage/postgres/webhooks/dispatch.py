@@ -8,7 +8,7 @@ from uuid import uuid4
 from shared.events import EventType
 from shared.ports.event_log import LogPosition
 from shared.ports.webhook_dispatch import DueDelivery, LeasedWebhook
-from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, WebhookRights
+from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, webhook_rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,7 @@ class PostgresWebhookDispatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rights = WebhookRights(database)
+        self._rights = webhook_rights(database)
 
     async def lease(self, *, limit: int) -> list[LeasedWebhook]:
         await self._rights.check()

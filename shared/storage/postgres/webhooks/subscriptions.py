@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.webhook import DeliveryState, Webhook, WebhookDelivery
-from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, WebhookRights
+from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, webhook_rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class PostgresWebhookStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rights = WebhookRights(database)
+        self._rights = webhook_rights(database)
 
     async def add(self, new: NewWebhook, *, limit: int) -> Webhook | None:
         await self._rights.check()
