@@ -13,7 +13,7 @@ from shared.domain.errors import ForgottenError, UnavailableError
 from shared.events import ping_body, traceparent_of
 from shared.observability.logs import Logger
 from shared.observability.tracing import SpanKind, present_tracer
-from shared.ports.webhook_dispatch import Attempt, AttemptedDelivery, Progress
+from shared.ports.webhook_dispatch import LONGEST_WAIT_S, Attempt, AttemptedDelivery, Progress
 from shared.runtime.retry import backoff_s, retry_while_unavailable
 from shared.runtime.supervision import within
 
@@ -36,7 +36,6 @@ _RECORD_WITHIN_S: Final = 30.0
 _TURN_S: Final = 30.0
 
 _FIRST_BACKOFF_S: Final = 5.0
-_LONGEST_BACKOFF_S: Final = 3600.0
 _LONGEST_PAUSE_S: Final = 600.0  # after which a receiver that is back is noticed
 
 _GONE: Final = "the receiver answered 410: it wants no more"
@@ -260,7 +259,7 @@ def _is_refused(attempt: Attempt | None) -> bool:
 
 def _recorded(item: _Item, attempt: Attempt | None) -> AttemptedDelivery:
     asked_s = 0.0 if attempt is None or attempt.retry_after_s is None else attempt.retry_after_s
-    pause_s = backoff_s(item.attempts + 1, first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S)
+    pause_s = backoff_s(item.attempts + 1, first_s=_FIRST_BACKOFF_S, longest_s=LONGEST_WAIT_S)
     retry_in_s = max(asked_s, pause_s)
     if item.due is not None:
         return AttemptedDelivery(

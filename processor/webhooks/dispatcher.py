@@ -12,6 +12,7 @@ from processor.webhooks.delivering import send_for
 from processor.webhooks.metrics import SENDING
 from shared.domain.errors import UnavailableError
 from shared.observability.logs import Logger
+from shared.ports.webhook_dispatch import LEASE_S
 from shared.runtime.outages import Outages
 from shared.runtime.supervision import background_task
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 # An event is sent so much later at the most. A look costs PostgreSQL 0.1 ms.
 _LOOK_EVERY_S: Final = 0.5
 _LOOK_AGAIN_AFTER_FAILURE_S: Final = 2.0
-# A lease lasts ten seconds: so long a webhook waits whose processor was killed.
-_RENEW_EVERY_S: Final = 3.0
+_RENEW_EVERY_S: Final = LEASE_S / 3
 _MOST_AT_ONCE: Final = 256
 _FORGET_EVERY_S: Final = 600.0
 _RELEASE_WITHIN_S: Final = 2.0

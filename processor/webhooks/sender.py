@@ -24,7 +24,7 @@ from processor.webhooks.egress import RefusedAddressError, checked_connector
 from processor.webhooks.name_lookup import LOOKUP_S, NameLookupError, open_name_lookup, system_lookup
 from processor.webhooks.signature import signature_headers
 from shared.domain.errors import ConfigurationError
-from shared.ports.webhook_dispatch import Attempt
+from shared.ports.webhook_dispatch import LONGEST_WAIT_S, Attempt
 from shared.release import RELEASE
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 ATTEMPT_S: Final = 15.0  # Standard Webhooks recommends 15 to 30
 CONNECT_S: Final = 5.0  # to one address after the other, with TLS
 MAX_ANSWER_BYTES: Final = 64 * 1024
-LONGEST_RETRY_AFTER_S: Final = 3600.0
 
 # Each takes a socket, and the least that Linux allows a process are 1,024. The dispatcher begins as many, so
 # that receivers which hang keep no other waiting.
@@ -229,13 +228,13 @@ def _attempt_of(answer: _Answer, duration_s: float, *, now: float) -> Attempt:
 def _retry_after_s(text: str, *, now: float) -> float | None:
     """How many seconds a ``Retry-After`` (RFC 9110, 10.2.3) asks to wait; None if it is none."""
     if re.fullmatch(r"[0-9]{1,300}", text):
-        return min(float(text), LONGEST_RETRY_AFTER_S)
+        return min(float(text), LONGEST_WAIT_S)
     try:
         at = parsedate_to_datetime(text)
         seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max(seconds, 0.0), LONGEST_WAIT_S)
 
 
 def _reason(error: Exception) -> str:

@@ -9,10 +9,11 @@ import base64
 import hmac
 from typing import TYPE_CHECKING, Final
 
+from shared.domain.webhook import SECRET_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how a secret begins
 _KEY_BYTES: Final = range(24, 64 + 1)
 
 
@@ -51,9 +52,9 @@ def _signature(key: bytes, content: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     try:
-        key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:
         key = b""
-    if not secret.startswith(_SECRET_PREFIX) or len(key) not in _KEY_BYTES:
+    if not secret.startswith(SECRET_PREFIX) or len(key) not in _KEY_BYTES:
         raise ValueError("a secret is not whsec_ and the Base64 of 24 to 64 bytes")
     return key

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: 24 to 64 bytes.
 _SECRET_BYTES: Final = 32
-_BEGINNING: Final = "whsec_"
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how a secret begins
+"""How each secret begins; what follows is Base64."""
 
 
 class WebhookState(StrEnum):
@@ -132,4 +133,4 @@ class WebhookDelivery:
 
 def new_webhook_secret() -> str:
     """A new secret in the form of Standard Webhooks: ``whsec_`` and 32 random bytes in Base64."""
-    return _BEGINNING + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()

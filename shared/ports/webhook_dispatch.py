@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
     from shared.events import EcgKey, EventType
     from shared.ports.event_log import LogPosition
+
+LEASE_S: Final = 10.0
+"""How long a lease lasts that nobody renews: so long a webhook waits whose processor was killed."""
+
+LONGEST_WAIT_S: Final = 3600.0
+"""No event and no webhook waits longer for its next attempt, whatever the receiver asks for."""
 
 
 class LeasedWebhook(NamedTuple):
@@ -126,7 +132,7 @@ class WebhookDispatch(Protocol):
     """Who sends for which webhook, and what. Every method raises UnavailableError."""
 
     async def lease(self, *, limit: int) -> list[LeasedWebhook]:
-        """Take webhooks with something to send which no process sends for; for ten seconds."""
+        """Take webhooks with something to send which no process sends for; for `LEASE_S`."""
 
     async def due(self, webhook: LeasedWebhook, *, limit: int) -> list[DueDelivery]:
         """What is to be sent now, or once more: test events first, then the longest due."""
@@ -141,7 +147,7 @@ class WebhookDispatch(Protocol):
         """
 
     async def renew(self, webhooks: Sequence[LeasedWebhook]) -> None:
-        """Keep these leases, those that still hold, for ten seconds more."""
+        """Keep these leases, those that still hold, for another `LEASE_S`."""
 
     async def release(self, webhook: LeasedWebhook) -> None:
         """Let any process send for it."""

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from shared.events import EventType
 from shared.ports.event_log import LogPosition
-from shared.ports.webhook_dispatch import DueDelivery, LeasedWebhook
+from shared.ports.webhook_dispatch import LEASE_S, LONGEST_WAIT_S, DueDelivery, LeasedWebhook
 from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, webhook_rights
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 # So many events of a webhook wait to be sent again; then it stays where it is in the log.
 _MOST_WAITING: Final = 100
-_LEASE_LASTS: Final = "interval '10 seconds'"
+_LEASE_LASTS: Final = f"interval '{LEASE_S} seconds'"
 _KEPT_DELIVERED: Final = 10_000
 _FORGOTTEN_AT_ONCE: Final = 5_000
 # No time is set further ahead than these; one that is, because a clock went back, has come.
-_FURTHEST: Final = "interval '61 minutes'"
+_FURTHEST: Final = f"interval '{LONGEST_WAIT_S + 60} seconds'"
 _MOST_PLACE: Final = 2**31 - 1
 
 _WAITING: Final = """(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shared.domain.webhook import DeliveryState, Webhook, WebhookDelivery
+from shared.events import PING
 from shared.storage.postgres.webhooks.rights import MAY_READ_SQL, webhook_rights
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ SELECT {_DELIVERY_COLUMNS} FROM webhook_delivery WHERE webhook = $1 AND due_at I
 """  # noqa: S608 # nosec B608 - constants
 _PING: Final = f"""
 INSERT INTO webhook_delivery (webhook, event_id, type, state, attempts, due_at, give_up_at)
-VALUES ($1, $2, 'webhook.ping', 'waiting', 0, now(), now())
+VALUES ($1, $2, '{PING}', 'waiting', 0, now(), now())
 RETURNING {_DELIVERY_COLUMNS}
 """  # noqa: S608 # nosec B608 - constants
 _DELIVERIES: Final = f"""

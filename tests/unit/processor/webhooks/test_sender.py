@@ -17,10 +17,11 @@ from processor.webhooks import egress, sender
 from processor.webhooks.egress import RefusedAddressError, checked_connector
 from processor.webhooks.message import WebhookMessage
 from processor.webhooks.name_lookup import open_name_lookup, system_lookup
-from processor.webhooks.sender import LONGEST_RETRY_AFTER_S, MAX_ANSWER_BYTES, open_webhook_sender
+from processor.webhooks.sender import MAX_ANSWER_BYTES, open_webhook_sender
 from shared.domain.errors import ConfigurationError
 from shared.domain.webhook import new_webhook_secret
 from shared.egress import EgressRules, read_networks
+from shared.ports.webhook_dispatch import LONGEST_WAIT_S
 from shared.release import RELEASE
 from tests.support.certificates import CertificateAuthority
 from tests.unit.processor.webhooks.receivers import OK, answer, hang, open_receiver
@@ -217,18 +218,18 @@ class TestAnswers:
         [
             ("0", 0.0),
             ("120", 120.0),
-            ("3601", LONGEST_RETRY_AFTER_S),
-            ("999999999", LONGEST_RETRY_AFTER_S),
+            ("3601", LONGEST_WAIT_S),
+            ("999999999", LONGEST_WAIT_S),
             ("Tue, 01 Dec 2026 12:00:30 GMT", 30.0),
             ("Tue, 01 Dec 2026 11:00:00 GMT", 0.0),
-            ("Wed, 02 Dec 2026 12:00:00 GMT", LONGEST_RETRY_AFTER_S),
+            ("Wed, 02 Dec 2026 12:00:00 GMT", LONGEST_WAIT_S),
             ("Tuesday, 01-Dec-26 12:00:10 GMT", 10.0),
             ("", None),
             ("soon", None),
             ("-1", None),
             ("1.5", None),
             ("٣", None),
-            ("9" * 10, LONGEST_RETRY_AFTER_S),
+            ("9" * 10, LONGEST_WAIT_S),
             ("9" * 5000, None),
             ("Tue, 41 Dec 2026 12:00:30 GMT", None),
             ("Tue, 01 Dec 99999 12:00:30 GMT", None),
