@@ -103,6 +103,15 @@ async def lease(dispatch: PostgresWebhookDispatch) -> LeasedWebhook:
     return webhook
 
 
+async def add_and_lease(
+    database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
+) -> tuple[Webhook, LeasedWebhook]:
+    """A webhook of ada with an event to send, and its lease."""
+    webhook = await add(store, after=LogPosition(0, 0))
+    await execute(database, _LOG, "10")
+    return webhook, await lease(dispatch)
+
+
 async def one_of(store: PostgresWebhookStore, webhook: Webhook) -> WebhookDelivery:
     [delivery] = await store.deliveries(webhook.id, account="ada", before=None, state=None, limit=10)
     return delivery
@@ -212,9 +221,7 @@ class TestOwnersView:
     async def test_deliveries_are_paged_from_the_newest(
         self, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch, database: Database
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         sent = [attempted(LogPosition(1, place), _TAKEN if place < 3 else _REFUSED) for place in (1, 2, 3)]
         await dispatch.record(leased, sent, Progress(LogPosition(1, 3), is_taken=True))
 
@@ -235,10 +242,7 @@ class TestLeases:
     async def test_one_process_has_it(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
 
         assert (leased.id, leased.owner, leased.may_send, leased.room) == (webhook.id, "ada", True, 100)
         other = PostgresWebhookDispatch(database)
@@ -250,9 +254,7 @@ class TestLeases:
     async def test_after_ten_seconds_another_has_it_and_the_first_records_nothing(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        frozen = await lease(dispatch)
+        webhook, frozen = await add_and_lease(database, store, dispatch)
         await execute(database, "UPDATE webhook SET leased_until = now()")
         other = await lease(dispatch)
 
@@ -268,9 +270,7 @@ class TestLeases:
     async def test_it_is_kept_as_long_as_it_is_renewed(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        _, leased = await add_and_lease(database, store, dispatch)
         await execute(database, "UPDATE webhook SET leased_until = now()")
 
         await dispatch.renew([leased])
@@ -377,9 +377,7 @@ class TestDeliveries:
     async def test_what_was_not_taken_waits_and_is_sent_again(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         first = attempted(LogPosition(9, 1), _REFUSED)
 
         failing = await dispatch.record(
@@ -413,9 +411,7 @@ class TestDeliveries:
     async def test_the_same_record_twice_is_one_delivery(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         for _ in range(2):
             sent = attempted(LogPosition(9, 1), _TAKEN)
             await dispatch.record(leased, [sent], Progress(LogPosition(9, 1), is_taken=True))
@@ -425,9 +421,7 @@ class TestDeliveries:
     async def test_when_one_is_taken_the_others_are_due_at_once(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        _, leased = await add_and_lease(database, store, dispatch)
         sent = [attempted(LogPosition(9, place), _REFUSED)._replace(retry_in_s=3600.0) for place in (1, 2)]
         failing = await dispatch.record(leased, sent, Progress(LogPosition(9, 2), is_taken=False))
         assert failing is not None
@@ -440,9 +434,7 @@ class TestDeliveries:
     async def test_after_a_day_an_event_is_given_up_and_can_be_sent_again(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         refused = attempted(LogPosition(9, 1), _REFUSED)
         await dispatch.record(leased, [refused], Progress(LogPosition(9, 1), is_taken=True))
         delivery = await one_of(store, webhook)
@@ -464,9 +456,7 @@ class TestDeliveries:
     async def test_what_was_erased_is_dropped(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         refused = attempted(LogPosition(9, 1), _REFUSED)
         await dispatch.record(leased, [refused], Progress(LogPosition(9, 1), is_taken=True))
         delivery = await one_of(store, webhook)
@@ -482,9 +472,7 @@ class TestDeliveries:
     async def test_a_day_without_success_disables_it_until_its_owner_enables_it(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         refused = attempted(LogPosition(9, 1), _REFUSED)
         vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
         failing = await dispatch.record(leased, [refused], vain)
@@ -515,9 +503,7 @@ class TestDeliveries:
     async def test_a_clock_that_goes_back_keeps_none_waiting(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        _, leased = await add_and_lease(database, store, dispatch)
         vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
         await dispatch.record(leased, [attempted(LogPosition(9, 1), _REFUSED)], vain)
         await execute(database, _IN_TWO_HOURS)
@@ -530,9 +516,7 @@ class TestDeliveries:
     async def test_a_clock_that_goes_ahead_by_days_ends_no_day_of_trying(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         refused = attempted(LogPosition(9, 1), _REFUSED)
         vain = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
         failing = await dispatch.record(leased, [refused], vain)
@@ -566,9 +550,7 @@ class TestDeliveries:
     async def test_a_hundred_may_wait(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        _, leased = await add_and_lease(database, store, dispatch)
         sent = [attempted(LogPosition(9, place), _REFUSED)._replace(retry_in_s=60) for place in range(1, 101)]
 
         full = await dispatch.record(leased, sent, Progress(LogPosition(9, 100), is_taken=True))
@@ -581,9 +563,7 @@ class TestDeliveries:
     async def test_old_deliveries_are_forgotten_but_what_waits_is_kept(
         self, database: Database, store: PostgresWebhookStore, dispatch: PostgresWebhookDispatch
     ) -> None:
-        webhook = await add(store, after=LogPosition(0, 0))
-        await execute(database, _LOG, "10")
-        leased = await lease(dispatch)
+        webhook, leased = await add_and_lease(database, store, dispatch)
         sent = [attempted(LogPosition(9, 1), _TAKEN), attempted(LogPosition(9, 2), _REFUSED)]
         await dispatch.record(leased, sent, Progress(LogPosition(9, 2), is_taken=True))
         await execute(database, "UPDATE webhook_delivery SET created_at = now() - interval '31 days'")
@@ -605,9 +585,7 @@ async def test_operators_count_them_by_state(
     for _ in range(2):
         await add(store, after=ahead)
     await store.change((await add(store, after=ahead)).id, WebhookChange(is_enabled=False), account="ada")
-    await add(store, after=LogPosition(0, 0))
-    await execute(database, _LOG, "10")
-    leased = await lease(dispatch)
+    _, leased = await add_and_lease(database, store, dispatch)
 
     failing = Progress(LogPosition(9, 1), is_taken=False, last_error="answered 500")
     await dispatch.record(leased, [], failing)
